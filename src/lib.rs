@@ -1,0 +1,5 @@
+//! dqn-scaler: gives every pod of a Kubernetes cluster the CPU and memory it needs, in place.
+
+pub mod clock;
+pub mod model;
+pub mod sim;

@@ -1,0 +1,3 @@
+//! A cluster in this process: workloads, node physics and the Kubernetes API over them.
+
+pub mod physics;
