@@ -1,0 +1,155 @@
+//! From an observation to a row of the network's input. The checkpoint names its features; here is what each name means.
+
+use crate::scaler::action::Resource;
+use crate::scaler::history::PodHistory;
+use crate::scaler::observation::Observation;
+use crate::scaler::policy::Policy;
+
+/// How many containers count as 1 in the normalised container count.
+const CONTAINERS: f64 = 10.0;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    CpuUsage,
+    MemoryUsage,
+    NetworkLatency,
+    ContainerCount,
+    CpuTrend,
+    MemoryTrend,
+    CpuAllocation,
+    MemoryAllocation,
+}
+
+impl Feature {
+    /// The eight documented features, in their order.
+    pub const DOCUMENTED: [Self; 8] = [
+        Self::CpuUsage,
+        Self::MemoryUsage,
+        Self::NetworkLatency,
+        Self::ContainerCount,
+        Self::CpuTrend,
+        Self::MemoryTrend,
+        Self::CpuAllocation,
+        Self::MemoryAllocation,
+    ];
+
+    /// The name in a checkpoint's metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CpuUsage => "cpu_usage",
+            Self::MemoryUsage => "memory_usage",
+            Self::NetworkLatency => "network_latency",
+            Self::ContainerCount => "container_count",
+            Self::CpuTrend => "cpu_trend",
+            Self::MemoryTrend => "memory_trend",
+            Self::CpuAllocation => "cpu_allocation",
+            Self::MemoryAllocation => "memory_allocation",
+        }
+    }
+
+    /// The name in the API's `state_features`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::CpuUsage => "CPU usage (normalized)",
+            Self::MemoryUsage => "Memory usage (normalized)",
+            Self::NetworkLatency => "Network latency (placeholder)",
+            Self::ContainerCount => "Container count (normalized)",
+            Self::CpuTrend => "CPU trend",
+            Self::MemoryTrend => "Memory trend",
+            Self::CpuAllocation => "CPU allocation (normalized)",
+            Self::MemoryAllocation => "Memory allocation (normalized)",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::DOCUMENTED.into_iter().find(|feature| feature.name() == name || feature.label() == name)
+    }
+
+    pub fn value(self, observation: &Observation, history: &PodHistory, policy: &Policy) -> f32 {
+        let trend = |resource| history.trend(resource, *observation.limit.get(resource));
+        let value = match self {
+            Self::CpuUsage => observation.utilization(Resource::Cpu).clamp(0.0, 1.0),
+            Self::MemoryUsage => observation.utilization(Resource::Memory).clamp(0.0, 1.0),
+            Self::NetworkLatency => 0.0,
+            Self::ContainerCount => (observation.containers as f64 / CONTAINERS).min(1.0),
+            Self::CpuTrend => trend(Resource::Cpu),
+            Self::MemoryTrend => trend(Resource::Memory),
+            Self::CpuAllocation => observation.limit.cpu / policy.max.cpu,
+            Self::MemoryAllocation => observation.limit.memory / policy.max.memory,
+        };
+        value as f32
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the model wants a feature named {0:?}, which this version does not know")]
+pub struct UnknownFeature(String);
+
+/// The features that a network was trained with, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeatureSet(Vec<Feature>);
+
+impl FeatureSet {
+    pub fn documented() -> Self {
+        Self(Feature::DOCUMENTED.to_vec())
+    }
+
+    pub fn from_names<S: AsRef<str>>(names: &[S]) -> Result<Self, UnknownFeature> {
+        let parse = |name: &S| Feature::parse(name.as_ref()).ok_or_else(|| UnknownFeature(name.as_ref().to_owned()));
+        names.iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Feature> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Appends one row to a row-major matrix.
+    pub fn extend_row(&self, rows: &mut Vec<f32>, observation: &Observation, history: &PodHistory, policy: &Policy) {
+        rows.extend(self.iter().map(|feature| feature.value(observation, history, policy)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scaler::action::PerResource;
+
+    #[test]
+    fn a_row_holds_the_documented_features_in_their_order() {
+        let (mut history, policy) = (PodHistory::default(), Policy::default());
+        let mut observation = Observation {
+            at: 0,
+            usage: PerResource::new(0.1, 600.0),
+            limit: PerResource::new(0.5, 512.0),
+            containers: 2,
+            oom_killed_at: None,
+        };
+        history.observe(&observation, &policy);
+        observation.at = 30;
+        observation.usage.cpu = 0.15;
+        history.observe(&observation, &policy);
+        let mut row = Vec::new();
+        FeatureSet::documented().extend_row(&mut row, &observation, &history, &policy);
+        let expected = [0.3, 1.0, 0.0, 0.2, 0.1, 0.0, 0.0625, 0.03125];
+        for (got, want) in row.iter().zip(expected) {
+            assert!((got - want).abs() < 1e-6, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn names_and_labels_are_understood_and_others_refused() {
+        let names: Vec<_> = Feature::DOCUMENTED.iter().map(|f| f.name()).collect();
+        assert_eq!(FeatureSet::from_names(&names).unwrap(), FeatureSet::documented());
+        let labels: Vec<_> = Feature::DOCUMENTED.iter().map(|f| f.label()).collect();
+        assert_eq!(FeatureSet::from_names(&labels).unwrap(), FeatureSet::documented());
+        assert!(FeatureSet::from_names(&["gpu_usage"]).unwrap_err().to_string().contains("gpu_usage"));
+    }
+}

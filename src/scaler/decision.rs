@@ -1,0 +1,222 @@
+//! From Q values to what is to be done with a pod: pure, given the observation, the past, the settings and the clock.
+
+use super::action::{Action, PerResource, Resource};
+use super::guard::{self, Override};
+use super::history::PodHistory;
+use super::observation::Observation;
+use super::policy::Policy;
+use crate::model::QValues;
+
+/// An INCREASE of a resource used this far does not wait for the cooldown.
+const EMERGENCY_UTILIZATION: f64 = 0.9;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    pub observation: Observation,
+    pub q_values: QValues,
+    /// What the network wants: the largest Q value of each head.
+    pub predicted: PerResource<Action>,
+    /// What is left of it after bounds, guard and cooldown.
+    pub actions: PerResource<Action>,
+    pub new_limit: PerResource<f64>,
+    /// The largest softmax of each head's Q values.
+    pub confidence: PerResource<f64>,
+    /// The usage that the prediction head expects at the next step: cores, MiB.
+    pub future: PerResource<f64>,
+    pub overrides: Vec<(Resource, Override)>,
+    /// The pod waits, and nothing urgent breaks the wait.
+    pub cooling_down: bool,
+}
+
+impl Decision {
+    pub fn changes_something(&self) -> bool {
+        self.actions != PerResource::new(Action::Maintain, Action::Maintain)
+    }
+}
+
+pub fn decide(
+    observation: &Observation,
+    history: &PodHistory,
+    q_values: &QValues,
+    policy: &Policy,
+    now: i64,
+) -> Decision {
+    let predicted = PerResource::new(Action::greedy(q_values.cpu), Action::greedy(q_values.memory));
+    let (reviewed, overrides) = guard::review_both(predicted, observation, history, policy);
+    let waits = is_cooling_down(history, policy, now);
+    let backs_off = history.retry_at.is_some_and(|retry| now < retry);
+    let targets = PerResource::build(|resource| {
+        let action = *reviewed.get(resource);
+        let held = backs_off || (waits && !is_emergency(resource, action, observation, history, policy));
+        target(resource, if held { Action::Maintain } else { action }, *observation.limit.get(resource), policy)
+    });
+    let actions = PerResource::new(targets.cpu.0, targets.memory.0);
+    let acts = actions != PerResource::new(Action::Maintain, Action::Maintain);
+    Decision {
+        observation: *observation,
+        q_values: *q_values,
+        predicted,
+        actions,
+        new_limit: PerResource::new(targets.cpu.1, targets.memory.1),
+        confidence: PerResource::new(largest_softmax(q_values.cpu), largest_softmax(q_values.memory)),
+        future: PerResource::new(
+            f64::from(q_values.future[0]).max(0.0) * observation.limit.cpu,
+            f64::from(q_values.future[1]).max(0.0) * observation.limit.memory,
+        ),
+        overrides,
+        cooling_down: (waits || backs_off) && !acts,
+    }
+}
+
+fn is_cooling_down(history: &PodHistory, policy: &Policy, now: i64) -> bool {
+    history.resized_at.is_some_and(|resized| now < resized + policy.cooldown)
+}
+
+fn is_emergency(
+    resource: Resource,
+    action: Action,
+    observation: &Observation,
+    history: &PodHistory,
+    policy: &Policy,
+) -> bool {
+    policy.emergency_scale_up
+        && action == Action::Increase
+        && (observation.utilization(resource) >= EMERGENCY_UTILIZATION || history.unanswered_oom(observation))
+}
+
+/// The action that really changes the limit, and the limit it leads to. A limit beyond the bounds is never moved against
+/// the action's direction to meet them.
+fn target(resource: Resource, action: Action, limit: f64, policy: &Policy) -> (Action, f64) {
+    let wanted = limit * action.factor(policy.scale_factor);
+    let clamped = wanted.clamp(*policy.min.get(resource), *policy.max.get(resource));
+    match action {
+        Action::Decrease if clamped < limit => (action, clamped),
+        Action::Increase if clamped > limit => (action, clamped),
+        _ => (Action::Maintain, limit),
+    }
+}
+
+fn largest_softmax(q_values: [f32; 3]) -> f64 {
+    let q_values = q_values.map(f64::from);
+    let largest = q_values.into_iter().fold(f64::NEG_INFINITY, f64::max);
+    1.0 / q_values.into_iter().map(|q| (q - largest).exp()).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UP: [f32; 3] = [0.0, 0.0, 1.0];
+    const DOWN: [f32; 3] = [1.0, 0.0, 0.0];
+    const KEEP: [f32; 3] = [0.0, 1.0, 0.0];
+
+    fn q(cpu: [f32; 3], memory: [f32; 3]) -> QValues {
+        QValues { cpu, memory, future: [0.5, 0.25] }
+    }
+
+    /// A pod whose windows are filled with the usage it has.
+    fn settled(usage: PerResource<f64>, limit: PerResource<f64>) -> (Observation, PodHistory, Policy) {
+        let policy = Policy::default();
+        let mut history = PodHistory::default();
+        let mut observation = Observation { at: 0, usage, limit, containers: 1, oom_killed_at: None };
+        for step in 0..1000 {
+            observation.at = step * 30;
+            history.observe(&observation, &policy);
+        }
+        (observation, history, policy)
+    }
+
+    #[test]
+    fn actions_multiply_the_limit() {
+        let (observation, history, policy) = settled(PerResource::new(0.2, 200.0), PerResource::new(0.5, 512.0));
+        let decision = decide(&observation, &history, &q(UP, DOWN), &policy, observation.at);
+        assert_eq!(decision.actions, PerResource::new(Action::Increase, Action::Decrease));
+        assert!((decision.new_limit.cpu - 0.6).abs() < 1e-9 && (decision.new_limit.memory - 409.6).abs() < 1e-9);
+        assert_eq!(decision.future, PerResource::new(0.25, 128.0));
+        let softmax = 1.0_f64.exp() / (1.0_f64.exp() + 2.0);
+        assert!((decision.confidence.cpu - softmax).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_limit_at_its_bound_is_maintained() {
+        let (observation, history, policy) = settled(PerResource::new(7.9, 1.0), PerResource::new(8.0, 20.0));
+        let decision = decide(&observation, &history, &q(UP, DOWN), &policy, observation.at);
+        assert!(!decision.changes_something());
+        assert_eq!(decision.predicted, PerResource::new(Action::Increase, Action::Decrease));
+    }
+
+    #[test]
+    fn the_cooldown_holds_all_but_an_emergency() {
+        let (observation, mut history, mut policy) =
+            settled(PerResource::new(0.95, 50.0), PerResource::new(1.0, 100.0));
+        history.resized_at = Some(observation.at - 60);
+        let decision = decide(&observation, &history, &q(UP, UP), &policy, observation.at);
+        assert_eq!(decision.actions, PerResource::new(Action::Increase, Action::Maintain));
+        assert!(!decision.cooling_down);
+        policy.emergency_scale_up = false;
+        let decision = decide(&observation, &history, &q(UP, UP), &policy, observation.at);
+        assert!(decision.cooling_down && !decision.changes_something());
+        let later = observation.at - 60 + policy.cooldown;
+        assert!(decide(&observation, &history, &q(UP, UP), &policy, later).changes_something());
+    }
+
+    #[test]
+    fn a_failed_resize_is_not_tried_again_before_its_time() {
+        let (observation, mut history, policy) = settled(PerResource::new(0.95, 50.0), PerResource::new(1.0, 100.0));
+        history.retry_at = Some(observation.at + 30);
+        assert!(decide(&observation, &history, &q(UP, KEEP), &policy, observation.at).cooling_down);
+        assert!(decide(&observation, &history, &q(UP, KEEP), &policy, observation.at + 30).changes_something());
+    }
+
+    fn q_head() -> impl Strategy<Value = [f32; 3]> {
+        [-100.0f32..100.0, -100.0f32..100.0, -100.0f32..100.0]
+    }
+
+    proptest! {
+        #[test]
+        fn a_decision_keeps_to_bounds_guard_and_cooldown(
+            cpu in q_head(), memory in q_head(),
+            usage in (0.0..10.0f64, 0.0..20000.0f64), limit in (0.001..12.0f64, 1.0..20000.0f64),
+            peak in (0.0..10.0f64, 0.0..20000.0f64), samples in 1i64..2000, since_resize in 0i64..4000,
+            scale_factor in 0.01..0.99f64, emergency in any::<bool>(), oom in any::<bool>(),
+        ) {
+            let policy = Policy { scale_factor, emergency_scale_up: emergency, ..Policy::default() };
+            let mut history = PodHistory::default();
+            let limit = PerResource::new(limit.0, limit.1);
+            let mut observation = Observation {
+                at: 0, usage: PerResource::new(peak.0, peak.1), limit, containers: 1, oom_killed_at: None,
+            };
+            for sample in 0..samples {
+                observation.at = sample * 30;
+                history.observe(&observation, &policy);
+            }
+            observation.usage = PerResource::new(usage.0, usage.1);
+            observation.at += 30;
+            history.observe(&observation, &policy);
+            let now = observation.at;
+            history.resized_at = Some(now - since_resize);
+            observation.oom_killed_at = oom.then_some(now);
+            let decision = decide(&observation, &history, &q(cpu, memory), &policy, now);
+            for resource in [Resource::Cpu, Resource::Memory] {
+                let (old, new) = (*limit.get(resource), *decision.new_limit.get(resource));
+                let (min, max) = (*policy.min.get(resource), *policy.max.get(resource));
+                match *decision.actions.get(resource) {
+                    Action::Maintain => prop_assert_eq!(new, old),
+                    Action::Increase => prop_assert!(new > old && new <= max),
+                    Action::Decrease => {
+                        prop_assert!(new < old && new >= min);
+                        prop_assert!(new >= *[usage.0, usage.1].get(resource.index()).unwrap());
+                        prop_assert!(new >= *[peak.0, peak.1].get(resource.index()).unwrap() || samples > 240);
+                        prop_assert!(since_resize >= policy.cooldown);
+                    }
+                }
+                if since_resize < policy.cooldown && !emergency {
+                    prop_assert_eq!(*decision.actions.get(resource), Action::Maintain);
+                }
+            }
+            prop_assert!((1.0 / 3.0 - 1e-9..=1.0).contains(&decision.confidence.cpu));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Stands between the network and the cluster: no cut below the recent peak, more memory after an OOM kill.
+
+use serde::Serialize;
+
+use super::action::{Action, PerResource, Resource};
+use super::history::PodHistory;
+use super::observation::Observation;
+use super::policy::Policy;
+
+/// Why an action of the network was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Override {
+    /// The cut would leave too little above the recent peak.
+    RecentPeak,
+    /// Too few measurements to know a peak.
+    TooFewSamples,
+    /// A container was killed for memory and nothing was done about it yet.
+    OomKilled,
+    /// The pod has neither a limit nor a request of this resource.
+    NoResourceSpec,
+}
+
+impl Override {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RecentPeak => "recent_peak",
+            Self::TooFewSamples => "too_few_samples",
+            Self::OomKilled => "oom_killed",
+            Self::NoResourceSpec => "no_resource_spec",
+        }
+    }
+}
+
+/// What may be done to one resource, and why it differs from what was wanted.
+pub fn review(
+    resource: Resource,
+    wanted: Action,
+    observation: &Observation,
+    history: &PodHistory,
+    policy: &Policy,
+) -> (Action, Option<Override>) {
+    let limit = *observation.limit.get(resource);
+    if limit <= 0.0 {
+        let why = (wanted != Action::Maintain).then_some(Override::NoResourceSpec);
+        return (Action::Maintain, why);
+    }
+    if resource == Resource::Memory && wanted != Action::Increase && history.unanswered_oom(observation) {
+        return (Action::Increase, Some(Override::OomKilled));
+    }
+    if wanted == Action::Decrease {
+        if (history.observed() as usize) < policy.history_window {
+            return (Action::Maintain, Some(Override::TooFewSamples));
+        }
+        let lowered = (limit * wanted.factor(policy.scale_factor)).max(*policy.min.get(resource));
+        if lowered < lowest_safe_limit(resource, history, policy) {
+            return (Action::Maintain, Some(Override::RecentPeak));
+        }
+    }
+    (wanted, None)
+}
+
+/// Both resources at once: the actions, and the overrides with their resource.
+pub fn review_both(
+    wanted: PerResource<Action>,
+    observation: &Observation,
+    history: &PodHistory,
+    policy: &Policy,
+) -> (PerResource<Action>, Vec<(Resource, Override)>) {
+    let mut overrides = Vec::new();
+    let actions = PerResource::build(|resource| {
+        let (action, why) = review(resource, *wanted.get(resource), observation, history, policy);
+        overrides.extend(why.map(|why| (resource, why)));
+        action
+    });
+    (actions, overrides)
+}
+
+/// The recent peak plus head room; more of it while the window is still filling.
+pub fn lowest_safe_limit(resource: Resource, history: &PodHistory, policy: &Policy) -> f64 {
+    let unknown = policy.guard.warm_up * (1.0 - history.filled(resource, policy));
+    history.peak(resource) * (1.0 + policy.guard.headroom.get(resource)) * (1.0 + unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: fn() -> Policy = Policy::default;
+
+    fn observed(samples: i64, cpu: f64, step: i64) -> (Observation, PodHistory) {
+        let mut history = PodHistory::default();
+        let mut observation = Observation {
+            at: 0,
+            usage: PerResource::new(cpu, 100.0),
+            limit: PerResource::new(1.0, 200.0),
+            containers: 1,
+            oom_killed_at: None,
+        };
+        for sample in 0..samples {
+            observation.at = sample * step;
+            history.observe(&observation, &POLICY());
+        }
+        (observation, history)
+    }
+
+    #[test]
+    fn a_cut_waits_for_enough_samples() {
+        let (observation, history) = observed(4, 0.1, 30);
+        let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY());
+        assert_eq!(verdict, (Action::Maintain, Some(Override::TooFewSamples)));
+    }
+
+    #[test]
+    fn a_cut_keeps_clear_of_the_recent_peak() {
+        let (observation, history) = observed(300, 0.74, 30);
+        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY()).0, Action::Decrease);
+        let (observation, history) = observed(300, 0.76, 30);
+        let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY());
+        assert_eq!(verdict, (Action::Maintain, Some(Override::RecentPeak)));
+    }
+
+    #[test]
+    fn a_half_known_past_asks_for_more_room() {
+        let (observation, history) = observed(10, 0.5, 30);
+        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY()).0, Action::Maintain);
+        let (observation, history) = observed(10, 0.3, 30);
+        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY()).0, Action::Decrease);
+    }
+
+    #[test]
+    fn an_oom_kill_raises_memory_until_it_is_answered() {
+        let (mut observation, mut history) = observed(300, 0.1, 30);
+        observation.oom_killed_at = Some(5000);
+        let verdict = review(Resource::Memory, Action::Decrease, &observation, &history, &POLICY());
+        assert_eq!(verdict, (Action::Increase, Some(Override::OomKilled)));
+        history.resized_at = Some(5001);
+        let verdict = review(Resource::Memory, Action::Maintain, &observation, &history, &POLICY());
+        assert_eq!(verdict, (Action::Maintain, None));
+    }
+
+    #[test]
+    fn what_has_no_limit_is_left_alone() {
+        let (mut observation, history) = observed(300, 0.1, 30);
+        observation.limit.cpu = 0.0;
+        let verdict = review(Resource::Cpu, Action::Increase, &observation, &history, &POLICY());
+        assert_eq!(verdict, (Action::Maintain, Some(Override::NoResourceSpec)));
+    }
+}

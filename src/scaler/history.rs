@@ -1,0 +1,209 @@
+//! What is remembered of one pod between cycles: recent samples, recent peaks, the last resize.
+
+use std::collections::VecDeque;
+
+use super::action::{PerResource, Resource};
+use super::observation::Observation;
+use super::policy::Policy;
+
+/// Buckets of a peak window: the window slides by a 24th of its length.
+const BUCKETS: usize = 24;
+
+/// The largest value of a sliding window, in constant memory.
+#[derive(Debug, Clone)]
+struct PeakWindow {
+    buckets: [f32; BUCKETS],
+    newest: i64,
+}
+
+impl PeakWindow {
+    fn new() -> Self {
+        Self { buckets: [0.0; BUCKETS], newest: i64::MIN }
+    }
+
+    fn observe(&mut self, at: i64, value: f64, window: i64) {
+        let bucket = at.div_euclid(bucket_seconds(window));
+        if bucket > self.newest {
+            let first_stale = (self.newest.saturating_add(1)).max(bucket - BUCKETS as i64 + 1);
+            for stale in first_stale..=bucket {
+                self.buckets[slot(stale)] = 0.0;
+            }
+            self.newest = bucket;
+        }
+        if bucket > self.newest - BUCKETS as i64 {
+            let value = value as f32;
+            let peak = &mut self.buckets[slot(bucket)];
+            *peak = peak.max(value);
+        }
+    }
+
+    fn peak(&self) -> f64 {
+        f64::from(self.buckets.iter().copied().fold(0.0, f32::max))
+    }
+}
+
+fn bucket_seconds(window: i64) -> i64 {
+    (window / (BUCKETS as i64 - 1)).max(1)
+}
+
+fn slot(bucket: i64) -> usize {
+    bucket.rem_euclid(BUCKETS as i64) as usize
+}
+
+#[derive(Debug, Clone)]
+pub struct PodHistory {
+    samples: VecDeque<PerResource<f32>>,
+    peaks: PerResource<PeakWindow>,
+    first_at: i64,
+    last_at: i64,
+    observed: u32,
+    /// When a change of this pod was last applied.
+    pub resized_at: Option<i64>,
+    /// No attempt before this moment, after a resize that failed; and how many have failed in a row.
+    pub retry_at: Option<i64>,
+    pub failures: u32,
+}
+
+impl Default for PodHistory {
+    fn default() -> Self {
+        Self {
+            samples: VecDeque::new(),
+            peaks: PerResource::new(PeakWindow::new(), PeakWindow::new()),
+            first_at: 0,
+            last_at: i64::MIN,
+            observed: 0,
+            resized_at: None,
+            retry_at: None,
+            failures: 0,
+        }
+    }
+}
+
+impl PodHistory {
+    /// Takes in a measurement; one that is not newer than the last says nothing new.
+    pub fn observe(&mut self, observation: &Observation, policy: &Policy) {
+        if observation.at <= self.last_at {
+            return;
+        }
+        if self.observed == 0 {
+            self.first_at = observation.at;
+        }
+        self.last_at = observation.at;
+        self.observed = self.observed.saturating_add(1);
+        while self.samples.len() >= policy.history_window.max(1) {
+            self.samples.pop_front();
+        }
+        let usage = observation.usage;
+        self.samples.push_back(PerResource::new(usage.cpu as f32, usage.memory as f32));
+        self.peaks.cpu.observe(observation.at, usage.cpu, policy.guard.window.cpu);
+        self.peaks.memory.observe(observation.at, usage.memory, policy.guard.window.memory);
+    }
+
+    /// Measurements taken in so far.
+    pub fn observed(&self) -> u32 {
+        self.observed
+    }
+
+    pub fn last_at(&self) -> Option<i64> {
+        (self.observed > 0).then_some(self.last_at)
+    }
+
+    /// The largest usage of the guard's window.
+    pub fn peak(&self, resource: Resource) -> f64 {
+        self.peaks.get(resource).peak()
+    }
+
+    /// How much of the guard's window has been observed, 0 to 1.
+    pub fn filled(&self, resource: Resource, policy: &Policy) -> f64 {
+        if self.observed == 0 {
+            return 0.0;
+        }
+        let window = (*policy.guard.window.get(resource)).max(1);
+        ((self.last_at - self.first_at) as f64 / window as f64).min(1.0)
+    }
+
+    /// The trend of the usage normalised by `limit`: least-squares slope over the samples x (samples - 1), clipped to -1..1.
+    pub fn trend(&self, resource: Resource, limit: f64) -> f64 {
+        let count = self.samples.len();
+        if count < 2 || limit <= 0.0 {
+            return 0.0;
+        }
+        let middle = (count - 1) as f64 / 2.0;
+        let (mut covariance, mut variance) = (0.0, 0.0);
+        for (index, sample) in self.samples.iter().enumerate() {
+            let x = index as f64 - middle;
+            covariance += x * (f64::from(*sample.get(resource)) / limit).clamp(0.0, 1.0);
+            variance += x * x;
+        }
+        (covariance / variance * (count - 1) as f64).clamp(-1.0, 1.0)
+    }
+
+    /// An OOM kill that no resize has answered yet.
+    pub fn unanswered_oom(&self, observation: &Observation) -> bool {
+        observation.oom_killed_at.is_some_and(|killed| self.resized_at.is_none_or(|resized| killed > resized))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observation(at: i64, cpu: f64) -> Observation {
+        Observation {
+            at,
+            usage: PerResource::new(cpu, 100.0),
+            limit: PerResource::new(1.0, 200.0),
+            containers: 1,
+            oom_killed_at: None,
+        }
+    }
+
+    fn history(usages: &[f64]) -> PodHistory {
+        let mut history = PodHistory::default();
+        for (step, cpu) in usages.iter().enumerate() {
+            history.observe(&observation(step as i64 * 30, *cpu), &Policy::default());
+        }
+        history
+    }
+
+    #[test]
+    fn trend_is_the_rise_over_the_window() {
+        assert_eq!(history(&[0.5]).trend(Resource::Cpu, 1.0), 0.0);
+        assert!((history(&[0.1, 0.2, 0.3, 0.4, 0.5]).trend(Resource::Cpu, 1.0) - 0.4).abs() < 1e-6);
+        assert!((history(&[9.0, 9.0, 0.5, 0.4, 0.3, 0.2, 0.1]).trend(Resource::Cpu, 1.0) + 0.4).abs() < 1e-6);
+        assert_eq!(history(&[0.0, 1.0]).trend(Resource::Cpu, 1.0), 1.0);
+        assert_eq!(history(&[0.1, 0.2]).trend(Resource::Memory, 200.0), 0.0);
+    }
+
+    #[test]
+    fn peak_forgets_what_is_older_than_the_window() {
+        let policy = Policy::default();
+        let mut history = PodHistory::default();
+        history.observe(&observation(0, 0.9), &policy);
+        for minute in 1..119 {
+            history.observe(&observation(minute * 60, 0.2), &policy);
+            assert!((history.peak(Resource::Cpu) - 0.9).abs() < 1e-6, "minute {minute}");
+        }
+        for minute in 119..140 {
+            history.observe(&observation(minute * 60, 0.2), &policy);
+        }
+        assert!((history.peak(Resource::Cpu) - 0.2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_gap_longer_than_the_window_empties_it() {
+        let policy = Policy::default();
+        let mut history = history(&[0.9]);
+        history.observe(&observation(1_000_000, 0.1), &policy);
+        assert!((history.peak(Resource::Cpu) - 0.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn an_old_or_repeated_measurement_changes_nothing() {
+        let mut history = history(&[0.1, 0.2]);
+        history.observe(&observation(30, 0.9), &Policy::default());
+        history.observe(&observation(0, 0.9), &Policy::default());
+        assert_eq!(history.observed(), 2);
+        assert!((history.peak(Resource::Cpu) - 0.2).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,51 @@
+//! The settings that the pure core decides by.
+
+use super::action::PerResource;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// The share of the limit that one step adds or takes.
+    pub scale_factor: f64,
+    /// Smallest and largest limit of a pod: cores, MiB.
+    pub min: PerResource<f64>,
+    pub max: PerResource<f64>,
+    /// Samples of usage that a trend is computed over.
+    pub history_window: usize,
+    /// Seconds between two applied changes of a pod.
+    pub cooldown: i64,
+    /// An urgent INCREASE does not wait for the cooldown.
+    pub emergency_scale_up: bool,
+    pub guard: GuardSettings,
+}
+
+/// How far below the recent peak a limit may be cut: not at all, and not near it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GuardSettings {
+    /// Seconds of usage whose peak counts.
+    pub window: PerResource<i64>,
+    /// A cut must leave the limit at least this share above the peak.
+    pub headroom: PerResource<f64>,
+    /// Extra head room, as a share of the peak, while nothing of the window has been observed; it shrinks as the window fills.
+    pub warm_up: f64,
+}
+
+impl Default for GuardSettings {
+    fn default() -> Self {
+        Self { window: PerResource::new(2 * 3600, 8 * 3600), headroom: PerResource::new(0.07, 0.11), warm_up: 1.0 }
+    }
+}
+
+impl Default for Policy {
+    /// The documented defaults.
+    fn default() -> Self {
+        Self {
+            scale_factor: 0.2,
+            min: PerResource::new(0.1, 20.0),
+            max: PerResource::new(8.0, 16384.0),
+            history_window: 5,
+            cooldown: 30 * 60,
+            emergency_scale_up: true,
+            guard: GuardSettings::default(),
+        }
+    }
+}
