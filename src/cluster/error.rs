@@ -1,0 +1,111 @@
+//! What can go wrong between this service and the API server, and which call it was.
+
+use std::fmt;
+
+/// A call as an operator would name it, and as RBAC does: verb, resource, where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub verb: &'static str,
+    pub resource: &'static str,
+    pub namespace: String,
+    pub name: Option<String>,
+}
+
+impl Call {
+    pub fn on(verb: &'static str, resource: &'static str, namespace: &str, name: &str) -> Self {
+        Self { verb, resource, namespace: namespace.into(), name: Some(name.into()) }
+    }
+
+    pub fn over(verb: &'static str, resource: &'static str, namespace: &str) -> Self {
+        Self { verb, resource, namespace: namespace.into(), name: None }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if let Some(name) = &self.name {
+            write!(f, " {name}")?;
+        }
+        if self.namespace.is_empty() { Ok(()) } else { write!(f, " in namespace {}", self.namespace) }
+    }
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ClusterError {
+    #[error("{call}: not found: {message}")]
+    NotFound { call: Call, message: String },
+    #[error("{call}: forbidden: the service account lacks the verb {:?} on {:?}: {message}", call.verb, call.resource)]
+    Forbidden { call: Call, message: String },
+    /// A 403 that is no matter of RBAC: quota, LimitRange, node capacity.
+    #[error("{call}: refused ({code}): {message}")]
+    Refused { call: Call, code: u16, message: String },
+    #[error("{call}: {message}")]
+    Unavailable { call: Call, message: String },
+}
+
+impl ClusterError {
+    pub fn from_kube(call: Call, error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => {
+                let message = status.message.clone();
+                match status.code {
+                    404 => Self::NotFound { call, message },
+                    403 if is_rbac(&message) => Self::Forbidden { call, message },
+                    401 => Self::Unavailable { call, message: format!("not authenticated: {message}") },
+                    code @ 400..=499 if code != 429 => Self::Refused { call, code, message },
+                    code => Self::Unavailable { call, message: format!("API server answered {code}: {message}") },
+                }
+            }
+            other => Self::Unavailable { call, message: describe(other) },
+        }
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+}
+
+/// What the authorizer writes, and admission plugins never do.
+fn is_rbac(message: &str) -> bool {
+    message.contains(" cannot ")
+}
+
+/// An error with its causes, which say more than it does ("connection refused").
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn api(code: u16, message: &str) -> ClusterError {
+        let status = Status { code, message: message.into(), ..Status::default() };
+        ClusterError::from_kube(Call::on("patch", "pods/resize", "default", "web"), &kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn a_missing_permission_is_told_from_a_full_node() {
+        let denied =
+            api(403, "pods \"web\" is forbidden: User \"x\" cannot patch resource \"pods/resize\" in API group");
+        assert!(matches!(denied, ClusterError::Forbidden { .. }));
+        let text = denied.to_string();
+        assert!(text.contains("\"patch\"") && text.contains("\"pods/resize\""), "{text}");
+        assert!(matches!(api(403, "node didn't have enough allocatable resources"), ClusterError::Refused { .. }));
+        assert!(api(404, "pods \"web\" not found").is_not_found());
+        assert!(matches!(api(429, "slow down"), ClusterError::Unavailable { .. }));
+        assert!(api(500, "etcd").to_string().contains("patch pods/resize web in namespace default"));
+    }
+}

@@ -1,0 +1,259 @@
+//! A pod as this service needs it: a slim record made from what the API server sends.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod as KubePod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::quantity;
+use crate::scaler::action::{PerResource, Resource};
+
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// What identifies a pod's life; a StatefulSet gives the same name to one pod after another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodKey {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pod {
+    pub key: PodKey,
+    pub phase: String,
+    pub created: Option<DateTime<Utc>>,
+    pub labels: BTreeMap<String, String>,
+    pub node_name: Option<String>,
+    pub pod_ip: Option<String>,
+    pub owner: Option<Owner>,
+    /// Containers that run for the pod's whole life: the containers, then the sidecars.
+    pub containers: Vec<PodContainer>,
+    pub mirror: bool,
+    pub deleting: bool,
+    pub oom_killed_at: Option<i64>,
+    pub resize: Option<ResizeCondition>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owner {
+    pub kind: String,
+    pub name: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodContainer {
+    pub name: String,
+    pub image: String,
+    /// A restartable init container.
+    pub sidecar: bool,
+    pub resources: ContainerResources,
+    /// What the kubelet says is in force; None while the container does not run or the kubelet does not say.
+    pub in_force: Option<ContainerResources>,
+}
+
+/// Requests and limits as they stand in the object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerResources {
+    pub requests: BTreeMap<String, String>,
+    pub limits: BTreeMap<String, String>,
+}
+
+/// What the kubelet says of a resize that is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResizeCondition {
+    pub state: ResizeState,
+    pub message: String,
+    pub since: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResizeState {
+    InProgress,
+    Deferred,
+    Infeasible,
+    Error,
+}
+
+impl Pod {
+    /// None for an object without name, namespace or uid, which no API server sends.
+    pub fn from_kube(pod: &KubePod) -> Option<Self> {
+        let meta = &pod.metadata;
+        let key = PodKey { namespace: meta.namespace.clone()?, name: meta.name.clone()?, uid: meta.uid.clone()? };
+        let spec = pod.spec.as_ref();
+        let status = pod.status.as_ref();
+        let statuses = || {
+            let main = status.and_then(|s| s.container_statuses.as_ref());
+            let init = status.and_then(|s| s.init_container_statuses.as_ref());
+            main.into_iter().chain(init).flatten()
+        };
+        let status_of = |name: &str| statuses().find(|s| s.name == name);
+        let main = spec.iter().flat_map(|s| &s.containers).map(|c| container(c, false, status_of(&c.name)));
+        let sidecars = spec
+            .iter()
+            .flat_map(|s| s.init_containers.iter().flatten())
+            .filter(|c| c.restart_policy.as_deref() == Some("Always"))
+            .map(|c| container(c, true, status_of(&c.name)));
+        let owner = meta.owner_references.iter().flatten().find(|o| o.controller == Some(true));
+        Some(Self {
+            key,
+            phase: status.and_then(|s| s.phase.clone()).unwrap_or_else(|| "Unknown".into()),
+            created: meta.creation_timestamp.as_ref().and_then(|t| to_chrono(&t.0)),
+            labels: meta.labels.clone().unwrap_or_default(),
+            node_name: spec.and_then(|s| s.node_name.clone()),
+            pod_ip: status.and_then(|s| s.pod_ip.clone()),
+            owner: owner.map(|o| Owner { kind: o.kind.clone(), name: o.name.clone() }),
+            containers: main.chain(sidecars).collect(),
+            mirror: meta.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR)),
+            deleting: meta.deletion_timestamp.is_some(),
+            oom_killed_at: statuses().filter_map(oom_killed_at).max(),
+            resize: resize_condition(pod),
+        })
+    }
+
+    /// The limit summed over containers, the request where a container has no limit: cores and MiB, 0 where there is neither.
+    pub fn limit(&self) -> PerResource<f64> {
+        PerResource::build(|resource| {
+            let of = |c: &PodContainer| c.resources.limit(resource).or_else(|| c.resources.request(resource));
+            self.containers.iter().filter_map(of).sum()
+        })
+    }
+
+    pub fn request(&self) -> PerResource<f64> {
+        PerResource::build(|resource| self.containers.iter().filter_map(|c| c.resources.request(resource)).sum())
+    }
+}
+
+impl ContainerResources {
+    pub fn limit(&self, resource: Resource) -> Option<f64> {
+        read(&self.limits, resource)
+    }
+
+    pub fn request(&self, resource: Resource) -> Option<f64> {
+        read(&self.requests, resource)
+    }
+}
+
+fn read(quantities: &BTreeMap<String, String>, resource: Resource) -> Option<f64> {
+    let text = quantities.get(resource.name())?;
+    match resource {
+        Resource::Cpu => quantity::cores(text),
+        Resource::Memory => quantity::mib(text),
+    }
+}
+
+fn container(container: &Container, sidecar: bool, status: Option<&ContainerStatus>) -> PodContainer {
+    PodContainer {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        sidecar,
+        resources: container.resources.as_ref().map(resources).unwrap_or_default(),
+        in_force: status.and_then(|s| s.resources.as_ref()).map(resources),
+    }
+}
+
+fn resources(requirements: &ResourceRequirements) -> ContainerResources {
+    let texts = |map: &Option<BTreeMap<String, Quantity>>| {
+        map.iter().flatten().map(|(name, quantity)| (name.clone(), quantity.0.clone())).collect()
+    };
+    ContainerResources { requests: texts(&requirements.requests), limits: texts(&requirements.limits) }
+}
+
+fn oom_killed_at(status: &ContainerStatus) -> Option<i64> {
+    let states = [status.state.as_ref(), status.last_state.as_ref()];
+    let killed = states.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
+    killed
+        .filter(|terminated| terminated.reason.as_deref() == Some("OOMKilled"))
+        .filter_map(|terminated| terminated.finished_at.as_ref().map(|time| time.0.as_second()))
+        .max()
+}
+
+/// Conditions since 1.33; before that one word in the status.
+fn resize_condition(pod: &KubePod) -> Option<ResizeCondition> {
+    let status = pod.status.as_ref()?;
+    let conditions = status.conditions.iter().flatten().filter(|condition| condition.status == "True");
+    for condition in conditions {
+        let reason = condition.reason.as_deref().unwrap_or_default();
+        let state = match (condition.type_.as_str(), reason) {
+            ("PodResizePending", "Infeasible") => ResizeState::Infeasible,
+            ("PodResizePending", _) => ResizeState::Deferred,
+            ("PodResizeInProgress", "Error") => ResizeState::Error,
+            ("PodResizeInProgress", _) => ResizeState::InProgress,
+            _ => continue,
+        };
+        let since = condition.last_transition_time.as_ref().map(|time| time.0.as_second());
+        return Some(ResizeCondition { state, message: condition.message.clone().unwrap_or_default(), since });
+    }
+    let state = match status.resize.as_deref()? {
+        "Proposed" | "InProgress" => ResizeState::InProgress,
+        "Deferred" => ResizeState::Deferred,
+        "Infeasible" => ResizeState::Infeasible,
+        _ => return None,
+    };
+    Some(ResizeCondition { state, message: String::new(), since: None })
+}
+
+fn to_chrono(time: &k8s_openapi::jiff::Timestamp) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(time.as_second(), time.subsec_nanosecond().unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod() -> Pod {
+        let object = json!({
+            "metadata": {
+                "namespace": "default", "name": "web-1", "uid": "u1", "creationTimestamp": "2026-11-23T10:00:00Z",
+                "labels": {"app": "web"},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r", "controller": true}]
+            },
+            "spec": {
+                "containers": [
+                    {"name": "app", "image": "app:1", "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "500m"}}},
+                    {"name": "bare"}
+                ],
+                "initContainers": [
+                    {"name": "setup", "resources": {"limits": {"cpu": "9"}}},
+                    {"name": "proxy", "restartPolicy": "Always", "resources": {"limits": {"cpu": "250m", "memory": "64Mi"}}}
+                ]
+            },
+            "status": {
+                "phase": "Running",
+                "conditions": [
+                    {"type": "Ready", "status": "True"},
+                    {"type": "PodResizePending", "status": "True", "reason": "Deferred", "message": "full", "lastTransitionTime": "2026-11-23T10:00:10Z"}
+                ],
+                "containerStatuses": [{
+                    "name": "app", "image": "", "imageID": "", "ready": true, "restartCount": 1,
+                    "resources": {"limits": {"cpu": "400m"}},
+                    "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-11-23T10:00:05Z"}}
+                }]
+            }
+        });
+        Pod::from_kube(&serde_json::from_value(object).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn limits_are_summed_over_containers_and_sidecars() {
+        let pod = pod();
+        assert_eq!(pod.limit(), PerResource::new(0.75, 192.0));
+        assert_eq!(pod.request(), PerResource::new(0.1, 128.0));
+        let names: Vec<_> = pod.containers.iter().map(|c| (c.name.as_str(), c.sidecar)).collect();
+        assert_eq!(names, [("app", false), ("bare", false), ("proxy", true)]);
+    }
+
+    #[test]
+    fn what_happened_to_the_pod_is_seen() {
+        let pod = pod();
+        let created = pod.created.unwrap().timestamp();
+        assert_eq!(pod.oom_killed_at, Some(created + 5));
+        let resize = pod.resize.unwrap();
+        assert_eq!((resize.state, resize.since), (ResizeState::Deferred, Some(created + 10)));
+        assert_eq!(pod.containers[0].in_force.as_ref().unwrap().limits["cpu"], "400m");
+        assert_eq!(pod.owner.unwrap().name, "web");
+    }
+}

@@ -1,0 +1,172 @@
+//! One source of configuration: a YAML file, or the environment and the command line together. What it does not name stays.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::{Config, ConfigError};
+
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    /// Model checkpoint (.pth), looked up as given, then below models/
+    #[arg(long, env = "MODEL_PATH")]
+    pub model_path: Option<PathBuf>,
+    /// Width of the model's input
+    #[arg(long, env = "STATE_DIM")]
+    pub state_dim: Option<usize>,
+    /// Actions of each head
+    #[arg(long, env = "ACTION_DIM")]
+    pub action_dim: Option<usize>,
+    /// Samples of usage that a trend is computed over
+    #[arg(long, env = "HISTORY_WINDOW")]
+    pub history_window: Option<usize>,
+    /// Smallest CPU limit of a pod, cores
+    #[arg(long, env = "MIN_CPU")]
+    pub min_cpu: Option<f64>,
+    /// Largest CPU limit of a pod, cores
+    #[arg(long, env = "MAX_CPU")]
+    pub max_cpu: Option<f64>,
+    /// Smallest memory limit of a pod, MiB
+    #[arg(long, env = "MIN_MEMORY")]
+    pub min_memory: Option<u64>,
+    /// Largest memory limit of a pod, MiB
+    #[arg(long, env = "MAX_MEMORY")]
+    pub max_memory: Option<u64>,
+    /// Share of the limit that one step adds or takes
+    #[arg(long, env = "SCALE_FACTOR")]
+    pub scale_factor: Option<f64>,
+    /// Decide and explain, change nothing
+    #[arg(long, env = "DRY_RUN", value_parser = boolean, num_args = 0..=1, default_missing_value = "true")]
+    pub dry_run: Option<bool>,
+    /// Connect as a pod of the cluster (true), by kubeconfig (false), or try both (unset)
+    #[arg(long = "in-cluster", env = "KUBERNETES_IN_CLUSTER", value_parser = boolean, num_args = 0..=1, default_missing_value = "true")]
+    pub in_cluster: Option<bool>,
+    /// Namespaces to watch, comma-separated
+    #[arg(long, env = "NAMESPACES", value_delimiter = ',', value_parser = trimmed)]
+    pub namespaces: Option<Vec<String>>,
+    /// Run the autoscale loop
+    #[arg(long, env = "AUTO_SCALE_ENABLED", value_parser = boolean, num_args = 0..=1, default_missing_value = "true")]
+    pub auto_scale_enabled: Option<bool>,
+    /// Seconds between two cycles
+    #[arg(long, env = "AUTO_SCALE_INTERVAL")]
+    pub auto_scale_interval: Option<u64>,
+    /// Minutes between two changes of a pod
+    #[arg(long, env = "SCALING_COOLDOWN")]
+    pub scaling_cooldown: Option<u64>,
+    /// Deployments never touched, comma-separated
+    #[arg(long, env = "EXCLUDED_DEPLOYMENTS", value_delimiter = ',', value_parser = trimmed)]
+    pub excluded_deployments: Option<Vec<String>>,
+    /// Labels of pods never touched: key=value, comma-separated
+    #[arg(long, env = "EXCLUDED_LABELS", value_parser = labels)]
+    pub excluded_labels: Option<BTreeMap<String, String>>,
+    /// Let an urgent INCREASE break the cooldown
+    #[arg(long, env = "EMERGENCY_SCALE_UP", value_parser = boolean, num_args = 0..=1, default_missing_value = "true")]
+    pub emergency_scale_up: Option<bool>,
+    /// Resizes under way at the same time
+    #[arg(long, env = "RESIZE_CONCURRENCY")]
+    pub resize_concurrency: Option<usize>,
+    /// Seconds to wait for the kubelet while it defers a resize
+    #[arg(long, env = "DEFERRED_TIMEOUT")]
+    pub deferred_timeout: Option<u64>,
+    /// Seconds to wait for the kubelet to carry out a resize
+    #[arg(long, env = "RESIZE_TIMEOUT")]
+    pub resize_timeout: Option<u64>,
+    /// Seconds after which a measurement is too old to act on
+    #[arg(long, env = "METRICS_MAX_AGE")]
+    pub metrics_max_age: Option<u64>,
+    /// Seconds of CPU usage whose peak a cut must keep clear of
+    #[arg(long, env = "GUARD_CPU_WINDOW")]
+    pub guard_cpu_window: Option<u64>,
+    /// Seconds of memory usage whose peak a cut must keep clear of
+    #[arg(long, env = "GUARD_MEMORY_WINDOW")]
+    pub guard_memory_window: Option<u64>,
+    /// Share of the CPU peak that a cut must leave above it
+    #[arg(long, env = "GUARD_CPU_HEADROOM")]
+    pub guard_cpu_headroom: Option<f64>,
+    /// Share of the memory peak that a cut must leave above it
+    #[arg(long, env = "GUARD_MEMORY_HEADROOM")]
+    pub guard_memory_headroom: Option<f64>,
+    /// Decisions kept for GET /decisions
+    #[arg(long, env = "DECISIONS_KEPT")]
+    pub decisions_kept: Option<usize>,
+}
+
+/// Moves each field that the layer names into the configuration.
+macro_rules! overlay {
+    ($layer:ident onto $config:ident: $($field:ident),* $(,)?) => {
+        $(if let Some(value) = $layer.$field { $config.$field = value; })*
+    };
+}
+
+impl Layer {
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let fault = |error: String| ConfigError::File(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+        // An empty file says nothing, and that is fine.
+        let layer: Option<Self> = serde_norway::from_str(&text).map_err(|error| fault(error.to_string()))?;
+        Ok(layer.unwrap_or_default())
+    }
+
+    pub fn apply(self, config: &mut Config) {
+        if self.in_cluster.is_some() {
+            config.in_cluster = self.in_cluster;
+        }
+        overlay!(self onto config:
+            model_path, state_dim, action_dim, history_window, min_cpu, max_cpu, min_memory, max_memory, scale_factor,
+            dry_run, namespaces, auto_scale_enabled, auto_scale_interval, scaling_cooldown, excluded_deployments,
+            excluded_labels, emergency_scale_up, resize_concurrency, deferred_timeout, resize_timeout, metrics_max_age,
+            guard_cpu_window, guard_memory_window, guard_cpu_headroom, guard_memory_headroom, decisions_kept,
+        );
+    }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("must be true or false".into()),
+    }
+}
+
+fn trimmed(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.trim().to_owned())
+}
+
+fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| match pair.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+            _ => Err(format!("{pair:?} is not key=value")),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        layer: Layer,
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let arguments =
+            "x --dry-run=False --namespaces a,b --excluded-labels app=redis,tier=cache --emergency-scale-up";
+        let layer = Cli::try_parse_from(arguments.split(' ')).unwrap().layer;
+        assert_eq!((layer.dry_run, layer.emergency_scale_up), (Some(false), Some(true)));
+        assert_eq!(layer.namespaces.unwrap(), ["a", "b"]);
+        assert_eq!(layer.excluded_labels.unwrap()["tier"], "cache");
+        for bad in ["--dry-run=maybe", "--excluded-labels=redis", "--scale-factor=x"] {
+            assert!(Cli::try_parse_from(["x", bad]).is_err(), "{bad}");
+        }
+    }
+}

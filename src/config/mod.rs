@@ -1,0 +1,240 @@
+//! The configuration: defaults, then a YAML file, the environment, the command line and `POST /config`; the later wins.
+
+mod layer;
+mod update;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+pub use layer::Layer;
+pub use update::Updated;
+
+use crate::scaler::action::PerResource;
+use crate::scaler::policy::{GuardSettings, Policy};
+
+/// Everything but where to listen. `GET /config` answers with its fields, the documented ones first.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    pub model_path: PathBuf,
+    pub state_dim: usize,
+    pub action_dim: usize,
+    pub history_window: usize,
+    /// Cores.
+    pub min_cpu: f64,
+    pub max_cpu: f64,
+    /// MiB.
+    pub min_memory: u64,
+    pub max_memory: u64,
+    pub scale_factor: f64,
+    pub dry_run: bool,
+    /// None: try both, in-cluster first.
+    #[serde(serialize_with = "in_cluster")]
+    pub in_cluster: Option<bool>,
+    pub namespaces: Vec<String>,
+    pub auto_scale_enabled: bool,
+    /// Seconds.
+    pub auto_scale_interval: u64,
+    /// Minutes.
+    pub scaling_cooldown: u64,
+    pub excluded_deployments: Vec<String>,
+    pub excluded_labels: BTreeMap<String, String>,
+    pub emergency_scale_up: bool,
+    /// Resizes under way at the same time.
+    pub resize_concurrency: usize,
+    /// Seconds to wait for the kubelet while it defers a resize.
+    pub deferred_timeout: u64,
+    /// Seconds to wait for the kubelet to carry out a resize that it has accepted.
+    pub resize_timeout: u64,
+    /// Seconds after which a measurement is too old to act on.
+    pub metrics_max_age: u64,
+    /// Seconds of usage whose peak a cut must keep clear of.
+    pub guard_cpu_window: u64,
+    pub guard_memory_window: u64,
+    /// Shares of the peak that a cut must leave above it.
+    pub guard_cpu_headroom: f64,
+    pub guard_memory_headroom: f64,
+    /// Decisions kept for `GET /decisions`.
+    pub decisions_kept: usize,
+}
+
+fn in_cluster<S: serde::Serializer>(value: &Option<bool>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(value.unwrap_or_else(|| std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()))
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            model_path: "final-models/dqn_model.pth".into(),
+            state_dim: 8,
+            action_dim: 3,
+            history_window: policy.history_window,
+            min_cpu: policy.min.cpu,
+            max_cpu: policy.max.cpu,
+            min_memory: policy.min.memory as u64,
+            max_memory: policy.max.memory as u64,
+            scale_factor: policy.scale_factor,
+            dry_run: true,
+            in_cluster: None,
+            namespaces: vec!["default".into()],
+            auto_scale_enabled: true,
+            auto_scale_interval: 30,
+            scaling_cooldown: policy.cooldown as u64 / 60,
+            excluded_deployments: [
+                "redis",
+                "dqn-scaler",
+                "metrics-collector",
+                "load-generator",
+                "dqn-scaler-dashboard",
+            ]
+            .map(String::from)
+            .into(),
+            excluded_labels: [("app", "redis"), ("component", "redis")].map(|(k, v)| (k.into(), v.into())).into(),
+            emergency_scale_up: policy.emergency_scale_up,
+            resize_concurrency: 4,
+            deferred_timeout: 300,
+            resize_timeout: 30,
+            metrics_max_age: 120,
+            guard_cpu_window: policy.guard.window.cpu as u64,
+            guard_memory_window: policy.guard.window.memory as u64,
+            guard_cpu_headroom: policy.guard.headroom.cpu,
+            guard_memory_headroom: policy.guard.headroom.memory,
+            decisions_kept: 1000,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{field}: {message}")]
+    Field { field: &'static str, message: String },
+    #[error("{0}")]
+    File(String),
+}
+
+impl ConfigError {
+    fn field(field: &'static str, message: impl Into<String>) -> Self {
+        Self::Field { field, message: message.into() }
+    }
+}
+
+impl Config {
+    /// Defaults, then the file, then what the environment and the command line say.
+    pub fn load(file: Option<&Path>, environment_and_flags: Layer) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        if let Some(path) = file {
+            Layer::read(path)?.apply(&mut config);
+        }
+        environment_and_flags.apply(&mut config);
+        config.validate()?;
+        Ok(config)
+    }
+
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = |holds: bool, field: &'static str, message: &str| {
+            if holds { Ok(()) } else { Err(ConfigError::field(field, message)) }
+        };
+        check(self.state_dim >= 1, "state_dim", "must be at least 1")?;
+        check(self.action_dim == 3, "action_dim", "must be 3: DECREASE, MAINTAIN and INCREASE")?;
+        check((2..=120).contains(&self.history_window), "history_window", "must be from 2 to 120 samples")?;
+        check(self.min_cpu > 0.0 && self.min_cpu.is_finite(), "min_cpu", "must be above 0 cores")?;
+        check(self.max_cpu >= self.min_cpu && self.max_cpu.is_finite(), "max_cpu", "must not be below min_cpu")?;
+        check(self.min_memory >= 1, "min_memory", "must be at least 1 MiB")?;
+        check(self.max_memory >= self.min_memory, "max_memory", "must not be below min_memory")?;
+        check(self.scale_factor > 0.0 && self.scale_factor < 1.0, "scale_factor", "must be above 0 and below 1")?;
+        check(!self.namespaces.is_empty(), "namespaces", "must name at least one namespace")?;
+        for namespace in &self.namespaces {
+            let message = format!("{namespace:?} is not a valid namespace name");
+            check(crate::cluster::names::is_dns_label(namespace), "namespaces", &message)?;
+        }
+        check(
+            (1..=86_400).contains(&self.auto_scale_interval),
+            "auto_scale_interval",
+            "must be from 1 to 86400 seconds",
+        )?;
+        check(self.scaling_cooldown <= 1440, "scaling_cooldown", "must be from 0 to 1440 minutes")?;
+        check((1..=256).contains(&self.resize_concurrency), "resize_concurrency", "must be from 1 to 256")?;
+        check(self.resize_timeout >= 1, "resize_timeout", "must be at least 1 second")?;
+        check(self.metrics_max_age >= 1, "metrics_max_age", "must be at least 1 second")?;
+        let window = 60..=7 * 86_400;
+        check(window.contains(&self.guard_cpu_window), "guard_cpu_window", "must be from 60 to 604800 seconds")?;
+        check(window.contains(&self.guard_memory_window), "guard_memory_window", "must be from 60 to 604800 seconds")?;
+        let headroom = 0.0..=10.0;
+        check(headroom.contains(&self.guard_cpu_headroom), "guard_cpu_headroom", "must be from 0 to 10")?;
+        check(headroom.contains(&self.guard_memory_headroom), "guard_memory_headroom", "must be from 0 to 10")?;
+        check((1000..=1_000_000).contains(&self.decisions_kept), "decisions_kept", "must be from 1000 to 1000000")
+    }
+
+    /// What the pure core needs of it.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            scale_factor: self.scale_factor,
+            min: PerResource::new(self.min_cpu, self.min_memory as f64),
+            max: PerResource::new(self.max_cpu, self.max_memory as f64),
+            history_window: self.history_window,
+            cooldown: self.scaling_cooldown as i64 * 60,
+            emergency_scale_up: self.emergency_scale_up,
+            guard: GuardSettings {
+                window: PerResource::new(self.guard_cpu_window as i64, self.guard_memory_window as i64),
+                headroom: PerResource::new(self.guard_cpu_headroom, self.guard_memory_headroom),
+                ..GuardSettings::default()
+            },
+        }
+    }
+
+    /// `MODEL_PATH` as it is, else below `models/`.
+    pub fn find_model(&self) -> PathBuf {
+        let below_models = Path::new("models").join(&self.model_path);
+        if !self.model_path.exists() && below_models.exists() { below_models } else { self.model_path.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_the_documented_ones_and_valid() {
+        let config = Config::default();
+        config.validate().unwrap();
+        let json = serde_json::to_value(&config).unwrap();
+        assert_eq!(json["scaling_cooldown"], 30);
+        assert_eq!(json["min_memory"], 20);
+        assert_eq!(json["excluded_deployments"].as_array().unwrap().len(), 5);
+        assert_eq!(config.policy(), Policy::default());
+    }
+
+    #[test]
+    fn the_later_source_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.yaml");
+        std::fs::write(&file, "scale_factor: 0.3\nauto_scale_interval: 45\nexcluded_labels: {tier: cache}\n").unwrap();
+        let flags = Layer { auto_scale_interval: Some(60), ..Layer::default() };
+        let config = Config::load(Some(&file), flags).unwrap();
+        assert_eq!((config.scale_factor, config.auto_scale_interval, config.scaling_cooldown), (0.3, 60, 30));
+        assert_eq!(config.excluded_labels, BTreeMap::from([("tier".into(), "cache".into())]));
+    }
+
+    #[test]
+    fn a_bad_file_or_value_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.yaml");
+        for (text, named) in [
+            ("scale_factr: 0.3", "scale_factr"),
+            ("scale_factor: much", "scale_factor"),
+            ("scale_factor: 1.5", "scale_factor"),
+            ("namespaces: []", "namespaces"),
+            ("namespaces: [Bad_Name]", "Bad_Name"),
+            ("min_cpu: 9", "max_cpu"),
+            ("scaling_cooldown: -1", "scaling_cooldown"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = Config::load(Some(&file), Layer::default()).unwrap_err().to_string();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+        let missing = Config::load(Some(Path::new("/no/such/file.yaml")), Layer::default()).unwrap_err();
+        assert!(missing.to_string().contains("/no/such/file.yaml"));
+    }
+}
