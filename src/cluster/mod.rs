@@ -1,8 +1,78 @@
-//! The Kubernetes client: inventory, metrics, resize, owners.
+//! The Kubernetes client: inventory, metrics, resize, owners. Everything that talks to the API server is here.
 
+pub mod connect;
 pub mod error;
+pub mod inventory;
 pub mod metrics;
+mod mirror;
 pub mod names;
 pub mod pod;
 pub mod quantity;
+pub mod resize;
 pub mod retry;
+pub mod template;
+pub mod verdict;
+
+use std::collections::HashMap;
+
+use kube::Client;
+use tokio::sync::OnceCell;
+
+use self::connect::ResizeSupport;
+use self::error::ClusterError;
+use self::inventory::{Inventory, OwnedPod};
+use self::metrics::Usage;
+use self::retry::Deadline;
+use crate::clock::Clock;
+
+/// A connected cluster, real or simulated: the difference ends at the client.
+pub struct Cluster {
+    client: Client,
+    clock: Clock,
+    inventory: Inventory,
+    resize_support: OnceCell<ResizeSupport>,
+}
+
+impl Cluster {
+    pub fn new(client: Client, clock: Clock) -> Self {
+        Self { inventory: Inventory::new(client.clone()), client, clock, resize_support: OnceCell::new() }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Begins to watch the namespaces, so that the first question finds an answer.
+    pub fn watch(&self, namespaces: &[String]) {
+        self.inventory.watch(namespaces);
+    }
+
+    pub async fn pods(&self, namespaces: &[String], deadline: Deadline) -> Result<Vec<OwnedPod>, ClusterError> {
+        self.inventory.pods(namespaces, deadline).await
+    }
+
+    pub async fn pod(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<OwnedPod, ClusterError> {
+        self.inventory.pod(namespace, name, deadline).await
+    }
+
+    pub async fn usage(&self, namespace: &str, deadline: Deadline) -> Result<HashMap<String, Usage>, ClusterError> {
+        metrics::of_namespace(&self.client, namespace, deadline).await
+    }
+
+    pub async fn usage_of(&self, namespace: &str, name: &str, d: Deadline) -> Result<Option<Usage>, ClusterError> {
+        metrics::of_pod(&self.client, namespace, name, d).await
+    }
+
+    /// Pods that the watches hold now, whether they are complete or not.
+    pub fn pods_known(&self) -> usize {
+        self.inventory.len()
+    }
+
+    async fn resize_support(&self) -> Result<ResizeSupport, ClusterError> {
+        self.resize_support.get_or_try_init(|| connect::resize_support(&self.client)).await.copied()
+    }
+}

@@ -5,4 +5,5 @@ pub mod decision;
 pub mod guard;
 pub mod history;
 pub mod observation;
+pub mod plan;
 pub mod policy;

@@ -1,0 +1,65 @@
+//! How the service finds its cluster.
+
+use kube::{Client, Config};
+
+use super::error::{Call, ClusterError};
+use super::retry::{Deadline, with_retries};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("in cluster: {0}")]
+    InCluster(#[from] kube::config::InClusterError),
+    #[error("kubeconfig: {0}")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    #[error("client: {0}")]
+    Client(#[from] kube::Error),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+/// As a pod of the cluster (true), by kubeconfig (false), or whichever works, in that order (None).
+pub async fn connect(in_cluster: Option<bool>) -> Result<Client, ConnectError> {
+    let mut config = match in_cluster {
+        Some(true) => Config::incluster()?,
+        Some(false) => Config::from_kubeconfig(&Default::default()).await?,
+        None => match Config::incluster() {
+            Ok(config) => config,
+            Err(_) => Config::from_kubeconfig(&Default::default()).await?,
+        },
+    };
+    // Retries are this service's own: they keep to the budget of a request and name the call that failed.
+    config.default_retry = false;
+    let client = Client::try_from(config)?;
+    reach(&client).await?;
+    Ok(client)
+}
+
+/// What the API server offers for changing a running pod's resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResizeSupport {
+    /// `pods/resize`, since 1.32.
+    Subresource,
+    /// 1.27 to 1.31: the pod itself is patched, if the cluster has the alpha feature on.
+    PodPatch,
+    /// Before 1.27: only the owner's template.
+    None,
+}
+
+/// A client is of use once the API server has answered.
+async fn reach(client: &Client) -> Result<(), ClusterError> {
+    let call = Call { verb: "get", resource: "version", namespace: String::new(), name: None };
+    with_retries(call, Deadline::default(), || client.apiserver_version()).await.map(drop)
+}
+
+pub async fn resize_support(client: &Client) -> Result<ResizeSupport, ClusterError> {
+    let call = Call { verb: "get", resource: "api/v1", namespace: String::new(), name: None };
+    let resources = with_retries(call, Deadline::default(), || client.list_core_api_resources("v1")).await?;
+    if resources.resources.iter().any(|resource| resource.name == "pods/resize") {
+        return Ok(ResizeSupport::Subresource);
+    }
+    let call = Call { verb: "get", resource: "version", namespace: String::new(), name: None };
+    let version = with_retries(call, Deadline::default(), || client.apiserver_version()).await?;
+    let digits = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().unwrap_or(0);
+    let offered = (digits(&version.major), digits(&version.minor)) >= (1, 27);
+    Ok(if offered { ResizeSupport::PodPatch } else { ResizeSupport::None })
+}

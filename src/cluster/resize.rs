@@ -1,0 +1,81 @@
+//! Changes the resources of a running pod in place and waits for the kubelet's word on it.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod as KubePod;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::Cluster;
+use super::connect::ResizeSupport;
+use super::error::{Call, ClusterError};
+use super::pod::Pod;
+use super::retry::{Deadline, with_retries};
+use super::verdict::{Verdict, verdict};
+use crate::scaler::plan::Plan;
+
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+impl Cluster {
+    /// Sends the patch. The uid in it keeps a new pod of the same name from being resized in place of the one decided on.
+    pub async fn patch_resize(&self, pod: &Pod, plan: &Plan) -> Result<(), ClusterError> {
+        let (namespace, name) = (&pod.key.namespace, &pod.key.name);
+        let api = Api::<KubePod>::namespaced(self.client().clone(), namespace);
+        let body = Patch::Strategic(patch_body(pod, plan));
+        let params = PatchParams::default();
+        let deadline = Deadline::default();
+        match self.resize_support().await? {
+            ResizeSupport::Subresource => {
+                let call = Call::on("patch", "pods/resize", namespace, name);
+                with_retries(call, deadline, || api.patch_resize(name, &params, &body)).await.map(drop)
+            }
+            ResizeSupport::PodPatch => {
+                let call = Call::on("patch", "pods", namespace, name);
+                with_retries(call, deadline, || api.patch(name, &params, &body)).await.map(drop)
+            }
+            ResizeSupport::None => {
+                let call = Call::on("patch", "pods/resize", namespace, name);
+                Err(ClusterError::Refused {
+                    call,
+                    code: 404,
+                    message: "this server cannot resize pods in place".into(),
+                })
+            }
+        }
+    }
+
+    /// Looks at the pod until the kubelet has decided, or `patience` is over and its last word stands.
+    pub async fn await_verdict(&self, pod: &Pod, plan: &Plan, patience: Duration) -> Result<Verdict, ClusterError> {
+        let deadline = Deadline::after(self.clock().real(patience));
+        let mut pause = self.clock().real(FIRST_LOOK);
+        loop {
+            tokio::time::sleep(pause.min(deadline.left())).await;
+            let now = self.pod(&pod.key.namespace, &pod.key.name, Deadline::default()).await?.pod;
+            if now.key != pod.key {
+                let call = Call::on("get", "pods", &pod.key.namespace, &pod.key.name);
+                return Err(ClusterError::NotFound { call, message: "the pod has been replaced by another".into() });
+            }
+            let verdict = verdict(&now, plan);
+            if !matches!(verdict, Verdict::InProgress) || deadline.left().is_zero() {
+                return Ok(verdict);
+            }
+            pause = (pause * 2).min(self.clock().real(LONGEST_PAUSE));
+        }
+    }
+}
+
+fn patch_body(pod: &Pod, plan: &Plan) -> Value {
+    let entries = |sidecar: bool| -> Vec<Value> {
+        let ours = pod.containers.iter().filter(|container| container.sidecar == sidecar);
+        ours.filter_map(|c| plan.get(&c.name).map(|change| json!({"name": c.name, "resources": change}))).collect()
+    };
+    let mut spec = json!({});
+    for (field, containers) in [("containers", entries(false)), ("initContainers", entries(true))] {
+        if !containers.is_empty() {
+            spec[field] = containers.into();
+        }
+    }
+    json!({"metadata": {"uid": pod.key.uid}, "spec": spec})
+}

@@ -1,0 +1,135 @@
+//! The fallback: changes the pod template of the workload behind a pod, which rolls out new pods.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::Cluster;
+use super::error::{Call, ClusterError};
+use super::pod::Owner;
+use super::quantity;
+use super::retry::{Deadline, with_retries};
+use crate::scaler::plan::{Change, Plan};
+
+/// The kinds of workload whose template can be patched.
+trait Templated: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> {
+    const RESOURCE: &'static str;
+    fn template(&self) -> Option<&PodTemplateSpec>;
+}
+
+macro_rules! templated {
+    ($($kind:ty = $resource:literal, $template:expr;)*) => {
+        $(impl Templated for $kind {
+            const RESOURCE: &'static str = $resource;
+            fn template(&self) -> Option<&PodTemplateSpec> {
+                self.spec.as_ref().map($template)
+            }
+        })*
+    };
+}
+
+templated! {
+    Deployment = "deployments", |spec| &spec.template;
+    StatefulSet = "statefulsets", |spec| &spec.template;
+    DaemonSet = "daemonsets", |spec| &spec.template;
+}
+
+/// Which values of the plan may go into the template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TemplateChange {
+    /// All of them, as a person asked for.
+    AsGiven,
+    /// Only what is above the template: the other replicas may need what they have.
+    OnlyUp,
+}
+
+impl Cluster {
+    pub fn has_template(workload: &Owner) -> bool {
+        matches!(workload.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
+    }
+
+    /// False when there is nothing to change in the template.
+    pub async fn patch_template(
+        &self,
+        namespace: &str,
+        workload: &Owner,
+        plan: &Plan,
+        change: TemplateChange,
+    ) -> Result<bool, ClusterError> {
+        match workload.kind.as_str() {
+            "StatefulSet" => self.patch_template_of::<StatefulSet>(namespace, &workload.name, plan, change).await,
+            "DaemonSet" => self.patch_template_of::<DaemonSet>(namespace, &workload.name, plan, change).await,
+            _ => self.patch_template_of::<Deployment>(namespace, &workload.name, plan, change).await,
+        }
+    }
+
+    async fn patch_template_of<K>(
+        &self,
+        namespace: &str,
+        name: &str,
+        plan: &Plan,
+        change: TemplateChange,
+    ) -> Result<bool, ClusterError>
+    where
+        K: Templated + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    {
+        let api = Api::<K>::namespaced(self.client().clone(), namespace);
+        let deadline = Deadline::default();
+        let call = Call::on("get", K::RESOURCE, namespace, name);
+        let object = with_retries(call.clone(), deadline, || api.get(name)).await?;
+        let spec = object.template().and_then(|template| template.spec.as_ref());
+        let missing = || ClusterError::Unavailable { call, message: "its template has no pod spec".into() };
+        let spec = spec.ok_or_else(missing)?;
+        let mut fields = json!({});
+        for (field, containers) in
+            [("containers", Some(&spec.containers)), ("initContainers", spec.init_containers.as_ref())]
+        {
+            let wanted = |container: &Container| {
+                let wanted = effective(plan.get(&container.name)?, container, change);
+                (wanted != Change::default()).then(|| json!({"name": container.name, "resources": wanted}))
+            };
+            let patches: Vec<_> = containers.into_iter().flatten().filter_map(wanted).collect();
+            if !patches.is_empty() {
+                fields[field] = patches.into();
+            }
+        }
+        if fields.as_object().is_none_or(|fields| fields.is_empty()) {
+            return Ok(false);
+        }
+        let params = PatchParams::default();
+        let body = Patch::Strategic(json!({"spec": {"template": {"spec": fields}}}));
+        let call = Call::on("patch", K::RESOURCE, namespace, name);
+        with_retries(call, deadline, || api.patch(name, &params, &body)).await?;
+        Ok(true)
+    }
+}
+
+/// What of the change is left for this container of the template.
+fn effective(change: &Change, container: &Container, which: TemplateChange) -> Change {
+    let current = container.resources.as_ref();
+    Change {
+        requests: worth_setting(&change.requests, current.and_then(|r| r.requests.as_ref()), which),
+        limits: worth_setting(&change.limits, current.and_then(|r| r.limits.as_ref()), which),
+    }
+}
+
+fn worth_setting(
+    wanted: &BTreeMap<String, String>,
+    current: Option<&BTreeMap<String, Quantity>>,
+    which: TemplateChange,
+) -> BTreeMap<String, String> {
+    let differs = |(resource, text): &(&String, &String)| {
+        let current = current.and_then(|current| quantity::parse(&current.get(*resource)?.0));
+        let wanted = quantity::parse(text);
+        match which {
+            TemplateChange::AsGiven => wanted != current,
+            TemplateChange::OnlyUp => wanted > current,
+        }
+    };
+    wanted.iter().filter(differs).map(|(resource, text)| (resource.clone(), text.clone())).collect()
+}
