@@ -15,7 +15,7 @@ pub enum ModelError {
     Pickle { at: usize, reason: String },
     #[error(
         "pickle: refuses the global {0}; only tensors and plain values are read, nothing in a checkpoint is run \
-         (save the model's state_dict, not the model)"
+         (save the state_dict and plain Python values)"
     )]
     Global(String),
     #[error("tensor {tensor}: {reason}")]

@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for Rows {
             }
             // As float32, a number may overflow to infinity.
             if let Some(value) = state.iter().find(|value| !(**value as f32).is_finite()) {
-                return Err(in_row(format!("{value} is too large for a float32")));
+                return Err(in_row(format!("{value:e} is too large for a float32")));
             }
             flat.extend(state.into_iter().map(|value| value as f32));
         }
@@ -122,4 +122,85 @@ fn grouped(number: usize) -> String {
         first_of_group.then_some(',').into_iter().chain([digit])
     };
     digits.chars().enumerate().flat_map(comma).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Checkpoint, NamedTensor};
+
+    /// Two inputs to one shared unit; the CPU head answers 0.1, 0.2, 0.3 times that unit.
+    fn saved() -> (tempfile::TempDir, std::path::PathBuf) {
+        let tensor = |name: &str, shape: &[usize], data: &[f32]| NamedTensor {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            data: data.to_vec(),
+        };
+        let tensors = vec![
+            tensor("shared_layers.0.weight", &[1, 2], &[1.0, 1.0]),
+            tensor("shared_layers.0.bias", &[1], &[0.0]),
+            tensor("cpu_head.weight", &[3, 1], &[0.1, 0.2, 0.3]),
+            tensor("cpu_head.bias", &[3], &[0.0; 3]),
+            tensor("memory_head.2.weight", &[3, 1], &[1.0, 2.0, 3.0]),
+            tensor("memory_head.2.bias", &[3], &[0.0; 3]),
+            tensor("prediction_head.0.weight", &[2, 1], &[-1.0, 0.5]),
+            tensor("prediction_head.0.bias", &[2], &[0.0; 2]),
+        ];
+        let metadata =
+            [("features".to_owned(), serde_json::json!(["cpu_usage", "memory_usage"]))].into_iter().collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.pth");
+        Checkpoint { tensors, metadata }.write(&path).unwrap();
+        (folder, path)
+    }
+
+    fn predicted(input: &str) -> Result<String, String> {
+        let (_folder, path) = saved();
+        let mut out = Vec::new();
+        predict(&path, &mut input.as_bytes(), &mut out).map_err(|error| error.to_string())?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn answers_lose_no_precision() {
+        let out = predicted("[[0.5, 0.5], [1, -3]]").unwrap();
+        let answers: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(answers[0]["cpu_q_values"][0].as_f64(), Some(f64::from(0.1f32)));
+        assert_eq!(answers[0]["memory_q_values"], serde_json::json!([1.0, 2.0, 3.0]));
+        assert_eq!(answers[0]["future"], serde_json::json!([-1.0, 0.5]));
+        assert_eq!(answers[1]["memory_q_values"], serde_json::json!([0.0, 0.0, 0.0]));
+        assert_eq!(predicted("[]").unwrap(), "[]\n");
+    }
+
+    #[test]
+    fn bad_states_are_named() {
+        let row = |input: &str, reason: &str| {
+            let error = predicted(input).unwrap_err();
+            assert!(error.starts_with("input: ") && error.contains(reason), "{error}");
+        };
+        row("[[1, 2], [1]]", "row 1: has 1 values, the network takes 2");
+        row("[[1, NaN]]", "row 0: expected value");
+        row("[[1, 2], [1, null]]", "row 1: invalid type: null");
+        row("[[1, 2], [1, 1e39]]", "row 1: 1e39 is too large");
+        row("[[1, 2], 3]", "row 1: invalid type: integer `3`");
+        row("{}", "invalid type: map, expected an array of states, each an array of 2 numbers");
+        row("", "EOF");
+        row("[] []", "trailing characters");
+    }
+
+    #[test]
+    fn inspection_lists_layers_and_parameters() {
+        let (_folder, path) = saved();
+        let mut out = Vec::new();
+        inspect(&path, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains("shared_layers    2 -> 1 (ReLU)          3 parameters\n"), "{out}");
+        assert!(out.contains("total                                  19 parameters\n"), "{out}");
+        assert!(
+            out.contains("   1  memory_usage\n") && out.contains("features: [\"cpu_usage\",\"memory_usage\"]"),
+            "{out}"
+        );
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(grouped(123), "123");
+    }
 }

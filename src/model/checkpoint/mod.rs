@@ -5,6 +5,7 @@
 //! may be damaged or hostile. Writing gives what `torch.load(weights_only=True)` opens.
 
 mod archive;
+mod bytes;
 mod object;
 mod pickle;
 mod select;

@@ -78,10 +78,9 @@ pub(super) enum Global {
     /// A type whose one argument already is its value for us.
     Wrapper,
     RebuildTensor,
-    RebuildTensorOfDtype,
     RebuildParameter,
     Storage(Dtype),
-    UntypedStorage,
+    /// `torch.float32` and the like, as a value.
     Dtype(Dtype),
     Ignored,
 }
@@ -93,9 +92,7 @@ impl Global {
             ("collections", "Counter") | ("torch", "Size") => Self::Wrapper,
             ("builtins" | "__builtin__", "set" | "frozenset") => Self::Wrapper,
             ("torch._utils", "_rebuild_tensor_v2") => Self::RebuildTensor,
-            ("torch._utils", "_rebuild_tensor_v3") => Self::RebuildTensorOfDtype,
             ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
-            ("torch.storage", "UntypedStorage") => Self::UntypedStorage,
             // What Python writes for bytes and complex numbers; their values are of no use here.
             ("_codecs", "encode") | ("builtins" | "__builtin__", "bytearray" | "complex") => Self::Ignored,
             ("torch", "device") | ("torch.serialization", "_get_layout") => Self::Ignored,
@@ -114,14 +111,7 @@ impl Global {
             (Self::OrderedDict, []) => heap.add(Object::Dict(Vec::new())),
             (Self::Wrapper, &[value]) | (Self::RebuildParameter, &[value, _, _]) => Ok(value),
             (Self::RebuildTensor, &[storage, offset, size, stride, _, _, ..]) => {
-                let view = TensorView::new(heap, storage, offset, size, stride, None)?;
-                heap.add(Object::Tensor(view))
-            }
-            (
-                Self::RebuildTensorOfDtype,
-                &[storage, offset, size, stride, _, _, Value::Global(Self::Dtype(dtype)), ..],
-            ) => {
-                let view = TensorView::new(heap, storage, offset, size, stride, Some(dtype))?;
+                let view = TensorView::new(heap, storage, offset, size, stride)?;
                 heap.add(Object::Tensor(view))
             }
             (Self::Ignored, _) => Ok(Value::Opaque),

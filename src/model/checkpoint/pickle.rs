@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::ModelError;
+use super::bytes::{Bytes, Fault};
 use super::object::{Global, Heap, Object, Value};
 use super::storage::StorageRef;
 
@@ -13,9 +14,9 @@ const MAX_MEMO: usize = 1 << 20;
 /// Runs a pickle; gives the objects it built and its final value.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Heap<'_>, Value<'_>), ModelError> {
     let mut machine =
-        Machine { bytes, at: 0, stack: vec![], marks: vec![], memo: HashMap::new(), heap: Heap::default() };
+        Machine { bytes: Bytes::new(bytes), stack: vec![], marks: vec![], memo: HashMap::new(), heap: Heap::default() };
     for _ in 0..MAX_OPCODES {
-        let at = machine.at;
+        let at = machine.bytes.at;
         match machine.step() {
             Ok(None) => {}
             Ok(Some(value)) => return Ok((machine.heap, value)),
@@ -23,29 +24,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Heap<'_>, Value<'_>), ModelError> {
             Err(Fault::Reason(reason)) => return Err(ModelError::Pickle { at, reason }),
         }
     }
-    Err(ModelError::Pickle { at: machine.at, reason: format!("runs more than {MAX_OPCODES} opcodes") })
-}
-
-enum Fault {
-    Refused(ModelError),
-    Reason(String),
-}
-
-impl From<String> for Fault {
-    fn from(reason: String) -> Self {
-        Self::Reason(reason)
-    }
-}
-
-impl From<&str> for Fault {
-    fn from(reason: &str) -> Self {
-        Self::Reason(reason.to_owned())
-    }
+    Err(ModelError::Pickle { at: machine.bytes.at, reason: format!("runs more than {MAX_OPCODES} opcodes") })
 }
 
 struct Machine<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    bytes: Bytes<'a>,
     stack: Vec<Value<'a>>,
     /// Heights of the stack at its open marks.
     marks: Vec<usize>,
@@ -56,13 +39,13 @@ struct Machine<'a> {
 impl<'a> Machine<'a> {
     /// Runs one opcode; the value of the whole pickle at its end.
     fn step(&mut self) -> Result<Option<Value<'a>>, Fault> {
-        let [opcode] = self.array()?;
+        let [opcode] = self.bytes.array()?;
         match opcode {
-            0x80 => match self.array()? {
+            0x80 => match self.bytes.array()? {
                 [2..=5] => {}
                 [protocol] => return Err(format!("protocol {protocol} is not supported, 2 to 5 are").into()),
             },
-            0x95 => drop(self.array::<8>()?), // FRAME: a hint for buffering
+            0x95 => drop(self.bytes.array::<8>()?), // FRAME: a hint for buffering
             b'.' => return self.pop().map(Some),
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
@@ -71,7 +54,7 @@ impl<'a> Machine<'a> {
             0x88 => self.push(Value::Bool(true)),
             0x89 => self.push(Value::Bool(false)),
             b'J' => {
-                let number = i32::from_le_bytes(self.array()?);
+                let number = i32::from_le_bytes(self.bytes.array()?);
                 self.push(Value::Int(number.into()));
             }
             b'K' => self.push_length(1)?,
@@ -79,7 +62,7 @@ impl<'a> Machine<'a> {
             0x8a => self.long(1)?,
             0x8b => self.long(4)?,
             b'G' => {
-                let number = f64::from_be_bytes(self.array()?);
+                let number = f64::from_be_bytes(self.bytes.array()?);
                 self.push(Value::Float(number));
             }
             0x8c => self.text(1)?,
@@ -126,8 +109,8 @@ impl<'a> Machine<'a> {
             b'j' => self.recall(4)?,
 
             b'c' => {
-                let module = self.line()?;
-                let name = self.line()?;
+                let module = self.bytes.line()?;
+                let name = self.bytes.line()?;
                 self.global(module, name)?;
             }
             0x93 => match (self.pop()?, self.pop()?) {
@@ -152,45 +135,20 @@ impl<'a> Machine<'a> {
         Ok(None)
     }
 
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Fault> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let taken = rest.get(..count).ok_or("ends in the middle")?;
-        self.at += count;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        self.take(N)?.try_into().map_err(|_| "ends in the middle".into())
-    }
-
-    /// An unsigned little-endian number of `width` bytes, at most 8.
-    fn length(&mut self, width: usize) -> Result<usize, Fault> {
-        let number = self.take(width)?.iter().rev().fold(0u64, |number, &byte| number << 8 | u64::from(byte));
-        usize::try_from(number).map_err(|_| "a length is too large".into())
-    }
-
-    fn line(&mut self) -> Result<&'a str, Fault> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let end = rest.iter().position(|&byte| byte == b'\n').ok_or("a name has no end")?;
-        let line = utf8(self.take(end)?)?;
-        self.at += 1;
-        Ok(line)
-    }
-
     fn push(&mut self, value: Value<'a>) {
         self.stack.push(value);
     }
 
     fn push_length(&mut self, width: usize) -> Result<(), Fault> {
-        let number = self.length(width)?;
+        let number = self.bytes.length(width)?;
         self.push(Value::Int(i64::try_from(number).map_err(|_| "a number is too large")?));
         Ok(())
     }
 
     /// An integer of any size in two's complement; one too large for 64 bits only keeps its rounded value.
     fn long(&mut self, width: usize) -> Result<(), Fault> {
-        let count = self.length(width)?;
-        let bytes = self.take(count)?;
+        let count = self.bytes.length(width)?;
+        let bytes = self.bytes.take(count)?;
         let value = if count > 16 {
             Value::Opaque
         } else {
@@ -204,15 +162,15 @@ impl<'a> Machine<'a> {
     }
 
     fn text(&mut self, width: usize) -> Result<(), Fault> {
-        let count = self.length(width)?;
-        let text = utf8(self.take(count)?)?;
+        let count = self.bytes.length(width)?;
+        let text = self.bytes.text(count)?;
         self.push(Value::Str(text));
         Ok(())
     }
 
     fn skip_bytes(&mut self, width: usize) -> Result<(), Fault> {
-        let count = self.length(width)?;
-        self.take(count)?;
+        let count = self.bytes.length(width)?;
+        self.bytes.take(count)?;
         self.push(Value::Opaque);
         Ok(())
     }
@@ -249,7 +207,12 @@ impl<'a> Machine<'a> {
     fn append(&mut self, items: Vec<Value<'a>>) -> Result<(), Fault> {
         let list = self.top()?;
         let Some(Object::List(list)) = self.heap.get_mut(list) else { return Err("appends to what is no list".into()) };
-        list.extend(items);
+        // Taken over where it can be: a list of millions is in memory once.
+        if list.is_empty() {
+            *list = items
+        } else {
+            list.extend(items)
+        }
         Ok(())
     }
 
@@ -267,7 +230,7 @@ impl<'a> Machine<'a> {
     }
 
     fn put(&mut self, width: usize) -> Result<(), Fault> {
-        let place = self.length(width)?;
+        let place = self.bytes.length(width)?;
         self.memoize(place)
     }
 
@@ -280,7 +243,7 @@ impl<'a> Machine<'a> {
     }
 
     fn recall(&mut self, width: usize) -> Result<(), Fault> {
-        let place = self.length(width)?;
+        let place = self.bytes.length(width)?;
         let value = *self.memo.get(&place).ok_or("recalls a value that was never stored")?;
         self.push(value);
         Ok(())
@@ -290,8 +253,4 @@ impl<'a> Machine<'a> {
         self.push(Value::Global(Global::find(module, name).map_err(Fault::Refused)?));
         Ok(())
     }
-}
-
-fn utf8(bytes: &[u8]) -> Result<&str, Fault> {
-    str::from_utf8(bytes).map_err(|_| "text is not UTF-8".into())
 }

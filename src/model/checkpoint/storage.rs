@@ -79,26 +79,28 @@ fn half(bits: u16) -> f32 {
     if bits & 0x8000 == 0 { magnitude } else { -magnitude }
 }
 
-/// An entry `data/<key>`: `length` elements of `dtype`, or bytes where it has none.
+/// An entry `data/<key>`: `length` elements of `dtype`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StorageRef<'a> {
     key: &'a str,
-    dtype: Option<Dtype>,
+    dtype: Dtype,
     length: usize,
 }
 
 impl<'a> StorageRef<'a> {
     /// From a persistent id: `("storage", type, key, device, length)`.
     pub fn new(heap: &Heap<'a>, id: Value<'a>) -> Result<Self, String> {
-        let Some(&[Value::Str("storage"), Value::Global(kind), Value::Str(key), Value::Str(_), Value::Int(length)]) =
-            heap.tuple(id)
+        let Some(
+            &[
+                Value::Str("storage"),
+                Value::Global(Global::Storage(dtype)),
+                Value::Str(key),
+                Value::Str(_),
+                Value::Int(length),
+            ],
+        ) = heap.tuple(id)
         else {
             return Err("a persistent id does not describe a storage".into());
-        };
-        let dtype = match kind {
-            Global::Storage(dtype) => Some(dtype),
-            Global::UntypedStorage => None,
-            _ => return Err("a storage has no storage type".into()),
         };
         let length = usize::try_from(length).map_err(|_| "a storage has a negative length")?;
         Ok(Self { key, dtype, length })
@@ -109,33 +111,28 @@ impl<'a> StorageRef<'a> {
 #[derive(Debug)]
 pub(super) struct TensorView<'a> {
     storage: StorageRef<'a>,
-    dtype: Dtype,
     offset: usize,
     shape: Vec<usize>,
     stride: Vec<usize>,
 }
 
 impl<'a> TensorView<'a> {
-    /// From the arguments of `torch._utils._rebuild_tensor_v2`; a storage without a type needs `dtype`.
+    /// From the arguments of `torch._utils._rebuild_tensor_v2`.
     pub fn new(
         heap: &Heap<'a>,
         storage: Value<'a>,
         offset: Value<'a>,
         shape: Value<'a>,
         stride: Value<'a>,
-        dtype: Option<Dtype>,
     ) -> Result<Self, String> {
         let Some(&Object::Storage(storage)) = heap.get(storage) else { return Err("a tensor has no storage".into()) };
-        let dtype = dtype.or(storage.dtype).ok_or("a tensor has no type")?;
         let offset = natural(offset).ok_or("a tensor's offset is not a natural number")?;
         let numbers =
             |value| heap.tuple(value).filter(|items| items.len() <= MAX_AXES)?.iter().copied().map(natural).collect();
         let shape: Option<Vec<usize>> = numbers(shape);
         let stride: Option<Vec<usize>> = numbers(stride);
         match (shape, stride) {
-            (Some(shape), Some(stride)) if shape.len() == stride.len() => {
-                Ok(Self { storage, dtype, offset, shape, stride })
-            }
+            (Some(shape), Some(stride)) if shape.len() == stride.len() => Ok(Self { storage, offset, shape, stride }),
             _ => Err(format!("a tensor's shape and strides are not two tuples of up to {MAX_AXES} natural numbers")),
         }
     }
@@ -164,9 +161,9 @@ impl<'z, R: Read + Seek> Storages<'z, R> {
 
     /// The tensor's shape and its elements in row-major order.
     pub fn read(&mut self, view: &TensorView<'_>) -> Result<(Vec<usize>, Vec<f32>), String> {
-        let size = view.dtype.size()?;
-        let unit = if view.storage.dtype.is_some() { size } else { 1 };
-        let storage_bytes = view.storage.length.checked_mul(unit).ok_or("its storage is too large")?;
+        let dtype = view.storage.dtype;
+        let size = dtype.size()?;
+        let storage_bytes = view.storage.length.checked_mul(size).ok_or("its storage is too large")?;
 
         let count = view.shape.iter().try_fold(1usize, |count, &axis| count.checked_mul(axis));
         let count = count.filter(|&count| count <= self.elements_left);
@@ -181,14 +178,14 @@ impl<'z, R: Read + Seek> Storages<'z, R> {
             .iter()
             .zip(&view.stride)
             .try_fold(view.offset, |last, (&axis, &stride)| last.checked_add((axis - 1).checked_mul(stride)?));
-        if last.is_none_or(|last| last >= storage_bytes / size) {
+        if last.is_none_or(|last| last >= view.storage.length) {
             return Err(format!("reaches beyond its storage data/{}", view.storage.key));
         }
         let bytes = self.storage(view.storage.key, storage_bytes)?;
         let mut data = Vec::with_capacity(count);
         for at in Places::new(view).take(count) {
             // `at` is in bounds: it is at most `last`.
-            let element = bytes.get(at * size..at * size + size).and_then(|element| view.dtype.decode(element));
+            let element = bytes.get(at * size..at * size + size).and_then(|element| dtype.decode(element));
             data.push(element.ok_or("its storage is too short")?);
         }
         Ok((view.shape.clone(), data))
