@@ -1,13 +1,29 @@
 //! The multi-head Q-network: its checkpoint, its features, its forward pass. No tensor type leaves this module.
+//!
+//! * [`checkpoint`]: PyTorch's `.pth` files, read without running anything in them, and written so that PyTorch opens them.
+//! * [`architecture`]: the network's layers, found and checked in the names and shapes of a checkpoint's tensors.
+//! * [`network`]: those layers in libtorch, and one forward pass for many pods.
+//! * [`features`]: from an observation of a pod to a row of the network's input.
+//! * [`inspect`]: what the command line prints of a checkpoint.
 
+pub mod architecture;
+pub mod checkpoint;
+mod error;
 pub mod features;
+pub mod inspect;
+pub mod network;
 
-/// What the network says of one pod.
+pub use checkpoint::{Checkpoint, NamedTensor};
+pub use error::ModelError;
+pub use network::Network;
+
+/// What the network says of one pod: the value of every action for each resource, and the use it foresees.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QValues {
-    /// DECREASE, MAINTAIN, INCREASE.
+    /// Q values of the CPU actions, in the order of the network's outputs.
     pub cpu: [f32; 3],
+    /// Q values of the memory actions, in the same order.
     pub memory: [f32; 3],
-    /// The usage expected at the next step, as a share of the limit: CPU, memory.
+    /// The prediction head's outputs: CPU, then memory.
     pub future: [f32; 2],
 }
