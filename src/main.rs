@@ -1,3 +1,6 @@
-fn main() {
-    println!("{:?}", tch::Tensor::from_slice(&[1f32]).size());
+use clap::Parser;
+use dqn_scaler::cli::Cli;
+
+fn main() -> anyhow::Result<()> {
+    Cli::parse().run()
 }

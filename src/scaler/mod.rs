@@ -1,9 +1,15 @@
-//! Observe, decide, guard, plan, apply: the one way of the data. Everything but `apply` and the loop is pure.
+//! Observe, decide, guard, plan, apply: the one way of the data. `cycle`, `apply` and `autoscale` do I/O, the rest is pure.
 
 pub mod action;
+pub mod apply;
+pub mod autoscale;
+pub mod cycle;
 pub mod decision;
+pub mod explain;
 pub mod guard;
 pub mod history;
+pub mod journal;
 pub mod observation;
+pub mod outcome;
 pub mod plan;
 pub mod policy;

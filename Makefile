@@ -1,0 +1,30 @@
+# make build: target/release/dqn-scaler; make test: everything it needs, then all tests.
+.PHONY: build test lint deny libtorch clean
+
+CARGO_DENY := .tools/bin/cargo-deny
+
+build: libtorch
+	cargo build --release --locked
+
+test: libtorch
+	cargo test --release --locked
+
+lint: libtorch deny
+	cargo fmt --all --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+
+# Advisories need a database that is fetched from outside, so they are checked only where it has been put.
+deny: $(CARGO_DENY)
+	$(CARGO_DENY) --offline check licenses bans sources
+	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then $(CARGO_DENY) --offline check advisories; \
+	else echo "deny: no advisory database on this machine, advisories not checked"; fi
+
+$(CARGO_DENY):
+	@echo "deny: building cargo-deny into .tools"
+	cargo install --quiet --locked --root .tools cargo-deny --version 0.20.2
+
+libtorch:
+	@./scripts/libtorch.sh
+
+clean:
+	cargo clean

@@ -1,0 +1,50 @@
+//! Service information, health, and the model.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::SharedState;
+use crate::clock::rfc3339;
+use crate::scaler::action::Action;
+
+pub async fn index() -> Json<Value> {
+    Json(json!({
+        "service": "DQN Kubernetes Resource Scaler",
+        "version": env!("CARGO_PKG_VERSION"),
+        "model": "Deep Q-Network (DQN)",
+        "endpoints": {
+            "GET /health": "Health check",
+            "GET /config": "Get current configuration",
+            "POST /config": "Update configuration",
+            "GET /pods": "List all monitored pods",
+            "GET /pods/<namespace>/<pod_name>": "Get specific pod info",
+            "POST /scale/pod/<namespace>/<pod_name>": "Scale specific pod",
+            "POST /scale/all": "Process and scale all pods",
+            "GET /decisions": "Get recent scaling decisions",
+            "GET /statistics": "Get scaling statistics",
+            "POST /autoscale/start": "Start automatic scaling",
+            "POST /autoscale/stop": "Stop automatic scaling",
+            "GET /autoscale/status": "Get auto-scaler status",
+            "POST /api/namespaces/<namespace>/pods/<pod_name>/resize": "Resize pod resources"
+        }
+    }))
+}
+
+pub async fn health(State(state): SharedState) -> Json<Value> {
+    Json(json!({"status": "healthy", "service": "dqn-scaler", "timestamp": rfc3339(state.clock.now())}))
+}
+
+pub async fn model_info(State(state): SharedState) -> Json<Value> {
+    let config = state.config();
+    let actions: Value = Action::ALL.iter().map(|a| (a.index().to_string(), Value::from(a.name()))).collect();
+    let labels: Vec<_> = state.scaler.features().iter().map(|feature| feature.label()).collect();
+    Json(json!({
+        "model_type": "Deep Q-Network (DQN)",
+        "model_path": config.model_path,
+        "state_dim": config.state_dim,
+        "action_dim": config.action_dim,
+        "actions": actions,
+        "state_features": labels
+    }))
+}

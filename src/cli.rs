@@ -1,0 +1,79 @@
+//! The command line: `serve` unless told otherwise.
+
+use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::model::inspect;
+use crate::serve::{ServeArgs, serve};
+
+/// Gives every pod of a Kubernetes cluster the CPU and memory it needs, in place
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+    /// How log lines are written to standard error (RUST_LOG chooses which)
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service (the default)
+    Serve(Box<ServeArgs>),
+    /// Look into a model checkpoint
+    #[command(subcommand)]
+    Model(ModelCommand),
+}
+
+#[derive(Subcommand)]
+enum ModelCommand {
+    /// Print a checkpoint's architecture, features, parameters and metadata
+    Inspect { file: PathBuf },
+    /// Read a JSON array of states on standard input, print a JSON array of Q values and predictions
+    Predict(PredictArgs),
+}
+
+#[derive(Args)]
+struct PredictArgs {
+    #[arg(long)]
+    model: PathBuf,
+}
+
+impl Cli {
+    pub fn run(self) -> anyhow::Result<()> {
+        log_to_stderr(self.log_format);
+        match self.command {
+            None => run(serve(self.serve)),
+            Some(Command::Serve(args)) => run(serve(*args)),
+            Some(Command::Model(ModelCommand::Inspect { file })) => Ok(inspect::inspect(&file, &mut stdout())?),
+            Some(Command::Model(ModelCommand::Predict(args))) => {
+                Ok(inspect::predict(&args.model, &mut stdin(), &mut stdout())?)
+            }
+        }
+    }
+}
+
+fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(service)
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}

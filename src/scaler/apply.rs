@@ -1,0 +1,108 @@
+//! Carries a plan out: in place, else through the template of the workload behind the pod.
+
+use std::time::Duration;
+
+use super::action::{Action, PerResource};
+use super::outcome::Method;
+use super::plan::{Change, Plan};
+use crate::cluster::Cluster;
+use crate::cluster::error::ClusterError;
+use crate::cluster::inventory::OwnedPod;
+use crate::cluster::pod::Pod;
+use crate::cluster::template::TemplateChange;
+use crate::cluster::verdict::Verdict;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error("{0}")]
+    Refused(String),
+}
+
+pub struct Applied {
+    pub method: Method,
+    /// What the kubelet had last said, if it was not done yet.
+    pub pending: Option<String>,
+}
+
+/// What may be done when the pod cannot be resized in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    None,
+    Template(TemplateChange),
+}
+
+/// Resizes the pod and waits `patience` for the kubelet.
+pub async fn apply(
+    cluster: &Cluster,
+    owned: &OwnedPod,
+    plan: &Plan,
+    fallback: Fallback,
+    patience: Duration,
+) -> Result<Applied, ApplyError> {
+    let pod = &owned.pod;
+    let refusal = match cluster.patch_resize(pod, plan).await {
+        Ok(()) => match cluster.await_verdict(pod, plan, patience).await? {
+            Verdict::Done => return Ok(Applied { method: Method::Vertical, pending: None }),
+            Verdict::InProgress => return Ok(pending("the kubelet is still at it")),
+            Verdict::Deferred(message) => return Ok(pending(&format!("deferred by the kubelet: {message}"))),
+            Verdict::Infeasible(message) => format!("infeasible: {message}"),
+            Verdict::Error(message) => {
+                // The kubelet goes on trying for ever; the old values make it stop. Rolling out a limit that
+                // is below what is in use now would only kill the new pods.
+                revert(cluster, pod, plan).await?;
+                return Err(ApplyError::Refused(format!("the kubelet could not resize the pod: {message}")));
+            }
+        },
+        Err(error @ (ClusterError::Refused { .. } | ClusterError::Forbidden { .. })) => error.to_string(),
+        // The pod is gone, or the subresource is: the pod tells which.
+        Err(error @ ClusterError::NotFound { .. }) => {
+            cluster.pod(&pod.key.namespace, &pod.key.name, Default::default()).await?;
+            error.to_string()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let (Fallback::Template(change), Some(workload)) = (fallback, &owned.workload) else {
+        return Err(ApplyError::Refused(refusal));
+    };
+    if !Cluster::has_template(workload) {
+        return Err(ApplyError::Refused(refusal));
+    }
+    tracing::info!(pod = %pod.key.name, namespace = %pod.key.namespace, reason = %refusal, "falling back to the template");
+    if cluster.patch_template(&pod.key.namespace, workload, plan, change).await? {
+        Ok(Applied { method: Method::DeploymentUpdate, pending: None })
+    } else {
+        Err(ApplyError::Refused(format!("{refusal}; the template of {} needs no change", workload.name)))
+    }
+}
+
+fn pending(message: &str) -> Applied {
+    Applied { method: Method::Vertical, pending: Some(message.into()) }
+}
+
+/// Puts the old values of what the plan changed back into the pod.
+async fn revert(cluster: &Cluster, pod: &Pod, plan: &Plan) -> Result<(), ClusterError> {
+    let old = pod.containers.iter().filter_map(|container| {
+        let change = plan.get(&container.name)?;
+        let of = |wanted: &std::collections::BTreeMap<String, String>,
+                  old: &std::collections::BTreeMap<String, String>| {
+            wanted.keys().filter_map(|key| Some((key.clone(), old.get(key)?.clone()))).collect()
+        };
+        let change = Change {
+            requests: of(&change.requests, &container.resources.requests),
+            limits: of(&change.limits, &container.resources.limits),
+        };
+        Some((container.name.clone(), change))
+    });
+    cluster.patch_resize(pod, &old.collect()).await
+}
+
+/// The loop's fallback: never for a plan that only takes away.
+pub fn automatic(actions: &PerResource<Action>) -> Fallback {
+    if actions.cpu == Action::Increase || actions.memory == Action::Increase {
+        Fallback::Template(TemplateChange::OnlyUp)
+    } else {
+        Fallback::None
+    }
+}

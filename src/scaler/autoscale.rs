@@ -1,0 +1,55 @@
+//! The background task: a cycle every interval for as long as autoscaling is enabled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use crate::state::AppState;
+
+/// Whether the task is in its loop.
+#[derive(Debug, Default)]
+pub struct Autoscaler {
+    alive: AtomicBool,
+}
+
+impl Autoscaler {
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs until the service stops. Starting and stopping is a matter of the configuration alone, so that the two can follow
+/// each other at any pace: a cycle under way ends cleanly, and what counts is what is configured after it.
+pub async fn run(state: Arc<AppState>) {
+    let mut config_changes = state.config.subscribe();
+    state.autoscaler.alive.store(true, Ordering::Relaxed);
+    while !state.stopping.is_cancelled() {
+        let config = config_changes.borrow_and_update().clone();
+        if config.auto_scale_enabled
+            && let Some(cluster) = state.cluster()
+        {
+            let cycle = std::panic::AssertUnwindSafe(state.scaler.scale_all(&cluster, &config)).catch_unwind();
+            match cycle.await {
+                Ok(Ok(outcomes)) => {
+                    let applied = outcomes.iter().filter(|o| o.status.name() == "success").count();
+                    tracing::info!(pods = outcomes.len(), applied, dry_run = config.dry_run, "cycle");
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "the cycle was given up"),
+                Err(_) => tracing::error!("a panic in the cycle"),
+            }
+        }
+        let wait = if state.cluster().is_some() {
+            state.clock.real(Duration::from_secs(config.auto_scale_interval))
+        } else {
+            Duration::from_secs(1)
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = config_changes.changed() => {}
+            () = state.stopping.cancelled() => {}
+        }
+    }
+    state.autoscaler.alive.store(false, Ordering::Relaxed);
+}

@@ -1,0 +1,77 @@
+//! Why a decision is what it is, in words: derived from the state, the Q values and the guard's changes, nothing else.
+
+use super::action::{Action, PerResource, Resource};
+use super::decision::Decision;
+use super::guard::Override;
+use super::history::PodHistory;
+
+/// Utilization above which usage is called high, and below which low.
+const HIGH: f64 = 0.8;
+const LOW: f64 = 0.4;
+/// A trend beyond this is called rising or falling.
+const STEADY: f64 = 0.05;
+
+pub struct Explanation {
+    pub reasoning: String,
+    pub factors: Vec<String>,
+}
+
+pub fn explain(decision: &Decision, history: &PodHistory) -> Explanation {
+    let trends = PerResource::build(|resource| history.trend(resource, *decision.observation.limit.get(resource)));
+    let mut factors = Vec::new();
+    let mut sentences = Vec::new();
+    for resource in Resource::ALL {
+        let name = resource.name();
+        let (trend, utilization) = (*trends.get(resource), decision.observation.utilization(resource));
+        factors.push(match trend {
+            _ if trend > STEADY => format!("{name}_trend_increasing"),
+            _ if trend < -STEADY => format!("{name}_trend_decreasing"),
+            _ => format!("{name}_stable"),
+        });
+        if utilization >= HIGH {
+            factors.push(format!("{name}_utilization_high"));
+        } else if utilization <= LOW {
+            factors.push(format!("{name}_utilization_low"));
+        }
+        sentences.push(sentence(resource, decision, utilization));
+    }
+    for (resource, why) in &decision.overrides {
+        factors.push(format!("{}_guard_{}", resource.name(), why.name()));
+    }
+    if decision.cooling_down {
+        factors.push("cooldown_active".into());
+    }
+    Explanation { reasoning: sentences.join(" "), factors }
+}
+
+fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String {
+    let label = match resource {
+        Resource::Cpu => "CPU",
+        Resource::Memory => "Memory",
+    };
+    let (wanted, done) = (*decision.predicted.get(resource), *decision.actions.get(resource));
+    let level = match utilization {
+        u if u >= HIGH => "high",
+        u if u <= LOW => "low",
+        _ => "moderate",
+    };
+    let mut text = format!("{label} utilization is {level} ({:.0} % of the limit); ", utilization * 100.0);
+    text += &format!("the network prefers {}", wanted.name());
+    let overridden = decision.overrides.iter().find(|(of, _)| *of == resource).map(|(_, why)| *why);
+    match overridden {
+        Some(why) => text += &format!(", the guard {}", guard_says(why)),
+        None if done != wanted && decision.cooling_down => text += ", held back by the cooldown",
+        None if done != wanted && done == Action::Maintain => text += ", held by the bounds or the cooldown",
+        None => {}
+    }
+    text + "."
+}
+
+fn guard_says(why: Override) -> &'static str {
+    match why {
+        Override::RecentPeak => "keeps it: a cut would come too close to the recent peak",
+        Override::TooFewSamples => "keeps it: too few measurements to know a peak",
+        Override::OomKilled => "raises it: a container was killed for memory",
+        Override::NoResourceSpec => "leaves it: the pod has no limit or request of it",
+    }
+}

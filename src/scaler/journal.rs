@@ -1,0 +1,90 @@
+//! What was decided and done: the newest decisions, and counts over all of them.
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, Utc};
+
+use super::action::{Action, PerResource};
+use super::decision::Decision;
+use crate::cluster::pod::PodKey;
+
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub pod: PodKey,
+    pub at: DateTime<Utc>,
+    pub decision: Decision,
+    pub can_scale: bool,
+    pub applied: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    pub decisions: u64,
+    pub applied: u64,
+    /// By the index of the action.
+    pub actions: PerResource<[u64; 3]>,
+    usage: PerResource<f64>,
+    confidence: PerResource<f64>,
+}
+
+impl Totals {
+    /// Applied changes in a hundred decisions.
+    pub fn scaling_rate(&self) -> f64 {
+        if self.decisions == 0 { 0.0 } else { self.applied as f64 * 100.0 / self.decisions as f64 }
+    }
+
+    pub fn average_usage(&self) -> PerResource<f64> {
+        self.average(&self.usage)
+    }
+
+    pub fn average_confidence(&self) -> PerResource<f64> {
+        self.average(&self.confidence)
+    }
+
+    fn average(&self, sum: &PerResource<f64>) -> PerResource<f64> {
+        let count = self.decisions.max(1) as f64;
+        PerResource::build(|resource| sum.get(resource) / count)
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Journal {
+    entries: VecDeque<Entry>,
+    totals: Totals,
+}
+
+impl Journal {
+    pub fn record(&mut self, entry: Entry, keep: usize) {
+        let decision = &entry.decision;
+        self.totals.decisions += 1;
+        self.totals.applied += u64::from(entry.applied);
+        self.totals.actions.cpu[decision.actions.cpu.index()] += 1;
+        self.totals.actions.memory[decision.actions.memory.index()] += 1;
+        self.totals.usage.cpu += decision.observation.usage.cpu;
+        self.totals.usage.memory += decision.observation.usage.memory;
+        self.totals.confidence.cpu += decision.confidence.cpu;
+        self.totals.confidence.memory += decision.confidence.memory;
+        while self.entries.len() >= keep {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry);
+    }
+
+    /// The newest `limit`, oldest first.
+    pub fn newest(&self, limit: usize) -> Vec<Entry> {
+        let skip = self.entries.len().saturating_sub(limit);
+        self.entries.iter().skip(skip).cloned().collect()
+    }
+
+    pub fn totals(&self) -> Totals {
+        self.totals.clone()
+    }
+}
+
+/// The counts under the names of the API.
+pub fn by_action(counts: &[u64; 3]) -> serde_json::Value {
+    Action::ALL
+        .iter()
+        .map(|action| (action.name().to_owned(), serde_json::Value::from(counts[action.index()])))
+        .collect()
+}

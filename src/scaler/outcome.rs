@@ -1,0 +1,81 @@
+//! What came of a pod in a cycle.
+
+use super::decision::Decision;
+use super::explain::Explanation;
+use crate::cluster::pod::PodKey;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    CooldownPeriod,
+    Excluded,
+    NoMetrics,
+    NoResourceSpec,
+    NotRunning,
+}
+
+impl SkipReason {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CooldownPeriod => "cooldown_period",
+            Self::Excluded => "excluded",
+            Self::NoMetrics => "no_metrics",
+            Self::NoResourceSpec => "no_resource_spec",
+            Self::NotRunning => "not_running",
+        }
+    }
+
+    pub fn message(self, pod: &str) -> String {
+        match self {
+            Self::CooldownPeriod => format!("Pod {pod} is in cooldown period"),
+            Self::Excluded => format!("Pod {pod} is excluded from scaling"),
+            Self::NoMetrics => format!("Pod {pod} has no fresh metrics"),
+            Self::NoResourceSpec => format!("Pod {pod} has neither limits nor requests"),
+            Self::NotRunning => format!("Pod {pod} is not running"),
+        }
+    }
+}
+
+/// How a change reached the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    Vertical,
+    DeploymentUpdate,
+}
+
+impl Method {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vertical => "vertical",
+            Self::DeploymentUpdate => "deployment_update",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    Success(Method),
+    DryRun,
+    NoActionNeeded,
+    Skipped(SkipReason),
+    Failed,
+}
+
+impl Status {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Success(_) => "success",
+            Self::DryRun => "dry_run",
+            Self::NoActionNeeded => "no_action_needed",
+            Self::Skipped(_) => "skipped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+pub struct Outcome {
+    pub pod: PodKey,
+    pub status: Status,
+    pub message: String,
+    /// None where nothing could be decided.
+    pub decided: Option<(Decision, Explanation)>,
+}

@@ -1,0 +1,85 @@
+//! The service from start to stop.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::api;
+use crate::clock::Clock;
+use crate::config::{Config, Layer};
+use crate::model::Network;
+use crate::model::features::FeatureSet;
+use crate::scaler::autoscale;
+use crate::scaler::cycle::Scaler;
+use crate::state::AppState;
+
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Address to listen on
+    #[arg(long, env = "HOST", default_value = "0.0.0.0")]
+    pub host: IpAddr,
+    /// Port to listen on
+    #[arg(long, env = "PORT", default_value_t = 5000)]
+    pub port: u16,
+    /// YAML file with configuration; environment and flags win over it
+    #[arg(long, env = "CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub layer: Layer,
+}
+
+pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let config = Config::load(args.config.as_deref(), args.layer).context("configuration")?;
+    let stopping = CancellationToken::new();
+    let scaler = load_scaler(&config, stopping.clone())?;
+    let clock = Clock::new(1.0);
+    let state = Arc::new(AppState::new(config, scaler, clock, stopping.clone()));
+    let address = SocketAddr::new(args.host, args.port);
+    let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+    tracing::info!(address = %listener.local_addr()?, dry_run = state.config().dry_run, "dqn-scaler is ready");
+    let connecting = tokio::spawn(state.clone().connect());
+    let autoscaling = tokio::spawn(autoscale::run(state.clone()));
+    let stop = stopping.clone();
+    axum::serve(listener, api::router(state))
+        .with_graceful_shutdown(async move {
+            stop_requested().await;
+            tracing::info!("stopping: what is under way is finished, nothing new is begun");
+            stop.cancel();
+        })
+        .await
+        .context("serving")?;
+    stopping.cancel();
+    connecting.abort();
+    autoscaling.await.context("the autoscale loop")
+}
+
+/// A broken model stops the start: better no service than one that guesses.
+fn load_scaler(config: &Config, stopping: CancellationToken) -> anyhow::Result<Scaler> {
+    let path = config.find_model();
+    let network = Network::load(&path).with_context(|| format!("model {}", path.display()))?;
+    let features = FeatureSet::from_names(network.features()).with_context(|| format!("model {}", path.display()))?;
+    anyhow::ensure!(
+        features.len() == config.state_dim,
+        "model {}: it takes {} features, but STATE_DIM is {}",
+        path.display(),
+        features.len(),
+        config.state_dim
+    );
+    Ok(Scaler::new(network, features, stopping))
+}
+
+async fn stop_requested() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
