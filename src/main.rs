@@ -1,1 +1,3 @@
-fn main(){ println!("{:?}", tch::Tensor::from_slice(&[1f32]).size()); }
+fn main() {
+    println!("{:?}", tch::Tensor::from_slice(&[1f32]).size());
+}
