@@ -1,3 +1,21 @@
 //! A cluster in this process: workloads, node physics and the Kubernetes API over them.
 
+pub mod events;
+pub mod json;
+pub mod kubelet;
+pub mod node;
+pub mod noise;
+pub mod patch;
 pub mod physics;
+pub mod pods;
+pub mod quantity;
+pub mod requirements;
+pub mod resources;
+pub mod runtime;
+pub mod selector;
+pub mod series;
+pub mod status;
+pub mod store;
+pub mod validation;
+pub mod workload;
+pub mod world;

@@ -1,0 +1,228 @@
+//! Kubelets: containers start, die of too much memory, come back.
+
+use serde_json::{Value, json};
+
+use super::json::{self, array, set};
+use super::noise::mix;
+use super::pods::set_condition;
+use super::requirements::{Sum, is_sidecar};
+use super::resources::Resource;
+use super::runtime::Pod;
+use super::store::Key;
+use super::world::World;
+
+/// The status of a container within a pod's status.
+pub fn status_of<'a>(pod: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    let status = pod.get_mut("status")?.as_object_mut()?;
+    let lists = status.iter_mut().filter(|(key, _)| matches!(key.as_str(), "containerStatuses" | "initContainerStatuses"));
+    lists.filter_map(|(_, list)| list.as_array_mut()).flatten().find(|status| status["name"] == name)
+}
+
+/// The resources of a container as its spec has them.
+pub fn spec_resources(pod: &Value, name: &str) -> Value {
+    let containers = json::items(pod, "/spec/containers").iter().chain(json::items(pod, "/spec/initContainers"));
+    containers.filter(|container| container["name"] == name).map(|container| container["resources"].clone()).next().unwrap_or_default()
+}
+
+impl World {
+    /// The containers of a scheduled pod begin to run.
+    pub fn start_pod(&mut self, key: &Key) {
+        let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
+        if self.pods.get(key).is_none_or(|runtime| !runtime.is_active()) {
+            return;
+        }
+        if self.start_containers(key, &mut pod, self.now) {
+            self.store.put(Resource::Pods, pod.clone());
+            let names: Vec<String> =
+                self.pods.get(key).into_iter().flat_map(|pod| &pod.containers).map(|c| c.name.clone()).collect();
+            for name in names {
+                for (reason, message) in [
+                    ("Pulled", format!("Container image for \"{name}\" already present on machine")),
+                    ("Created", format!("Created container: {name}")),
+                    ("Started", format!("Started container {name}")),
+                ] {
+                    self.record_event(&pod, "Normal", reason, message, "kubelet");
+                }
+            }
+            self.notify_owner(&pod);
+        }
+    }
+
+    /// Writes into `pod` that its containers run since `at`.
+    pub fn start_containers(&mut self, key: &Key, pod: &mut Value, at: f64) -> bool {
+        let random = self.draw();
+        let since = self.timestamp_at(at);
+        let Some(runtime) = self.pods.get_mut(key) else { return false };
+        let index = runtime.incarnation;
+        let room = runtime.node.as_ref().and_then(|node| self.nodes.get(node)).map_or(Sum::default(), |node| node.allocatable);
+        runtime.started = true;
+        for container in &mut runtime.containers {
+            container.limits = container.requirements.enforced(room);
+            container.start(at);
+        }
+        let host_ip = json::text(pod, "/spec/nodeName").bytes().fold(7, |seed, byte| mix(seed ^ u64::from(byte)));
+        let host_ip = format!("192.168.{}.{}", host_ip % 250, host_ip / 250 % 250 + 1);
+        let pod_ip = format!("10.{}.{}.{}", 128 + index / 64_000 % 100, index / 250 % 256, index % 250 + 1);
+
+        let (mut main, mut init) = (Vec::new(), Vec::new());
+        for kind in ["containers", "initContainers"] {
+            for (place, container) in json::items(pod, &format!("/spec/{kind}")).iter().enumerate() {
+                let id = container_id(random ^ mix(place as u64 + 1000 * init.len() as u64 + u64::from(kind == "containers")));
+                let state = if kind == "initContainers" && !is_sidecar(container) {
+                    let done = json!({ "exitCode": 0, "reason": "Completed", "startedAt": since, "finishedAt": since, "containerID": id });
+                    json!({ "terminated": done })
+                } else {
+                    json!({ "running": { "startedAt": since } })
+                };
+                let mut status = json!({
+                    "name": container["name"], "state": state, "lastState": {}, "ready": true, "restartCount": 0,
+                    "image": container["image"], "imageID": format!("sha256:{:064x}", mix(1)), "containerID": id, "started": true,
+                });
+                let resources = &container["resources"];
+                if resources.get("requests").is_some() {
+                    set(&mut status, &[], "allocatedResources", resources["requests"].clone());
+                }
+                set(&mut status, &[], "resources", resources.clone());
+                if kind == "containers" { main.push(status) } else { init.push(status) }
+            }
+        }
+        set(pod, &["status"], "phase", "Running");
+        set(pod, &["status"], "observedGeneration", json::number(pod, "/metadata/generation").unwrap_or(1));
+        for condition in ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"] {
+            set_condition(pod, condition, "True", None, &since);
+        }
+        set(pod, &["status"], "hostIP", host_ip);
+        set(pod, &["status"], "podIP", pod_ip.clone());
+        set(pod, &["status"], "podIPs", json!([{ "ip": pod_ip }]));
+        set(pod, &["status"], "startTime", since);
+        if !init.is_empty() {
+            set(pod, &["status"], "initContainerStatuses", init);
+        }
+        set(pod, &["status"], "containerStatuses", main);
+        true
+    }
+
+    /// A container has run out of memory.
+    pub fn container_killed(&mut self, key: &Key, index: usize) {
+        let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
+        let Some((name, restarts)) = self.container(key, index).map(|c| (c.name.clone(), c.restarts)) else { return };
+        let uid = json::text(&pod, "/metadata/uid").to_owned();
+        let back_off = format!(
+            "back-off {}s restarting failed container={name} pod={}_{}({uid})",
+            (10 << restarts.min(5)).min(300), key.name, key.namespace
+        );
+        self.terminated(&mut pod, &name, "OOMKilled", 137);
+        let never = json::text(&pod, "/spec/restartPolicy") == "Never";
+        if never {
+            self.finish(key, &mut pod, "Failed");
+        } else if let Some(status) = status_of(&mut pod, &name) {
+            status["state"] = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": back_off } });
+        }
+        self.readiness(key, &mut pod);
+        self.store.put(Resource::Pods, pod.clone());
+        if !never {
+            let message = format!("Back-off restarting failed container {name} in pod {}_{}({uid})", key.name, key.namespace);
+            self.record_event(&pod, "Warning", "BackOff", message, "kubelet");
+        }
+        self.notify_owner(&pod);
+    }
+
+    /// A container runs again after it was down.
+    pub fn container_back(&mut self, key: &Key, index: usize) {
+        let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
+        let (now, timestamp, random) = (self.now, self.timestamp(), self.draw());
+        let Some(container) = self.pods.get_mut(key).and_then(|pod| pod.containers.get_mut(index)) else { return };
+        container.start(now);
+        container.restarts += 1;
+        let (name, restarts) = (container.name.clone(), container.restarts);
+        if let Some(status) = status_of(&mut pod, &name) {
+            status["state"] = json!({ "running": { "startedAt": timestamp } });
+            status["restartCount"] = restarts.into();
+            status["containerID"] = container_id(random).into();
+            status["ready"] = true.into();
+            status["started"] = true.into();
+        }
+        self.readiness(key, &mut pod);
+        self.store.put(Resource::Pods, pod.clone());
+        for (reason, message) in
+            [("Created", format!("Created container: {name}")), ("Started", format!("Started container {name}"))]
+        {
+            self.record_event(&pod, "Normal", reason, message, "kubelet");
+        }
+        self.notify_owner(&pod);
+    }
+
+    /// Writes into the status that a container has ended.
+    pub fn terminated(&mut self, pod: &mut Value, name: &str, reason: &str, exit_code: i64) {
+        let now = self.timestamp();
+        let Some(status) = status_of(pod, name) else { return };
+        let terminated = json!({
+            "exitCode": exit_code, "reason": reason, "startedAt": status["state"]["running"]["startedAt"],
+            "finishedAt": now, "containerID": status["containerID"],
+        });
+        status["lastState"] = json!({ "terminated": terminated });
+        status["state"] = json!({ "terminated": terminated });
+        status["ready"] = false.into();
+        status["started"] = false.into();
+    }
+
+    /// Ends a pod for good.
+    pub fn finish(&mut self, key: &Key, pod: &mut Value, phase: &str) {
+        set(pod, &["status"], "phase", phase);
+        let Some(runtime) = self.pods.get_mut(key) else { return };
+        runtime.finished = true;
+        runtime.containers.iter_mut().for_each(|container| container.stop(f64::INFINITY));
+        if let Some(node) = runtime.node.as_ref().and_then(|name| self.nodes.get_mut(name)) {
+            node.allocated = node.allocated - runtime.allocated;
+        }
+    }
+
+    /// Writes the readiness conditions from what is running.
+    pub fn readiness(&mut self, key: &Key, pod: &mut Value) {
+        let now = self.timestamp();
+        let unready: Vec<&str> = self
+            .pods
+            .get(key)
+            .into_iter()
+            .flat_map(|pod: &Pod| &pod.containers)
+            .filter(|container| !container.running)
+            .map(|container| container.name.as_str())
+            .collect();
+        let message = format!("containers with unready status: [{}]", unready.join(" "));
+        for condition in ["Ready", "ContainersReady"] {
+            if unready.is_empty() {
+                set_condition(pod, condition, "True", None, &now);
+            } else {
+                set_condition(pod, condition, "False", Some(("ContainersNotReady", &message)), &now);
+            }
+        }
+    }
+
+    fn container(&self, key: &Key, index: usize) -> Option<&super::runtime::Container> {
+        self.pods.get(key)?.containers.get(index)
+    }
+
+    /// Ends all containers of a running pod well, as those of a finished job.
+    pub fn complete_pod(&mut self, key: &Key) {
+        let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
+        let names: Vec<String> =
+            array(&mut pod, &["status"], "containerStatuses").iter().map(|s| json::text(s, "/name").to_owned()).collect();
+        for name in names {
+            self.terminated(&mut pod, &name, "Completed", 0);
+            if let Some(status) = status_of(&mut pod, &name) {
+                status["lastState"] = json!({});
+            }
+        }
+        self.finish(key, &mut pod, "Succeeded");
+        let now = self.timestamp();
+        for condition in ["Ready", "ContainersReady"] {
+            set_condition(&mut pod, condition, "False", Some(("PodCompleted", "")), &now);
+        }
+        self.store.put(Resource::Pods, pod);
+    }
+}
+
+fn container_id(seed: u64) -> String {
+    let part = |salt: u64| mix(seed ^ salt);
+    format!("containerd://{:016x}{:016x}{:016x}{:016x}", part(1), part(2), part(3), part(4))
+}

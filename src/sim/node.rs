@@ -1,0 +1,97 @@
+//! Nodes: what they have and what is taken of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::quantity::Quantity;
+use super::requirements::Sum;
+use super::store::Key;
+
+/// A node as its kubelet sees it.
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    pub capacity: Sum,
+    pub allocatable: Sum,
+    /// Requests of the pods on it, as admitted.
+    pub allocated: Sum,
+    pub pods: BTreeSet<Key>,
+    /// Pods whose resize waits for room.
+    pub deferred: BTreeSet<Key>,
+    pub labels: BTreeMap<String, String>,
+    /// With the static CPU manager policy, Guaranteed pods cannot be resized.
+    pub static_cpu_policy: bool,
+}
+
+impl Node {
+    /// A node of some cores and GiB, of which the system keeps its share.
+    pub fn new(cores: f64, gib: f64) -> Self {
+        let capacity = Sum { cpu: (cores * 1000.0) as i64, memory: (gib * 1024.0) as i64 * 1024 * 1024 };
+        let reserved = Sum { cpu: capacity.cpu / 25, memory: capacity.memory / 20 };
+        Self { capacity, allocatable: capacity - reserved, ..Self::default() }
+    }
+
+    /// A node with nothing reserved for the system.
+    pub fn bare(cpu_millis: i64, memory_bytes: i64) -> Self {
+        let capacity = Sum { cpu: cpu_millis, memory: memory_bytes };
+        Self { capacity, allocatable: capacity, ..Self::default() }
+    }
+
+    pub fn free(&self) -> Sum {
+        self.allocatable - self.allocated
+    }
+
+    /// Whether requests fit into what is free.
+    pub fn fits(&self, requests: Sum) -> bool {
+        let free = self.free();
+        requests.cpu <= free.cpu && requests.memory <= free.memory
+    }
+
+    /// The node as the API shows it.
+    pub fn object(&self, name: &str, index: usize, version: &str, since: &str, now: &str, uid: String) -> Value {
+        let list = |sum: Sum| {
+            json!({
+                "cpu": Quantity::millis(sum.cpu).to_string(), "ephemeral-storage": "100Gi",
+                "memory": Quantity::bytes(sum.memory).to_string(), "pods": "250",
+            })
+        };
+        let condition = |kind: &str, status: &str, reason: &str, message: &str| {
+            json!({
+                "type": kind, "status": status, "lastHeartbeatTime": now, "lastTransitionTime": since,
+                "reason": reason, "message": message,
+            })
+        };
+        json!({
+            "kind": "Node",
+            "apiVersion": "v1",
+            "metadata": {
+                "name": name, "uid": uid, "creationTimestamp": since,
+                "labels": self.labels,
+            },
+            "spec": { "podCIDR": format!("10.{}.{}.0/24", 200 + index / 256, index % 256) },
+            "status": {
+                "capacity": list(self.capacity),
+                "allocatable": list(self.allocatable),
+                "conditions": [
+                    condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+                    condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+                    condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+                    condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+                ],
+                "addresses": [
+                    { "type": "InternalIP", "address": address(index) },
+                    { "type": "Hostname", "address": name },
+                ],
+                "nodeInfo": {
+                    "machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": "6.12.0",
+                    "osImage": "Simulated Linux", "containerRuntimeVersion": "containerd://2.1.4",
+                    "kubeletVersion": version, "kubeProxyVersion": "", "operatingSystem": "linux", "architecture": "amd64",
+                },
+            },
+        })
+    }
+}
+
+pub fn address(index: usize) -> String {
+    format!("192.168.{}.{}", index / 250, index % 250 + 1)
+}

@@ -1,0 +1,181 @@
+//! The kinds of object that the simulated API server keeps.
+
+/// A resource with storage of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    Namespaces,
+    Nodes,
+    Pods,
+    Events,
+    Deployments,
+    ReplicaSets,
+    StatefulSets,
+    DaemonSets,
+    Leases,
+}
+
+/// What discovery says of a resource.
+pub struct Description {
+    pub resource: Resource,
+    pub group: &'static str,
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub kind: &'static str,
+    pub namespaced: bool,
+    pub short_names: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    /// Name and verbs of each subresource.
+    pub subresources: &'static [(&'static str, &'static [&'static str])],
+}
+
+const STATUS: (&str, &[&str]) = ("status", &["get", "patch", "update"]);
+const SCALE: (&str, &[&str]) = ("scale", &["get", "patch", "update"]);
+
+pub const ALL: [Description; 9] = [
+    Description {
+        resource: Resource::Namespaces,
+        group: "",
+        plural: "namespaces",
+        singular: "namespace",
+        kind: "Namespace",
+        namespaced: false,
+        short_names: &["ns"],
+        categories: &[],
+        subresources: &[STATUS],
+    },
+    Description {
+        resource: Resource::Nodes,
+        group: "",
+        plural: "nodes",
+        singular: "node",
+        kind: "Node",
+        namespaced: false,
+        short_names: &["no"],
+        categories: &[],
+        subresources: &[STATUS],
+    },
+    Description {
+        resource: Resource::Pods,
+        group: "",
+        plural: "pods",
+        singular: "pod",
+        kind: "Pod",
+        namespaced: true,
+        short_names: &["po"],
+        categories: &["all"],
+        subresources: &[("eviction", &["create"]), ("resize", &["get", "patch", "update"]), STATUS],
+    },
+    Description {
+        resource: Resource::Events,
+        group: "",
+        plural: "events",
+        singular: "event",
+        kind: "Event",
+        namespaced: true,
+        short_names: &["ev"],
+        categories: &[],
+        subresources: &[],
+    },
+    Description {
+        resource: Resource::Deployments,
+        group: "apps",
+        plural: "deployments",
+        singular: "deployment",
+        kind: "Deployment",
+        namespaced: true,
+        short_names: &["deploy"],
+        categories: &["all"],
+        subresources: &[SCALE, STATUS],
+    },
+    Description {
+        resource: Resource::ReplicaSets,
+        group: "apps",
+        plural: "replicasets",
+        singular: "replicaset",
+        kind: "ReplicaSet",
+        namespaced: true,
+        short_names: &["rs"],
+        categories: &["all"],
+        subresources: &[SCALE, STATUS],
+    },
+    Description {
+        resource: Resource::StatefulSets,
+        group: "apps",
+        plural: "statefulsets",
+        singular: "statefulset",
+        kind: "StatefulSet",
+        namespaced: true,
+        short_names: &["sts"],
+        categories: &["all"],
+        subresources: &[SCALE, STATUS],
+    },
+    Description {
+        resource: Resource::DaemonSets,
+        group: "apps",
+        plural: "daemonsets",
+        singular: "daemonset",
+        kind: "DaemonSet",
+        namespaced: true,
+        short_names: &["ds"],
+        categories: &["all"],
+        subresources: &[STATUS],
+    },
+    Description {
+        resource: Resource::Leases,
+        group: "coordination.k8s.io",
+        plural: "leases",
+        singular: "lease",
+        kind: "Lease",
+        namespaced: true,
+        short_names: &[],
+        categories: &[],
+        subresources: &[],
+    },
+];
+
+impl Resource {
+    pub fn describe(self) -> &'static Description {
+        // `ALL` is in the order of the variants.
+        &ALL[self as usize]
+    }
+
+    /// The resource served as `plural` in an API group.
+    pub fn find(group: &str, plural: &str) -> Option<Self> {
+        ALL.iter().find(|known| known.group == group && known.plural == plural).map(|known| known.resource)
+    }
+
+    pub fn of_kind(kind: &str) -> Option<Self> {
+        ALL.iter().find(|known| known.kind == kind).map(|known| known.resource)
+    }
+
+    /// `pods`, or `deployments.apps`: how error messages call it.
+    pub fn qualified(self) -> String {
+        let Description { group, plural, .. } = self.describe();
+        if group.is_empty() { (*plural).to_owned() } else { format!("{plural}.{group}") }
+    }
+
+    /// `Pod`, or `Deployment.apps`.
+    pub fn qualified_kind(self) -> String {
+        let Description { group, kind, .. } = self.describe();
+        if group.is_empty() { (*kind).to_owned() } else { format!("{kind}.{group}") }
+    }
+
+    pub fn api_version(self) -> String {
+        match self.describe().group {
+            "" => "v1".to_owned(),
+            group => format!("{group}/v1"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_in_the_order_of_the_variants() {
+        for (index, description) in ALL.iter().enumerate() {
+            assert_eq!(description.resource as usize, index);
+        }
+    }
+}

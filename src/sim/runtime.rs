@@ -1,0 +1,193 @@
+//! The running side of pods: containers under physics, and what their metrics say.
+
+use super::noise::mix;
+use super::physics::{Container as Process, Resources};
+use super::requirements::{Requirements, Sum};
+use super::store::Key;
+use super::workload::Workload;
+use super::world::{SCRAPE_SECONDS, World};
+
+/// What a node runs of a pod.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// Tells this pod from an earlier one of the same name.
+    pub incarnation: u64,
+    pub node: Option<String>,
+    pub workload: Workload,
+    pub containers: Vec<Container>,
+    /// Requests as the kubelet has admitted them.
+    pub allocated: Sum,
+    pub resize: Resize,
+    pub started: bool,
+    pub finished: bool,
+    pub terminating: bool,
+}
+
+/// Where the resize of a pod stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resize {
+    #[default]
+    None,
+    Deferred,
+    Infeasible,
+    InProgress,
+    /// Cannot be done now; tried again from time to time.
+    Error,
+}
+
+#[derive(Debug, Clone)]
+pub struct Container {
+    pub name: String,
+    pub running: bool,
+    /// Seconds of simulated time; before 0 if it started before the simulation.
+    pub started: f64,
+    pub restarts: u32,
+    pub oom_kills: u32,
+    /// The limits in force, and the requirements that they come from.
+    pub limits: Resources,
+    pub requirements: Requirements,
+    /// Its share of the pod's workload.
+    pub share: Resources,
+    pub process: Process,
+    /// Usage of memory in the last step, in MiB.
+    pub memory: f64,
+    /// Core-seconds used, and seconds measured, since the last scrape.
+    cpu_seconds: f64,
+    seconds: f64,
+    /// What the last scrape found: nothing of a container that was down or younger than a scrape.
+    pub sample: Option<Resources>,
+    /// Up, but not long enough for a sample.
+    pub young: bool,
+    pub throttled_seconds: f64,
+    pub unserved_core_seconds: f64,
+}
+
+impl Container {
+    pub fn new(name: String, requirements: Requirements, share: Resources) -> Self {
+        Self {
+            name,
+            running: false,
+            started: 0.0,
+            restarts: 0,
+            oom_kills: 0,
+            limits: Resources::UNLIMITED,
+            requirements,
+            share,
+            process: Process::default(),
+            memory: 0.0,
+            cpu_seconds: 0.0,
+            seconds: 0.0,
+            sample: None,
+            young: false,
+            throttled_seconds: 0.0,
+            unserved_core_seconds: 0.0,
+        }
+    }
+
+    pub fn start(&mut self, now: f64) {
+        self.running = true;
+        self.started = now;
+        self.process = Process::default();
+        (self.cpu_seconds, self.seconds) = (0.0, 0.0);
+    }
+
+    /// Stops the container; it may start again at `until`.
+    pub fn stop(&mut self, until: f64) {
+        self.running = false;
+        self.memory = 0.0;
+        self.process.restart(until);
+    }
+
+    /// Lets the last `step` seconds pass; true if they ended with an OOM kill.
+    fn pass(&mut self, now: f64, step: f64, demand: Resources) -> bool {
+        let demand = Resources { cpu: demand.cpu * self.share.cpu, memory: demand.memory * self.share.memory };
+        let done = self.process.step(now - step, step, demand, self.limits);
+        if !done.up {
+            return false;
+        }
+        self.memory = done.usage.memory;
+        self.cpu_seconds += done.usage.cpu * step;
+        self.seconds += step;
+        self.throttled_seconds += if done.throttled { step } else { 0.0 };
+        self.unserved_core_seconds += done.unserved * step;
+        if done.oom_killed {
+            self.oom_kills += 1;
+            self.running = false;
+        }
+        done.oom_killed
+    }
+
+    fn sample(&mut self) {
+        let whole = self.running && self.seconds >= 0.9 * SCRAPE_SECONDS;
+        self.sample =
+            whole.then(|| Resources { cpu: self.cpu_seconds / self.seconds, memory: self.memory });
+        self.young = self.running && !whole;
+        (self.cpu_seconds, self.seconds) = (0.0, 0.0);
+    }
+}
+
+impl Pod {
+    pub fn sample(&mut self) {
+        self.containers.iter_mut().for_each(Container::sample);
+    }
+
+    /// Every container is up.
+    pub fn is_ready(&self) -> bool {
+        self.is_active() && self.started && self.containers.iter().all(|container| container.running)
+    }
+
+    /// Neither finished nor going: counts as a replica.
+    pub fn is_active(&self) -> bool {
+        !self.finished && !self.terminating
+    }
+
+    /// Memory in use, in MiB.
+    pub fn memory(&self) -> f64 {
+        self.containers.iter().map(|container| container.memory).sum()
+    }
+}
+
+impl World {
+    /// Lets the last step pass for all containers, then tells of those that died or came back.
+    pub fn step_containers(&mut self) {
+        let (now, step) = (self.now, self.step);
+        let (mut killed, mut back) = (Vec::new(), Vec::new());
+        for (key, pod) in &mut self.pods {
+            if pod.finished || !pod.started {
+                continue;
+            }
+            for (index, container) in pod.containers.iter_mut().enumerate() {
+                if container.running {
+                    let began = now - step;
+                    let demand = pod.workload.demand(began, began - container.started);
+                    if container.pass(now, step, demand) {
+                        killed.push((key.clone(), index));
+                    }
+                } else if !pod.terminating && container.process.is_up(now) {
+                    back.push((key.clone(), index));
+                }
+            }
+        }
+        for (key, index) in killed {
+            self.container_killed(&key, index);
+        }
+        for (key, index) in back {
+            self.container_back(&key, index);
+        }
+    }
+}
+
+/// The parts of a pod's workload that its containers get: in proportion to the size they were made with.
+pub fn shares(requirements: &[Requirements]) -> Vec<Resources> {
+    let sizes: Vec<Sum> = requirements.iter().map(Requirements::size).collect();
+    let total = sizes.iter().fold(Sum::default(), |a, b| a + *b);
+    let part = |size: i64, total: i64| {
+        if total > 0 { size as f64 / total as f64 } else { 1.0 / requirements.len() as f64 }
+    };
+    sizes.iter().map(|size| Resources { cpu: part(size.cpu, total.cpu), memory: part(size.memory, total.memory) }).collect()
+}
+
+/// A seed that is the same for the same pod name.
+pub fn seed_of(key: &Key) -> u64 {
+    key.namespace.bytes().chain(key.name.bytes()).fold(0, |seed, byte| mix(seed ^ u64::from(byte)))
+}

@@ -1,0 +1,276 @@
+//! The cluster's state, and time passing in it: a queue of what is due, worked off in order.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::metrics::NodeUsage;
+use super::node::Node;
+use super::noise::{mix, unit};
+use super::resources::Resource;
+use super::runtime::Pod;
+use super::store::{Key, Store};
+use super::workload::Workload;
+
+/// The release that the API server and kubelets behave like, where releases differ in resizing pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum ServerVersion {
+    /// Alpha: no `/resize`, pods are patched themselves.
+    V1_27,
+    /// Beta: `/resize`, memory limits go down only with a restart.
+    V1_33,
+    /// Stable.
+    #[default]
+    V1_36,
+}
+
+impl ServerVersion {
+    pub fn git_version(self) -> &'static str {
+        match self {
+            Self::V1_27 => "v1.27.16",
+            Self::V1_33 => "v1.33.13",
+            Self::V1_36 => "v1.36.2",
+        }
+    }
+
+    pub fn minor(self) -> &'static str {
+        match self {
+            Self::V1_27 => "27",
+            Self::V1_33 => "33",
+            Self::V1_36 => "36",
+        }
+    }
+}
+
+/// Seconds of simulated time between two scrapes of usage, as metrics-server does it.
+pub const SCRAPE_SECONDS: f64 = 15.0;
+
+/// Something that happens at a given time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    /// A step of physics for every container.
+    Step,
+    Scrape,
+    ExpireEvents,
+    /// Something about one pod, by name and the number of its incarnation.
+    Pod(Key, u64, PodDue),
+    /// A controller looks at its object.
+    Reconcile(Resource, Key),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PodDue {
+    Schedule,
+    Start,
+    Remove,
+    /// The kubelet looks at the spec's resources.
+    AdmitResize,
+    /// The kubelet changes cgroups.
+    ActuateResize,
+}
+
+/// When, its rank among what is due at the same moment, in which order it was asked for, and what.
+type Scheduled = Reverse<(Moment, u8, u64, Due)>;
+
+/// The simulated second at which a new cluster stands: its pods have lived through one scrape by then.
+pub const START: f64 = 60.0;
+
+/// Seconds that can be ordered: in whole microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment(i64);
+
+impl Moment {
+    fn at(seconds: f64) -> Self {
+        Self((seconds * 1e6).round() as i64)
+    }
+
+    fn seconds(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+}
+
+pub struct World {
+    pub version: ServerVersion,
+    /// Seconds since the simulation began.
+    pub now: f64,
+    /// The date of second 0.
+    epoch: DateTime<Utc>,
+    /// Seconds of a step of physics.
+    pub step: f64,
+    pub store: Store,
+    pub pods: BTreeMap<Key, Pod>,
+    pub nodes: BTreeMap<String, Node>,
+    /// What pods of an owner (or a bare pod) want, by kind of the owner.
+    pub workloads: HashMap<(Resource, Key), Workload>,
+    pub node_usage: BTreeMap<String, NodeUsage>,
+    /// Metrics stand still while this is set.
+    pub metrics_frozen: bool,
+    pub scraped: f64,
+    /// Names of the events that repeat, by what they say of whom.
+    pub repeating: HashMap<(String, &'static str, String), Key>,
+    /// While set, new pods are running at once and are this many seconds old: how a cluster begins.
+    pub settled_age: Option<f64>,
+    pub next_incarnation: u64,
+    /// Where the search for a node for the next settled pod begins.
+    pub next_node: Option<String>,
+    reconciling: HashSet<(Resource, Key)>,
+    queue: BinaryHeap<Scheduled>,
+    sequence: u64,
+    random: u64,
+}
+
+impl World {
+    pub fn new(version: ServerVersion, start: DateTime<Utc>, seed: u64, history: usize, step: f64) -> Self {
+        let mut world = Self {
+            version,
+            now: START - SCRAPE_SECONDS,
+            epoch: start - chrono::Duration::seconds(START as i64),
+            step,
+            store: Store::new(history),
+            pods: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            workloads: HashMap::new(),
+            node_usage: BTreeMap::new(),
+            metrics_frozen: false,
+            scraped: 0.0,
+            repeating: HashMap::new(),
+            settled_age: None,
+            next_incarnation: 0,
+            next_node: None,
+            reconciling: HashSet::new(),
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            random: mix(seed),
+        };
+        world.after(step, Due::Step);
+        world.after(SCRAPE_SECONDS, Due::Scrape);
+        world.after(60.0, Due::ExpireEvents);
+        world
+    }
+
+    /// Lets time pass up to `until`, but no more than the next `most` happenings; true if that was enough.
+    pub fn advance_to(&mut self, until: f64, most: usize) -> bool {
+        let end = Moment::at(until);
+        for _ in 0..most {
+            let Some(Reverse((moment, ..))) = self.queue.peek() else { break };
+            if *moment > end {
+                self.now = self.now.max(until);
+                return true;
+            }
+            if let Some(Reverse((moment, .., due))) = self.queue.pop() {
+                self.now = self.now.max(moment.seconds());
+                self.happen(due);
+            }
+        }
+        false
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due {
+            Due::Step => {
+                self.after(self.step, Due::Step);
+                self.step_containers();
+            }
+            Due::Scrape => {
+                self.after(SCRAPE_SECONDS, Due::Scrape);
+                self.scrape();
+            }
+            Due::ExpireEvents => {
+                self.after(60.0, Due::ExpireEvents);
+                self.expire_events();
+            }
+            Due::Pod(key, incarnation, due) => {
+                if self.pods.get(&key).is_none_or(|pod| pod.incarnation != incarnation) {
+                    return;
+                }
+                match due {
+                    PodDue::Schedule => self.schedule(&key),
+                    PodDue::Start => self.start_pod(&key),
+                    PodDue::Remove => self.remove_pod(&key),
+                    PodDue::AdmitResize => self.admit_resize(&key),
+                    PodDue::ActuateResize => self.actuate_resize(&key),
+                }
+            }
+            Due::Reconcile(resource, key) => {
+                self.reconciling.remove(&(resource, key.clone()));
+                self.reconcile(resource, &key);
+            }
+        }
+    }
+
+    /// Lets something happen `seconds` from now.
+    pub fn after(&mut self, seconds: f64, due: Due) {
+        let rank = match due {
+            Due::Step => 0,
+            Due::Scrape => 1,
+            _ => 2,
+        };
+        self.sequence += 1;
+        self.queue.push(Reverse((Moment::at(self.now + seconds), rank, self.sequence, due)));
+    }
+
+    /// Lets a controller look at one of its objects soon.
+    pub fn reconcile_soon(&mut self, resource: Resource, key: &Key) {
+        if self.reconciling.insert((resource, key.clone())) {
+            self.after(0.1, Due::Reconcile(resource, key.clone()));
+        }
+    }
+
+    pub fn after_for_pod(&mut self, seconds: f64, key: &Key, due: PodDue) {
+        if let Some(pod) = self.pods.get(key) {
+            self.after(seconds, Due::Pod(key.clone(), pod.incarnation, due));
+        }
+    }
+
+    /// Now, or another moment of simulated time, as objects carry it.
+    pub fn timestamp_at(&self, seconds: f64) -> String {
+        self.date(seconds).to_rfc3339_opts(SecondsFormat::Secs, true)
+    }
+
+    pub fn timestamp(&self) -> String {
+        self.timestamp_at(self.now)
+    }
+
+    pub fn date(&self, seconds: f64) -> DateTime<Utc> {
+        self.epoch + chrono::Duration::microseconds(Moment::at(seconds).0)
+    }
+
+    pub fn draw(&mut self) -> u64 {
+        self.random = mix(self.random);
+        self.random
+    }
+
+    pub fn draw_between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * unit(self.draw())
+    }
+
+    /// A suffix as generated names have it.
+    pub fn name_suffix(&mut self, length: usize) -> String {
+        let mut bits = self.draw();
+        (0..length)
+            .map(|_| {
+                let letter = NAME_ALPHABET[(bits % NAME_ALPHABET.len() as u64) as usize];
+                bits /= NAME_ALPHABET.len() as u64;
+                char::from(letter)
+            })
+            .collect()
+    }
+
+    pub fn hex(&mut self, length: usize) -> String {
+        let mut hex = String::new();
+        while hex.len() < length {
+            hex += &format!("{:016x}", self.draw());
+        }
+        hex.truncate(length);
+        hex
+    }
+
+    pub fn uid(&mut self) -> String {
+        let hex = self.hex(32);
+        format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+    }
+}
+
+/// Without vowels and look-alikes, so that names spell nothing.
+pub const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
