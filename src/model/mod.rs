@@ -1,13 +1,12 @@
 //! The multi-head Q-network: its checkpoint, its features, its forward pass. No tensor type leaves this module.
+//!
+//! * [`checkpoint`]: PyTorch's `.pth` files, read without running anything in them, and written so that PyTorch opens them.
+//! * [`architecture`]: the network's layers, found and checked in the names and shapes of a checkpoint's tensors.
+//! * [`network`]: those layers in libtorch, and one forward pass for many pods.
+//! * [`inspect`]: what the command line prints of a checkpoint.
 
+pub mod architecture;
+pub mod checkpoint;
+mod error;
 pub mod features;
-
-/// What the network says of one pod.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct QValues {
-    /// DECREASE, MAINTAIN, INCREASE.
-    pub cpu: [f32; 3],
-    pub memory: [f32; 3],
-    /// The usage expected at the next step, as a share of the limit: CPU, memory.
-    pub future: [f32; 2],
-}
+mod error;

@@ -1,0 +1,162 @@
+//! The network in libtorch, and one forward pass for many pods.
+
+use std::path::Path;
+
+use ndarray::{ArrayView2, Axis};
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+use tch::Tensor;
+
+use super::architecture::{self, Block, Layers};
+use super::error::ModelError;
+use super::{Checkpoint, QValues};
+
+/// Elements of the widest activation of one chunk of states (16 MiB): memory stays bounded, however many pods there are.
+const CHUNK_ELEMENTS: usize = 4 << 20;
+const MAX_CHUNK_ROWS: usize = 16 * 1024;
+
+/// The Q-network of a checkpoint, ready to run: immutable, and shared between threads.
+#[derive(Debug)]
+pub struct Network {
+    blocks: Vec<Block>,
+    /// As in `blocks`. A `Tensor` may be sent to another thread but not shared, so a forward pass takes handles of its own
+    /// under the lock (a reference count, no copy) and computes outside it.
+    weights: Mutex<Vec<Vec<Linear>>>,
+    features: Vec<String>,
+    metadata: Map<String, Value>,
+}
+
+#[derive(Debug)]
+struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Network {
+    /// Reads a checkpoint and builds its network.
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        Self::from_checkpoint(&Checkpoint::read(path)?).map_err(|error| error.of_file(path.display()))
+    }
+
+    /// Builds the network that the checkpoint's tensors describe.
+    pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
+        let layers = architecture::blocks(checkpoint)?;
+        let inputs = layers.first().and_then(|trunk| trunk.block.sizes.first()).copied().unwrap_or(0);
+        let features = architecture::features(checkpoint, inputs)?;
+        let weights = layers.iter().map(|block| block.tensors.iter().map(Linear::new).collect());
+        let weights = weights.collect::<Result<_, _>>()?;
+        Ok(Self {
+            blocks: layers.into_iter().map(|Layers { block, .. }| block).collect(),
+            weights: Mutex::new(weights),
+            features,
+            metadata: checkpoint.metadata.clone(),
+        })
+    }
+
+    /// What each input is, by name.
+    pub fn features(&self) -> &[String] {
+        &self.features
+    }
+
+    /// The width of a state.
+    pub fn state_dim(&self) -> usize {
+        self.features.len()
+    }
+
+    /// The number of actions for each resource.
+    pub fn action_dim(&self) -> usize {
+        3
+    }
+
+    /// What the checkpoint says of itself beside its tensors.
+    pub fn metadata(&self) -> &Map<String, Value> {
+        &self.metadata
+    }
+
+    /// The shared trunk, then the CPU, memory and prediction heads.
+    pub fn layers(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The number of weights and biases.
+    pub fn parameters(&self) -> usize {
+        self.blocks.iter().map(Block::parameters).sum()
+    }
+
+    /// The network's answer for each row of `states`, `[pods, state_dim]`. Fails if the width is wrong, or if a state or an
+    /// answer has NaN or infinity.
+    pub fn forward(&self, states: ArrayView2<'_, f32>) -> Result<Vec<QValues>, ModelError> {
+        if states.ncols() != self.state_dim() {
+            let (found, expected) = (states.ncols(), self.state_dim());
+            return Err(ModelError::Input(format!("states have {found} values, the network takes {expected}")));
+        }
+        // ReLU turns an infinite input into a finite answer, so the answers alone do not tell.
+        if let Some(((row, column), value)) = states.indexed_iter().find(|(_, value)| !value.is_finite()) {
+            return Err(ModelError::Row { row, reason: format!("{} is {value}", self.features[column]) });
+        }
+
+        let weights: Vec<Vec<Linear>> =
+            self.weights.lock().iter().map(|block| block.iter().map(Linear::handle).collect()).collect();
+        let widest = self.blocks.iter().flat_map(|block| &block.sizes).max().copied().unwrap_or(1);
+        let rows = (CHUNK_ELEMENTS / widest).clamp(1, MAX_CHUNK_ROWS);
+        let mut answers = Vec::with_capacity(states.nrows());
+        for chunk in states.axis_chunks_iter(Axis(0), rows) {
+            tch::no_grad(|| self.forward_chunk(&weights, chunk, &mut answers))?;
+        }
+
+        let finite =
+            |answer: &QValues| answer.cpu.iter().chain(&answer.memory).chain(&answer.future).all(|q| q.is_finite());
+        match answers.iter().position(|answer| !finite(answer)) {
+            Some(row) => Err(ModelError::Row { row, reason: format!("the network answers {:?}", answers[row]) }),
+            None => Ok(answers),
+        }
+    }
+
+    fn forward_chunk(
+        &self,
+        weights: &[Vec<Linear>],
+        states: ArrayView2<'_, f32>,
+        answers: &mut Vec<QValues>,
+    ) -> Result<(), ModelError> {
+        let flat: Vec<f32> = states.iter().copied().collect();
+        let states = Tensor::f_from_slice(&flat)?.f_view([-1, self.state_dim() as i64])?;
+        let run = |place: usize, input: &Tensor| -> Result<Tensor, ModelError> {
+            let (block, layers) = (&self.blocks[place], &weights[place]);
+            let mut output = input.shallow_clone();
+            for (index, layer) in layers.iter().enumerate() {
+                output = output.f_linear(&layer.weight, Some(&layer.bias))?;
+                if block.relu_last || index + 1 < layers.len() {
+                    output = output.f_relu()?;
+                }
+            }
+            Ok(output)
+        };
+        let shared = run(0, &states)?;
+        let [cpu, memory, future] = [run(1, &shared)?, run(2, &shared)?, run(3, &shared)?];
+        let (cpu, memory, future) = (rows::<3>(&cpu)?, rows::<3>(&memory)?, rows::<2>(&future)?);
+        let heads = cpu.into_iter().zip(memory).zip(future);
+        answers.extend(heads.map(|((cpu, memory), future)| QValues { cpu, memory, future }));
+        Ok(())
+    }
+}
+
+impl Linear {
+    fn new((weight, bias): &(&super::NamedTensor, &super::NamedTensor)) -> Result<Self, ModelError> {
+        let [outputs, inputs] = [bias.shape[0] as i64, weight.shape[1] as i64];
+        Ok(Self {
+            weight: Tensor::f_from_slice(&weight.data)?.f_view([outputs, inputs])?,
+            bias: Tensor::f_from_slice(&bias.data)?,
+        })
+    }
+
+    fn handle(&self) -> Self {
+        Self { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone() }
+    }
+}
+
+/// The rows of a float32 tensor `[rows, N]`.
+fn rows<const N: usize>(output: &Tensor) -> Result<Vec<[f32; N]>, ModelError> {
+    let mut flat = vec![0.0f32; output.numel()];
+    output.f_copy_data(&mut flat, output.numel())?;
+    Ok(flat.as_chunks::<N>().0.to_vec())
+}
