@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 
 use super::demand::{self, DemandSeries};
 use super::policies::{self, Kind, Outcome};
-use super::report;
 use super::table::{self, Row, Run};
 use crate::model::{ModelError, Network};
 use crate::scaler::policy::Policy;
@@ -48,9 +47,6 @@ pub struct EvaluateArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Write a page with the results and their course
-    #[arg(long, value_name = "FILE.html")]
-    pub report: Option<PathBuf>,
     /// The model
     #[arg(long, env = "MODEL_PATH", value_name = "FILE", default_value = "models/final-models/dqn_model.pth")]
     pub model: PathBuf,
@@ -73,10 +69,6 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string_pretty(&run.to_json())?);
     } else {
         print!("{}", table::render(&run, args.by_source));
-    }
-    if let Some(path) = &args.report {
-        let page = report::render(&run);
-        std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -144,10 +136,9 @@ pub fn compare(
     let tasks: Vec<(usize, usize)> =
         (0..kinds.len()).rev().flat_map(|kind| (0..batches.len()).map(move |batch| (kind, batch))).collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(tasks.len())));
-    let keep = args.report.is_some();
     let work = || -> Result<(), ModelError> {
         while let Some(&(kind, batch)) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let outcomes = policies::replay(kinds[kind], &batches[batch], network, &policy, args.seed, keep)?;
+            let outcomes = policies::replay(kinds[kind], &batches[batch], network, &policy, args.seed, false)?;
             done.lock().push((kind, batch, outcomes));
         }
         Ok(())

@@ -6,7 +6,6 @@ pub mod demand;
 pub mod environment;
 pub mod evaluate;
 pub mod policies;
-pub mod report;
 pub mod score;
 pub mod table;
 pub mod vpa;

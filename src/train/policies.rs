@@ -66,7 +66,9 @@ impl Kind {
             Self::Static => "a fixed limit of twice the mean of the whole series",
             Self::Threshold => "up above 80 % of the limit, down below 40 %, no cooldown",
             Self::Peak => "up above 80 % now, down when the peak of 30 min is under 60 %",
-            Self::PeakTuned => "the best simple rule by hand: up above 95/90 %, down when the 2 h/8 h peak is under 75/72 %",
+            Self::PeakTuned => {
+                "the best simple rule by hand: up above 95/90 %, down when the 2 h/8 h peak is under 75/72 %"
+            }
             Self::Vpa => "the Vertical Pod Autoscaler's recommender, resizing in place",
             Self::Oracle => "knows the next 30 min, steps of 20 %: not attainable",
             Self::GuardRandom => "the guard over a network that answers at random",

@@ -41,9 +41,8 @@ impl Run {
 
     /// The scores of one row on the series of one source.
     pub fn of_source(&self, row: &Row, source: &str) -> Vec<Score> {
-        let of = |(series, outcome): (&Arc<DemandSeries>, &Outcome)| {
-            (series.source() == source).then_some(outcome.score)
-        };
+        let of =
+            |(series, outcome): (&Arc<DemandSeries>, &Outcome)| (series.source() == source).then_some(outcome.score);
         self.series.iter().zip(&row.outcomes).filter_map(of).collect()
     }
 
@@ -72,8 +71,12 @@ impl Run {
                 .iter()
                 .map(|source| (source.clone(), json!(Score::mean(&self.of_source(row, source)))))
                 .collect();
-            let by_series: Map<String, Value> =
-                self.series.iter().zip(&scores).map(|(series, score)| (series.name.clone(), json!(score.cost))).collect();
+            let by_series: Map<String, Value> = self
+                .series
+                .iter()
+                .zip(&scores)
+                .map(|(series, score)| (series.name.clone(), json!(score.cost)))
+                .collect();
             json!({
                 "policy": row.policy.name(),
                 "mean": Score::mean(&scores),
@@ -96,16 +99,8 @@ impl Run {
 }
 
 /// Column titles and the figures below them, already in their units.
-pub const COLUMNS: [&str; 8] = [
-    "CPU slack %",
-    "mem slack %",
-    "throttled %",
-    "unserved %",
-    "OOM/d",
-    "resize/d",
-    "COST",
-    "median",
-];
+pub const COLUMNS: [&str; 8] =
+    ["CPU slack %", "mem slack %", "throttled %", "unserved %", "OOM/d", "resize/d", "COST", "median"];
 
 pub fn cells(score: &Score, median: f64) -> [String; 8] {
     [

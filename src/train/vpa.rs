@@ -139,17 +139,15 @@ impl Vpa {
 
     fn estimate(&self, share: f64, confidence: f64) -> Resources {
         let estimate = |histogram: &Histogram| histogram.percentile(share) * SAFETY_MARGIN * confidence;
-        Resources {
-            cpu: estimate(&self.cpu).max(LEAST.cpu),
-            memory: (estimate(&self.memory) / MIB).max(LEAST.memory),
-        }
+        Resources { cpu: estimate(&self.cpu).max(LEAST.cpu), memory: (estimate(&self.memory) / MIB).max(LEAST.memory) }
     }
 
     fn wants_update(&self, at: f64, limits: Resources, target: Resources) -> bool {
         let lower = self.estimate(LOWER, (1.0 + 0.001 / self.confidence).powi(-2));
         let upper = self.estimate(UPPER, 1.0 + 1.0 / self.confidence);
         let outside = |limit: f64, lower: f64, upper: f64| limit < lower || limit > upper;
-        let change = (limits.cpu - target.cpu).abs() / limits.cpu + (limits.memory - target.memory).abs() / limits.memory;
+        let change =
+            (limits.cpu - target.cpu).abs() / limits.cpu + (limits.memory - target.memory).abs() / limits.memory;
         outside(limits.cpu, lower.cpu, upper.cpu)
             || outside(limits.memory, lower.memory, upper.memory)
             || (self.quick_oom && change > 0.0)
@@ -172,7 +170,7 @@ impl Rule for Vpa {
             self.observe_oom(at, limits.memory * MIB);
         }
         // Both the recommender and the updater run once a minute.
-        if seen.index % 2 == 0 || step.oom_killed {
+        if seen.index.is_multiple_of(2) || step.oom_killed {
             self.observe_cpu(at, step.usage.cpu, limits.cpu);
             self.observe_memory(at, step.usage.memory * MIB);
             let target = self.estimate(TARGET, 1.0);
@@ -198,7 +196,7 @@ mod tests {
         assert!((histogram.percentile(0.9) - 0.01).abs() < 1e-12);
         histogram.add(0.5, 1000.0, 0.0);
         let estimate = histogram.percentile(0.5);
-        assert!(estimate >= 0.5 && estimate < 0.5 * 1.06, "{estimate}");
+        assert!((0.5..0.5 * 1.06).contains(&estimate), "{estimate}");
     }
 
     #[test]
