@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::model::inspect;
 use crate::serve::{ServeArgs, serve};
+use crate::train::evaluate::{self, EvaluateArgs};
 
 /// Gives every pod of a Kubernetes cluster the CPU and memory it needs, in place
 #[derive(Parser)]
@@ -32,6 +33,7 @@ enum LogFormat {
 enum Command {
     /// Run the service (the default)
     Serve(Box<ServeArgs>),
+    Evaluate(EvaluateArgs),
     /// Look into a model checkpoint
     #[command(subcommand)]
     Model(ModelCommand),
@@ -57,6 +59,7 @@ impl Cli {
         match self.command {
             None => run(serve(self.serve)),
             Some(Command::Serve(args)) => run(serve(*args)),
+            Some(Command::Evaluate(args)) => evaluate::run(&args),
             Some(Command::Model(ModelCommand::Inspect { file })) => Ok(inspect::inspect(&file, &mut stdout())?),
             Some(Command::Model(ModelCommand::Predict(args))) => {
                 Ok(inspect::predict(&args.model, &mut stdin(), &mut stdout())?)

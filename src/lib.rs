@@ -13,3 +13,4 @@ pub mod scaler;
 pub mod serve;
 pub mod sim;
 pub mod state;
+pub mod train;

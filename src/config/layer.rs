@@ -68,7 +68,7 @@ pub struct Layer {
     /// Resizes under way at the same time
     #[arg(long, env = "RESIZE_CONCURRENCY")]
     pub resize_concurrency: Option<usize>,
-    /// Seconds to wait for the kubelet while it defers a resize
+    /// Seconds after which a resize that the kubelet defers is given up for the template
     #[arg(long, env = "DEFERRED_TIMEOUT")]
     pub deferred_timeout: Option<u64>,
     /// Seconds to wait for the kubelet to carry out a resize

@@ -43,7 +43,7 @@ pub struct Config {
     pub emergency_scale_up: bool,
     /// Resizes under way at the same time.
     pub resize_concurrency: usize,
-    /// Seconds to wait for the kubelet while it defers a resize.
+    /// Seconds after which a resize that the kubelet defers is given up for the template.
     pub deferred_timeout: u64,
     /// Seconds to wait for the kubelet to carry out a resize that it has accepted.
     pub resize_timeout: u64,
@@ -95,7 +95,7 @@ impl Default for Config {
             emergency_scale_up: policy.emergency_scale_up,
             resize_concurrency: 4,
             deferred_timeout: 300,
-            resize_timeout: 30,
+            resize_timeout: 10,
             metrics_max_age: 120,
             guard_cpu_window: policy.guard.window.cpu as u64,
             guard_memory_window: policy.guard.window.memory as u64,

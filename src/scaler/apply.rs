@@ -63,14 +63,26 @@ pub async fn apply(
         }
         Err(error) => return Err(error.into()),
     };
-    let (Fallback::Template(change), Some(workload)) = (fallback, &owned.workload) else {
+    match fallback {
+        Fallback::Template(change) => fall_back(cluster, owned, plan, change, refusal).await,
+        Fallback::None => Err(ApplyError::Refused(refusal)),
+    }
+}
+
+/// Patches the template of the workload behind the pod; a bare pod has none and is left as it is.
+pub async fn fall_back(
+    cluster: &Cluster,
+    owned: &OwnedPod,
+    plan: &Plan,
+    change: TemplateChange,
+    refusal: String,
+) -> Result<Applied, ApplyError> {
+    let key = &owned.pod.key;
+    let Some(workload) = owned.workload.as_ref().filter(|workload| Cluster::has_template(workload)) else {
         return Err(ApplyError::Refused(refusal));
     };
-    if !Cluster::has_template(workload) {
-        return Err(ApplyError::Refused(refusal));
-    }
-    tracing::info!(pod = %pod.key.name, namespace = %pod.key.namespace, reason = %refusal, "falling back to the template");
-    if cluster.patch_template(&pod.key.namespace, workload, plan, change).await? {
+    tracing::info!(pod = %key.name, namespace = %key.namespace, reason = %refusal, "falling back to the template");
+    if cluster.patch_template(&key.namespace, workload, plan, change).await? {
         Ok(Applied { method: Method::DeploymentUpdate, pending: None })
     } else {
         Err(ApplyError::Refused(format!("{refusal}; the template of {} needs no change", workload.name)))

@@ -10,20 +10,22 @@ use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::apply::{self, apply};
+use super::apply::{self, apply, fall_back};
 use super::decision::{Decision, decide};
 use super::explain::{Explanation, explain};
 use super::history::PodHistory;
 use super::journal::{Entry, Journal};
 use super::observation::Observation;
 use super::outcome::{Outcome, SkipReason, Status};
-use super::plan::{Plan, plan};
+use super::pending::{Pending, asked_for, pending};
+use super::plan::plan;
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::metrics::Usage;
 use crate::cluster::pod::PodKey;
 use crate::cluster::retry::Deadline;
+use crate::cluster::template::TemplateChange;
 use crate::config::Config;
 use crate::model::features::FeatureSet;
 use crate::model::{ModelError, Network};
@@ -198,11 +200,24 @@ impl Scaler {
 
     async fn act(&self, cluster: &Cluster, config: &Config, owned: &OwnedPod, decision: &Decision) -> (Status, String) {
         let name = &owned.pod.key.name;
-        if decision.cooling_down {
+        let now = cluster.clock().now().timestamp();
+        let (asked_at, retry_at) = {
+            let histories = self.histories.lock();
+            histories.get(&owned.pod.key).map_or((None, None), |history| (history.resized_at, history.retry_at))
+        };
+        let unfinished = owned.pod.resize.as_ref().and_then(|condition| {
+            Some((pending(condition, asked_at, now, config.deferred_timeout as i64)?, condition.message.clone()))
+        });
+        if let Some((Pending::Wait, message)) = &unfinished {
+            let message = format!("Pod {name} waits for the kubelet to finish a resize: {message}");
+            return (Status::Skipped(SkipReason::CooldownPeriod), message);
+        }
+        // The wait after a change does not hold up what must become of that change; the wait after a failure does.
+        if decision.cooling_down && (unfinished.is_none() || retry_at.is_some_and(|retry| now < retry)) {
             return (Status::Skipped(SkipReason::CooldownPeriod), SkipReason::CooldownPeriod.message(name));
         }
-        let plan: Plan = plan(&owned.pod, decision);
-        if plan.is_empty() {
+        let plan = plan(&owned.pod, decision);
+        if plan.is_empty() && unfinished.is_none() {
             return (Status::NoActionNeeded, "No scaling action needed".into());
         }
         if config.dry_run {
@@ -212,7 +227,14 @@ impl Scaler {
             return (Status::Failed, "The service is stopping: the resize was not begun".into());
         }
         let patience = Duration::from_secs(config.resize_timeout);
-        match apply(cluster, owned, &plan, apply::automatic(&decision.actions), patience).await {
+        let applied = match unfinished {
+            Some((_, message)) => {
+                let refusal = format!("the kubelet did not resize the pod: {message}");
+                fall_back(cluster, owned, &asked_for(&owned.pod), TemplateChange::OnlyUp, refusal).await
+            }
+            None => apply(cluster, owned, &plan, apply::automatic(&decision.actions), patience).await,
+        };
+        match applied {
             Ok(applied) => {
                 let message = applied.pending.map(|pending| format!("Scaling accepted, {pending}"));
                 (Status::Success(applied.method), message.unwrap_or_else(|| "Scaling executed successfully".into()))

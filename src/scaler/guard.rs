@@ -52,7 +52,8 @@ pub fn review(
         if (history.observed() as usize) < policy.history_window {
             return (Action::Maintain, Some(Override::TooFewSamples));
         }
-        let lowered = (limit * wanted.factor(policy.scale_factor)).max(*policy.min.get(resource));
+        let (min, max) = (*policy.min.get(resource), *policy.max.get(resource));
+        let lowered = (limit * wanted.factor(policy.scale_factor)).clamp(min, max);
         if lowered < lowest_safe_limit(resource, history, policy) {
             return (Action::Maintain, Some(Override::RecentPeak));
         }

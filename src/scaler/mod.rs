@@ -11,5 +11,6 @@ pub mod history;
 pub mod journal;
 pub mod observation;
 pub mod outcome;
+pub mod pending;
 pub mod plan;
 pub mod policy;

@@ -1,5 +1,7 @@
 //! The documented API over a real socket.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod configuration;
 mod cors;
 mod without_a_cluster;

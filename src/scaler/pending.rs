@@ -1,0 +1,59 @@
+//! A resize that the API server accepted and the kubelet has not carried out: wait for it, or give it up.
+
+use super::action::Resource;
+use super::plan::{Change, Plan};
+use crate::cluster::pod::{Pod, ResizeCondition, ResizeState};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pending {
+    /// The kubelet may still do it.
+    Wait,
+    /// It never will, or has not for too long: the template is next.
+    GiveUp,
+}
+
+/// None when nothing stands in the way of a new resize. `asked_at` stands in for servers that do not date the condition.
+pub fn pending(condition: &ResizeCondition, asked_at: Option<i64>, now: i64, deferred_timeout: i64) -> Option<Pending> {
+    match condition.state {
+        ResizeState::InProgress => Some(Pending::Wait),
+        ResizeState::Infeasible => Some(Pending::GiveUp),
+        // Only a new resize clears it.
+        ResizeState::Error => None,
+        ResizeState::Deferred => {
+            let waiting = condition.since.or(asked_at).is_none_or(|since| now - since < deferred_timeout);
+            Some(if waiting { Pending::Wait } else { Pending::GiveUp })
+        }
+    }
+}
+
+/// What the pod's spec asks for, as a plan.
+pub fn asked_for(pod: &Pod) -> Plan {
+    let only_scaled = |quantities: &std::collections::BTreeMap<String, String>| {
+        let scaled = |name: &String| Resource::ALL.iter().any(|resource| resource.name() == name);
+        quantities.iter().filter(|(name, _)| scaled(name)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    let change = |resources: &crate::cluster::pod::ContainerResources| Change {
+        requests: only_scaled(&resources.requests),
+        limits: only_scaled(&resources.limits),
+    };
+    pod.containers.iter().map(|container| (container.name.clone(), change(&container.resources))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deferred_resize_is_given_up_after_its_time_and_an_infeasible_one_at_once() {
+        let condition = |state, since| ResizeCondition { state, message: String::new(), since };
+        let deferred = condition(ResizeState::Deferred, Some(100));
+        assert_eq!(pending(&deferred, None, 399, 300), Some(Pending::Wait));
+        assert_eq!(pending(&deferred, None, 400, 300), Some(Pending::GiveUp));
+        let undated = condition(ResizeState::Deferred, None);
+        assert_eq!(pending(&undated, None, 9999, 300), Some(Pending::Wait));
+        assert_eq!(pending(&undated, Some(100), 400, 300), Some(Pending::GiveUp));
+        assert_eq!(pending(&condition(ResizeState::Infeasible, None), None, 0, 300), Some(Pending::GiveUp));
+        assert_eq!(pending(&condition(ResizeState::InProgress, None), None, 0, 300), Some(Pending::Wait));
+        assert_eq!(pending(&condition(ResizeState::Error, None), None, 0, 300), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! Policies without a network, to be compared with: constants, thresholds, peaks, and one that knows the future.
+
+use std::collections::VecDeque;
+
+use super::demand::DemandSeries;
+use super::score::within_bounds;
+use crate::scaler::action::Action;
+use crate::sim::physics::{Resources, Step};
+
+/// One step of a pod, as a rule sees it: the number of the step, the limits it ran under and what it used.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    pub index: usize,
+    pub limits: Resources,
+    pub step: Step,
+}
+
+/// A policy for one pod. It is asked after every step; while the container is down its answer is ignored.
+pub trait Rule {
+    /// The limits to begin with, where they are not the usual ones.
+    fn begin(&mut self, _series: &DemandSeries) -> Option<Resources> {
+        None
+    }
+
+    fn act(&mut self, seen: &Seen) -> Resources;
+}
+
+const SCALE_FACTOR: f64 = 0.2;
+
+fn scaled(limits: Resources, cpu: Action, memory: Action) -> Resources {
+    within_bounds(Resources {
+        cpu: limits.cpu * cpu.factor(SCALE_FACTOR),
+        memory: limits.memory * memory.factor(SCALE_FACTOR),
+    })
+}
+
+fn choose(up: bool, down: bool) -> Action {
+    match (up, down) {
+        (true, false) => Action::Increase,
+        (false, true) => Action::Decrease,
+        _ => Action::Maintain,
+    }
+}
+
+/// A fixed limit of twice the mean of the whole series.
+pub struct TwiceTheMean;
+
+impl Rule for TwiceTheMean {
+    fn begin(&mut self, series: &DemandSeries) -> Option<Resources> {
+        let mean = series.mean();
+        Some(within_bounds(Resources { cpu: 2.0 * mean.cpu, memory: 2.0 * mean.memory }))
+    }
+
+    fn act(&mut self, seen: &Seen) -> Resources {
+        seen.limits
+    }
+}
+
+/// Up above 80 % of the limit, down below 40 %.
+pub struct Threshold;
+
+impl Rule for Threshold {
+    fn act(&mut self, seen: &Seen) -> Resources {
+        let (usage, limits) = (seen.step.usage, seen.limits);
+        let action = |share: f64| choose(share > 0.8, share < 0.4);
+        scaled(limits, action(usage.cpu / limits.cpu), action(usage.memory / limits.memory))
+    }
+}
+
+/// Up when the usage passes a share of the limit now, down only when the peak of a window is under another share.
+pub struct Peak {
+    up: Resources,
+    down: Resources,
+    cpu: SlidingMax,
+    memory: SlidingMax,
+}
+
+impl Peak {
+    /// Up at 80 %, down when the peak of 30 minutes is under 60 %.
+    pub fn half_an_hour() -> Self {
+        let share = |share| Resources { cpu: share, memory: share };
+        Self { up: share(0.8), down: share(0.6), cpu: SlidingMax::new(60), memory: SlidingMax::new(60) }
+    }
+
+    /// The best of these rules found by hand on recorded series: peaks of 2 h (CPU) and 8 h (memory).
+    pub fn tuned() -> Self {
+        Self {
+            up: Resources { cpu: 0.95, memory: 0.9 },
+            down: Resources { cpu: 0.75, memory: 0.72 },
+            cpu: SlidingMax::new(240),
+            memory: SlidingMax::new(960),
+        }
+    }
+}
+
+impl Rule for Peak {
+    fn act(&mut self, seen: &Seen) -> Resources {
+        let (usage, limits) = (seen.step.usage, seen.limits);
+        let measured = seen.step.up;
+        let cpu = self.cpu.push(measured.then_some(usage.cpu));
+        let memory = self.memory.push(measured.then_some(usage.memory));
+        scaled(
+            limits,
+            choose(usage.cpu > self.up.cpu * limits.cpu, cpu < self.down.cpu * limits.cpu),
+            choose(usage.memory > self.up.memory * limits.memory, memory < self.down.memory * limits.memory),
+        )
+    }
+}
+
+/// The largest of the last values; endless until there are as many as the window holds.
+struct SlidingMax {
+    window: usize,
+    count: usize,
+    last: f64,
+    /// Positions and values, falling: the first is the largest of the window.
+    falling: VecDeque<(usize, f64)>,
+}
+
+impl SlidingMax {
+    fn new(window: usize) -> Self {
+        Self { window, count: 0, last: f64::INFINITY, falling: VecDeque::new() }
+    }
+
+    /// Takes in a value (where nothing was measured, the last one again) and tells the largest.
+    fn push(&mut self, value: Option<f64>) -> f64 {
+        let value = value.unwrap_or(self.last);
+        self.last = value;
+        self.count += 1;
+        while self.falling.back().is_some_and(|(_, smaller)| *smaller <= value) {
+            self.falling.pop_back();
+        }
+        self.falling.push_back((self.count, value));
+        while self.falling.front().is_some_and(|(position, _)| position + self.window <= self.count) {
+            self.falling.pop_front();
+        }
+        if self.count < self.window {
+            return f64::INFINITY;
+        }
+        self.falling.front().map_or(f64::INFINITY, |(_, largest)| *largest)
+    }
+}
+
+/// Knows the next half an hour and stays 15 % above it, in steps of 20 %: what three actions can do at best.
+#[derive(Default)]
+pub struct Oracle {
+    needed: Vec<Resources>,
+}
+
+impl Rule for Oracle {
+    fn begin(&mut self, series: &DemandSeries) -> Option<Resources> {
+        let ahead = |of: fn(&Resources) -> f64| {
+            let mut window = SlidingMax::new(1);
+            window.window = 61;
+            let mut peaks: Vec<f64> = Vec::with_capacity(series.demand.len());
+            for demand in series.demand.iter().rev() {
+                window.push(Some(of(demand)));
+                peaks.push(window.falling.front().map_or(0.0, |(_, largest)| *largest));
+            }
+            peaks.reverse();
+            peaks
+        };
+        let (cpu, memory) = (ahead(|d| d.cpu), ahead(|d| d.memory));
+        let needed = |(cpu, memory): (&f64, &f64)| within_bounds(Resources { cpu: cpu * 1.15, memory: memory * 1.15 });
+        self.needed = cpu.iter().zip(&memory).map(needed).collect();
+        None
+    }
+
+    fn act(&mut self, seen: &Seen) -> Resources {
+        let Some(needed) = self.needed.get(seen.index + 1).or(self.needed.last()) else { return seen.limits };
+        let limits = seen.limits;
+        let action = |limit: f64, needed: f64| choose(limit < needed, limit * (1.0 - SCALE_FACTOR) >= needed);
+        scaled(limits, action(limits.cpu, needed.cpu), action(limits.memory, needed.memory))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(index: usize, cpu: f64, memory: f64) -> Seen {
+        let usage = Resources { cpu, memory };
+        let step = Step { up: true, usage, throttled: false, unserved: 0.0, oom_killed: false };
+        Seen { index, limits: Resources { cpu: 1.0, memory: 100.0 }, step }
+    }
+
+    #[test]
+    fn thresholds_act_on_the_present_alone() {
+        assert_eq!(Threshold.act(&seen(0, 0.81, 39.0)), Resources { cpu: 1.2, memory: 80.0 });
+        assert_eq!(Threshold.act(&seen(0, 0.8, 40.0)), Resources { cpu: 1.0, memory: 100.0 });
+    }
+
+    #[test]
+    fn a_peak_rule_cuts_only_when_its_window_is_full_and_low() {
+        let mut rule = Peak::tuned();
+        for index in 0..239 {
+            assert_eq!(rule.act(&seen(index, 0.74, 50.0)).cpu, 1.0);
+        }
+        assert_eq!(rule.act(&seen(239, 0.74, 50.0)), Resources { cpu: 0.8, memory: 100.0 });
+        assert_eq!(rule.act(&seen(240, 0.96, 91.0)), Resources { cpu: 1.2, memory: 120.0 });
+        for index in 241..480 {
+            assert_eq!(rule.act(&seen(index, 0.1, 50.0)).cpu, 1.0, "{index}");
+        }
+        assert_eq!(rule.act(&seen(480, 0.1, 50.0)).cpu, 0.8);
+    }
+
+    #[test]
+    fn a_sliding_maximum_forgets() {
+        let mut window = SlidingMax::new(3);
+        let push = |window: &mut SlidingMax, value| window.push(Some(value));
+        assert_eq!((push(&mut window, 5.0), push(&mut window, 1.0)), (f64::INFINITY, f64::INFINITY));
+        assert_eq!((push(&mut window, 2.0), push(&mut window, 3.0), window.push(None)), (5.0, 3.0, 3.0));
+    }
+
+    #[test]
+    fn the_oracle_rises_before_the_demand_does() {
+        let calm = Resources { cpu: 0.5, memory: 50.0 };
+        let mut demand = vec![calm; 200];
+        demand[100] = Resources { cpu: 0.9, memory: 50.0 };
+        let mut oracle = Oracle::default();
+        oracle.begin(&DemandSeries { name: "made-up".into(), demand });
+        assert_eq!(oracle.act(&seen(38, 0.5, 50.0)).cpu, 0.8);
+        assert_eq!(oracle.act(&seen(39, 0.5, 50.0)).cpu, 1.2);
+        assert_eq!(oracle.act(&seen(100, 0.5, 50.0)).cpu, 0.8);
+    }
+
+    #[test]
+    fn a_fixed_limit_stays() {
+        let demand = vec![Resources { cpu: 0.5, memory: 50.0 }, Resources { cpu: 1.5, memory: 150.0 }];
+        let begin = TwiceTheMean.begin(&DemandSeries { name: "made-up".into(), demand });
+        assert_eq!(begin, Some(Resources { cpu: 2.0, memory: 200.0 }));
+        assert_eq!(TwiceTheMean.act(&seen(0, 0.1, 1.0)), Resources { cpu: 1.0, memory: 100.0 });
+    }
+}

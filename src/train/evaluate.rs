@@ -1,0 +1,175 @@
+//! `dqn-scaler evaluate`: policies compared on recorded or generated demand.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use parking_lot::Mutex;
+
+use super::demand::{self, DemandSeries};
+use super::policies::{self, Kind, Outcome};
+use super::table::{self, Row, Run};
+use crate::model::{ModelError, Network};
+use crate::scaler::policy::Policy;
+use crate::sim::workload;
+
+/// Days of a generated series, and how many of them there are of each kind.
+const GENERATED_DAYS: f64 = 2.0;
+const GENERATED_EACH: u64 = 6;
+/// Series that one task replays at once: enough for a forward pass to be worth while, few enough to share the work.
+const BATCH: usize = 56;
+
+/// Compare the model with simple rules on recorded or generated demand
+#[derive(Debug, Clone, Args)]
+pub struct EvaluateArgs {
+    /// Folder of series, CSV with the columns timestamp_s, cpu_cores, memory_mib; without it demand is generated
+    #[arg(long, value_name = "DIR")]
+    pub traces: Option<PathBuf>,
+    /// Hold each sample until the next one instead of interpolating: the harder test
+    #[arg(long)]
+    pub hold: bool,
+    /// Only the series that no model of this project is trained on: a third of them, by the hash of their names
+    #[arg(long)]
+    pub holdout: bool,
+    /// Policies to compare
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    pub policies: Vec<String>,
+    /// Series to compare on
+    #[arg(long, value_delimiter = ',', value_name = "SERIES,…")]
+    pub only: Vec<String>,
+    /// Tell the COST by source, too: the name of the series up to its first '-'
+    #[arg(long)]
+    pub by_source: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// The model
+    #[arg(long, env = "MODEL_PATH", value_name = "FILE", default_value = "models/final-models/dqn_model.pth")]
+    pub model: PathBuf,
+    /// Minutes between two changes of a pod under the model and the guard (an urgent increase does not wait)
+    #[arg(long, value_name = "MINUTES", default_value_t = 30)]
+    pub cooldown: i64,
+    /// Draws generated demand and random policies
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
+    let (series, kinds) = (series_of(args)?, kinds_of(args)?);
+    let network = match kinds.contains(&Kind::Dqn) {
+        true => Some(Network::load(&args.model).context("cannot load the model")?),
+        false => None,
+    };
+    let run = compare(args, &series, &kinds, network.as_ref())?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&run.to_json())?);
+    } else {
+        print!("{}", table::render(&run, args.by_source));
+    }
+    Ok(())
+}
+
+/// True for the third of all series that training leaves out.
+pub fn is_held_out(name: &str) -> bool {
+    policies::fingerprint(name).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 0xffff_ffff < u64::from(u32::MAX) / 3
+}
+
+pub fn series_of(args: &EvaluateArgs) -> anyhow::Result<Vec<Arc<DemandSeries>>> {
+    let mut all = match &args.traces {
+        Some(folder) => demand::recorded(folder, args.hold)?,
+        None => generated(args.seed),
+    };
+    if args.holdout {
+        all.retain(|series| is_held_out(&series.name));
+    }
+    if !args.only.is_empty() {
+        let unknown: Vec<_> = args.only.iter().filter(|name| all.iter().all(|series| series.name != **name)).collect();
+        if !unknown.is_empty() {
+            bail!("no series {unknown:?}; there are {}", names(&all));
+        }
+        all.retain(|series| args.only.contains(&series.name));
+    }
+    if all.is_empty() {
+        bail!("no series to compare on");
+    }
+    // The long ones first: the pods of a batch then end together.
+    all.sort_by_key(|series| std::cmp::Reverse(series.demand.len()));
+    Ok(all.into_iter().map(Arc::new).collect())
+}
+
+fn names(series: &[DemandSeries]) -> String {
+    let names: Vec<&str> = series.iter().map(|series| series.name.as_str()).collect();
+    names.join(", ")
+}
+
+/// Even seeds: training draws odd ones.
+pub fn generated(seed: u64) -> Vec<DemandSeries> {
+    let of = |kind| move |number| (kind, (seed * GENERATED_EACH + number) * 2);
+    let drawn = workload::Kind::ALL.into_iter().flat_map(|kind| (0..GENERATED_EACH).map(of(kind)));
+    drawn.map(|(kind, seed)| demand::generated(kind, seed, GENERATED_DAYS)).collect()
+}
+
+fn kinds_of(args: &EvaluateArgs) -> anyhow::Result<Vec<Kind>> {
+    if args.policies.is_empty() {
+        return Ok(Kind::ALL.to_vec());
+    }
+    let known = || Kind::ALL.map(Kind::name).join(", ");
+    let parse = |name: &String| Kind::parse(name).with_context(|| format!("no policy {name:?}; there are {}", known()));
+    args.policies.iter().map(parse).collect()
+}
+
+/// Replays all series under all policies, with as many threads as there are processors.
+pub fn compare(
+    args: &EvaluateArgs,
+    series: &[Arc<DemandSeries>],
+    kinds: &[Kind],
+    network: Option<&Network>,
+) -> anyhow::Result<Run> {
+    let started = Instant::now();
+    let policy = Policy { cooldown: args.cooldown * 60, ..Policy::default() };
+    let batches: Vec<Vec<Arc<DemandSeries>>> = series.chunks(BATCH).map(<[_]>::to_vec).collect();
+    // The network's rows take longest, so they come first.
+    let tasks: Vec<(usize, usize)> =
+        (0..kinds.len()).rev().flat_map(|kind| (0..batches.len()).map(move |batch| (kind, batch))).collect();
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(tasks.len())));
+    let work = || -> Result<(), ModelError> {
+        while let Some(&(kind, batch)) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let outcomes = policies::replay(kinds[kind], &batches[batch], network, &policy, args.seed, false)?;
+            done.lock().push((kind, batch, outcomes));
+        }
+        Ok(())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(tasks.len());
+    let results: Vec<Result<(), ModelError>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let failed = || Err(ModelError::Input("a worker of the evaluator stopped".into()));
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| failed())).collect()
+    });
+    results.into_iter().collect::<Result<Vec<()>, _>>()?;
+    let mut done = done.into_inner();
+    done.sort_by_key(|(kind, batch, _)| (*kind, *batch));
+    let mut rows: Vec<Row> = kinds.iter().map(|kind| Row { policy: *kind, outcomes: Vec::new() }).collect();
+    for (kind, _, outcomes) in done {
+        rows[kind].outcomes.extend(outcomes);
+    }
+    let sources: BTreeSet<String> = series.iter().map(|series| series.source().to_owned()).collect();
+    Ok(Run {
+        series: series.to_vec(),
+        sources: sources.into_iter().collect(),
+        rows,
+        generated: args.traces.is_none(),
+        hold: args.hold,
+        holdout: args.holdout,
+        cooldown: args.cooldown,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// The scores of one row, in the order of the series.
+pub fn scores(outcomes: &[Outcome]) -> Vec<super::score::Score> {
+    outcomes.iter().map(|outcome| outcome.score).collect()
+}

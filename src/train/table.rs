@@ -1,0 +1,184 @@
+//! The results of a comparison: as a table of text and as JSON.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::demand::DemandSeries;
+use super::policies::{Kind, Outcome};
+use super::score::Score;
+
+/// A policy and what came of every series under it.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub policy: Kind,
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Row {
+    pub fn scores(&self) -> Vec<Score> {
+        self.outcomes.iter().map(|outcome| outcome.score).collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub series: Vec<Arc<DemandSeries>>,
+    pub sources: Vec<String>,
+    pub rows: Vec<Row>,
+    pub generated: bool,
+    pub hold: bool,
+    pub holdout: bool,
+    pub cooldown: i64,
+    pub seconds: f64,
+}
+
+impl Run {
+    pub fn pod_days(&self) -> f64 {
+        self.series.iter().map(|series| series.days()).sum()
+    }
+
+    /// The scores of one row on the series of one source.
+    pub fn of_source(&self, row: &Row, source: &str) -> Vec<Score> {
+        let of =
+            |(series, outcome): (&Arc<DemandSeries>, &Outcome)| (series.source() == source).then_some(outcome.score);
+        self.series.iter().zip(&row.outcomes).filter_map(of).collect()
+    }
+
+    /// What was compared on, in a line.
+    pub fn title(&self) -> String {
+        let what = if self.generated { "generated" } else { "recorded" };
+        let grid = match (self.generated, self.hold) {
+            (true, _) => "",
+            (false, true) => ", samples held",
+            (false, false) => ", interpolated",
+        };
+        let part = if self.holdout { ", held-out third" } else { "" };
+        format!(
+            "{} {what} series{part}, {:.0} pod-days{grid}, cooldown of model and guard {} min",
+            self.series.len(),
+            self.pod_days(),
+            self.cooldown
+        )
+    }
+
+    pub fn to_json(&self) -> Value {
+        let row = |row: &Row| {
+            let scores = row.scores();
+            let by_source: Map<String, Value> = self
+                .sources
+                .iter()
+                .map(|source| (source.clone(), json!(Score::mean(&self.of_source(row, source)))))
+                .collect();
+            let by_series: Map<String, Value> = self
+                .series
+                .iter()
+                .zip(&scores)
+                .map(|(series, score)| (series.name.clone(), json!(score.cost)))
+                .collect();
+            json!({
+                "policy": row.policy.name(),
+                "mean": Score::mean(&scores),
+                "median_cost": Score::median_cost(&scores),
+                "by_source": by_source,
+                "cost_by_series": by_series,
+            })
+        };
+        json!({
+            "series": self.series.len(),
+            "pod_days": self.pod_days(),
+            "generated": self.generated,
+            "hold": self.hold,
+            "holdout": self.holdout,
+            "cooldown_minutes": self.cooldown,
+            "seconds": self.seconds,
+            "policies": self.rows.iter().map(row).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Column titles and the figures below them, already in their units.
+pub const COLUMNS: [&str; 8] =
+    ["CPU slack %", "mem slack %", "throttled %", "unserved %", "OOM/d", "resize/d", "COST", "median"];
+
+pub fn cells(score: &Score, median: f64) -> [String; 8] {
+    [
+        format!("{:.1}", 100.0 * score.cpu_slack),
+        format!("{:.1}", 100.0 * score.memory_slack),
+        format!("{:.2}", 100.0 * score.throttled),
+        format!("{:.2}", 100.0 * score.unserved),
+        format!("{:.2}", score.ooms),
+        format!("{:.1}", score.resizes),
+        format!("{:.3}", score.cost),
+        format!("{median:.3}"),
+    ]
+}
+
+pub const LEGEND: &str = "\
+slack: share of the limit that is not used. throttled: share of the steps of 30 s with more CPU demand than limit.
+unserved: share of the CPU demand that was not given. OOM/d, resize/d: OOM kills and resizes per pod and day.
+COST: mean of allocated CPU and memory relative to a constant limit at the series' maximum + 10 x share of CPU demand
+not served + 0.05 x OOM kills a day (20 at most) + 0.0005 x resizes a day; mean over the series, lower is better.
+";
+
+pub fn render(run: &Run, by_source: bool) -> String {
+    let mut text = format!("{}\n\n", run.title());
+    let mut rows = vec![[vec!["policy".to_owned()], COLUMNS.map(str::to_owned).to_vec()].concat()];
+    for row in &run.rows {
+        let scores = row.scores();
+        let figures = cells(&Score::mean(&scores), Score::median_cost(&scores));
+        rows.push([vec![row.policy.name().to_owned()], figures.to_vec()].concat());
+    }
+    align(&mut text, &rows);
+    if by_source {
+        text.push_str("\nCOST by source (unserved %, OOM/d)\n\n");
+        let mut rows = vec![[vec!["policy".to_owned()], run.sources.clone()].concat()];
+        for row in &run.rows {
+            let cell = |source: &String| {
+                let mean = Score::mean(&run.of_source(row, source));
+                format!("{:.3} ({:.2}, {:.2})", mean.cost, 100.0 * mean.unserved, mean.ooms)
+            };
+            rows.push([vec![row.policy.name().to_owned()], run.sources.iter().map(cell).collect()].concat());
+        }
+        align(&mut text, &rows);
+    }
+    if let Some(row) = run.rows.iter().find(|row| row.policy == Kind::Dqn) {
+        let mean = Score::mean(&row.scores());
+        let _ = writeln!(
+            text,
+            "\nPrediction head, mean absolute error of the next step's usage in % of the limit (\"as now\" in brackets): \
+             CPU {:.2} ({:.2}), memory {:.2} ({:.2})",
+            100.0 * mean.cpu_error,
+            100.0 * mean.cpu_persistence,
+            100.0 * mean.memory_error,
+            100.0 * mean.memory_persistence
+        );
+    }
+    text.push('\n');
+    for row in &run.rows {
+        let _ = writeln!(text, "{}: {}", row.policy.name(), row.policy.about());
+    }
+    text.push_str(LEGEND);
+    let _ = writeln!(text, "{:.1} s", run.seconds);
+    text
+}
+
+/// A Markdown table with its columns aligned.
+fn align(text: &mut String, rows: &[Vec<String>]) {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> =
+        (0..columns).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0).max(3)).collect();
+    for (number, row) in rows.iter().enumerate() {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let _ = if column == 0 { write!(text, "| {cell:<width$} ") } else { write!(text, "| {cell:>width$} ") };
+        }
+        text.push_str("|\n");
+        if number == 0 {
+            for (column, width) in widths.iter().enumerate() {
+                let _ = write!(text, "|{}{}", "-".repeat(width + 1), if column == 0 { "-" } else { ":" });
+            }
+            text.push_str("|\n");
+        }
+    }
+}
