@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
@@ -17,6 +18,8 @@ use crate::model::Network;
 use crate::model::features::FeatureSet;
 use crate::scaler::autoscale;
 use crate::scaler::cycle::Scaler;
+use crate::sim;
+use crate::sim::simulation::Simulation;
 use crate::state::AppState;
 
 #[derive(Debug, Clone, Args)]
@@ -31,22 +34,52 @@ pub struct ServeArgs {
     #[arg(long, env = "CONFIG")]
     pub config: Option<PathBuf>,
     #[command(flatten)]
+    pub simulate: SimulateArgs,
+    #[command(flatten)]
     pub layer: Layer,
+}
+
+/// A cluster in this process instead of a real one.
+#[derive(Debug, Clone, Args)]
+pub struct SimulateArgs {
+    /// Run on a simulated cluster in this process instead of a real one
+    #[arg(long, env = "SIMULATE")]
+    pub simulate: bool,
+    /// Let the simulated pods replay recordings: a folder of CSV files (timestamp_s,cpu_cores,memory_mib)
+    #[arg(long, env = "SIMULATE_RECORDINGS", value_name = "DIR", requires = "simulate")]
+    pub simulate_recordings: Option<PathBuf>,
+    /// Also serve the simulated cluster's Kubernetes API here, for kubectl: kubectl -s http://ADDRESS get pods -A
+    #[arg(long, env = "SIMULATE_LISTEN", value_name = "ADDRESS", requires = "simulate")]
+    pub simulate_listen: Option<SocketAddr>,
+    /// How many times faster than the wall clock the simulated cluster lives
+    #[arg(long, env = "SPEED", default_value_t = 1.0, value_parser = speed, requires = "simulate")]
+    pub speed: f64,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(speed) if (0.1..=1000.0).contains(&speed) => Ok(speed),
+        _ => Err("a number from 0.1 to 1000 is wanted".to_owned()),
+    }
 }
 
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let config = Config::load(args.config.as_deref(), args.layer).context("configuration")?;
     let stopping = CancellationToken::new();
     let scaler = load_scaler(&config, stopping.clone())?;
-    let clock = Clock::new(1.0);
+    let clock = Clock::new(args.simulate.speed);
     let state = Arc::new(AppState::new(config, scaler, clock, stopping.clone()));
     let address = SocketAddr::new(args.host, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
     tracing::info!(address = %listener.local_addr()?, dry_run = state.config().dry_run, "dqn-scaler is ready");
-    let connecting = tokio::spawn(state.clone().connect());
+    let connecting = if args.simulate.simulate {
+        simulate(&args.simulate, &state).await?
+    } else {
+        tokio::spawn(state.clone().connect())
+    };
     let autoscaling = tokio::spawn(autoscale::run(state.clone()));
     let stop = stopping.clone();
-    axum::serve(listener, api::router(state))
+    axum::serve(listener, api::router(state.clone()))
         .with_graceful_shutdown(async move {
             stop_requested().await;
             tracing::info!("stopping: what is under way is finished, nothing new is begun");
@@ -56,7 +89,25 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .context("serving")?;
     stopping.cancel();
     connecting.abort();
-    autoscaling.await.context("the autoscale loop")
+    autoscaling.await.context("the autoscale loop")?;
+    state.under_way.close();
+    state.under_way.wait().await;
+    Ok(())
+}
+
+/// Starts a cluster in this process and connects the service to it.
+async fn simulate(args: &SimulateArgs, state: &AppState) -> anyhow::Result<JoinHandle<()>> {
+    let simulation = match &args.simulate_recordings {
+        Some(folder) => Simulation::of_folder(state.clock, folder).context("simulated cluster")?,
+        None => Simulation::demo(state.clock),
+    };
+    state.connected(simulation.client());
+    if let Some(address) = args.simulate_listen {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+        tracing::info!("the simulated cluster answers kubectl -s http://{}", listener.local_addr()?);
+        tokio::spawn(sim::api::server::serve(simulation.clone(), listener));
+    }
+    Ok(tokio::spawn(simulation.run()))
 }
 
 /// A broken model stops the start: better no service than one that guesses.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::cluster::{Cluster, connect};
@@ -20,6 +21,8 @@ pub struct AppState {
     pub scaler: Scaler,
     pub autoscaler: Autoscaler,
     pub stopping: CancellationToken,
+    /// Work that clients have asked for and that is finished before the service ends.
+    pub under_way: TaskTracker,
     cluster: RwLock<Option<Arc<Cluster>>>,
 }
 
@@ -31,6 +34,7 @@ impl AppState {
             scaler,
             autoscaler: Autoscaler::default(),
             stopping,
+            under_way: TaskTracker::new(),
             cluster: RwLock::new(None),
         }
     }

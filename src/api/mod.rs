@@ -63,6 +63,15 @@ fn cluster(state: &AppState) -> Result<Arc<Cluster>, ApiError> {
     state.cluster().ok_or_else(ApiError::no_cluster)
 }
 
+/// Sees work that changes pods through to its end, even if the client goes away meanwhile.
+async fn finish<T, F>(state: &Arc<AppState>, work: impl FnOnce(Arc<AppState>) -> F) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    state.under_way.spawn(work(state.clone())).await.map_err(|error| ApiError::internal(&error))
+}
+
 /// `{namespace}/{pod_name}` of a path, both valid names.
 struct PodPath {
     namespace: String,

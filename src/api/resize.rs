@@ -1,18 +1,18 @@
 //! Resizing a pod to given values.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{ApiError, JsonObject, PodPath, SharedState, cluster};
+use super::{ApiError, JsonObject, PodPath, SharedState, cluster, finish};
 use crate::clock::rfc3339;
 use crate::cluster::quantity;
 use crate::cluster::retry::Deadline;
 use crate::cluster::template::TemplateChange;
-use crate::scaler::apply::{Fallback, apply};
+use crate::scaler::apply::Fallback;
 use crate::scaler::outcome::Method;
 use crate::scaler::plan::{Change, Plan};
 
@@ -32,8 +32,13 @@ pub async fn resize(
         }
     }
     let fallback = if may_fall_back { Fallback::Template(TemplateChange::AsGiven) } else { Fallback::None };
-    let patience = Duration::from_secs(state.config().resize_timeout);
-    let applied = apply(&cluster, &owned, &plan, fallback, patience).await?;
+    let (plan, owned, applied) = finish(&state, |state| async move {
+        let applied = state.scaler.resize(&cluster, &state.config(), &owned, &plan, fallback).await;
+        (plan, owned, applied)
+    })
+    .await?;
+    let busy = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the pod is being resized by another request");
+    let applied = applied.ok_or_else(busy)??;
     let workload = owned.workload.as_ref().map(|workload| workload.name.as_str()).unwrap_or_default();
     let mut details = json!({"pod_name": path.name});
     let message = match applied.method {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde_json::{Map, Value, json};
 
 use super::monitoring::{action_distribution, current_metrics, future_predictions, overview};
-use super::{ApiError, PodPath, SharedState, cluster};
+use super::{ApiError, PodPath, SharedState, cluster, finish};
 use crate::clock::rfc3339;
 use crate::scaler::action::Resource;
 use crate::scaler::decision::Decision;
@@ -14,7 +14,10 @@ use crate::scaler::outcome::{Outcome, Status};
 
 pub async fn scale_pod(State(state): SharedState, path: PodPath) -> Result<Json<Value>, ApiError> {
     let cluster = cluster(&state)?;
-    let mut outcomes = state.scaler.scale_one(&cluster, &state.config(), &path.namespace, &path.name).await?;
+    let mut outcomes = finish(&state, |state| async move {
+        state.scaler.scale_one(&cluster, &state.config(), &path.namespace, &path.name).await
+    })
+    .await??;
     let outcome = outcomes.pop().ok_or_else(|| ApiError::internal(&"a pod without an outcome"))?;
     let mut result = json!({
         "pod_name": outcome.pod.name,
@@ -77,7 +80,8 @@ fn rounded(value: f64) -> f64 {
 
 pub async fn scale_all(State(state): SharedState) -> Result<Json<Value>, ApiError> {
     let cluster = cluster(&state)?;
-    let outcomes = state.scaler.scale_all(&cluster, &state.config()).await?;
+    let outcomes =
+        finish(&state, |state| async move { state.scaler.scale_all(&cluster, &state.config()).await }).await??;
     let results: Vec<_> = outcomes.iter().map(result).collect();
     let totals = state.scaler.journal.lock().totals();
     Ok(Json(json!({

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{
+    DaemonSet, DaemonSetStatus, Deployment, DeploymentStatus, StatefulSet, StatefulSetStatus,
+};
 use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Api;
@@ -20,23 +22,33 @@ use crate::scaler::plan::{Change, Plan};
 trait Templated: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> {
     const RESOURCE: &'static str;
     fn template(&self) -> Option<&PodTemplateSpec>;
+    /// Whether every pod is made from the present template.
+    fn is_rolled_out(&self) -> bool;
 }
 
 macro_rules! templated {
-    ($($kind:ty = $resource:literal, $template:expr;)*) => {
+    ($($kind:ty = $resource:literal, $pods:expr;)*) => {
         $(impl Templated for $kind {
             const RESOURCE: &'static str = $resource;
             fn template(&self) -> Option<&PodTemplateSpec> {
-                self.spec.as_ref().map($template)
+                self.spec.as_ref().map(|spec| &spec.template)
+            }
+            fn is_rolled_out(&self) -> bool {
+                let seen = |status: &_| {
+                    let (present, updated): (i32, Option<i32>) = $pods(status);
+                    updated.unwrap_or_default() >= present
+                };
+                let generation = self.status.as_ref().and_then(|status| status.observed_generation);
+                generation >= self.metadata.generation && self.status.as_ref().is_none_or(seen)
             }
         })*
     };
 }
 
 templated! {
-    Deployment = "deployments", |spec| &spec.template;
-    StatefulSet = "statefulsets", |spec| &spec.template;
-    DaemonSet = "daemonsets", |spec| &spec.template;
+    Deployment = "deployments", |s: &DeploymentStatus| (s.replicas.unwrap_or_default(), s.updated_replicas);
+    StatefulSet = "statefulsets", |s: &StatefulSetStatus| (s.replicas, s.updated_replicas);
+    DaemonSet = "daemonsets", |s: &DaemonSetStatus| (s.desired_number_scheduled, s.updated_number_scheduled);
 }
 
 /// Which values of the plan may go into the template.
@@ -48,19 +60,27 @@ pub enum TemplateChange {
     OnlyUp,
 }
 
+/// What became of a template that was to be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TemplateOutcome {
+    Patched,
+    NothingToChange,
+    /// The pods of an earlier change are not all made yet.
+    RollingOut,
+}
+
 impl Cluster {
     pub fn has_template(workload: &Owner) -> bool {
         matches!(workload.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
     }
 
-    /// False when there is nothing to change in the template.
     pub async fn patch_template(
         &self,
         namespace: &str,
         workload: &Owner,
         plan: &Plan,
         change: TemplateChange,
-    ) -> Result<bool, ClusterError> {
+    ) -> Result<TemplateOutcome, ClusterError> {
         match workload.kind.as_str() {
             "StatefulSet" => self.patch_template_of::<StatefulSet>(namespace, &workload.name, plan, change).await,
             "DaemonSet" => self.patch_template_of::<DaemonSet>(namespace, &workload.name, plan, change).await,
@@ -74,7 +94,7 @@ impl Cluster {
         name: &str,
         plan: &Plan,
         change: TemplateChange,
-    ) -> Result<bool, ClusterError>
+    ) -> Result<TemplateOutcome, ClusterError>
     where
         K: Templated + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
     {
@@ -99,13 +119,17 @@ impl Cluster {
             }
         }
         if fields.as_object().is_none_or(|fields| fields.is_empty()) {
-            return Ok(false);
+            return Ok(TemplateOutcome::NothingToChange);
+        }
+        // A person may have reasons to hurry; the loop sees one rollout through before it begins another.
+        if change == TemplateChange::OnlyUp && !object.is_rolled_out() {
+            return Ok(TemplateOutcome::RollingOut);
         }
         let params = PatchParams::default();
         let body = Patch::Strategic(json!({"spec": {"template": {"spec": fields}}}));
         let call = Call::on("patch", K::RESOURCE, namespace, name);
         with_retries(call, deadline, || api.patch(name, &params, &body)).await?;
-        Ok(true)
+        Ok(TemplateOutcome::Patched)
     }
 }
 

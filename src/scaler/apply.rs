@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::pod::Pod;
-use crate::cluster::template::TemplateChange;
+use crate::cluster::template::{TemplateChange, TemplateOutcome};
 use crate::cluster::verdict::Verdict;
 
 #[derive(Debug, thiserror::Error)]
@@ -42,18 +42,24 @@ pub async fn apply(
     patience: Duration,
 ) -> Result<Applied, ApplyError> {
     let pod = &owned.pod;
+    let (mut accepted, mut fallback) = (false, fallback);
     let refusal = match cluster.patch_resize(pod, plan).await {
-        Ok(()) => match cluster.await_verdict(pod, plan, patience).await? {
-            Verdict::Done => return Ok(Applied { method: Method::Vertical, pending: None }),
-            Verdict::InProgress => return Ok(pending("the kubelet is still at it")),
-            Verdict::Deferred(message) => return Ok(pending(&format!("deferred by the kubelet: {message}"))),
-            Verdict::Infeasible(message) => format!("infeasible: {message}"),
-            Verdict::Error(message) => {
-                // The kubelet goes on trying for ever; the old values make it stop. Rolling out a limit that
-                // is below what is in use now would only kill the new pods.
-                revert(cluster, pod, plan).await?;
-                return Err(ApplyError::Refused(format!("the kubelet could not resize the pod: {message}")));
+        Ok(()) => match cluster.await_verdict(pod, plan, patience).await {
+            Ok(Verdict::Done) => return Ok(Applied { method: Method::Vertical, pending: None }),
+            Ok(Verdict::InProgress) => return Ok(pending("the kubelet is still at it")),
+            Ok(Verdict::Deferred(message)) => return Ok(pending(&format!("deferred by the kubelet: {message}"))),
+            Ok(Verdict::Infeasible(message)) => {
+                accepted = true;
+                format!("infeasible: {message}")
             }
+            Ok(Verdict::Error(message)) => {
+                // Rolling out a limit that is below what is in use now would only kill the new pods.
+                (accepted, fallback) = (true, Fallback::None);
+                format!("the kubelet could not resize the pod: {message}")
+            }
+            Err(error @ ClusterError::NotFound { .. }) => return Err(error.into()),
+            // The pod's spec is changed, whatever becomes of it.
+            Err(error) => return Ok(pending(&format!("the kubelet's word is not known: {error}"))),
         },
         Err(error @ (ClusterError::Refused { .. } | ClusterError::Forbidden { .. })) => error.to_string(),
         // The pod is gone, or the subresource is: the pod tells which.
@@ -63,10 +69,15 @@ pub async fn apply(
         }
         Err(error) => return Err(error.into()),
     };
-    match fallback {
+    let applied = match fallback {
         Fallback::Template(change) => fall_back(cluster, owned, plan, change, refusal).await,
         Fallback::None => Err(ApplyError::Refused(refusal)),
+    };
+    if accepted && applied.is_err() {
+        // What cannot be is taken back: the kubelet would go on trying for ever, or never look at the pod again.
+        revert(cluster, pod, plan).await?;
     }
+    applied
 }
 
 /// Patches the template of the workload behind the pod; a bare pod has none and is left as it is.
@@ -82,11 +93,12 @@ pub async fn fall_back(
         return Err(ApplyError::Refused(refusal));
     };
     tracing::info!(pod = %key.name, namespace = %key.namespace, reason = %refusal, "falling back to the template");
-    if cluster.patch_template(&key.namespace, workload, plan, change).await? {
-        Ok(Applied { method: Method::DeploymentUpdate, pending: None })
-    } else {
-        Err(ApplyError::Refused(format!("{refusal}; the template of {} needs no change", workload.name)))
-    }
+    let obstacle = match cluster.patch_template(&key.namespace, workload, plan, change).await? {
+        TemplateOutcome::Patched => return Ok(Applied { method: Method::DeploymentUpdate, pending: None }),
+        TemplateOutcome::NothingToChange => "the template needs no change",
+        TemplateOutcome::RollingOut => "a rollout is under way, the template is left alone until its end",
+    };
+    Err(ApplyError::Refused(format!("{refusal}; {} {}: {obstacle}", workload.kind, workload.name)))
 }
 
 fn pending(message: &str) -> Applied {

@@ -1,6 +1,6 @@
 //! One way through the data, for one pod or for all: observe, decide, plan, apply, record.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::apply::{self, apply, fall_back};
+use super::apply::{self, Applied, ApplyError, Fallback, apply, fall_back};
 use super::decision::{Decision, decide};
 use super::explain::{Explanation, explain};
 use super::history::PodHistory;
@@ -18,7 +18,7 @@ use super::journal::{Entry, Journal};
 use super::observation::Observation;
 use super::outcome::{Outcome, SkipReason, Status};
 use super::pending::{Pending, asked_for, pending};
-use super::plan::plan;
+use super::plan::{Plan, plan};
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::inventory::OwnedPod;
@@ -48,8 +48,8 @@ pub struct Scaler {
     features: FeatureSet,
     histories: Mutex<HashMap<PodKey, PodHistory>>,
     pub journal: Mutex<Journal>,
-    /// One pass over all pods at a time.
-    pass: tokio::sync::Mutex<()>,
+    /// Pods that are being changed right now.
+    claims: Mutex<HashSet<PodKey>>,
     stopping: CancellationToken,
 }
 
@@ -59,6 +59,17 @@ struct Candidate {
     history: PodHistory,
 }
 
+struct Claim<'a> {
+    claims: &'a Mutex<HashSet<PodKey>>,
+    pod: PodKey,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.claims.lock().remove(&self.pod);
+    }
+}
+
 impl Scaler {
     pub fn new(network: Network, features: FeatureSet, stopping: CancellationToken) -> Self {
         Self {
@@ -66,7 +77,7 @@ impl Scaler {
             features,
             histories: Mutex::default(),
             journal: Mutex::default(),
-            pass: tokio::sync::Mutex::new(()),
+            claims: Mutex::default(),
             stopping,
         }
     }
@@ -77,7 +88,6 @@ impl Scaler {
 
     /// Every pod of the configured namespaces.
     pub async fn scale_all(&self, cluster: &Cluster, config: &Config) -> Result<Vec<Outcome>, CycleError> {
-        let _pass = self.pass.lock().await;
         let deadline = Deadline::default();
         let pods = cluster.pods(&config.namespaces, deadline).await?;
         let mut usages = HashMap::new();
@@ -108,7 +118,6 @@ impl Scaler {
         namespace: &str,
         name: &str,
     ) -> Result<Vec<Outcome>, CycleError> {
-        let _pass = self.pass.lock().await;
         let deadline = Deadline::default();
         let owned = cluster.pod(namespace, name, deadline).await?;
         let usage = cluster.usage_of(namespace, name, deadline).await?;
@@ -134,6 +143,14 @@ impl Scaler {
         let work = candidates.into_iter().zip(decisions).map(|(candidate, decision)| async move {
             let key = candidate.owned.pod.key.clone();
             let explanation = explain(&decision, &candidate.history);
+            let claim = self.claim(&key);
+            let free = claim.is_some() && self.resized_at(&key) == candidate.history.resized_at;
+            if !free {
+                // What was decided on limits that change meanwhile is decided anew in the next cycle.
+                let message = format!("Pod {} is being resized by another request", key.name);
+                let status = Status::Skipped(SkipReason::CooldownPeriod);
+                return Outcome { pod: key, status, message, decided: Some((decision, explanation)) };
+            }
             let act = AssertUnwindSafe(self.act(cluster, config, &candidate.owned, &decision)).catch_unwind();
             let (status, message) = act.await.unwrap_or_else(|_| {
                 tracing::error!(pod = %key.name, namespace = %key.namespace, "a panic in the handling of one pod");
@@ -201,10 +218,8 @@ impl Scaler {
     async fn act(&self, cluster: &Cluster, config: &Config, owned: &OwnedPod, decision: &Decision) -> (Status, String) {
         let name = &owned.pod.key.name;
         let now = cluster.clock().now().timestamp();
-        let (asked_at, retry_at) = {
-            let histories = self.histories.lock();
-            histories.get(&owned.pod.key).map_or((None, None), |history| (history.resized_at, history.retry_at))
-        };
+        let asked_at = self.resized_at(&owned.pod.key);
+        let retry_at = self.histories.lock().get(&owned.pod.key).and_then(|history| history.retry_at);
         let unfinished = owned.pod.resize.as_ref().and_then(|condition| {
             Some((pending(condition, asked_at, now, config.deferred_timeout as i64)?, condition.message.clone()))
         });
@@ -246,6 +261,36 @@ impl Scaler {
         }
     }
 
+    /// Gives a pod the resources that a person asks for; None while it is being changed by something else.
+    pub async fn resize(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        owned: &OwnedPod,
+        plan: &Plan,
+        fallback: Fallback,
+    ) -> Option<Result<Applied, ApplyError>> {
+        let _claim = self.claim(&owned.pod.key)?;
+        let patience = Duration::from_secs(config.resize_timeout);
+        let applied = apply(cluster, owned, plan, fallback, patience).await;
+        if applied.is_ok() {
+            let now = cluster.clock().now().timestamp();
+            self.histories.lock().entry(owned.pod.key.clone()).or_default().resized_at = Some(now);
+        }
+        Some(applied)
+    }
+
+    /// When a change of the pod was last applied.
+    fn resized_at(&self, pod: &PodKey) -> Option<i64> {
+        self.histories.lock().get(pod).and_then(|history| history.resized_at)
+    }
+
+    /// The right to change a pod; nobody else has it until the claim is dropped.
+    fn claim(&self, pod: &PodKey) -> Option<Claim<'_>> {
+        let claimed = self.claims.lock().insert(pod.clone());
+        claimed.then(|| Claim { claims: &self.claims, pod: pod.clone() })
+    }
+
     fn record(&self, key: &PodKey, decision: &Decision, status: &Status, config: &Config, now: DateTime<Utc>) {
         let applied = matches!(status, Status::Success(_));
         if let Some(history) = self.histories.lock().get_mut(key) {
@@ -264,7 +309,7 @@ impl Scaler {
     }
 
     fn forget_gone(&self, pods: &[OwnedPod], namespaces: &[String]) {
-        let present: std::collections::HashSet<_> = pods.iter().map(|owned| &owned.pod.key).collect();
+        let present: HashSet<_> = pods.iter().map(|owned| &owned.pod.key).collect();
         self.histories.lock().retain(|key, _| !namespaces.contains(&key.namespace) || present.contains(key));
     }
 }

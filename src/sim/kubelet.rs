@@ -14,14 +14,19 @@ use super::world::World;
 /// The status of a container within a pod's status.
 pub fn status_of<'a>(pod: &'a mut Value, name: &str) -> Option<&'a mut Value> {
     let status = pod.get_mut("status")?.as_object_mut()?;
-    let lists = status.iter_mut().filter(|(key, _)| matches!(key.as_str(), "containerStatuses" | "initContainerStatuses"));
+    let lists =
+        status.iter_mut().filter(|(key, _)| matches!(key.as_str(), "containerStatuses" | "initContainerStatuses"));
     lists.filter_map(|(_, list)| list.as_array_mut()).flatten().find(|status| status["name"] == name)
 }
 
 /// The resources of a container as its spec has them.
 pub fn spec_resources(pod: &Value, name: &str) -> Value {
     let containers = json::items(pod, "/spec/containers").iter().chain(json::items(pod, "/spec/initContainers"));
-    containers.filter(|container| container["name"] == name).map(|container| container["resources"].clone()).next().unwrap_or_default()
+    containers
+        .filter(|container| container["name"] == name)
+        .map(|container| container["resources"].clone())
+        .next()
+        .unwrap_or_default()
 }
 
 impl World {
@@ -54,7 +59,8 @@ impl World {
         let since = self.timestamp_at(at);
         let Some(runtime) = self.pods.get_mut(key) else { return false };
         let index = runtime.incarnation;
-        let room = runtime.node.as_ref().and_then(|node| self.nodes.get(node)).map_or(Sum::default(), |node| node.allocatable);
+        let room =
+            runtime.node.as_ref().and_then(|node| self.nodes.get(node)).map_or(Sum::default(), |node| node.allocatable);
         runtime.started = true;
         for container in &mut runtime.containers {
             container.limits = container.requirements.enforced(room);
@@ -67,7 +73,9 @@ impl World {
         let (mut main, mut init) = (Vec::new(), Vec::new());
         for kind in ["containers", "initContainers"] {
             for (place, container) in json::items(pod, &format!("/spec/{kind}")).iter().enumerate() {
-                let id = container_id(random ^ mix(place as u64 + 1000 * init.len() as u64 + u64::from(kind == "containers")));
+                let id = container_id(
+                    random ^ mix(place as u64 + 1000 * init.len() as u64 + u64::from(kind == "containers")),
+                );
                 let state = if kind == "initContainers" && !is_sidecar(container) {
                     let done = json!({ "exitCode": 0, "reason": "Completed", "startedAt": since, "finishedAt": since, "containerID": id });
                     json!({ "terminated": done })
@@ -109,7 +117,9 @@ impl World {
         let uid = json::text(&pod, "/metadata/uid").to_owned();
         let back_off = format!(
             "back-off {}s restarting failed container={name} pod={}_{}({uid})",
-            (10 << restarts.min(5)).min(300), key.name, key.namespace
+            (10 << restarts.min(5)).min(300),
+            key.name,
+            key.namespace
         );
         self.terminated(&mut pod, &name, "OOMKilled", 137);
         let never = json::text(&pod, "/spec/restartPolicy") == "Never";
@@ -121,7 +131,8 @@ impl World {
         self.readiness(key, &mut pod);
         self.store.put(Resource::Pods, pod.clone());
         if !never {
-            let message = format!("Back-off restarting failed container {name} in pod {}_{}({uid})", key.name, key.namespace);
+            let message =
+                format!("Back-off restarting failed container {name} in pod {}_{}({uid})", key.name, key.namespace);
             self.record_event(&pod, "Warning", "BackOff", message, "kubelet");
         }
         self.notify_owner(&pod);
@@ -205,8 +216,10 @@ impl World {
     /// Ends all containers of a running pod well, as those of a finished job.
     pub fn complete_pod(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
-        let names: Vec<String> =
-            array(&mut pod, &["status"], "containerStatuses").iter().map(|s| json::text(s, "/name").to_owned()).collect();
+        let names: Vec<String> = array(&mut pod, &["status"], "containerStatuses")
+            .iter()
+            .map(|s| json::text(s, "/name").to_owned())
+            .collect();
         for name in names {
             self.terminated(&mut pod, &name, "Completed", 0);
             if let Some(status) = status_of(&mut pod, &name) {

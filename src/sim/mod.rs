@@ -1,8 +1,12 @@
 //! A cluster in this process: workloads, node physics and the Kubernetes API over them.
 
+pub mod api;
+pub mod controllers;
+pub mod demo;
 pub mod events;
 pub mod json;
 pub mod kubelet;
+pub mod metrics;
 pub mod node;
 pub mod noise;
 pub mod patch;
@@ -10,10 +14,12 @@ pub mod physics;
 pub mod pods;
 pub mod quantity;
 pub mod requirements;
+pub mod resize;
 pub mod resources;
 pub mod runtime;
 pub mod selector;
 pub mod series;
+pub mod simulation;
 pub mod status;
 pub mod store;
 pub mod validation;

@@ -20,7 +20,8 @@ impl PatchType {
             "application/strategic-merge-patch+json" => Ok(Self::Strategic),
             "application/json-patch+json" => Ok(Self::Json),
             _ => {
-                let accepted = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+                let accepted =
+                    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
                 let message = format!(
                     "the body of the request was in an unknown format - accepted media types include: {accepted}"
                 );
@@ -58,7 +59,9 @@ fn merge(target: &mut Value, patch: &Value) {
 /// The key that tells the elements of a list apart, by the name of the list's field. Other lists are replaced as a whole.
 fn merge_key(field: &str) -> Option<&'static str> {
     match field {
-        "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes" | "imagePullSecrets" => Some("name"),
+        "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes" | "imagePullSecrets" => {
+            Some("name")
+        }
         "volumeMounts" => Some("mountPath"),
         "volumeDevices" => Some("devicePath"),
         "ports" => Some("containerPort"),
@@ -133,7 +136,9 @@ fn merge_list(target: &mut Vec<Value>, patch: &[Value], by: &str) {
 
 /// RFC 6902.
 fn operations(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
-    let refused = |why: String| ApiError::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {why}"));
+    let refused = |why: String| {
+        ApiError::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {why}"))
+    };
     let Value::Array(operations) = patch else {
         return Err(ApiError::bad_request("a JSON patch must be an array of operations"));
     };

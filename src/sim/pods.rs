@@ -31,7 +31,7 @@ pub fn default_spec(spec: &mut Value) {
             container.entry("resources").or_insert_with(|| json!({}));
             container.entry("imagePullPolicy").or_insert("IfNotPresent".into());
             container.entry("terminationMessagePath").or_insert("/dev/termination-log".into());
-            let named = |name| ["requests", "limits"].iter().any(|list| resources[list].get(name).is_some());
+            let named = |name: &str| ["requests", "limits"].iter().any(|list| resources[list].get(name).is_some());
             let policies: Vec<Value> = ["cpu", "memory"]
                 .into_iter()
                 .filter(|name| named(name))
@@ -99,7 +99,8 @@ impl World {
     /// What a pod wants: what was said of its owner, or something that its requests suit.
     fn workload_of(&self, pod: &Value, key: &Key) -> Workload {
         let owner = json::controller(pod).map(|owner| {
-            let owner = (Resource::of_kind(json::text(owner, "/kind")), Key::new(&key.namespace, json::text(owner, "/name")));
+            let owner =
+                (Resource::of_kind(json::text(owner, "/kind")), Key::new(&key.namespace, json::text(owner, "/name")));
             // A Deployment owns its pods through a ReplicaSet.
             match &owner {
                 (Some(Resource::ReplicaSets), replica_set) => self.deployment_of(replica_set).unwrap_or(owner),
@@ -153,7 +154,8 @@ impl World {
     fn next_fit(&mut self, pod: &Value, requests: Sum) -> Option<String> {
         let from = self.next_node.take().unwrap_or_default();
         let behind = self.nodes.range(from.clone()..).chain(self.nodes.range(..from));
-        let mut turn = behind.filter(|(_, node)| node.fits(requests) && selects(pod, &node.labels)).map(|(name, _)| name);
+        let mut turn =
+            behind.filter(|(_, node)| node.fits(requests) && selects(pod, &node.labels)).map(|(name, _)| name);
         let found = turn.next().cloned();
         self.next_node = found.as_ref().map(|name| format!("{name}\0"));
         found
@@ -269,7 +271,7 @@ impl World {
 }
 
 /// Whether a pod's node selector accepts a node.
-fn selects(pod: &Value, labels: &std::collections::BTreeMap<String, String>) -> bool {
+pub fn selects(pod: &Value, labels: &std::collections::BTreeMap<String, String>) -> bool {
     let selector = pod.pointer("/spec/nodeSelector").and_then(Value::as_object);
     selector.into_iter().flatten().all(|(name, value)| labels.get(name).map(String::as_str) == value.as_str())
 }

@@ -149,7 +149,8 @@ impl fmt::Display for Quantity {
             return if exponent == 0 { write!(f, "{mantissa}") } else { write!(f, "{mantissa}e{exponent}") };
         }
         let binary = (self.format == Format::Binary && self.nano.abs() >= NANO << 10).then_some(BINARY.iter());
-        let suffixes = binary.into_iter().flatten().chain(&DECIMAL[if self.format == Format::Binary { 6 } else { 0 }..]);
+        let suffixes =
+            binary.into_iter().flatten().chain(&DECIMAL[if self.format == Format::Binary { 6 } else { 0 }..]);
         let (suffix, unit) = suffixes.into_iter().find(|(_, unit)| self.nano % unit == 0).unwrap_or(&("n", 1));
         write!(f, "{}{suffix}", self.nano / unit)
     }
@@ -183,7 +184,8 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused() {
-        for text in ["", "abc", "1x", "1.2.3", "--1", "Ki", "1 Gi", ".", "1e", "99999999999999999999999999999999999999"] {
+        for text in ["", "abc", "1x", "1.2.3", "--1", "Ki", "1 Gi", ".", "1e", "99999999999999999999999999999999999999"]
+        {
             assert_eq!(Quantity::parse(text), Err(NotAQuantity), "{text}");
         }
     }
@@ -192,6 +194,6 @@ mod tests {
     fn units_round_up() {
         assert_eq!(Quantity::parse("1500u").map(Quantity::to_millis), Ok(2));
         assert_eq!(Quantity::parse("128974848500m").map(Quantity::to_units), Ok(128_974_849));
-        assert!(Quantity::parse("1Gi") > Quantity::parse("1G"));
+        assert!(Quantity::parse("1Gi").unwrap() > Quantity::parse("1G").unwrap());
     }
 }

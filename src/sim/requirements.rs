@@ -105,7 +105,8 @@ pub fn qos_class(spec: &Value) -> &'static str {
     if containers().all(|requirements| requirements == Requirements::default()) {
         return "BestEffort";
     }
-    let pinned = |limit: Option<i64>, request: Option<i64>| limit.is_some_and(|limit| limit > 0 && request == Some(limit));
+    let pinned =
+        |limit: Option<i64>, request: Option<i64>| limit.is_some_and(|limit| limit > 0 && request == Some(limit));
     let guaranteed = containers().all(|Requirements { requests, limits }| {
         pinned(limits.cpu, requests.cpu) && pinned(limits.memory, requests.memory)
     });
@@ -124,7 +125,8 @@ mod tests {
 
     #[test]
     fn the_qos_class_follows_from_all_containers() {
-        let pinned = json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "1000m", "memory": "1024Mi" } });
+        let pinned =
+            json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "1000m", "memory": "1024Mi" } });
         let loose = json!({ "requests": { "cpu": "1" } });
         assert_eq!(qos_class(&spec(std::slice::from_ref(&pinned))), "Guaranteed");
         assert_eq!(qos_class(&spec(&[pinned, loose])), "Burstable");

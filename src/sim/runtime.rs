@@ -119,8 +119,7 @@ impl Container {
 
     fn sample(&mut self) {
         let whole = self.running && self.seconds >= 0.9 * SCRAPE_SECONDS;
-        self.sample =
-            whole.then(|| Resources { cpu: self.cpu_seconds / self.seconds, memory: self.memory });
+        self.sample = whole.then(|| Resources { cpu: self.cpu_seconds / self.seconds, memory: self.memory });
         self.young = self.running && !whole;
         (self.cpu_seconds, self.seconds) = (0.0, 0.0);
     }
@@ -184,7 +183,10 @@ pub fn shares(requirements: &[Requirements]) -> Vec<Resources> {
     let part = |size: i64, total: i64| {
         if total > 0 { size as f64 / total as f64 } else { 1.0 / requirements.len() as f64 }
     };
-    sizes.iter().map(|size| Resources { cpu: part(size.cpu, total.cpu), memory: part(size.memory, total.memory) }).collect()
+    sizes
+        .iter()
+        .map(|size| Resources { cpu: part(size.cpu, total.cpu), memory: part(size.memory, total.memory) })
+        .collect()
 }
 
 /// A seed that is the same for the same pod name.

@@ -131,7 +131,9 @@ mod tests {
 
     #[test]
     fn labels_are_selected_by_equality_sets_and_presence() {
-        for yes in ["", "app=web", "app == web,tier!=back", "app in (api, web)", "tier notin (back),!gone", "app", "x!=y"] {
+        for yes in
+            ["", "app=web", "app == web,tier!=back", "app in (api, web)", "tier notin (back),!gone", "app", "x!=y"]
+        {
             assert!(matches(yes), "{yes}");
         }
         for no in ["app=api", "app!=web", "app in (api)", "tier notin (front,back)", "!app", "gone", "gone in (a)"] {

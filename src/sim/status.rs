@@ -10,7 +10,7 @@ pub struct ApiError {
     pub code: u16,
     pub reason: &'static str,
     pub message: String,
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
     /// Seconds for the `Retry-After` header.
     pub retry_after: Option<u64>,
 }
@@ -49,7 +49,7 @@ impl ApiError {
         if !known.group.is_empty() {
             details["group"] = known.group.into();
         }
-        self.details = Some(details);
+        self.details = Some(Box::new(details));
         self
     }
 
@@ -60,14 +60,14 @@ impl ApiError {
     /// No such path.
     pub fn no_resource() -> Self {
         let mut error = Self::new(404, "NotFound", "the server could not find the requested resource");
-        error.details = Some(json!({}));
+        error.details = Some(Box::new(json!({})));
         error
     }
 
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
         let mut error = Self::new(405, "MethodNotAllowed", message);
-        error.details = Some(json!({}));
+        error.details = Some(Box::new(json!({})));
         error
     }
 
@@ -125,7 +125,7 @@ impl ApiError {
             .map(|error| json!({ "reason": error.reason, "message": error.message, "field": error.field }))
             .collect();
         let mut error = Self::new(422, "Invalid", format!("{subject} is invalid: {told}"));
-        error.details = Some(json!({ "causes": causes }));
+        error.details = Some(Box::new(json!({ "causes": causes })));
         error
     }
 
@@ -136,7 +136,7 @@ impl ApiError {
             "message": self.message, "reason": self.reason,
         });
         if let Some(details) = &self.details {
-            status["details"] = details.clone();
+            status["details"] = (**details).clone();
         }
         status["code"] = self.code.into();
         status

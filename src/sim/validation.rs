@@ -88,9 +88,7 @@ pub fn resources(spec: &Value, path: &str) -> Vec<FieldError> {
     errors
 }
 
-fn quantities(
-    list: Option<&serde_json::Map<String, Value>>,
-) -> impl Iterator<Item = (&str, &str, Quantity)> {
+fn quantities(list: Option<&serde_json::Map<String, Value>>) -> impl Iterator<Item = (&str, &str, Quantity)> {
     list.into_iter().flatten().filter_map(|(name, value)| {
         let text = value.as_str()?;
         Some((name.as_str(), text, Quantity::parse(text).ok()?))

@@ -1,0 +1,79 @@
+use serde_json::{Value, json};
+
+use super::{REVISION_LABEL, revision, wanted_replicas};
+use crate::sim::json;
+use crate::sim::resources::Resource;
+use crate::sim::store::Key;
+use crate::sim::world::World;
+
+impl World {
+    /// One step towards the declared replicas, in the order of their ordinals; each change of a pod leads to the next step.
+    pub(super) fn reconcile_stateful_set(&mut self, key: &Key, object: Value) {
+        let hash = revision(&object["spec"]["template"]);
+        let update = format!("{}-{hash}", key.name);
+        let wanted = wanted_replicas(&object);
+        let replicas = self.replicas(&object);
+        let at = |ordinal: usize| {
+            let name = format!("{}-{ordinal}", key.name);
+            replicas.iter().find(move |replica| replica.key.name == name)
+        };
+        let parallel = object["spec"]["podManagementPolicy"] == "Parallel";
+        let mut settled = true;
+        for ordinal in 0..wanted {
+            let present = at(ordinal);
+            if present.is_none() {
+                let name = format!("{}-{ordinal}", key.name);
+                // The pod of this name may still be going.
+                if self.store.get(Resource::Pods, &Key::new(&key.namespace, &name)).is_none() {
+                    let index = ordinal.to_string();
+                    let labels = [
+                        (REVISION_LABEL, update.as_str()),
+                        ("apps.kubernetes.io/pod-index", index.as_str()),
+                        ("statefulset.kubernetes.io/pod-name", name.as_str()),
+                    ];
+                    self.create_replica(&object, Resource::StatefulSets, name.clone(), &labels, "");
+                }
+            }
+            let ready = present.is_some_and(|replica| replica.ready);
+            settled &= ready;
+            if !ready && !parallel && self.settled_age.is_none() {
+                break;
+            }
+        }
+        if settled {
+            let surplus = replicas.iter().filter(|replica| ordinal(&replica.key, key).is_none_or(|o| o >= wanted));
+            let partition = json::number(&object, "/spec/updateStrategy/rollingUpdate/partition").unwrap_or_default();
+            let rolls = object["spec"]["updateStrategy"]["type"] != "OnDelete";
+            let outdated =
+                (partition as usize..wanted).rev().filter_map(at).find(|replica| rolls && replica.revision != update);
+            let leaving = surplus.max_by_key(|replica| ordinal(&replica.key, key)).or(outdated);
+            if let Some(replica) = leaving {
+                self.delete_pod(&replica.key.clone(), None);
+                let message = format!("delete Pod {} in StatefulSet {} successful", replica.key.name, key.name);
+                self.record_event(&object, "Normal", "SuccessfulDelete", message, "statefulset-controller");
+            }
+        }
+        self.report_stateful_set(object, &update);
+    }
+
+    fn report_stateful_set(&mut self, object: Value, update: &str) {
+        let replicas = self.replicas(&object);
+        let ready = replicas.iter().filter(|replica| replica.ready).count();
+        let updated = replicas.iter().filter(|replica| replica.revision == update).count();
+        let done = updated == wanted_replicas(&object) && updated == replicas.len();
+        let current = match json::text(&object, "/status/currentRevision") {
+            present if !done && !present.is_empty() => present.to_owned(),
+            _ => update.to_owned(),
+        };
+        let status = json!({
+            "replicas": replicas.len(), "readyReplicas": ready, "availableReplicas": ready, "updatedReplicas": updated,
+            "currentReplicas": replicas.iter().filter(|replica| replica.revision == current).count(),
+            "currentRevision": current, "updateRevision": update, "collisionCount": 0,
+        });
+        self.put_status(Resource::StatefulSets, object, status);
+    }
+}
+
+fn ordinal(pod: &Key, owner: &Key) -> Option<usize> {
+    pod.name.strip_prefix(&owner.name)?.strip_prefix('-')?.parse().ok()
+}

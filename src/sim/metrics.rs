@@ -1,0 +1,100 @@
+//! What metrics-server would have measured: usage of pods and nodes, scraped every 15 s.
+
+use serde_json::{Value, json};
+
+use super::requirements::MIB;
+use super::resources::Resource;
+use super::runtime::Pod;
+use super::store::Key;
+use super::world::{SCRAPE_SECONDS, World};
+
+const API_VERSION: &str = "metrics.k8s.io/v1beta1";
+
+/// What a node's own processes use beside its pods: cores, MiB.
+const SYSTEM_CPU: f64 = 0.08;
+const SYSTEM_MEMORY: f64 = 420.0;
+
+/// Usage of a node at the last scrape: cores, MiB.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NodeUsage {
+    pub cpu: f64,
+    pub memory: f64,
+}
+
+impl World {
+    /// Measures every container, unless the metrics stand still.
+    pub fn scrape(&mut self) {
+        if self.metrics_frozen {
+            return;
+        }
+        self.scraped = self.now;
+        let system = NodeUsage { cpu: SYSTEM_CPU, memory: SYSTEM_MEMORY };
+        self.node_usage = self.nodes.keys().map(|name| (name.clone(), system)).collect();
+        for pod in self.pods.values_mut() {
+            pod.sample();
+            let Some(usage) = pod.node.as_ref().and_then(|node| self.node_usage.get_mut(node)) else { continue };
+            for sample in pod.containers.iter().filter_map(|container| container.sample) {
+                usage.cpu += sample.cpu;
+                usage.memory += sample.memory;
+            }
+        }
+    }
+
+    /// The metrics of every measured pod of a namespace, or of all.
+    pub fn pod_metrics(&self, namespace: Option<&str>) -> Vec<Value> {
+        let within = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
+        self.pods.iter().filter(|(key, _)| within(key)).filter_map(|(key, pod)| self.describe_usage(key, pod)).collect()
+    }
+
+    pub fn pod_metric(&self, key: &Key) -> Option<Value> {
+        self.describe_usage(key, self.pods.get(key)?)
+    }
+
+    /// Nothing of a pod of which a container was not measured: a sum would be wrong.
+    fn describe_usage(&self, key: &Key, pod: &Pod) -> Option<Value> {
+        if pod.finished || !pod.started {
+            return None;
+        }
+        let containers = pod.containers.iter().map(|container| {
+            let sample = container.sample?;
+            Some(json!({ "name": container.name, "usage": usage(sample.cpu, sample.memory) }))
+        });
+        let containers: Vec<Value> = containers.collect::<Option<_>>()?;
+        let labels = &self.store.get(Resource::Pods, key)?.labels;
+        let labels: serde_json::Map<String, Value> =
+            labels.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        let timestamp = self.timestamp_at(self.scraped);
+        Some(json!({
+            "kind": "PodMetrics",
+            "apiVersion": API_VERSION,
+            "metadata": {
+                "name": key.name, "namespace": key.namespace, "creationTimestamp": self.timestamp(), "labels": labels,
+            },
+            "timestamp": timestamp,
+            "window": format!("{SCRAPE_SECONDS}s"),
+            "containers": containers,
+        }))
+    }
+
+    pub fn node_metrics(&self) -> Vec<Value> {
+        let timestamp = self.timestamp_at(self.scraped);
+        let describe = |(name, node): (&String, &NodeUsage)| {
+            json!({
+                "kind": "NodeMetrics",
+                "apiVersion": API_VERSION,
+                "metadata": { "name": name, "creationTimestamp": self.timestamp() },
+                "timestamp": timestamp,
+                "window": format!("{SCRAPE_SECONDS}s"),
+                "usage": usage(node.cpu, node.memory),
+            })
+        };
+        self.node_usage.iter().map(describe).collect()
+    }
+}
+
+fn usage(cpu: f64, memory: f64) -> Value {
+    json!({
+        "cpu": format!("{}n", (cpu * 1e9).round() as u64),
+        "memory": format!("{}Ki", (memory * MIB / 1024.0).round() as u64),
+    })
+}

@@ -1,0 +1,364 @@
+//! In-place resize: what the API server accepts, and what the kubelet then makes of it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::json::{self, set};
+use super::kubelet::{spec_resources, status_of};
+use super::node::Node;
+use super::pods::{MIRROR, remove_condition, set_condition};
+use super::requirements::{MIB, Requirements, Sum, is_sidecar, pod_requests, qos_class, running_containers};
+use super::resources::Resource;
+use super::runtime::Resize;
+use super::status::{ApiError, FieldError};
+use super::store::{Key, Object};
+use super::validation;
+use super::world::{PodDue, ServerVersion, World};
+
+const PENDING: &str = "PodResizePending";
+const IN_PROGRESS: &str = "PodResizeInProgress";
+
+/// Seconds until the kubelet looks at a changed spec, needs for the cgroups, and tries again what it could not do.
+const ADMISSION: f64 = 0.05;
+const ACTUATION: f64 = 0.3;
+const RETRY: f64 = 10.0;
+
+/// Seconds that a container is down when its resize policy wants a restart.
+const RESTART: f64 = 2.0;
+
+impl World {
+    /// Accepts a pod with other resources, as `pods/resize` does: of `patched`, nothing but the resources counts.
+    pub fn resize_pod(&mut self, key: &Key, patched: Value) -> Result<Arc<Object>, ApiError> {
+        let not_found = || ApiError::not_found(Resource::Pods, &key.name);
+        let old = self.store.value(Resource::Pods, key).ok_or_else(not_found)?;
+        let mut new = old.clone();
+        let mut errors = validation::metadata_update(&old, &patched);
+        errors.extend(take_resources(&mut new, &patched));
+        validation::normalise(&mut new["spec"])
+            .map_err(|error| ApiError::unreadable(&patched["spec"].to_string(), &error.to_string()))?;
+        errors.extend(self.check_resize(&old, &new));
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(Resource::Pods, &key.name, &errors));
+        }
+        if self.version >= ServerVersion::V1_36
+            && let Some(why) = self.exceeds_node(key, &new)
+        {
+            return Err(ApiError::forbidden(Resource::Pods, &key.name, &why));
+        }
+        if new["spec"] == old["spec"] {
+            return self.store.get(Resource::Pods, key).cloned().ok_or_else(not_found);
+        }
+        set(&mut new, &["metadata"], "generation", json::number(&old, "/metadata/generation").unwrap_or(1) + 1);
+        self.respecify(key, &new);
+        let stored = self.store.put(Resource::Pods, new);
+        if self.pods.get(key).is_some_and(|pod| pod.node.is_some() && pod.is_active()) {
+            self.after_for_pod(ADMISSION, key, PodDue::AdmitResize);
+        }
+        Ok(stored)
+    }
+
+    fn check_resize(&self, old: &Value, new: &Value) -> Vec<FieldError> {
+        let mut errors = validation::resources(&new["spec"], "spec");
+        if old.pointer("/metadata/annotations").is_some_and(|annotations| annotations.get(MIRROR).is_some()) {
+            errors.push(FieldError::forbidden("", "static pods cannot be resized"));
+        }
+        if qos_class(&new["spec"]) != qos_class(&old["spec"]) {
+            let problem = "Pod QOS Class may not change as a result of resizing";
+            errors.push(FieldError::invalid("spec", qos_class(&new["spec"]), problem));
+        }
+        for kind in ["containers", "initContainers"] {
+            let pointer = format!("/spec/{kind}");
+            let pairs = json::items(old, &pointer).iter().zip(json::items(new, &pointer));
+            for (index, (old, new)) in pairs.enumerate() {
+                let path = format!("spec.{kind}[{index}].resources");
+                if kind == "initContainers" && !is_sidecar(old) && old["resources"] != new["resources"] {
+                    errors.push(FieldError::forbidden(path, "resources for non-sidecar init containers are immutable"));
+                    continue;
+                }
+                errors.extend(removed(old, new, &path));
+                if self.version < ServerVersion::V1_36 && self.version >= ServerVersion::V1_33 {
+                    errors.extend(memory_limit_lowered(old, new, &path));
+                }
+            }
+        }
+        errors
+    }
+
+    /// Why the node could never carry the pod.
+    fn exceeds_node(&self, key: &Key, new: &Value) -> Option<String> {
+        let node = self.node_of(key)?;
+        let (resource, requested, allocatable) = exceeded(pod_requests(&new["spec"]), node.allocatable)?;
+        Some(format!(
+            "node didn't have enough allocatable resources: {resource}, requested: {requested}, allocatable: {allocatable}"
+        ))
+    }
+
+    fn node_of(&self, key: &Key) -> Option<&Node> {
+        self.nodes.get(self.pods.get(key)?.node.as_ref()?)
+    }
+
+    /// Lets the running side know what its containers are to have; what is in force changes later.
+    fn respecify(&mut self, key: &Key, pod: &Value) {
+        let Some(runtime) = self.pods.get_mut(key) else { return };
+        for (container, spec) in runtime.containers.iter_mut().zip(running_containers(&pod["spec"])) {
+            container.requirements = Requirements::of(spec);
+        }
+        if runtime.node.is_none() {
+            runtime.allocated = pod_requests(&pod["spec"]);
+        }
+    }
+
+    /// The kubelet finds that a pod's spec wants other resources than it has admitted.
+    pub fn admit_resize(&mut self, key: &Key) {
+        let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
+        let Some(runtime) = self.pods.get(key).filter(|pod| pod.is_active()) else { return };
+        let (Some(name), allocated) = (runtime.node.clone(), runtime.allocated) else { return };
+        let Some(node) = self.nodes.get_mut(&name) else { return };
+        let wanted = pod_requests(&pod["spec"]);
+        let pinned = node.static_cpu_policy && json::text(&pod, "/status/qosClass") == "Guaranteed";
+        node.deferred.remove(key);
+        let refusal = if pinned {
+            let why = "Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy";
+            Some((Resize::Infeasible, why.to_owned()))
+        } else if let Some((resource, requested, capacity)) = exceeded(wanted, node.allocatable) {
+            let why =
+                format!("Node didn't have enough capacity: {resource}, requested: {requested}, capacity: {capacity}");
+            Some((Resize::Infeasible, why))
+        } else if let Some((resource, requested, free)) = exceeded(grown(wanted, allocated), node.free() + allocated) {
+            let capacity = if resource == "cpu" { node.allocatable.cpu } else { node.allocatable.memory };
+            let why = format!(
+                "Node didn't have enough resource: {resource}, requested: {requested}, used: {}, capacity: {capacity}",
+                capacity - free
+            );
+            node.deferred.insert(key.clone());
+            Some((Resize::Deferred, why))
+        } else {
+            node.allocated = node.allocated + wanted - allocated;
+            None
+        };
+        let resize = match &refusal {
+            Some((Resize::Deferred, why)) => {
+                self.tell_resize(&mut pod, PENDING, Some(("Deferred", why)));
+                self.record_event(&pod, "Warning", "ResizeDeferred", format!("Pod resize Deferred: {why}"), "kubelet");
+                Resize::Deferred
+            }
+            Some((_, why)) => {
+                self.tell_resize(&mut pod, PENDING, Some(("Infeasible", why)));
+                let told = format!("Pod resize Infeasible: {why}");
+                self.record_event(&pod, "Warning", "ResizeInfeasible", told, "kubelet");
+                Resize::Infeasible
+            }
+            None => {
+                self.start_resize(key, &mut pod);
+                Resize::InProgress
+            }
+        };
+        self.store.put(Resource::Pods, pod);
+        if let Some(runtime) = self.pods.get_mut(key) {
+            runtime.resize = resize;
+            runtime.allocated = if resize == Resize::InProgress { wanted } else { allocated };
+        }
+        if resize == Resize::InProgress {
+            self.after_for_pod(ACTUATION, key, PodDue::ActuateResize);
+            if wanted.cpu < allocated.cpu || wanted.memory < allocated.memory {
+                self.retry_deferred(&name);
+            }
+        }
+    }
+
+    fn start_resize(&mut self, key: &Key, pod: &mut Value) {
+        let names: Vec<String> =
+            self.pods.get(key).into_iter().flat_map(|pod| &pod.containers).map(|c| c.name.clone()).collect();
+        for name in names {
+            let resources = spec_resources(pod, &name);
+            if let (Some(status), Some(requests)) = (status_of(pod, &name), resources.get("requests")) {
+                status["allocatedResources"] = requests.clone();
+            }
+        }
+        remove_condition(pod, PENDING);
+        self.tell_resize(pod, IN_PROGRESS, None);
+        self.record_event(pod, "Normal", "ResizeStarted", "Pod resize started".to_owned(), "kubelet");
+    }
+
+    /// Conditions since 1.33, `status.resize` before.
+    fn tell_resize(&self, pod: &mut Value, condition: &str, why: Option<(&str, &str)>) {
+        let generation = json::number(pod, "/metadata/generation").unwrap_or(1);
+        set(pod, &["status"], "observedGeneration", generation);
+        if self.version < ServerVersion::V1_33 {
+            set(pod, &["status"], "resize", why.map_or("InProgress", |(reason, _)| reason));
+        } else {
+            set_condition(pod, condition, "True", why, &self.timestamp());
+        }
+    }
+
+    /// The kubelet writes the cgroups of an admitted resize, or finds that it cannot.
+    pub fn actuate_resize(&mut self, key: &Key) {
+        let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
+        let Some(room) = self.node_of(key).map(|node| node.allocatable) else { return };
+        let Some(runtime) = self.pods.get(key).filter(|pod| pod.is_active() && pod.started) else { return };
+        if !matches!(runtime.resize, Resize::InProgress | Resize::Error) {
+            return;
+        }
+        if let Some(why) = memory_in_use(runtime.containers.iter().map(|container| {
+            let keeps_running = container.running && !restarts(&pod, &container.name, "memory");
+            (container.requirements.enforced(room).memory, container.limits.memory, container.memory, keeps_running)
+        })) {
+            self.tell_resize(&mut pod, IN_PROGRESS, Some(("Error", &why)));
+            self.record_event(&pod, "Warning", "ResizeError", format!("Pod resize error: {why}"), "kubelet");
+            self.store.put(Resource::Pods, pod);
+            if let Some(runtime) = self.pods.get_mut(key) {
+                runtime.resize = Resize::Error;
+            }
+            self.after_for_pod(RETRY, key, PodDue::ActuateResize);
+            return;
+        }
+        self.enforce(key, &mut pod, room);
+        remove_condition(&mut pod, IN_PROGRESS);
+        json::object(&mut pod, &["status"]).remove("resize");
+        self.record_event(&pod, "Normal", "ResizeCompleted", "Pod resize completed".to_owned(), "kubelet");
+        self.readiness(key, &mut pod);
+        self.store.put(Resource::Pods, pod);
+    }
+
+    /// Puts the specified limits in force; containers whose policy wants it restart.
+    fn enforce(&mut self, key: &Key, pod: &mut Value, room: Sum) {
+        let now = self.now;
+        let Some(runtime) = self.pods.get_mut(key) else { return };
+        runtime.resize = Resize::None;
+        let mut restarted = Vec::new();
+        for container in &mut runtime.containers {
+            let limits = container.requirements.enforced(room);
+            let changed = (limits.cpu != container.limits.cpu && restarts(pod, &container.name, "cpu"))
+                || (limits.memory != container.limits.memory && restarts(pod, &container.name, "memory"));
+            container.limits = limits;
+            if changed && container.running {
+                container.stop(now + RESTART);
+                restarted.push(container.name.clone());
+            }
+            let resources = spec_resources(pod, &container.name);
+            if let Some(status) = status_of(pod, &container.name) {
+                status["resources"] = resources;
+            }
+        }
+        for name in restarted {
+            self.terminated(pod, &name, "Completed", 0);
+            let message = format!("Container {name} resize requires restart");
+            self.record_event(pod, "Normal", "Killing", message, "kubelet");
+        }
+    }
+
+    /// Room has come free on a node: pods that wait for it are looked at again.
+    pub fn retry_deferred(&mut self, node: &str) {
+        let waiting: Vec<Key> = self.nodes.get(node).into_iter().flat_map(|node| &node.deferred).cloned().collect();
+        for key in waiting {
+            self.after_for_pod(ADMISSION, &key, PodDue::AdmitResize);
+        }
+    }
+}
+
+/// Takes the containers' resources over from a patched pod. What else the patch says is ignored, as the API server does,
+/// but for containers that come or go and policies that change.
+fn take_resources(pod: &mut Value, patched: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for kind in ["containers", "initContainers"] {
+        let wanted = json::items(patched, &format!("/spec/{kind}"));
+        let Some(containers) = pod.pointer_mut(&format!("/spec/{kind}")).and_then(Value::as_array_mut) else {
+            continue;
+        };
+        let named = |name: &Value| wanted.iter().find(|container| &container["name"] == name);
+        if wanted.len() != containers.len() || containers.iter().any(|container| named(&container["name"]).is_none()) {
+            let problem = format!("{kind} may not be added or removed on resize");
+            errors.push(FieldError::forbidden(format!("spec.{kind}"), &problem));
+            continue;
+        }
+        for container in containers {
+            let Some(wanted) = named(&container["name"]) else { continue };
+            let others = |container: &Value| {
+                let lists = ["requests", "limits"].into_iter();
+                let list = |name| container.pointer(&format!("/resources/{name}")).and_then(Value::as_object).cloned();
+                let mut lists: Vec<_> = lists.map(|name| list(name).unwrap_or_default()).collect();
+                lists.iter_mut().for_each(|list| list.retain(|name, _| name != "cpu" && name != "memory"));
+                (lists, container["resizePolicy"].clone())
+            };
+            if others(container) != others(wanted) {
+                errors.push(FieldError::forbidden("spec", "only cpu and memory resources are mutable"));
+            }
+            container["resources"] = wanted["resources"].clone();
+        }
+    }
+    errors
+}
+
+/// Requests and limits of `old` that `new` has no more.
+fn removed(old: &Value, new: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for list in ["requests", "limits"] {
+        let names = |container: &Value| {
+            let list = container.pointer(&format!("/resources/{list}")).and_then(Value::as_object);
+            list.into_iter().flat_map(|list| list.keys().cloned()).collect::<Vec<_>>()
+        };
+        let remaining = names(new);
+        if names(old).iter().any(|name| !remaining.contains(name)) {
+            let problem = format!("resource {list} cannot be removed");
+            errors.push(FieldError::forbidden(format!("{path}.{list}"), &problem));
+        }
+    }
+    errors
+}
+
+/// Before 1.34 a memory limit goes down (or appears) only with a restart.
+fn memory_limit_lowered(old: &Value, new: &Value, path: &str) -> Option<FieldError> {
+    let limit = |container: &Value| Requirements::of(container).limits.memory;
+    let lowered = limit(new).is_some_and(|new| new < limit(old).unwrap_or(i64::MAX));
+    let problem = "memory limits cannot be decreased unless resizePolicy is RestartContainer";
+    let refused = lowered && policy(new, "memory") != "RestartContainer";
+    refused.then(|| FieldError::forbidden(format!("{path}.limits"), problem))
+}
+
+/// The first resource of which there is not enough: its name, what is wanted, what there is.
+fn exceeded(wanted: Sum, available: Sum) -> Option<(&'static str, i64, i64)> {
+    if wanted.cpu > available.cpu {
+        return Some(("cpu", wanted.cpu, available.cpu));
+    }
+    (wanted.memory > available.memory).then_some(("memory", wanted.memory, available.memory))
+}
+
+/// What grows of a pod's requests; what shrinks fits always.
+fn grown(wanted: Sum, allocated: Sum) -> Sum {
+    let grown = |wanted: i64, allocated: i64| if wanted > allocated { wanted } else { 0 };
+    Sum { cpu: grown(wanted.cpu, allocated.cpu), memory: grown(wanted.memory, allocated.memory) }
+}
+
+fn policy<'a>(container: &'a Value, resource: &str) -> &'a str {
+    let mut policies = json::items(container, "/resizePolicy").iter();
+    policies
+        .find(|policy| policy["resourceName"] == resource)
+        .map(|p| json::text(p, "/restartPolicy"))
+        .unwrap_or_default()
+}
+
+fn restarts(pod: &Value, container: &str, resource: &str) -> bool {
+    let mut containers = running_containers(&pod["spec"]);
+    containers.any(|spec| spec["name"] == container && policy(spec, resource) == "RestartContainer")
+}
+
+/// Why memory limits cannot be lowered now: they are compared for the pod as a whole, whose cgroup is written first.
+/// Of each container: the wanted limit, the limit in force, the usage, and whether it runs on.
+fn memory_in_use(containers: impl Iterator<Item = (f64, f64, f64, bool)>) -> Option<String> {
+    let mut lowered = false;
+    let (mut limit, mut usage) = (0.0, 0.0);
+    for (wanted, in_force, used, keeps_running) in containers {
+        lowered |= keeps_running && wanted < in_force;
+        limit += wanted;
+        usage += if keeps_running { used } else { 0.0 };
+    }
+    (lowered && limit < usage).then(|| {
+        let bytes = |mib: f64| (mib * MIB) as i64;
+        format!(
+            "cannot decrease memory limits: attempting to set pod memory limit ({}) below current usage ({})",
+            bytes(limit),
+            bytes(usage)
+        )
+    })
+}

@@ -1,0 +1,88 @@
+//! The simulated cluster as a running thing: a world, the clock that drives it, and the ways in.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::api::{self, faults::Faults};
+use super::demo;
+use super::workload::{self, WorkloadError};
+use super::world::{START, ServerVersion, World};
+use crate::clock::Clock;
+
+/// How many happenings pass before others may look at the world.
+const BATCH: usize = 256;
+
+/// Real time between two looks at the clock.
+const TICK: Duration = Duration::from_millis(20);
+
+pub struct Simulation {
+    world: Mutex<World>,
+    faults: Faults,
+    clock: Clock,
+    /// When the clock showed the world's start.
+    began: DateTime<Utc>,
+}
+
+impl Simulation {
+    /// A world that is filled by `fill`, with everything already running, on the time of `clock`.
+    pub fn new(clock: Clock, version: ServerVersion, fill: impl FnOnce(&mut World)) -> Arc<Self> {
+        let began = clock.now();
+        let mut world = World::new(version, began, 1, HISTORY, STEP);
+        fill(&mut world);
+        world.settled_age = None;
+        world.advance_to(START, usize::MAX);
+        Arc::new(Self { world: Mutex::new(world), faults: Faults::default(), clock, began })
+    }
+
+    /// A small cluster of everything that occurs in real ones.
+    pub fn demo(clock: Clock) -> Arc<Self> {
+        Self::new(clock, ServerVersion::default(), demo::fill)
+    }
+
+    /// A Deployment for each recorded demand in a folder of CSV files.
+    pub fn of_folder(clock: Clock, folder: &Path) -> Result<Arc<Self>, WorkloadError> {
+        let recorded = workload::load_folder(folder)?;
+        Ok(Self::new(clock, ServerVersion::default(), |world| demo::fill_with_recordings(world, &recorded)))
+    }
+
+    /// The world, for as long as the guard lives: never across an await. A panic elsewhere leaves it usable.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// A client that speaks HTTP to this cluster without a socket.
+    pub fn client(self: &Arc<Self>) -> kube::Client {
+        kube::Client::new(api::router(self.clone()), "default")
+    }
+
+    /// Lets time pass as the clock says, for ever.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(TICK).await;
+            while !self.advance() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// One batch of what is due by now; true if that was all.
+    fn advance(&self) -> bool {
+        let now = (self.clock.now() - self.began).as_seconds_f64();
+        self.world().advance_to(START + now, BATCH)
+    }
+}
+
+/// Seconds of a step of physics, and changes of each resource that watches can go back to.
+const STEP: f64 = 5.0;
+const HISTORY: usize = 10_000;
