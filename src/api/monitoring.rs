@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{ApiError, SharedState};
 use crate::clock::rfc3339;
 use crate::scaler::action::Resource;
+use crate::scaler::cycle::is_monitored;
 use crate::scaler::decision::Decision;
 use crate::scaler::journal::{Entry, Totals, by_action};
 use crate::state::AppState;
@@ -92,9 +93,11 @@ pub async fn statistics(State(state): SharedState) -> Json<Value> {
 }
 
 pub fn overview(state: &AppState, totals: &Totals) -> Value {
+    let config = state.config();
+    let pods = state.cluster().map(|cluster| cluster.known_pods()).unwrap_or_default();
     json!({
         "total_decisions": totals.decisions,
-        "total_pods_monitored": state.cluster().map_or(0, |cluster| cluster.pods_known()),
+        "total_pods_monitored": pods.iter().filter(|pod| is_monitored(pod, &config)).count(),
         "applied_scalings": totals.applied,
         "scaling_rate": totals.scaling_rate()
     })

@@ -68,14 +68,7 @@ impl Inventory {
             let pods = watch.pods.items(deadline, || self.probe::<KubePod>("pods", namespace, deadline)).await?;
             let probe = || self.probe::<ReplicaSet>("replicasets", namespace, deadline);
             let replica_sets = watch.replica_sets.items(deadline, probe).await?;
-            all.extend(pods.into_values().map(|pod| {
-                let workload =
-                    pod.owner.as_ref().map(|owner| match replica_sets.get(&owner.name).map(|d| (**d).clone()) {
-                        Some(Some(deployment)) if owner.kind == "ReplicaSet" => deployment,
-                        _ => owner.clone(),
-                    });
-                OwnedPod { pod, workload }
-            }));
+            all.extend(joined(pods, &replica_sets));
         }
         all.sort_by(|a, b| a.pod.key.cmp(&b.pod.key));
         all.dedup_by(|a, b| a.pod.key == b.pod.key);
@@ -117,14 +110,21 @@ impl Inventory {
         Ok(OwnedPod { pod: Arc::new(pod), workload })
     }
 
-    /// How many pods the copies hold.
-    pub fn len(&self) -> usize {
-        self.watches.lock().values().map(|watch| watch.pods.len()).sum()
+    /// The pods that the watches have brought so far.
+    pub fn known(&self) -> Vec<OwnedPod> {
+        let watches: Vec<_> = self.watches.lock().values().cloned().collect();
+        watches.iter().flat_map(|watch| joined(watch.pods.known(), &watch.replica_sets.known())).collect()
     }
+}
 
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+/// Pods with the workloads behind them.
+fn joined(pods: HashMap<String, Arc<Pod>>, replica_sets: &HashMap<String, Arc<Option<Owner>>>) -> Vec<OwnedPod> {
+    let workload = |owner: &Owner| match replica_sets.get(&owner.name).map(|deployment| (**deployment).clone()) {
+        Some(Some(deployment)) if owner.kind == "ReplicaSet" => deployment,
+        _ => owner.clone(),
+    };
+    let owned = |pod: Arc<Pod>| OwnedPod { workload: pod.owner.as_ref().map(workload), pod };
+    pods.into_values().map(owned).collect()
 }
 
 fn deployment(set: &ReplicaSet) -> Option<Owner> {

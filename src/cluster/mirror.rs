@@ -121,9 +121,9 @@ impl<V: Send + Sync + 'static> Mirror<V> {
         }
     }
 
-    /// How many items there are, complete or not.
-    pub fn len(&self) -> usize {
-        self.state.read().items.len()
+    /// What is known, complete or not.
+    pub fn known(&self) -> HashMap<String, Arc<V>> {
+        self.state.read().items.clone()
     }
 }
 

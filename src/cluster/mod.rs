@@ -68,8 +68,8 @@ impl Cluster {
     }
 
     /// Pods that the watches hold now, whether they are complete or not.
-    pub fn pods_known(&self) -> usize {
-        self.inventory.len()
+    pub fn known_pods(&self) -> Vec<OwnedPod> {
+        self.inventory.known()
     }
 
     async fn resize_support(&self) -> Result<ResizeSupport, ClusterError> {

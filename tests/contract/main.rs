@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod autoscaling;
 mod configuration;
 mod cors;
+mod deciding;
+mod listing;
+mod resizing;
 mod without_a_cluster;
 
 use std::sync::Arc;
@@ -15,6 +19,12 @@ use dqn_scaler::model::features::FeatureSet;
 use dqn_scaler::model::{Checkpoint, NamedTensor, Network};
 use dqn_scaler::scaler::autoscale;
 use dqn_scaler::scaler::cycle::Scaler;
+use dqn_scaler::sim::demo::{add_namespace, add_nodes, declare};
+use dqn_scaler::sim::resources::Resource;
+use dqn_scaler::sim::simulation::Simulation;
+use dqn_scaler::sim::store::Key;
+use dqn_scaler::sim::workload::Workload;
+use dqn_scaler::sim::world::{ServerVersion, World};
 use dqn_scaler::state::AppState;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -25,21 +35,34 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 struct Service {
     base: String,
     client: reqwest::Client,
+    state: Arc<AppState>,
     _stop: DropGuard,
 }
 
 impl Service {
+    /// Without a cluster.
     async fn start() -> Self {
+        Self::with(Config::default(), Clock::new(1.0)).await
+    }
+
+    /// On a cluster; its network always wants more CPU and less memory.
+    async fn on(simulation: &Arc<Simulation>, config: Config) -> Self {
+        let service = Self::with(config, *simulation.clock()).await;
+        service.state.connected(simulation.client());
+        service
+    }
+
+    async fn with(config: Config, clock: Clock) -> Self {
         let stopping = CancellationToken::new();
         let network = Network::from_checkpoint(&network_that_wants([0.0, 1.0, 2.0], [2.0, 1.0, 0.0])).unwrap();
         let scaler = Scaler::new(network, FeatureSet::documented(), stopping.clone());
-        let state = Arc::new(AppState::new(Config::default(), scaler, Clock::new(1.0), stopping.clone()));
+        let state = Arc::new(AppState::new(config, scaler, clock, stopping.clone()));
         tokio::spawn(autoscale::run(state.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let stopped = stopping.clone().cancelled_owned();
-        tokio::spawn(async { axum::serve(listener, api::router(state)).with_graceful_shutdown(stopped).await });
-        Self { base, client: reqwest::Client::new(), _stop: stopping.drop_guard() }
+        let (stopped, router) = (stopping.clone().cancelled_owned(), api::router(state.clone()));
+        tokio::spawn(async { axum::serve(listener, router).with_graceful_shutdown(stopped).await });
+        Self { base, client: reqwest::Client::new(), state, _stop: stopping.drop_guard() }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -57,6 +80,79 @@ impl Service {
     async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
         answer(self.request(Method::POST, path).json(&body).send().await.unwrap()).await
     }
+}
+
+/// A cluster that lives twenty times as fast as the clock, so that nobody waits for a kubelet.
+fn cluster(fill: impl FnOnce(&mut World)) -> Arc<Simulation> {
+    cluster_of(ServerVersion::default(), fill)
+}
+
+fn cluster_of(version: ServerVersion, fill: impl FnOnce(&mut World)) -> Arc<Simulation> {
+    let simulation = Simulation::new(Clock::new(20.0), version, |world| {
+        add_nodes(world, 1, 8.0, 16.0);
+        add_namespace(world, "default");
+        world.settled_age = Some(3600.0);
+        fill(world);
+    });
+    tokio::spawn(simulation.clone().run());
+    simulation
+}
+
+/// A workload in `default` whose pods use `cpu` cores and `memory` MiB and are limited to half a core and 512 MiB.
+fn add(world: &mut World, resource: Resource, name: &str, replicas: usize, cpu: f64, memory: f64) {
+    let resources =
+        json!({"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}});
+    add_with(world, resource, name, replicas, resources, Workload::constant(cpu, memory));
+}
+
+fn add_with(world: &mut World, kind: Resource, name: &str, replicas: usize, resources: Value, workload: Workload) {
+    let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1", "resources": resources}]});
+    declare(world, kind, "default", name, replicas, spec, workload);
+}
+
+/// The names of the pods of a workload.
+fn pods_of(simulation: &Simulation, app: &str) -> Vec<String> {
+    let ours = |pod: &Value| pod["metadata"]["labels"]["app"] == app && pod["metadata"]["deletionTimestamp"].is_null();
+    let pods = pods(simulation).into_iter().filter(ours);
+    pods.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn pods(simulation: &Simulation) -> Vec<Value> {
+    simulation.world().store.range(Resource::Pods, None, None).map(|pod| pod.value()).collect()
+}
+
+fn pod(simulation: &Simulation, name: &str) -> Value {
+    simulation.world().store.value(Resource::Pods, &Key::new("default", name)).unwrap()
+}
+
+/// What the spec wants and what the kubelet has put in force, of the first container.
+fn limits(simulation: &Simulation, name: &str) -> (Value, Value) {
+    let pod = pod(simulation, name);
+    let wanted = pod["spec"]["containers"][0]["resources"]["limits"].clone();
+    (wanted, pod["status"]["containerStatuses"][0]["resources"]["limits"].clone())
+}
+
+/// Waits until a condition holds that must come to hold.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !holds().await {
+        assert!(std::time::Instant::now() < patience, "it never came: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// A configuration whose loop is off and whose changes are real.
+fn live() -> Config {
+    Config { dry_run: false, ..quiet() }
+}
+
+/// A configuration whose loop is off, as every documented default but that.
+fn quiet() -> Config {
+    Config { auto_scale_enabled: false, ..Config::default() }
+}
+
+fn keys(object: &Value) -> Vec<&str> {
+    object.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
 async fn answer(response: Response) -> (StatusCode, Value) {

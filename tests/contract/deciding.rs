@@ -1,0 +1,197 @@
+//! `/scale/pod`, `/scale/all`, `/decisions` and `/statistics`.
+
+use super::*;
+
+#[tokio::test]
+async fn a_decision_is_explained_and_a_dry_run_changes_nothing() {
+    let simulation = cluster(|world| add(world, Resource::Deployments, "web", 1, 0.45, 200.0));
+    let service = Service::on(&simulation, quiet()).await;
+    let name = &pods_of(&simulation, "web")[0];
+    let before = pod(&simulation, name);
+    let (status, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
+    assert_eq!((status.as_u16(), &body["success"]), (200, &json!(true)));
+    let result = &body["result"];
+    let documented = [
+        "pod_name",
+        "namespace",
+        "timestamp",
+        "current_metrics",
+        "predictions",
+        "confidence",
+        "future_predictions",
+        "q_values",
+        "resource_changes",
+        "explanation",
+        "can_scale",
+        "status",
+        "applied",
+    ];
+    assert_eq!(keys(result), documented);
+    assert_eq!((&result["pod_name"], &result["namespace"]), (&json!(name), &json!("default")));
+    let metrics = json!({"cpu_usage": 0.45, "memory_usage_mb": 200.0, "cpu_limit": 0.5, "memory_limit_mb": 512.0});
+    assert_eq!(result["current_metrics"], metrics);
+    let predictions = json!({
+        "cpu_action": "INCREASE", "memory_action": "DECREASE", "cpu_action_index": 2, "memory_action_index": 0
+    });
+    assert_eq!(result["predictions"], predictions);
+    assert_eq!(result["q_values"], json!({"cpu_q_values": [0.0, 1.0, 2.0], "memory_q_values": [2.0, 1.0, 0.0]}));
+    let softmax = 1.0 / (1.0 + (-1.0_f64).exp() + (-2.0_f64).exp());
+    assert!((result["confidence"]["cpu"].as_f64().unwrap() - softmax).abs() < 1e-6);
+    assert_eq!(result["future_predictions"], json!({"next_step_cpu": 0.25, "next_step_memory": 256.0}));
+    let cpu = json!({"current": 0.5, "new": 0.6, "change_percent": 20.0, "action": "INCREASE"});
+    assert_eq!(result["resource_changes"]["cpu"], cpu);
+    // The guard knows the pod's memory too little yet to let it be cut, and says so.
+    assert_eq!(result["resource_changes"]["memory"]["action"], "MAINTAIN");
+    assert!(!result["explanation"]["factors"].as_array().unwrap().is_empty());
+    assert!(!result["explanation"]["reasoning"].as_str().unwrap().is_empty());
+    assert_eq!(
+        (&result["can_scale"], &result["status"], &result["applied"]),
+        (&json!(true), &json!("dry_run"), &json!(false))
+    );
+    assert_eq!(pod(&simulation, name)["spec"], before["spec"]);
+}
+
+#[tokio::test]
+async fn a_live_change_is_in_force_without_a_restart_and_then_cools_down() {
+    let simulation = cluster(|world| add(world, Resource::Deployments, "web", 1, 0.2, 200.0));
+    let service = Service::on(&simulation, live()).await;
+    let name = &pods_of(&simulation, "web")[0];
+    let path = format!("/scale/pod/default/{name}");
+    let (_, body) = service.post(&path, json!({})).await;
+    let result = &body["result"];
+    assert_eq!((&result["status"], &result["applied"]), (&json!("success"), &json!(true)), "{body}");
+    assert_eq!(result["scaling_method"], "vertical");
+    let wanted = json!({"cpu": "600m", "memory": "512Mi"});
+    until("the kubelet is done", async || limits(&simulation, name) == (wanted.clone(), wanted.clone())).await;
+    let after = pod(&simulation, name);
+    assert_eq!(after["spec"]["containers"][0]["resources"]["requests"], json!({"cpu": "300m", "memory": "256Mi"}));
+    assert_eq!(after["status"]["containerStatuses"][0]["restartCount"], 0);
+    assert_eq!(after["status"]["qosClass"], "Burstable");
+
+    let (status, body) = service.post(&path, json!({})).await;
+    let result = &body["result"];
+    assert_eq!(
+        (status.as_u16(), &result["status"], &result["reason"]),
+        (200, &json!("skipped"), &json!("cooldown_period"))
+    );
+    assert_eq!((&result["can_scale"], &result["applied"]), (&json!(false), &json!(false)));
+    assert_eq!(limits(&simulation, name).0, wanted);
+}
+
+#[tokio::test]
+async fn an_emergency_does_not_wait_for_the_cooldown() {
+    let simulation = cluster(|world| add(world, Resource::Deployments, "web", 1, 2.0, 200.0));
+    let service = Service::on(&simulation, live()).await;
+    let name = &pods_of(&simulation, "web")[0];
+    let path = format!("/scale/pod/default/{name}");
+    for limit in ["600m", "720m"] {
+        until("a measurement under the present limit", async || {
+            let (_, body) = service.get(&format!("/pods/default/{name}")).await;
+            let limit =
+                limits(&simulation, name).0["cpu"].as_str().unwrap().trim_end_matches('m').parse::<f64>().unwrap();
+            body["metrics"]["cpu_usage_cores"].as_f64().is_some_and(|usage| usage >= 0.95 * limit / 1000.0)
+        })
+        .await;
+        let (_, body) = service.post(&path, json!({})).await;
+        assert_eq!(body["result"]["status"], "success", "{body}");
+        assert_eq!(limits(&simulation, name).0["cpu"], limit);
+    }
+}
+
+#[tokio::test]
+async fn all_pods_are_processed_and_each_says_what_came_of_it() {
+    let simulation = cluster(|world| {
+        add(world, Resource::Deployments, "web", 2, 0.1, 100.0);
+        add(world, Resource::Deployments, "redis", 1, 0.1, 100.0);
+        add_with(world, Resource::Pods, "modest", 1, json!({}), Workload::constant(0.1, 50.0));
+        let huge = json!({"requests": {"cpu": "100"}, "limits": {"cpu": "100"}});
+        add_with(world, Resource::Pods, "waiting", 1, huge, Workload::constant(0.1, 50.0));
+    });
+    let service = Service::on(&simulation, quiet()).await;
+    let (status, body) = service.post("/scale/all", json!({})).await;
+    assert_eq!((status.as_u16(), &body["success"], &body["processed"]), (200, &json!(true), &json!(5)));
+    assert_eq!(keys(&body), ["success", "processed", "results", "statistics", "timestamp"]);
+    assert_eq!(keys(&body["statistics"]), ["overview", "action_distribution"]);
+    let of = |app: &str| {
+        let name = &pods_of(&simulation, app)[0];
+        body["results"].as_array().unwrap().iter().find(|result| result["pod_name"] == **name).unwrap().clone()
+    };
+    let web = of("web");
+    assert_eq!(
+        (&web["status"], &web["actions"]),
+        (&json!("dry_run"), &json!({"cpu": "INCREASE", "memory": "MAINTAIN"}))
+    );
+    for (app, reason) in [("redis", "excluded"), ("modest", "no_resource_spec"), ("waiting", "not_running")] {
+        let result = of(app);
+        assert_eq!((&result["status"], &result["reason"]), (&json!("skipped"), &json!(reason)), "{app}");
+        assert!(result["message"].as_str().unwrap().contains(&pods_of(&simulation, app)[0]), "{result}");
+    }
+}
+
+#[tokio::test]
+async fn stale_metrics_are_not_acted_on() {
+    let simulation = cluster(|world| add(world, Resource::Deployments, "web", 1, 2.0, 100.0));
+    simulation.world().metrics_frozen = true;
+    let service = Service::on(&simulation, Config { metrics_max_age: 1, ..live() }).await;
+    let name = &pods_of(&simulation, "web")[0];
+    until("the metrics are old", async || {
+        let (_, body) = service.post("/scale/all", json!({})).await;
+        body["results"][0]["reason"] == "no_metrics"
+    })
+    .await;
+    let before = limits(&simulation, name);
+    let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
+    assert_eq!((&body["result"]["status"], &body["result"]["reason"]), (&json!("skipped"), &json!("no_metrics")));
+    assert_eq!(limits(&simulation, name), before);
+}
+
+#[tokio::test]
+async fn decisions_are_kept_oldest_first_and_counted() {
+    let simulation = cluster(|world| add(world, Resource::Deployments, "web", 2, 0.45, 200.0));
+    let service = Service::on(&simulation, quiet()).await;
+    let names = pods_of(&simulation, "web");
+    for name in [&names[0], &names[1], &names[0]] {
+        service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
+    }
+    let (_, body) = service.get("/decisions?limit=2").await;
+    assert_eq!(body["count"], 2);
+    let decisions = body["decisions"].as_array().unwrap();
+    assert_eq!((&decisions[0]["pod_name"], &decisions[1]["pod_name"]), (&json!(names[1]), &json!(names[0])));
+    assert!(decisions[0]["timestamp"].as_str() <= decisions[1]["timestamp"].as_str());
+    let documented = [
+        "pod_name",
+        "namespace",
+        "timestamp",
+        "cpu_action",
+        "memory_action",
+        "confidence",
+        "can_scale",
+        "current_metrics",
+        "utilization",
+        "future_predictions",
+    ];
+    assert_eq!(keys(&decisions[0]), documented);
+    assert_eq!(decisions[0]["utilization"], json!({"cpu_percentage": 90.0, "memory_percentage": 39.1}));
+    assert_eq!(service.get("/decisions?limit=0").await.0, 400);
+    assert_eq!(service.get("/decisions?limit=x").await.1["count"], 3);
+
+    let (_, body) = service.get("/statistics").await;
+    let statistics = &body["statistics"];
+    let overview = json!({
+        "total_decisions": 3, "total_pods_monitored": 2, "applied_scalings": 0, "scaling_rate": 0.0
+    });
+    assert_eq!(statistics["overview"], overview);
+    let increases = json!({"DECREASE": 0, "MAINTAIN": 0, "INCREASE": 3});
+    assert_eq!(statistics["action_distribution"]["cpu_actions"], increases);
+    assert!((statistics["resource_utilization"]["average_cpu_usage"].as_f64().unwrap() - 0.45).abs() < 1e-9);
+    assert_eq!(statistics["system_status"]["kubernetes_available"], true);
+}
+
+#[tokio::test]
+async fn an_unknown_pod_is_not_found() {
+    let simulation = cluster(|_| {});
+    let service = Service::on(&simulation, quiet()).await;
+    let (status, body) = service.post("/scale/pod/default/nobody", json!({})).await;
+    assert_eq!((status.as_u16(), &body["success"]), (404, &json!(false)));
+    assert_eq!(service.post("/scale/pod/default/Not_A_Name", json!({})).await.0, 400);
+}
