@@ -1,7 +1,13 @@
-# make build: target/release/dqn-scaler; make test: everything it needs, then all tests.
-.PHONY: build test lint deny libtorch clean
+# make run: the service on a simulated cluster; make test: everything it needs, then all tests.
+.PHONY: run build test lint deny libtorch clean
+
+PORT ?= 5000
 
 CARGO_DENY := .tools/bin/cargo-deny
+
+# The pods are simulated, so dry run is off: one sees limits follow the load.
+run: build
+	DRY_RUN=false NAMESPACES=default,shop,data,monitoring PORT=$(PORT) target/release/dqn-scaler --simulate --speed 60
 
 build: libtorch
 	cargo build --release --locked

@@ -71,6 +71,9 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let state = Arc::new(AppState::new(config, scaler, clock, stopping.clone()));
     let address = SocketAddr::new(args.host, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+    if args.simulate.simulate {
+        introduce(listener.local_addr()?, args.simulate.speed);
+    }
     tracing::info!(address = %listener.local_addr()?, dry_run = state.config().dry_run, "dqn-scaler is ready");
     let connecting = if args.simulate.simulate {
         simulate(&args.simulate, &state).await?
@@ -108,6 +111,23 @@ async fn simulate(args: &SimulateArgs, state: &AppState) -> anyhow::Result<JoinH
         tokio::spawn(sim::api::server::serve(simulation.clone(), listener));
     }
     Ok(tokio::spawn(simulation.run()))
+}
+
+/// What a newcomer can do with the simulated cluster.
+fn introduce(address: SocketAddr, speed: f64) {
+    let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
+    let at = format!("http://{host}:{}", address.port());
+    println!(
+        "dqn-scaler answers on {at}. Its cluster is simulated: an hour passes there in {:.0} s. Try:
+
+  curl '{at}/pods'                                      # what runs, with requests and limits
+  curl -X POST '{at}/scale/pod/default/debug-shell'     # a decision: Q values, changes, and why
+  curl '{at}/decisions?limit=5'                         # what was decided last
+
+Ctrl-C ends it.
+",
+        3600.0 / speed
+    );
 }
 
 /// A broken model stops the start: better no service than one that guesses.

@@ -9,7 +9,7 @@ use super::{ApiError, PodPath, SharedState, cluster, finish};
 use crate::clock::rfc3339;
 use crate::scaler::action::Resource;
 use crate::scaler::decision::Decision;
-use crate::scaler::explain::Explanation;
+use crate::scaler::explain::explain;
 use crate::scaler::outcome::{Outcome, Status};
 
 pub async fn scale_pod(State(state): SharedState, path: PodPath) -> Result<Json<Value>, ApiError> {
@@ -25,8 +25,8 @@ pub async fn scale_pod(State(state): SharedState, path: PodPath) -> Result<Json<
         "timestamp": rfc3339(state.clock.now()),
     });
     let fields = result.as_object_mut().ok_or_else(|| ApiError::internal(&"an object that is none"))?;
-    if let Some((decision, explanation)) = &outcome.decided {
-        describe(fields, decision, explanation);
+    if let Some(decision) = &outcome.decided {
+        describe(fields, decision);
     }
     fields.insert("can_scale".into(), (!matches!(outcome.status, Status::Skipped(_))).into());
     fields.insert("status".into(), outcome.status.name().into());
@@ -40,7 +40,7 @@ pub async fn scale_pod(State(state): SharedState, path: PodPath) -> Result<Json<
     Ok(Json(json!({"success": true, "result": result})))
 }
 
-fn describe(fields: &mut Map<String, Value>, decision: &Decision, explanation: &Explanation) {
+fn describe(fields: &mut Map<String, Value>, decision: &Decision) {
     let changes: Map<_, _> = Resource::ALL
         .iter()
         .map(|resource| {
@@ -69,6 +69,7 @@ fn describe(fields: &mut Map<String, Value>, decision: &Decision, explanation: &
     let q_values = &decision.q_values;
     fields.insert("q_values".into(), json!({"cpu_q_values": q_values.cpu, "memory_q_values": q_values.memory}));
     fields.insert("resource_changes".into(), changes.into());
+    let explanation = explain(decision);
     let explained = json!({"reasoning": explanation.reasoning, "factors": explanation.factors});
     fields.insert("explanation".into(), explained);
 }
@@ -102,7 +103,7 @@ fn result(outcome: &Outcome) -> Value {
     });
     match (&outcome.status, &outcome.decided) {
         (Status::Skipped(reason), _) => result["reason"] = reason.name().into(),
-        (_, Some((decision, _))) => result["actions"] = json!(decision.actions),
+        (_, Some(decision)) => result["actions"] = json!(decision.actions),
         _ => {}
     }
     result

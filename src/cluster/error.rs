@@ -53,7 +53,7 @@ impl ClusterError {
                     404 => Self::NotFound { call, message },
                     403 if is_rbac(&message) => Self::Forbidden { call, message },
                     401 => Self::Unavailable { call, message: format!("not authenticated: {message}") },
-                    code @ 400..=499 if code != 429 => Self::Refused { call, code, message },
+                    code @ 400..=499 if !matches!(code, 409 | 429) => Self::Refused { call, code, message },
                     code => Self::Unavailable { call, message: format!("API server answered {code}: {message}") },
                 }
             }
@@ -106,6 +106,7 @@ mod tests {
         assert!(matches!(api(403, "node didn't have enough allocatable resources"), ClusterError::Refused { .. }));
         assert!(api(404, "pods \"web\" not found").is_not_found());
         assert!(matches!(api(429, "slow down"), ClusterError::Unavailable { .. }));
+        assert!(matches!(api(409, "modified"), ClusterError::Unavailable { .. }));
         assert!(api(500, "etcd").to_string().contains("patch pods/resize web in namespace default"));
     }
 }

@@ -1,5 +1,6 @@
 //! Changes the resources of a running pod in place and waits for the kubelet's word on it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod as KubePod;
@@ -46,18 +47,23 @@ impl Cluster {
         }
     }
 
+    /// The pod as it is now; not found if another of its name has taken its place.
+    pub async fn same_pod(&self, pod: &Pod) -> Result<Arc<Pod>, ClusterError> {
+        let now = self.pod(&pod.key.namespace, &pod.key.name, Deadline::default()).await?.pod;
+        if now.key == pod.key {
+            return Ok(now);
+        }
+        let call = Call::on("get", "pods", &pod.key.namespace, &pod.key.name);
+        Err(ClusterError::NotFound { call, message: "the pod has been replaced by another".into() })
+    }
+
     /// Looks at the pod until the kubelet has decided, or `patience` is over and its last word stands.
     pub async fn await_verdict(&self, pod: &Pod, plan: &Plan, patience: Duration) -> Result<Verdict, ClusterError> {
         let deadline = Deadline::after(self.clock().real(patience));
         let mut pause = self.clock().real(FIRST_LOOK);
         loop {
             tokio::time::sleep(pause.min(deadline.left())).await;
-            let now = self.pod(&pod.key.namespace, &pod.key.name, Deadline::default()).await?.pod;
-            if now.key != pod.key {
-                let call = Call::on("get", "pods", &pod.key.namespace, &pod.key.name);
-                return Err(ClusterError::NotFound { call, message: "the pod has been replaced by another".into() });
-            }
-            let verdict = verdict(&now, plan);
+            let verdict = verdict(&*self.same_pod(pod).await?, plan);
             if !matches!(verdict, Verdict::InProgress) || deadline.left().is_zero() {
                 return Ok(verdict);
             }

@@ -61,10 +61,11 @@ pub async fn apply(
             // The pod's spec is changed, whatever becomes of it.
             Err(error) => return Ok(pending(&format!("the kubelet's word is not known: {error}"))),
         },
-        Err(error @ (ClusterError::Refused { .. } | ClusterError::Forbidden { .. })) => error.to_string(),
-        // The pod is gone, or the subresource is: the pod tells which.
-        Err(error @ ClusterError::NotFound { .. }) => {
-            cluster.pod(&pod.key.namespace, &pod.key.name, Default::default()).await?;
+        Err(
+            error @ (ClusterError::Refused { .. } | ClusterError::Forbidden { .. } | ClusterError::NotFound { .. }),
+        ) => {
+            // The pod may be gone, or another of its name be there: nothing of this concerns that one.
+            cluster.same_pod(pod).await?;
             error.to_string()
         }
         Err(error) => return Err(error.into()),

@@ -34,7 +34,7 @@ pub async fn run(state: Arc<AppState>) {
             match cycle.await {
                 Ok(Ok(outcomes)) => {
                     let applied = outcomes.iter().filter(|o| o.status.name() == "success").count();
-                    tracing::info!(pods = outcomes.len(), applied, dry_run = config.dry_run, "cycle");
+                    tracing::debug!(pods = outcomes.len(), applied, dry_run = config.dry_run, "cycle");
                 }
                 Ok(Err(error)) => tracing::warn!(%error, "the cycle was given up"),
                 Err(_) => tracing::error!("a panic in the cycle"),

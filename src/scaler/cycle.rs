@@ -10,10 +10,10 @@ use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::action::PerResource;
+use super::agent::{Agent, Decided, Seen};
 use super::apply::{self, Applied, ApplyError, Fallback, apply, fall_back};
-use super::decision::{Decision, decide};
-use super::explain::{Explanation, explain};
-use super::history::PodHistory;
+use super::decision::Decision;
 use super::journal::{Entry, Journal};
 use super::observation::Observation;
 use super::outcome::{Outcome, SkipReason, Status};
@@ -30,35 +30,25 @@ use crate::config::Config;
 use crate::model::features::FeatureSet;
 use crate::model::{ModelError, Network};
 
-/// The longest pause after resizes of a pod that failed in a row.
-const LONGEST_RETRY_SECONDS: i64 = 3600;
-
 #[derive(Debug, thiserror::Error)]
 pub enum CycleError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     #[error("model: {0}")]
     Model(#[from] ModelError),
-    #[error("the forward pass did not finish: {0}")]
-    Forward(#[from] tokio::task::JoinError),
+    #[error("the decisions did not finish: {0}")]
+    Decisions(#[from] tokio::task::JoinError),
 }
 
 pub struct Scaler {
-    network: Arc<Network>,
-    features: FeatureSet,
-    histories: Mutex<HashMap<PodKey, PodHistory>>,
+    agent: Arc<Agent>,
     pub journal: Mutex<Journal>,
     /// Pods that are being changed right now.
     claims: Mutex<HashSet<PodKey>>,
     stopping: CancellationToken,
 }
 
-struct Candidate {
-    owned: OwnedPod,
-    observation: Observation,
-    history: PodHistory,
-}
-
+/// A pod that is being changed, for as long as this lives.
 struct Claim<'a> {
     claims: &'a Mutex<HashSet<PodKey>>,
     pod: PodKey,
@@ -73,9 +63,7 @@ impl Drop for Claim<'_> {
 impl Scaler {
     pub fn new(network: Network, features: FeatureSet, stopping: CancellationToken) -> Self {
         Self {
-            network: Arc::new(network),
-            features,
-            histories: Mutex::default(),
+            agent: Arc::new(Agent::new(network, features)),
             journal: Mutex::default(),
             claims: Mutex::default(),
             stopping,
@@ -83,7 +71,7 @@ impl Scaler {
     }
 
     pub fn features(&self) -> &FeatureSet {
-        &self.features
+        self.agent.features()
     }
 
     /// Every pod of the configured namespaces.
@@ -92,16 +80,10 @@ impl Scaler {
         let pods = cluster.pods(&config.namespaces, deadline).await?;
         let mut usages = HashMap::new();
         for namespace in &config.namespaces {
-            let usage = match cluster.usage(namespace, deadline).await {
-                Ok(usage) => usage,
-                Err(error) => {
-                    tracing::warn!(%error, "no metrics");
-                    HashMap::new()
-                }
-            };
-            usages.insert(namespace.clone(), usage);
+            usages.insert(namespace.clone(), measured(cluster.usage(namespace, deadline).await)?);
         }
-        self.forget_gone(&pods, &config.namespaces);
+        let long_ago = cluster.clock().now().timestamp() - config.policy().guard.window.memory;
+        self.agent.forget_gone(&pods, &config.namespaces, long_ago);
         let pods = pods.into_iter().map(|owned| {
             let key = &owned.pod.key;
             let usage = usages.get(&key.namespace).and_then(|usages| usages.get(&key.name)).copied();
@@ -120,7 +102,7 @@ impl Scaler {
     ) -> Result<Vec<Outcome>, CycleError> {
         let deadline = Deadline::default();
         let owned = cluster.pod(namespace, name, deadline).await?;
-        let usage = cluster.usage_of(namespace, name, deadline).await?;
+        let usage = measured(cluster.usage_of(namespace, name, deadline).await)?;
         self.run(cluster, config, vec![(owned, usage)]).await
     }
 
@@ -131,95 +113,54 @@ impl Scaler {
         pods: Vec<(OwnedPod, Option<Usage>)>,
     ) -> Result<Vec<Outcome>, CycleError> {
         let now = cluster.clock().now();
-        let mut outcomes = Vec::with_capacity(pods.len());
-        let mut candidates = Vec::new();
-        for (owned, usage) in pods {
-            match self.observe(&owned, usage, config, now) {
-                Ok((observation, history)) => candidates.push(Candidate { owned, observation, history }),
-                Err(reason) => outcomes.push(skipped(owned.pod.key.clone(), reason, None)),
-            }
-        }
-        let decisions = self.decide(&candidates, config, now).await?;
-        let work = candidates.into_iter().zip(decisions).map(|(candidate, decision)| async move {
-            let key = candidate.owned.pod.key.clone();
-            let explanation = explain(&decision, &candidate.history);
-            let claim = self.claim(&key);
-            let free = claim.is_some() && self.resized_at(&key) == candidate.history.resized_at;
-            if !free {
-                // What was decided on limits that change meanwhile is decided anew in the next cycle.
-                let message = format!("Pod {} is being resized by another request", key.name);
-                let status = Status::Skipped(SkipReason::CooldownPeriod);
-                return Outcome { pod: key, status, message, decided: Some((decision, explanation)) };
-            }
-            let act = AssertUnwindSafe(self.act(cluster, config, &candidate.owned, &decision)).catch_unwind();
-            let (status, message) = act.await.unwrap_or_else(|_| {
-                tracing::error!(pod = %key.name, namespace = %key.namespace, "a panic in the handling of one pod");
-                (Status::Failed, "Internal error".into())
-            });
-            self.record(&key, &decision, &status, config, now);
-            Outcome { pod: key, status, message, decided: Some((decision, explanation)) }
-        });
-        let mut acted: Vec<_> = futures::stream::iter(work).buffer_unordered(config.resize_concurrency).collect().await;
-        outcomes.append(&mut acted);
+        let seen = |(owned, usage)| Seen { observation: observe(&owned, usage, config, now.timestamp()), owned };
+        let seen = pods.into_iter().map(seen).collect();
+        let (agent, policy) = (self.agent.clone(), config.policy());
+        let decided = tokio::task::spawn_blocking(move || agent.decide(seen, &policy, now.timestamp())).await??;
+        let work = decided.into_iter().map(|decided| self.handle(cluster, config, decided, now));
+        let mut outcomes: Vec<_> =
+            futures::stream::iter(work).buffer_unordered(config.resize_concurrency).collect().await;
         outcomes.sort_by(|a, b| a.pod.cmp(&b.pod));
         Ok(outcomes)
     }
 
-    fn observe(
-        &self,
-        owned: &OwnedPod,
-        usage: Option<Usage>,
-        config: &Config,
-        now: DateTime<Utc>,
-    ) -> Result<(Observation, PodHistory), SkipReason> {
-        let pod = &owned.pod;
-        if let Some(reason) = cannot_scale(owned, config) {
-            return Err(reason);
-        }
-        let usage = usage.filter(|usage| now.timestamp() - usage.at <= config.metrics_max_age as i64);
-        let usage = usage.ok_or(SkipReason::NoMetrics)?;
-        let observation = Observation {
-            at: usage.at,
-            usage: usage.usage,
-            limit: pod.limit(),
-            containers: pod.containers.len(),
-            oom_killed_at: pod.oom_killed_at,
+    /// Does with one pod what was decided on it, and whatever comes of it stays with this pod.
+    async fn handle(&self, cluster: &Cluster, config: &Config, decided: Decided, now: DateTime<Utc>) -> Outcome {
+        let Decided { owned, decision, resized_at } = decided;
+        let pod = owned.pod.key.clone();
+        let decision = match decision {
+            Ok(decision) => decision,
+            Err(reason) => {
+                let message = reason.message(&pod.name);
+                return Outcome { pod, status: Status::Skipped(reason), message, decided: None };
+            }
         };
-        let mut histories = self.histories.lock();
-        let history = histories.entry(pod.key.clone()).or_default();
-        history.observe(&observation, &config.policy());
-        Ok((observation, history.clone()))
-    }
-
-    async fn decide(
-        &self,
-        candidates: &[Candidate],
-        config: &Config,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Decision>, CycleError> {
-        let policy = config.policy();
-        let mut rows = Vec::with_capacity(candidates.len() * self.features.len());
-        for candidate in candidates {
-            self.features.extend_row(&mut rows, &candidate.observation, &candidate.history, &policy);
+        let claim = self.claim(&pod);
+        if claim.is_none() || self.agent.resized_at(&pod) != resized_at {
+            // What was decided on limits that change meanwhile is decided anew in the next cycle.
+            let message = format!("Pod {} is being resized by another request", pod.name);
+            let status = Status::Skipped(SkipReason::CooldownPeriod);
+            return Outcome { pod, status, message, decided: Some(decision) };
         }
-        let (network, shape) = (self.network.clone(), (candidates.len(), self.features.len()));
-        let q_values = tokio::task::spawn_blocking(move || {
-            // The rows were written one feature after another: the shape fits by construction.
-            let states = ndarray::Array2::from_shape_vec(shape, rows).unwrap_or_default();
-            network.forward(states.view())
-        })
-        .await??;
-        let decide = |(candidate, q): (&Candidate, _)| {
-            decide(&candidate.observation, &candidate.history, q, &policy, now.timestamp())
-        };
-        Ok(candidates.iter().zip(&q_values).map(decide).collect())
+        let act = AssertUnwindSafe(self.act(cluster, config, &owned, &decision)).catch_unwind();
+        let (status, message) = act.await.unwrap_or_else(|_| {
+            tracing::error!(pod = %pod.name, namespace = %pod.namespace, "a panic in the handling of one pod");
+            (Status::Failed, "Internal error".into())
+        });
+        let done = cluster.clock().now().timestamp();
+        match status {
+            Status::Success(_) => self.agent.resized(&pod, done),
+            Status::Failed => self.agent.failed(&pod, done, config.auto_scale_interval as i64),
+            _ => {}
+        }
+        self.record(&pod, &decision, &status, config, now);
+        Outcome { pod, status, message, decided: Some(decision) }
     }
 
     async fn act(&self, cluster: &Cluster, config: &Config, owned: &OwnedPod, decision: &Decision) -> (Status, String) {
         let name = &owned.pod.key.name;
         let now = cluster.clock().now().timestamp();
-        let asked_at = self.resized_at(&owned.pod.key);
-        let retry_at = self.histories.lock().get(&owned.pod.key).and_then(|history| history.retry_at);
+        let (asked_at, retry_at) = (self.agent.resized_at(&owned.pod.key), self.agent.retry_at(&owned.pod.key));
         let unfinished = owned.pod.resize.as_ref().and_then(|condition| {
             Some((pending(condition, asked_at, now, config.deferred_timeout as i64)?, condition.message.clone()))
         });
@@ -251,6 +192,13 @@ impl Scaler {
         };
         match applied {
             Ok(applied) => {
+                let (old, new) = (&decision.observation.limit, &decision.new_limit);
+                tracing::info!(
+                    pod = %name, namespace = %owned.pod.key.namespace, method = applied.method.name(),
+                    cpu = %format_args!("{:.3} -> {:.3}", old.cpu, new.cpu),
+                    memory_mb = %format_args!("{:.0} -> {:.0}", old.memory, new.memory),
+                    "resized"
+                );
                 let message = applied.pending.map(|pending| format!("Scaling accepted, {pending}"));
                 (Status::Success(applied.method), message.unwrap_or_else(|| "Scaling executed successfully".into()))
             }
@@ -274,15 +222,9 @@ impl Scaler {
         let patience = Duration::from_secs(config.resize_timeout);
         let applied = apply(cluster, owned, plan, fallback, patience).await;
         if applied.is_ok() {
-            let now = cluster.clock().now().timestamp();
-            self.histories.lock().entry(owned.pod.key.clone()).or_default().resized_at = Some(now);
+            self.agent.resized(&owned.pod.key, cluster.clock().now().timestamp());
         }
         Some(applied)
-    }
-
-    /// When a change of the pod was last applied.
-    fn resized_at(&self, pod: &PodKey) -> Option<i64> {
-        self.histories.lock().get(pod).and_then(|history| history.resized_at)
     }
 
     /// The right to change a pod; nobody else has it until the claim is dropped.
@@ -291,27 +233,42 @@ impl Scaler {
         claimed.then(|| Claim { claims: &self.claims, pod: pod.clone() })
     }
 
-    fn record(&self, key: &PodKey, decision: &Decision, status: &Status, config: &Config, now: DateTime<Utc>) {
-        let applied = matches!(status, Status::Success(_));
-        if let Some(history) = self.histories.lock().get_mut(key) {
-            if applied {
-                history.resized_at = Some(now.timestamp());
-                (history.retry_at, history.failures) = (None, 0);
-            } else if *status == Status::Failed {
-                let pause = (config.auto_scale_interval as i64) << history.failures.min(10);
-                history.retry_at = Some(now.timestamp() + pause.min(LONGEST_RETRY_SECONDS));
-                history.failures += 1;
-            }
-        }
-        let can_scale = !matches!(status, Status::Skipped(_));
-        let entry = Entry { pod: key.clone(), at: now, decision: decision.clone(), can_scale, applied };
+    fn record(&self, pod: &PodKey, decision: &Decision, status: &Status, config: &Config, now: DateTime<Utc>) {
+        let entry = Entry {
+            pod: pod.clone(),
+            at: now,
+            decision: decision.clone(),
+            can_scale: !matches!(status, Status::Skipped(_)),
+            applied: matches!(status, Status::Success(_)),
+        };
         self.journal.lock().record(entry, config.decisions_kept);
     }
+}
 
-    fn forget_gone(&self, pods: &[OwnedPod], namespaces: &[String]) {
-        let present: HashSet<_> = pods.iter().map(|owned| &owned.pod.key).collect();
-        self.histories.lock().retain(|key, _| !namespaces.contains(&key.namespace) || present.contains(key));
+/// Without metrics nothing is decided, which is not a failure; a missing permission is.
+fn measured<T: Default>(usage: Result<T, ClusterError>) -> Result<T, ClusterError> {
+    match usage {
+        Err(error) if !matches!(error, ClusterError::Forbidden { .. }) => {
+            tracing::warn!(%error, "no metrics");
+            Ok(T::default())
+        }
+        known => known,
     }
+}
+
+fn observe(owned: &OwnedPod, usage: Option<Usage>, config: &Config, now: i64) -> Result<Observation, SkipReason> {
+    if let Some(reason) = cannot_scale(owned, config) {
+        return Err(reason);
+    }
+    let pod = &owned.pod;
+    let usage = usage.filter(|usage| now - usage.at <= config.metrics_max_age as i64).ok_or(SkipReason::NoMetrics)?;
+    Ok(Observation {
+        at: usage.at,
+        usage: usage.usage,
+        limit: pod.limit(),
+        containers: pod.containers.len(),
+        oom_killed_at: pod.oom_killed_at,
+    })
 }
 
 /// What speaks against scaling the pod, whatever it uses.
@@ -321,7 +278,7 @@ pub fn cannot_scale(owned: &OwnedPod, config: &Config) -> Option<SkipReason> {
         Some(SkipReason::Excluded)
     } else if pod.phase != "Running" || pod.deleting {
         Some(SkipReason::NotRunning)
-    } else if pod.limit() == super::action::PerResource::new(0.0, 0.0) {
+    } else if pod.limit() == PerResource::new(0.0, 0.0) {
         Some(SkipReason::NoResourceSpec)
     } else {
         None
@@ -347,9 +304,4 @@ pub fn is_excluded(owned: &OwnedPod, config: &Config) -> bool {
 pub fn is_monitored(owned: &OwnedPod, config: &Config) -> bool {
     let finished = matches!(owned.pod.phase.as_str(), "Succeeded" | "Failed");
     !is_excluded(owned, config) && !finished && !owned.pod.deleting
-}
-
-fn skipped(pod: PodKey, reason: SkipReason, decided: Option<(Decision, Explanation)>) -> Outcome {
-    let message = reason.message(&pod.name);
-    Outcome { pod, status: Status::Skipped(reason), message, decided }
 }

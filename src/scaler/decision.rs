@@ -23,6 +23,8 @@ pub struct Decision {
     pub confidence: PerResource<f64>,
     /// The usage that the prediction head expects at the next step: cores, MiB.
     pub future: PerResource<f64>,
+    /// How the usage, as a share of the limit, moves over the last samples: -1 to 1.
+    pub trend: PerResource<f64>,
     pub overrides: Vec<(Resource, Override)>,
     /// The pod waits, and nothing urgent breaks the wait.
     pub cooling_down: bool,
@@ -63,6 +65,7 @@ pub fn decide(
             f64::from(q_values.future[0]).max(0.0) * observation.limit.cpu,
             f64::from(q_values.future[1]).max(0.0) * observation.limit.memory,
         ),
+        trend: PerResource::build(|resource| history.trend(resource, *observation.limit.get(resource))),
         overrides,
         cooling_down: (waits || backs_off) && !acts,
     }

@@ -1,9 +1,8 @@
 //! Why a decision is what it is, in words: derived from the state, the Q values and the guard's changes, nothing else.
 
-use super::action::{Action, PerResource, Resource};
+use super::action::{Action, Resource};
 use super::decision::Decision;
 use super::guard::Override;
-use super::history::PodHistory;
 
 /// Utilization above which usage is called high, and below which low.
 const HIGH: f64 = 0.8;
@@ -16,13 +15,12 @@ pub struct Explanation {
     pub factors: Vec<String>,
 }
 
-pub fn explain(decision: &Decision, history: &PodHistory) -> Explanation {
-    let trends = PerResource::build(|resource| history.trend(resource, *decision.observation.limit.get(resource)));
+pub fn explain(decision: &Decision) -> Explanation {
     let mut factors = Vec::new();
     let mut sentences = Vec::new();
     for resource in Resource::ALL {
         let name = resource.name();
-        let (trend, utilization) = (*trends.get(resource), decision.observation.utilization(resource));
+        let (trend, utilization) = (*decision.trend.get(resource), decision.observation.utilization(resource));
         factors.push(match trend {
             _ if trend > STEADY => format!("{name}_trend_increasing"),
             _ if trend < -STEADY => format!("{name}_trend_decreasing"),

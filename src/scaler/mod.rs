@@ -1,6 +1,7 @@
 //! Observe, decide, guard, plan, apply: the one way of the data. `cycle`, `apply` and `autoscale` do I/O, the rest is pure.
 
 pub mod action;
+pub mod agent;
 pub mod apply;
 pub mod autoscale;
 pub mod cycle;

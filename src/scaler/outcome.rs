@@ -1,7 +1,6 @@
 //! What came of a pod in a cycle.
 
 use super::decision::Decision;
-use super::explain::Explanation;
 use crate::cluster::pod::PodKey;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,5 +76,5 @@ pub struct Outcome {
     pub status: Status,
     pub message: String,
     /// None where nothing could be decided.
-    pub decided: Option<(Decision, Explanation)>,
+    pub decided: Option<Decision>,
 }

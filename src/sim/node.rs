@@ -19,6 +19,8 @@ pub struct Node {
     /// Pods whose resize waits for room.
     pub deferred: BTreeSet<Key>,
     pub labels: BTreeMap<String, String>,
+    /// Cordoned: new pods go elsewhere.
+    pub unschedulable: bool,
     /// With the static CPU manager policy, Guaranteed pods cannot be resized.
     pub static_cpu_policy: bool,
 }
@@ -41,10 +43,10 @@ impl Node {
         self.allocatable - self.allocated
     }
 
-    /// Whether requests fit into what is free.
+    /// Whether a new pod with these requests fits into what is free.
     pub fn fits(&self, requests: Sum) -> bool {
         let free = self.free();
-        requests.cpu <= free.cpu && requests.memory <= free.memory
+        !self.unschedulable && requests.cpu <= free.cpu && requests.memory <= free.memory
     }
 
     /// The node as the API shows it.

@@ -7,6 +7,7 @@ use super::requirements::{Requirements, Sum, pod_requests, qos_class, running_co
 use super::resources::Resource;
 use super::runtime::{Container, Pod, Resize, seed_of, shares};
 use super::store::Key;
+use super::validation;
 use super::workload::{Kind, Workload};
 use super::world::{PodDue, World};
 
@@ -59,6 +60,8 @@ impl World {
         set(&mut pod, &[], "apiVersion", "v1");
         self.identify(&mut pod);
         set(&mut pod, &["metadata"], "generation", 1);
+        // What cannot be read has been refused.
+        let _ = validation::normalise(&mut pod["spec"]);
         default_spec(&mut pod["spec"]);
         pod["status"] = json!({ "phase": "Pending", "qosClass": qos_class(&pod["spec"]) });
 
@@ -182,6 +185,7 @@ impl World {
         }
         let total = self.nodes.len();
         let unselected = self.nodes.values().filter(|node| !selects(&pod, &node.labels)).count();
+        let cordoned = self.nodes.values().filter(|node| node.unschedulable).count();
         let lacking = |name: &str, lacks: &dyn Fn(Sum) -> bool| {
             let count = self.nodes.values().filter(|node| selects(&pod, &node.labels) && lacks(node.free())).count();
             (count > 0).then(|| format!("{count} Insufficient {name}"))
@@ -189,6 +193,7 @@ impl World {
         let reasons: Vec<String> = [
             lacking("cpu", &|free| free.cpu < requests.cpu),
             lacking("memory", &|free| free.memory < requests.memory),
+            (cordoned > 0).then(|| format!("{cordoned} node(s) were unschedulable")),
             (unselected > 0).then(|| format!("{unselected} node(s) didn't match Pod's node affinity/selector")),
         ]
         .into_iter()

@@ -28,13 +28,28 @@ const RETRY: f64 = 10.0;
 const RESTART: f64 = 2.0;
 
 impl World {
-    /// Accepts a pod with other resources, as `pods/resize` does: of `patched`, nothing but the resources counts.
+    /// Accepts a pod with other resources, as `pods/resize` does.
     pub fn resize_pod(&mut self, key: &Key, patched: Value) -> Result<Arc<Object>, ApiError> {
+        let new = self.resized_pod(key, &patched)?;
+        let stored = self.store.get(Resource::Pods, key).filter(|old| old.value() == new);
+        if let Some(unchanged) = stored {
+            return Ok(unchanged.clone());
+        }
+        self.respecify(key, &new);
+        let stored = self.store.put(Resource::Pods, new);
+        if self.pods.get(key).is_some_and(|pod| pod.node.is_some() && pod.is_active()) {
+            self.after_for_pod(ADMISSION, key, PodDue::AdmitResize);
+        }
+        Ok(stored)
+    }
+
+    /// The pod that a resize would make: of `patched`, nothing but the resources counts.
+    pub fn resized_pod(&self, key: &Key, patched: &Value) -> Result<Value, ApiError> {
         let not_found = || ApiError::not_found(Resource::Pods, &key.name);
         let old = self.store.value(Resource::Pods, key).ok_or_else(not_found)?;
         let mut new = old.clone();
-        let mut errors = validation::metadata_update(&old, &patched);
-        errors.extend(take_resources(&mut new, &patched));
+        let mut errors = validation::metadata_update(&old, patched);
+        errors.extend(take_resources(&mut new, patched));
         validation::normalise(&mut new["spec"])
             .map_err(|error| ApiError::unreadable(&patched["spec"].to_string(), &error.to_string()))?;
         errors.extend(self.check_resize(&old, &new));
@@ -46,16 +61,10 @@ impl World {
         {
             return Err(ApiError::forbidden(Resource::Pods, &key.name, &why));
         }
-        if new["spec"] == old["spec"] {
-            return self.store.get(Resource::Pods, key).cloned().ok_or_else(not_found);
+        if new["spec"] != old["spec"] {
+            set(&mut new, &["metadata"], "generation", json::number(&old, "/metadata/generation").unwrap_or(1) + 1);
         }
-        set(&mut new, &["metadata"], "generation", json::number(&old, "/metadata/generation").unwrap_or(1) + 1);
-        self.respecify(key, &new);
-        let stored = self.store.put(Resource::Pods, new);
-        if self.pods.get(key).is_some_and(|pod| pod.node.is_some() && pod.is_active()) {
-            self.after_for_pod(ADMISSION, key, PodDue::AdmitResize);
-        }
-        Ok(stored)
+        Ok(new)
     }
 
     fn check_resize(&self, old: &Value, new: &Value) -> Vec<FieldError> {

@@ -8,25 +8,29 @@ use super::status::FieldError;
 
 const LISTS: [&str; 2] = ["requests", "limits"];
 
-/// Writes every quantity in canonical form and lets requests default to limits, as decoding does.
+/// Writes every quantity of a pod in canonical form and lets requests default to limits, as decoding does.
 pub fn normalise(spec: &mut Value) -> Result<(), NotAQuantity> {
-    for containers in ["containers", "initContainers"] {
-        let Some(Value::Array(containers)) = spec.get_mut(containers) else { continue };
-        for container in containers {
-            let Some(resources) = container.get_mut("resources").filter(|resources| resources.is_object()) else {
-                continue;
-            };
-            for list in LISTS {
-                canonical(resources.get_mut(list))?;
-            }
-            let Some(Value::Object(limits)) = resources.get("limits").cloned() else { continue };
-            let requests = json::object(resources, &["requests"]);
-            for (name, limit) in limits {
-                requests.entry(name).or_insert(limit);
-            }
+    canonicalise(spec)?;
+    for resources in resources_of(spec) {
+        let Some(Value::Object(limits)) = resources.get("limits").cloned() else { continue };
+        let requests = json::object(resources, &["requests"]);
+        for (name, limit) in limits {
+            requests.entry(name).or_insert(limit);
         }
     }
     Ok(())
+}
+
+/// Writes every quantity in canonical form: all that is done to templates, whose requests default in their pods.
+pub fn canonicalise(spec: &mut Value) -> Result<(), NotAQuantity> {
+    resources_of(spec).try_for_each(|resources| LISTS.iter().try_for_each(|list| canonical(resources.get_mut(list))))
+}
+
+fn resources_of(spec: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let kinds = spec.as_object_mut().into_iter().flatten();
+    let kinds = kinds.filter(|(field, _)| matches!(field.as_str(), "containers" | "initContainers"));
+    let containers = kinds.filter_map(|(_, containers)| containers.as_array_mut()).flatten();
+    containers.filter_map(|container| container.get_mut("resources").filter(|resources| resources.is_object()))
 }
 
 fn canonical(list: Option<&mut Value>) -> Result<(), NotAQuantity> {

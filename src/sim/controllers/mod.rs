@@ -111,8 +111,10 @@ fn reference(owner: &Value, resource: Resource) -> Value {
     })
 }
 
-/// A short hash of a template, as in the names of ReplicaSets and revisions.
+/// A short hash of a template, as in the names of ReplicaSets and revisions: whatever the order of its fields.
 fn revision(template: &Value) -> String {
+    let mut template = template.clone();
+    template.sort_all_objects();
     let mut hash = template.to_string().bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
     (0..10)
         .map(|_| {

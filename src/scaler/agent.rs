@@ -1,0 +1,115 @@
+//! The agent: what it has seen of every pod, and what it decides for all of them at once.
+
+use std::collections::{HashMap, HashSet};
+
+use ndarray::Array2;
+use parking_lot::Mutex;
+
+use super::decision::{Decision, decide};
+use super::history::PodHistory;
+use super::observation::Observation;
+use super::outcome::SkipReason;
+use super::policy::Policy;
+use crate::cluster::inventory::OwnedPod;
+use crate::cluster::pod::PodKey;
+use crate::model::features::FeatureSet;
+use crate::model::{ModelError, Network};
+
+/// The longest pause after resizes of a pod that failed in a row, in seconds.
+const LONGEST_PAUSE: i64 = 3600;
+
+pub struct Agent {
+    network: Network,
+    features: FeatureSet,
+    histories: Mutex<HashMap<PodKey, PodHistory>>,
+}
+
+/// A pod with what was measured of it, or why nothing can be decided.
+pub struct Seen {
+    pub owned: OwnedPod,
+    pub observation: Result<Observation, SkipReason>,
+}
+
+/// A pod with what was decided, or why nothing was.
+pub struct Decided {
+    pub owned: OwnedPod,
+    pub decision: Result<Decision, SkipReason>,
+    /// The last change that the decision knew of.
+    pub resized_at: Option<i64>,
+}
+
+impl Agent {
+    pub fn new(network: Network, features: FeatureSet) -> Self {
+        Self { network, features, histories: Mutex::default() }
+    }
+
+    pub fn features(&self) -> &FeatureSet {
+        &self.features
+    }
+
+    /// Takes in what was seen and decides: one forward pass for all pods.
+    pub fn decide(&self, pods: Vec<Seen>, policy: &Policy, now: i64) -> Result<Vec<Decided>, ModelError> {
+        let states = self.observe(&pods, policy)?;
+        let mut q_values = self.network.forward(states.view())?.into_iter();
+        let histories = self.histories.lock();
+        let unknown = PodHistory::default();
+        let decided = pods.into_iter().map(|Seen { owned, observation }| {
+            let history = histories.get(&owned.pod.key).unwrap_or(&unknown);
+            let decision = observation.and_then(|observation| {
+                let q_values = q_values.next().ok_or(SkipReason::NoMetrics)?;
+                Ok(decide(&observation, history, &q_values, policy, now))
+            });
+            Decided { owned, decision, resized_at: history.resized_at }
+        });
+        Ok(decided.collect())
+    }
+
+    /// The states of the pods that were measured, one row each.
+    fn observe(&self, pods: &[Seen], policy: &Policy) -> Result<Array2<f32>, ModelError> {
+        let mut histories = self.histories.lock();
+        let mut rows = Vec::with_capacity(pods.len() * self.features.len());
+        for Seen { owned, observation } in pods {
+            let Ok(observation) = observation else { continue };
+            let history = histories.entry(owned.pod.key.clone()).or_default();
+            history.observe(observation, policy);
+            self.features.extend_row(&mut rows, observation, history, policy);
+        }
+        let shape = (rows.len() / self.features.len().max(1), self.features.len());
+        Array2::from_shape_vec(shape, rows).map_err(|error| ModelError::Input(error.to_string()))
+    }
+
+    /// When a change of the pod was last applied.
+    pub fn resized_at(&self, pod: &PodKey) -> Option<i64> {
+        self.histories.lock().get(pod).and_then(|history| history.resized_at)
+    }
+
+    /// No attempt on the pod before this moment.
+    pub fn retry_at(&self, pod: &PodKey) -> Option<i64> {
+        self.histories.lock().get(pod).and_then(|history| history.retry_at)
+    }
+
+    pub fn resized(&self, pod: &PodKey, now: i64) {
+        let mut histories = self.histories.lock();
+        let history = histories.entry(pod.clone()).or_default();
+        history.resized_at = Some(now);
+        (history.retry_at, history.failures) = (None, 0);
+    }
+
+    /// Lets a pod rest after a resize that failed: for `pause` seconds, and twice as long after each further one.
+    pub fn failed(&self, pod: &PodKey, now: i64, pause: i64) {
+        let mut histories = self.histories.lock();
+        let history = histories.entry(pod.clone()).or_default();
+        history.retry_at = Some(now + (pause << history.failures.min(10)).min(LONGEST_PAUSE));
+        history.failures += 1;
+    }
+
+    /// Forgets the pods of these namespaces that are there no more, and those of others that nobody has asked for since
+    /// `long_ago`.
+    pub fn forget_gone(&self, present: &[OwnedPod], namespaces: &[String], long_ago: i64) {
+        let present: HashSet<_> = present.iter().map(|owned| &owned.pod.key).collect();
+        self.histories.lock().retain(|key, history| {
+            let elsewhere = !namespaces.contains(&key.namespace) && history.last_at() > Some(long_ago);
+            elsewhere || present.contains(key)
+        });
+    }
+}

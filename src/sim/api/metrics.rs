@@ -1,0 +1,96 @@
+//! `metrics.k8s.io/v1beta1`, as metrics-server serves it.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::form;
+use super::request::Call;
+use crate::sim::resources::Resource;
+use crate::sim::selector::Selector;
+use crate::sim::simulation::Simulation;
+use crate::sim::status::ApiError;
+use crate::sim::store::Key;
+
+pub const GROUP: &str = "metrics.k8s.io";
+pub const VERSION: &str = "v1beta1";
+const API_VERSION: &str = "metrics.k8s.io/v1beta1";
+
+/// Pods that are described under one lock of the world.
+const BATCH: usize = 256;
+
+pub fn resources() -> Vec<Value> {
+    let resource = |name: &str, kind: &str, namespaced: bool| json!({ "name": name, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"] });
+    vec![resource("nodes", "NodeMetrics", false), resource("pods", "PodMetrics", true)]
+}
+
+pub fn answer(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiError> {
+    let target = &call.target;
+    if target.version != VERSION || !target.subresource.is_empty() {
+        return Err(ApiError::no_resource());
+    }
+    match (target.resource.as_str(), target.verb) {
+        ("pods", "list") => pods(simulation, call),
+        ("pods", "get") => {
+            let metric = simulation.world().pod_metric(&target.key());
+            metric
+                .map(|metric| Json(metric).into_response())
+                .ok_or_else(|| not_found("podmetrics", &format!("{}/{}", target.namespace, target.name)))
+        }
+        ("nodes", "list") => {
+            let selector = call.parameters.selector()?;
+            let world = simulation.world();
+            let mut nodes = world.node_metrics();
+            nodes.retain(|metric| selects(&selector, world.store.get(Resource::Nodes, &Key::of(metric))));
+            let nodes = nodes.into_iter().map(|metric| Bytes::from(metric.to_string()));
+            Ok(form::list(form::list_start("NodeMetricsList", API_VERSION, "", ""), nodes))
+        }
+        ("nodes", "get") => {
+            let nodes = simulation.world().node_metrics();
+            let metric = nodes.into_iter().find(|metric| metric["metadata"]["name"] == target.name);
+            metric.map(|m| Json(m).into_response()).ok_or_else(|| not_found("nodemetrics", &target.name))
+        }
+        ("pods" | "nodes", _) => Err(ApiError::method_not_allowed()),
+        _ => Err(ApiError::no_resource()),
+    }
+}
+
+/// Described batch by batch while the list is sent: the world is never locked for long.
+fn pods(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiError> {
+    let selector = call.parameters.selector()?;
+    let namespace = call.target.namespace.clone();
+    let simulation = simulation.clone();
+    let mut from = Bound::Included(Key::new(namespace.clone(), ""));
+    let batches = std::iter::from_fn(move || {
+        let world = simulation.world();
+        let mut last = None;
+        let mut metrics = Vec::new();
+        for key in world.pods.range((from.clone(), Bound::Unbounded)).map(|(key, _)| key).take(BATCH) {
+            if !namespace.is_empty() && key.namespace != namespace {
+                break;
+            }
+            last = Some(key.clone());
+            if selects(&selector, world.store.get(Resource::Pods, key)) {
+                metrics.extend(world.pod_metric(key));
+            }
+        }
+        from = Bound::Excluded(last?);
+        Some(metrics)
+    });
+    let items = batches.flatten().map(|metric| Bytes::from(metric.to_string()));
+    Ok(form::list(form::list_start("PodMetricsList", API_VERSION, "", ""), items))
+}
+
+fn selects(selector: &Selector, object: Option<&Arc<crate::sim::store::Object>>) -> bool {
+    object.is_some_and(|object| selector.matches(object))
+}
+
+fn not_found(kind: &str, name: &str) -> ApiError {
+    let mut error = ApiError::new(404, "NotFound", format!("{kind}.{GROUP} \"{name}\" not found"));
+    error.details = Some(Box::new(json!({ "name": name, "group": GROUP, "kind": kind })));
+    error
+}

@@ -1,0 +1,110 @@
+//! The Kubernetes API over the simulated world: a tower service, under a client in this process or on a socket.
+
+mod control;
+mod create;
+mod delete;
+mod discovery;
+mod edit;
+pub mod faults;
+mod form;
+pub mod log;
+mod metrics;
+mod read;
+mod request;
+mod schema;
+pub mod server;
+mod table;
+mod update;
+mod watch;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+
+use self::request::{Call, LARGEST_BODY, Target};
+use super::resources::Resource;
+use super::simulation::Simulation;
+use super::status::ApiError;
+
+pub fn router(simulation: Arc<Simulation>) -> Router {
+    Router::new()
+        .route("/sim/faults", get(control::rules).put(control::replace_rules).delete(control::remove_rules))
+        .route("/sim/requests", get(control::requests).delete(control::forget_requests))
+        .fallback(answer)
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(simulation)
+}
+
+async fn answer(State(simulation): State<Arc<Simulation>>, request: Request) -> Response {
+    let target = Target::of(request.method(), request.uri());
+    let faults = simulation.faults();
+    let number = faults.log.asked(request.method(), request.uri(), request.headers());
+    let effect = faults.strike(&target);
+    let respond = respond(&simulation, target.clone(), request);
+    let response = match effect {
+        Some(effect) => effect.spoil(&target, respond).await,
+        None => respond.await,
+    };
+    faults.log.answered(number, response.status().as_u16());
+    response
+}
+
+async fn respond(simulation: &Arc<Simulation>, target: Target, request: Request) -> Response {
+    let answer = match Call::read(target, request).await {
+        Ok(call) => dispatch(simulation, &call),
+        Err(error) => Err(error),
+    };
+    answer.unwrap_or_else(ApiError::into_response)
+}
+
+fn dispatch(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiError> {
+    let target = &call.target;
+    let version = simulation.world().version;
+    if target.is_path() {
+        return discovery::answer(version, target.verb, &target.resource);
+    }
+    if target.group == metrics::GROUP {
+        return metrics::answer(simulation, call);
+    }
+    let resource = Resource::find(&target.group, &target.resource).filter(|_| target.version == "v1");
+    let resource = resource.ok_or_else(ApiError::no_resource)?;
+    let known = resource.describe();
+    let (subresource, named) = (target.subresource.as_str(), !target.name.is_empty());
+    let whole_cluster = target.namespace.is_empty();
+    // All namespaces can be read at once, but a name belongs to one.
+    let misplaced = if known.namespaced { whole_cluster && named } else { !whole_cluster };
+    if misplaced || !subresource.is_empty() && !discovery::serves(version, resource, subresource) {
+        return Err(ApiError::no_resource());
+    }
+    match (subresource, target.verb, named) {
+        ("", "list", false) => read::list(simulation, call, resource),
+        ("", "watch", _) => watch::watch(simulation, call, resource),
+        ("" | "status" | "resize", "get", true) => read::get(simulation, call, resource),
+        ("", "create", false) if discovery::verbs(known).contains(&"create") => {
+            create::create(simulation, call, resource)
+        }
+        ("", "delete", true) => delete::delete(simulation, call, resource),
+        ("", "deletecollection", false) => delete::delete_all(simulation, call, resource),
+        ("eviction", "create", true) => delete::evict(simulation, call),
+        ("scale", "get", true) => update::scale(simulation, call, resource),
+        ("scale", "update" | "patch", true) => update::rescale(simulation, call, resource),
+        ("" | "status" | "resize", "update" | "patch", true) => update::update(simulation, call, resource),
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (code, Json(self.status())).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
