@@ -117,6 +117,11 @@ impl Inventory {
         Ok(OwnedPod { pod: Arc::new(pod), workload })
     }
 
+    /// Whether every watch is complete and in order.
+    pub fn is_fresh(&self) -> bool {
+        self.watches.lock().values().all(|watch| watch.pods.is_fresh() && watch.replica_sets.is_fresh())
+    }
+
     /// How many pods the copies hold.
     pub fn len(&self) -> usize {
         self.watches.lock().values().map(|watch| watch.pods.len()).sum()

@@ -121,6 +121,12 @@ impl<V: Send + Sync + 'static> Mirror<V> {
         }
     }
 
+    /// Complete, and fed by a watch that is in order.
+    pub fn is_fresh(&self) -> bool {
+        let state = self.state.read();
+        state.synced && state.fault.is_none()
+    }
+
     /// How many items there are, complete or not.
     pub fn len(&self) -> usize {
         self.state.read().items.len()
