@@ -13,7 +13,7 @@ leaf() { # name subject [alternative names]
     openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 7 -extfile "$1.ext" -out "$1.crt" 2>/dev/null
     rm "$1.csr" "$1.ext"
 }
-leaf apiserver /CN=kube-apiserver "DNS:localhost,DNS:kubernetes.default.svc,IP:127.0.0.1"
+leaf apiserver /CN=kube-apiserver "DNS:localhost,DNS:kubernetes.default.svc,IP:$BRIDGE_IP"
 leaf admin /O=system:masters/CN=admin
 leaf node "/O=system:nodes/CN=system:node:$NODE" "DNS:$NODE,IP:127.0.0.1"
 leaf aggregator /CN=aggregator

@@ -71,7 +71,8 @@ start() {
         run metrics-server metrics-server --kubeconfig="$KUBECONFIG" --authentication-kubeconfig="$KUBECONFIG" \
             --authorization-kubeconfig="$KUBECONFIG" --bind-address=127.0.0.1 --secure-port=20443 --cert-dir="$DIR/metrics-pki" \
             --kubelet-preferred-address-types=Hostname --kubelet-certificate-authority="$pki/ca.crt" \
-            --kubelet-client-certificate="$pki/admin.crt" --kubelet-client-key="$pki/admin.key" --metric-resolution=10s ;;
+            --kubelet-client-certificate="$pki/admin.crt" --kubelet-client-key="$pki/admin.key" \
+            --metric-resolution=10s --kubelet-request-timeout=5s --kubelet-use-node-status-port ;;
     esac
 }
 

@@ -1,6 +1,7 @@
 // The one program that the pods of the suite run: it burns the CPU and holds the memory that it is told to.
 //
-//	load          GET /?cpu=MILLICORES&memory=MIB on :8080 (or $PORT) sets both; $CPU and $MEMORY are what it starts with
+//	load          GET /?cpu=MILLICORES&memory=MIB on :8080 (or $PORT) sets both; $CPU and $MEMORY are what it starts with.
+//	              GET /limits tells what its cgroup allows it: "MILLICORES BYTES", 0 for no limit
 //	load pause    what keeps a pod's namespaces open
 package main
 
@@ -11,6 +12,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -71,6 +73,35 @@ func set(cpu, memory string) error {
 	return nil
 }
 
+// The numbers of the first file that is there; "max" and -1 mean no limit, and so does what no machine has.
+func numbers(paths ...string) []int64 {
+	var found []int64
+	for _, path := range paths {
+		text, err := os.ReadFile("/sys/fs/cgroup/" + path)
+		if err != nil {
+			continue
+		}
+		for _, field := range strings.Fields(string(text)) {
+			number, err := strconv.ParseInt(field, 10, 64)
+			if err != nil || number < 0 || number > 1<<50 {
+				number = 0
+			}
+			found = append(found, number)
+		}
+	}
+	return found
+}
+
+func limits(w http.ResponseWriter, _ *http.Request) {
+	cpu := numbers("cpu.max", "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
+	memory := numbers("memory.max", "memory/memory.limit_in_bytes")
+	if len(cpu) != 2 || len(memory) != 1 {
+		http.Error(w, "no cgroup files", http.StatusInternalServerError)
+		return
+	}
+	fmt.Fprint(w, cpu[0]*1000/cpu[1], " ", memory[0])
+}
+
 func main() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
@@ -82,6 +113,7 @@ func main() {
 		for n := range int64(2) {
 			go burn(n)
 		}
+		http.HandleFunc("/limits", limits)
 		http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 			if err := set(r.FormValue("cpu"), r.FormValue("memory")); err != nil {
 				http.Error(w, err.Error(), http.StatusBadRequest)
