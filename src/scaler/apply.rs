@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::action::{Action, PerResource};
 use super::outcome::Method;
+use super::pending::in_force;
 use super::plan::{Change, Plan};
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
@@ -67,6 +68,16 @@ pub async fn apply(
         Fallback::Template(change) => fall_back(cluster, owned, plan, change, refusal).await,
         Fallback::None => Err(ApplyError::Refused(refusal)),
     }
+}
+
+/// The kubelet published an error after the resize was no longer waited for. What is in force is asked for again, and the
+/// next decision starts from there.
+pub async fn take_back(cluster: &Cluster, owned: &OwnedPod, message: &str) -> Result<Applied, ApplyError> {
+    let plan = in_force(&owned.pod);
+    if !plan.is_empty() {
+        cluster.patch_resize(&owned.pod, &plan).await?;
+    }
+    Err(ApplyError::Refused(format!("the kubelet could not resize the pod, which keeps what it had: {message}")))
 }
 
 /// Patches the template of the workload behind the pod; a bare pod has none and is left as it is.

@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::apply::{self, apply, fall_back};
+use super::apply::{self, apply, fall_back, take_back};
 use super::decision::{Decision, decide};
 use super::explain::{Explanation, explain};
 use super::history::PodHistory;
@@ -228,6 +228,7 @@ impl Scaler {
         }
         let patience = Duration::from_secs(config.resize_timeout);
         let applied = match unfinished {
+            Some((Pending::TakeBack, message)) => take_back(cluster, owned, &message).await,
             Some((_, message)) => {
                 let refusal = format!("the kubelet did not resize the pod: {message}");
                 fall_back(cluster, owned, &asked_for(&owned.pod), TemplateChange::OnlyUp, refusal).await
