@@ -1,5 +1,6 @@
 //! Changes the resources of a running pod in place and waits for the kubelet's word on it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod as KubePod;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::connect::ResizeSupport;
 use super::error::{Call, ClusterError};
-use super::pod::Pod;
+use super::pod::{Pod, PodKey};
 use super::retry::{Deadline, with_retries};
 use super::verdict::{Verdict, verdict};
 use crate::scaler::plan::Plan;
@@ -46,17 +47,23 @@ impl Cluster {
         }
     }
 
+    /// The pod as it is now; not found when another has taken its name.
+    pub async fn same_pod(&self, key: &PodKey) -> Result<Arc<Pod>, ClusterError> {
+        let now = self.pod(&key.namespace, &key.name, Deadline::default()).await?.pod;
+        if now.key == *key {
+            return Ok(now);
+        }
+        let call = Call::on("get", "pods", &key.namespace, &key.name);
+        Err(ClusterError::NotFound { call, message: "the pod has been replaced by another".into() })
+    }
+
     /// Looks at the pod until the kubelet has decided, or `patience` is over and its last word stands.
     pub async fn await_verdict(&self, pod: &Pod, plan: &Plan, patience: Duration) -> Result<Verdict, ClusterError> {
         let deadline = Deadline::after(self.clock().real(patience));
         let mut pause = self.clock().real(FIRST_LOOK);
         loop {
             tokio::time::sleep(pause.min(deadline.left())).await;
-            let now = self.pod(&pod.key.namespace, &pod.key.name, Deadline::default()).await?.pod;
-            if now.key != pod.key {
-                let call = Call::on("get", "pods", &pod.key.namespace, &pod.key.name);
-                return Err(ClusterError::NotFound { call, message: "the pod has been replaced by another".into() });
-            }
+            let now = self.same_pod(&pod.key).await?;
             let verdict = verdict(&now, plan);
             if !matches!(verdict, Verdict::InProgress) || deadline.left().is_zero() {
                 return Ok(verdict);

@@ -56,13 +56,12 @@ pub async fn apply(
                 return Err(ApplyError::Refused(format!("the kubelet could not resize the pod: {message}")));
             }
         },
-        Err(error @ (ClusterError::Refused { .. } | ClusterError::Forbidden { .. })) => error.to_string(),
-        // The pod is gone, or the subresource is: the pod tells which.
-        Err(error @ ClusterError::NotFound { .. }) => {
-            cluster.pod(&pod.key.namespace, &pod.key.name, Default::default()).await?;
+        Err(error @ ClusterError::Unavailable { .. }) => return Err(error.into()),
+        // Refused, or refused to another pod of the same name, or the pod is gone: the pod tells which.
+        Err(error) => {
+            cluster.same_pod(&pod.key).await?;
             error.to_string()
         }
-        Err(error) => return Err(error.into()),
     };
     match fallback {
         Fallback::Template(change) => fall_back(cluster, owned, plan, change, refusal).await,
