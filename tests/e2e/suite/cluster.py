@@ -50,7 +50,7 @@ def http_json(method, url, body=None, content_type="application/json", headers={
 
 class Cluster:
     def __init__(self):
-        self.process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.url = "http://" + re.search(r"[\d.]+:\d+", self.process.stdout.readline()).group()
 
     def close(self):

@@ -1,6 +1,7 @@
 """Stands between the scaler and the API server, and meddles: a hook sees each request first and may do something, wait,
 or answer in the server's place."""
 
+import base64
 import http.client
 import http.server
 import json
@@ -15,7 +16,6 @@ class Meddler:
         view = lambda path: subprocess.run(["kubectl", "config", "view", "--raw", "--minify", "--flatten", "--output", f"jsonpath={path}"],
                                            check=True, capture_output=True, text=True).stdout
         target = urllib.parse.urlsplit(view("{.clusters[0].cluster.server}"))
-        import base64
         authority = base64.b64decode(view("{.clusters[0].cluster.certificate-authority-data}")).decode()
         context = ssl.create_default_context(cadata=authority)
         self.hook = None
