@@ -34,7 +34,7 @@ class Resize(unittest.TestCase):
         now = self.cluster.pod(name)
         everything = now["spec"]["containers"] + now["spec"].get("initContainers", [])
         self.assertEqual(next(c for c in everything if c["name"] == container)["resources"], wanted)
-        self.assertEqual(resize_conditions(now), {})
+        until(30, "no condition is left", lambda: not resize_conditions(self.cluster.pod(name)))
 
     def assert_resized(self, answer, method="vertical"):
         code, body = answer
