@@ -35,6 +35,8 @@ pub fn router(state: Arc<AppState>) -> Router {
     Router::new()
         .route("/", get(service::index))
         .route("/health", get(service::health))
+        .route("/livez", get(service::livez))
+        .route("/readyz", get(service::readyz))
         .route("/model/info", get(service::model_info))
         .route("/config", get(configuration::read).post(configuration::update))
         .route("/pods", get(pods::list))

@@ -2,9 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::SharedState;
+use super::{ApiError, SharedState};
 use crate::clock::rfc3339;
 use crate::scaler::action::Action;
 
@@ -33,6 +34,22 @@ pub async fn index() -> Json<Value> {
 
 pub async fn health(State(state): SharedState) -> Json<Value> {
     Json(json!({"status": "healthy", "service": "dqn-scaler", "timestamp": rfc3339(state.clock.now())}))
+}
+
+/// The process answers: all that a restart could mend.
+pub async fn livez() -> &'static str {
+    "ok"
+}
+
+/// The model is loaded, or there would be no service; what is left to ask is whether the cluster is in view.
+pub async fn readyz(State(state): SharedState) -> Result<&'static str, ApiError> {
+    match state.cluster() {
+        None => Err(ApiError::no_cluster()),
+        Some(cluster) if !cluster.is_fresh() => {
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "The watch of the pods is not in order"))
+        }
+        Some(_) => Ok("ok"),
+    }
 }
 
 pub async fn model_info(State(state): SharedState) -> Json<Value> {

@@ -110,6 +110,11 @@ impl Inventory {
         Ok(OwnedPod { pod: Arc::new(pod), workload })
     }
 
+    /// Whether every watch is complete and in order.
+    pub fn is_fresh(&self) -> bool {
+        self.watches.lock().values().all(|watch| watch.pods.is_fresh() && watch.replica_sets.is_fresh())
+    }
+
     /// The pods that the watches have brought so far.
     pub fn known(&self) -> Vec<OwnedPod> {
         let watches: Vec<_> = self.watches.lock().values().cloned().collect();

@@ -121,6 +121,12 @@ impl<V: Send + Sync + 'static> Mirror<V> {
         }
     }
 
+    /// Complete, and fed by a watch that is in order.
+    pub fn is_fresh(&self) -> bool {
+        let state = self.state.read();
+        state.synced && state.fault.is_none()
+    }
+
     /// What is known, complete or not.
     pub fn known(&self) -> HashMap<String, Arc<V>> {
         self.state.read().items.clone()

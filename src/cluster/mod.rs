@@ -72,6 +72,11 @@ impl Cluster {
         self.inventory.known()
     }
 
+    /// Whether what is known of the pods is what the API server has.
+    pub fn is_fresh(&self) -> bool {
+        self.inventory.is_fresh()
+    }
+
     async fn resize_support(&self) -> Result<ResizeSupport, ClusterError> {
         self.resize_support.get_or_try_init(|| connect::resize_support(&self.client)).await.copied()
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::connect::ResizeSupport;
 use super::error::{Call, ClusterError};
-use super::pod::Pod;
+use super::pod::{Pod, PodKey};
 use super::retry::{Deadline, with_retries};
 use super::verdict::{Verdict, verdict};
 use crate::scaler::plan::Plan;
@@ -47,13 +47,13 @@ impl Cluster {
         }
     }
 
-    /// The pod as it is now; not found if another of its name has taken its place.
-    pub async fn same_pod(&self, pod: &Pod) -> Result<Arc<Pod>, ClusterError> {
-        let now = self.pod(&pod.key.namespace, &pod.key.name, Deadline::default()).await?.pod;
-        if now.key == pod.key {
+    /// The pod as it is now; not found when another has taken its name.
+    pub async fn same_pod(&self, key: &PodKey) -> Result<Arc<Pod>, ClusterError> {
+        let now = self.pod(&key.namespace, &key.name, Deadline::default()).await?.pod;
+        if now.key == *key {
             return Ok(now);
         }
-        let call = Call::on("get", "pods", &pod.key.namespace, &pod.key.name);
+        let call = Call::on("get", "pods", &key.namespace, &key.name);
         Err(ClusterError::NotFound { call, message: "the pod has been replaced by another".into() })
     }
 
@@ -63,7 +63,8 @@ impl Cluster {
         let mut pause = self.clock().real(FIRST_LOOK);
         loop {
             tokio::time::sleep(pause.min(deadline.left())).await;
-            let verdict = verdict(&*self.same_pod(pod).await?, plan);
+            let now = self.same_pod(&pod.key).await?;
+            let verdict = verdict(&now, plan);
             if !matches!(verdict, Verdict::InProgress) || deadline.left().is_zero() {
                 return Ok(verdict);
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::action::{Action, PerResource};
 use super::outcome::Method;
+use super::pending::in_force;
 use super::plan::{Change, Plan};
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
@@ -61,14 +62,12 @@ pub async fn apply(
             // The pod's spec is changed, whatever becomes of it.
             Err(error) => return Ok(pending(&format!("the kubelet's word is not known: {error}"))),
         },
-        Err(
-            error @ (ClusterError::Refused { .. } | ClusterError::Forbidden { .. } | ClusterError::NotFound { .. }),
-        ) => {
-            // The pod may be gone, or another of its name be there: nothing of this concerns that one.
-            cluster.same_pod(pod).await?;
+        Err(error @ ClusterError::Unavailable { .. }) => return Err(error.into()),
+        // Refused, or refused to another pod of the same name, or the pod is gone: the pod tells which.
+        Err(error) => {
+            cluster.same_pod(&pod.key).await?;
             error.to_string()
         }
-        Err(error) => return Err(error.into()),
     };
     let applied = match fallback {
         Fallback::Template(change) => fall_back(cluster, owned, plan, change, refusal).await,
@@ -79,6 +78,16 @@ pub async fn apply(
         revert(cluster, pod, plan).await?;
     }
     applied
+}
+
+/// The kubelet published an error after the resize was no longer waited for. What is in force is asked for again, and the
+/// next decision starts from there.
+pub async fn take_back(cluster: &Cluster, owned: &OwnedPod, message: &str) -> Result<Applied, ApplyError> {
+    let plan = in_force(&owned.pod);
+    if !plan.is_empty() {
+        cluster.patch_resize(&owned.pod, &plan).await?;
+    }
+    Err(ApplyError::Refused(format!("the kubelet could not resize the pod, which keeps what it had: {message}")))
 }
 
 /// Patches the template of the workload behind the pod; a bare pod has none and is left as it is.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::action::PerResource;
 use super::agent::{Agent, Decided, Seen};
-use super::apply::{self, Applied, ApplyError, Fallback, apply, fall_back};
+use super::apply::{self, Applied, ApplyError, Fallback, apply, fall_back, take_back};
 use super::decision::Decision;
 use super::journal::{Entry, Journal};
 use super::observation::Observation;
@@ -184,6 +184,7 @@ impl Scaler {
         }
         let patience = Duration::from_secs(config.resize_timeout);
         let applied = match unfinished {
+            Some((Pending::TakeBack, message)) => take_back(cluster, owned, &message).await,
             Some((_, message)) => {
                 let refusal = format!("the kubelet did not resize the pod: {message}");
                 fall_back(cluster, owned, &asked_for(&owned.pod), TemplateChange::OnlyUp, refusal).await

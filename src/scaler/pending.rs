@@ -1,8 +1,8 @@
-//! A resize that the API server accepted and the kubelet has not carried out: wait for it, or give it up.
+//! A resize that the API server accepted and the kubelet has not carried out: wait for it, give it up, or take it back.
 
 use super::action::Resource;
 use super::plan::{Change, Plan};
-use crate::cluster::pod::{Pod, ResizeCondition, ResizeState};
+use crate::cluster::pod::{ContainerResources, Pod, ResizeCondition, ResizeState};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pending {
@@ -10,6 +10,8 @@ pub enum Pending {
     Wait,
     /// It never will, or has not for too long: the template is next.
     GiveUp,
+    /// It failed and the kubelet tries it for ever: only a new resize ends that.
+    TakeBack,
 }
 
 /// None when nothing stands in the way of a new resize. `asked_at` stands in for servers that do not date the condition.
@@ -17,8 +19,7 @@ pub fn pending(condition: &ResizeCondition, asked_at: Option<i64>, now: i64, def
     match condition.state {
         ResizeState::InProgress => Some(Pending::Wait),
         ResizeState::Infeasible => Some(Pending::GiveUp),
-        // Only a new resize clears it.
-        ResizeState::Error => None,
+        ResizeState::Error => Some(Pending::TakeBack),
         ResizeState::Deferred => {
             let waiting = condition.since.or(asked_at).is_none_or(|since| now - since < deferred_timeout);
             Some(if waiting { Pending::Wait } else { Pending::GiveUp })
@@ -28,15 +29,24 @@ pub fn pending(condition: &ResizeCondition, asked_at: Option<i64>, now: i64, def
 
 /// What the pod's spec asks for, as a plan.
 pub fn asked_for(pod: &Pod) -> Plan {
+    pod.containers.iter().map(|container| (container.name.clone(), change(&container.resources))).collect()
+}
+
+/// What is in force, as a plan for the containers whose spec asks for something else.
+pub fn in_force(pod: &Pod) -> Plan {
+    let pairs = pod.containers.iter().filter_map(|container| Some((container, container.in_force.as_ref()?)));
+    pairs
+        .filter(|(container, actual)| change(actual) != change(&container.resources))
+        .map(|(container, actual)| (container.name.clone(), change(actual)))
+        .collect()
+}
+
+fn change(resources: &ContainerResources) -> Change {
     let only_scaled = |quantities: &std::collections::BTreeMap<String, String>| {
         let scaled = |name: &String| Resource::ALL.iter().any(|resource| resource.name() == name);
         quantities.iter().filter(|(name, _)| scaled(name)).map(|(k, v)| (k.clone(), v.clone())).collect()
     };
-    let change = |resources: &crate::cluster::pod::ContainerResources| Change {
-        requests: only_scaled(&resources.requests),
-        limits: only_scaled(&resources.limits),
-    };
-    pod.containers.iter().map(|container| (container.name.clone(), change(&container.resources))).collect()
+    Change { requests: only_scaled(&resources.requests), limits: only_scaled(&resources.limits) }
 }
 
 #[cfg(test)]
@@ -54,6 +64,6 @@ mod tests {
         assert_eq!(pending(&undated, Some(100), 400, 300), Some(Pending::GiveUp));
         assert_eq!(pending(&condition(ResizeState::Infeasible, None), None, 0, 300), Some(Pending::GiveUp));
         assert_eq!(pending(&condition(ResizeState::InProgress, None), None, 0, 300), Some(Pending::Wait));
-        assert_eq!(pending(&condition(ResizeState::Error, None), None, 0, 300), None);
+        assert_eq!(pending(&condition(ResizeState::Error, None), None, 0, 300), Some(Pending::TakeBack));
     }
 }

@@ -151,6 +151,7 @@ mod tests {
             new_limit: PerResource::new(new(cpu, limit.cpu), new(memory, limit.memory)),
             confidence: zero,
             future: zero,
+            trend: zero,
             overrides: vec![],
             cooling_down: false,
         }

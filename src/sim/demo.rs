@@ -137,7 +137,7 @@ pub fn declare(
     let labels = json!({ "app": name });
     let mut spec = spec;
     // The quantities are the project's own: they can be read.
-    let _ = validation::normalise(&mut spec);
+    let _ = validation::canonicalise(&mut spec);
     world.workloads.insert((resource, key.clone()), workload);
     if resource == Resource::Pods {
         world.add_pod(json!({ "metadata": { "name": name, "namespace": namespace, "labels": labels }, "spec": spec }));

@@ -83,12 +83,14 @@ pub struct Store {
     changed: watch::Sender<u64>,
 }
 
+/// A young cluster has seen a few thousand writes, and version 1 is long gone.
+const FIRST: u64 = 1000;
+
 impl Store {
     /// A store that remembers `history` changes of each resource.
     pub fn new(history: usize) -> Self {
-        let tables = ALL.iter().map(|_| Table::default()).collect();
-        // A young cluster has seen a few thousand writes, and version 1 is long gone.
-        Self { version: 1000, tables, owned: HashMap::new(), history, changed: watch::Sender::new(1000) }
+        let tables = ALL.iter().map(|_| Table { forgotten: FIRST, ..Table::default() }).collect();
+        Self { version: FIRST, tables, owned: HashMap::new(), history, changed: watch::Sender::new(FIRST) }
     }
 
     pub fn version(&self) -> u64 {
@@ -148,6 +150,9 @@ impl Store {
             self.owned.entry(object.owner.clone()).or_default().insert((resource, object.key.clone()));
         }
         let previous = self.tables[resource as usize].objects.insert(object.key.clone(), object.clone());
+        if let Some(previous) = previous.as_ref().filter(|previous| previous.owner != object.owner) {
+            self.disown(resource, previous);
+        }
         let action = if previous.is_some() { Action::Modified } else { Action::Added };
         self.record(resource, Change { action, object: object.clone(), previous });
         object
@@ -155,15 +160,19 @@ impl Store {
 
     pub fn remove(&mut self, resource: Resource, key: &Key) -> Option<Arc<Object>> {
         let previous = self.tables[resource as usize].objects.remove(key)?;
-        if let Some(owned) = self.owned.get_mut(&previous.owner) {
-            owned.remove(&(resource, key.clone()));
-            if owned.is_empty() {
-                self.owned.remove(&previous.owner);
-            }
-        }
+        self.disown(resource, &previous);
         let object = self.stamp(resource, &mut previous.value());
         self.record(resource, Change { action: Action::Deleted, object: object.clone(), previous: Some(previous) });
         Some(object)
+    }
+
+    fn disown(&mut self, resource: Resource, object: &Object) {
+        if let Some(owned) = self.owned.get_mut(&object.owner) {
+            owned.remove(&(resource, object.key.clone()));
+            if owned.is_empty() {
+                self.owned.remove(&object.owner);
+            }
+        }
     }
 
     /// The changes of a resource after `version`, or none if some of them are forgotten.

@@ -6,15 +6,14 @@ use super::*;
 async fn it_is_started_and_stopped_any_number_of_times() {
     let simulation = cluster(|_| {});
     let service = Service::on(&simulation, Config { auto_scale_interval: 45, ..quiet() }).await;
-    let status =
-        |enabled: bool| json!({"enabled": enabled, "running": enabled, "interval_seconds": 45, "thread_alive": true});
-    until("the loop is there", async || service.get("/autoscale/status").await.1 == status(false)).await;
+    let status = |enabled: bool| json!({"enabled": enabled, "running": enabled, "interval_seconds": 45, "thread_alive": enabled});
+    assert_eq!(service.get("/autoscale/status").await.1, status(false));
     for _ in 0..2 {
         let (code, body) = service.post("/autoscale/start", json!({})).await;
         assert_eq!(code, 200);
         assert_eq!(body, json!({"success": true, "message": "Auto-scaling started", "interval": 45}));
     }
-    assert_eq!(service.get("/autoscale/status").await.1, status(true));
+    until("the loop is there", async || service.get("/autoscale/status").await.1 == status(true)).await;
     for _ in 0..2 {
         let (code, body) = service.post("/autoscale/stop", json!({})).await;
         assert_eq!(code, 200);

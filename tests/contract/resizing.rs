@@ -88,7 +88,7 @@ async fn a_limit_below_the_usage_is_refused_by_the_kubelet_and_taken_back() {
     assert_eq!(status, 500);
     assert!(answer["error"].as_str().unwrap().contains("below current usage"), "{answer}");
     until("the old limit is asked for again", async || limits(&simulation, name) == before).await;
-    assert_eq!(pods_of(&simulation, "web"), [name.clone()], "no rollout");
+    assert_eq!(pods_of(&simulation, "web"), std::slice::from_ref(name), "no rollout");
 }
 
 #[tokio::test]

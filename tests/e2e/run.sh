@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# The end-to-end suite: run.sh [PATTERN…] runs the tests whose names hold a pattern, or all of them.
+# E2E_USE_CURRENT=1 takes the cluster that KUBECONFIG names instead of starting one; E2E_IMAGE is then the name under
+# which its nodes have the load's image. E2E_KEEP=1 leaves the cluster up for another run.
+. "$(dirname "$0")/env.sh"
+export DQN_SCALER=${DQN_SCALER:-${CARGO_TARGET_DIR:-$ROOT/target}/release/dqn-scaler}
+export LD_LIBRARY_PATH=${LIBTORCH:-$ROOT/.libtorch}/lib E2E_MODEL=$DIR/model.pth E2E_LOGS=$DIR/logs PYTHONDONTWRITEBYTECODE=1
+
+finish() {
+    local code=$?
+    if [ $code -ne 0 ] && [ -d "$DIR/logs" ]; then
+        mkdir -p "$TOOLS/logs"
+        cp "$DIR"/logs/* "$TOOLS/logs/"
+        echo "e2e: the logs are in $TOOLS/logs" >&2
+    fi
+    if [ -z "${E2E_KEEP:-}" ]; then "$HERE/cluster.sh" down; fi
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+began=$SECONDS
+"$HERE/build.sh"
+echo "e2e: the programs are there after $((SECONDS - began)) s"
+if [ -z "${E2E_USE_CURRENT:-}" ]; then
+    export KUBECONFIG=$DIR/admin.kubeconfig E2E_AUDIT_LOG=$DIR/audit.log
+    if [ -z "${E2E_KEEP:-}" ] || [ ! -f "$KUBECONFIG" ]; then "$HERE/cluster.sh" up; fi
+    echo "e2e: the cluster is up after $((SECONDS - began)) s"
+fi
+mkdir -p "$E2E_LOGS"
+python3 "$HERE/suite/model.py" "$E2E_MODEL"
+# The rights are deploy/'s; the pod is for its own test, the others run the binary as a process beside the cluster.
+kubectl apply -k "$ROOT/deploy/overlays/cluster-wide-live" >/dev/null
+kubectl --namespace=dqn-scaler scale deployment dqn-scaler --replicas=0 >/dev/null
+python3 "$HERE/suite" "$@"
+echo "e2e: done after $((SECONDS - began)) s"

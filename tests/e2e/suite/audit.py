@@ -1,0 +1,40 @@
+"""What the scaler asked the API server for, by the audit log: (verb, resource) and whether it was allowed."""
+
+import json
+import os
+
+LOG = os.environ.get("E2E_AUDIT_LOG")
+WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+
+
+def events(since=0):
+    with open(LOG) as log:
+        log.seek(since)
+        for line in log:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def now():
+    return os.path.getsize(LOG)
+
+
+def resource_of(event):
+    about = event.get("objectRef", {})
+    name = about.get("resource", "") + (f"/{about['subresource']}" if "subresource" in about else "")
+    return about.get("apiGroup", ""), name
+
+
+def writes(since=0, name=None):
+    """The writes since then, on the object of that name or on any: (resource, code)."""
+    return [(resource_of(event)[1], event["responseStatus"]["code"]) for event in events(since)
+            if event["verb"] in WRITES and name in (None, event["objectRef"].get("name"))]
+
+
+def used():
+    return {(event["verb"], *resource_of(event)) for event in events() if "objectRef" in event and resource_of(event)[1]}
+
+
+def denied():
+    return {(event["verb"], *resource_of(event)) for event in events()
+            if event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"}

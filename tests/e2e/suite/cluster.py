@@ -1,0 +1,162 @@
+"""The cluster as its administrator sees it, by way of `kubectl proxy`: whatever the kubeconfig asks for, here it is plain HTTP."""
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+IMAGE = os.environ.get("E2E_IMAGE", "e2e.local/load:1")
+NAMESPACE = "default"
+
+
+class Refused(Exception):
+    def __init__(self, code, message):
+        super().__init__(f"{code}: {message}")
+        self.code, self.message = code, message
+
+
+def until(seconds, what, condition, pause=0.2):
+    """What the condition gives once it is true. An answer that fails counts as not yet."""
+    end, last = time.monotonic() + seconds, None
+    while True:
+        try:
+            found = condition()
+            if found:
+                return found
+        except (Refused, OSError, KeyError, http.client.HTTPException) as error:
+            last = error
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {what}" + (f" ({last})" if last else ""))
+        time.sleep(pause)
+
+
+def http_json(method, url, body=None, content_type="application/json", headers={}, timeout=60):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, method=method, data=data, headers={"Content-Type": content_type, **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return answer.status, json.loads(answer.read() or "null")
+    except urllib.error.HTTPError as error:
+        text = error.read()
+        try:
+            return error.code, json.loads(text)
+        except ValueError:
+            return error.code, {"message": text.decode(errors="replace")}
+
+
+class Cluster:
+    def __init__(self):
+        self.process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.url = "http://" + re.search(r"[\d.]+:\d+", self.process.stdout.readline()).group()
+
+    def close(self):
+        self.process.terminate()
+        self.process.communicate()
+
+    def call(self, method, path, body=None, content_type="application/json"):
+        code, answer = http_json(method, self.url + path, body, content_type)
+        if code >= 300:
+            raise Refused(code, answer.get("message"))
+        return answer
+
+    def get(self, path):
+        return self.call("GET", path)
+
+    def patch(self, path, body):
+        return self.call("PATCH", path, body, "application/strategic-merge-patch+json")
+
+    def path(self, kind, name="", namespace=NAMESPACE):
+        group = "apis/apps/v1" if kind in ("deployments", "statefulsets", "daemonsets", "replicasets") else "api/v1"
+        return f"/{group}/namespaces/{namespace}/{kind}" + (f"/{name}" if name else "")
+
+    def create(self, kind, manifest):
+        return self.call("POST", self.path(kind), manifest)
+
+    def delete(self, kind, name):
+        try:
+            self.call("DELETE", self.path(kind, name) + "?propagationPolicy=Background")
+        except Refused as error:
+            if error.code != 404:
+                raise
+
+    def pod(self, name):
+        return self.get(self.path("pods", name))
+
+    def pods_of(self, app):
+        """The pods with this label that are not on their way out."""
+        items = self.get(self.path("pods") + f"?labelSelector=app={app}")["items"]
+        return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
+
+    def run(self, name, **spec):
+        """A pod of one container `app`, once it answers."""
+        self.create("pods", pod(name, **spec))
+        self.answers(name)
+        return self.pod(name)
+
+    def gone(self, kind, name):
+        def missing():
+            try:
+                self.get(self.path(kind, name))
+            except Refused as error:
+                return error.code == 404
+        until(60, f"{kind} {name} gone", missing)
+
+    def answers(self, name, port=8080):
+        until(60, f"pod {name} answers", lambda: self.limits(name, port), pause=0.5)
+
+    def load(self, name, **amounts):
+        """Makes the pod burn `cpu` millicores and hold `memory` MiB."""
+        query = "&".join(f"{key}={value}" for key, value in amounts.items())
+        with urllib.request.urlopen(f"{self.url}{self.path('pods', name)}:8080/proxy/?{query}", timeout=30):
+            pass
+
+    def limits(self, name, port=8080):
+        """Millicores and bytes that the container's cgroup allows: the kernel's own word."""
+        with urllib.request.urlopen(f"{self.url}{self.path('pods', name)}:{port}/proxy/limits", timeout=10) as answer:
+            return tuple(int(number) for number in answer.read().split())
+
+
+def resources(request=None, limit=None):
+    """("100m", "64Mi") each, as a pod's spec has it."""
+    named = lambda pair: {name: amount for name, amount in zip(("cpu", "memory"), pair) if amount}
+    return {name: named(pair) for name, pair in (("requests", request), ("limits", limit)) if pair}
+
+
+def container(name="app", request=None, limit=None, cpu=0, memory=0, port=8080, **more):
+    env = {"CPU": cpu, "MEMORY": memory, "PORT": port}
+    return {"name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent", "resources": resources(request, limit),
+            "env": [{"name": key, "value": str(value)} for key, value in env.items()], **more}
+
+
+def pod(name, labels={}, init=(), request=("100m", "64Mi"), limit=("200m", "128Mi"), also=(), **more):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name, **labels}},
+            "spec": {"terminationGracePeriodSeconds": 1, "initContainers": list(init),
+                     "containers": [container(request=request, limit=limit, **more), *also]}}
+
+
+def workload(kind, name, replicas=1, **spec):
+    template = pod(name, **spec)
+    template["spec"].pop("terminationGracePeriodSeconds")
+    template = {"metadata": {"labels": {"app": name}}, "spec": {**template["spec"], "terminationGracePeriodSeconds": 1}}
+    more = {} if kind == "DaemonSet" else {"replicas": replicas}
+    if kind == "StatefulSet":
+        more["serviceName"] = name
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
+            "spec": {"selector": {"matchLabels": {"app": name}}, "template": template, **more}}
+
+
+def status_of(pod, container="app"):
+    statuses = pod["status"].get("containerStatuses", []) + pod["status"].get("initContainerStatuses", [])
+    return next(status for status in statuses if status["name"] == container)
+
+
+def resize_conditions(pod):
+    found = {}
+    for condition in pod["status"].get("conditions", []):
+        if condition["type"].startswith("PodResize") and condition["status"] == "True":
+            found[condition["type"]] = condition.get("reason", "")
+    return found

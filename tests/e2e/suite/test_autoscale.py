@@ -1,0 +1,117 @@
+"""What the scaler does by itself, on the figures of a real metrics-server."""
+
+import os
+import subprocess
+import time
+import unittest
+
+import audit
+from cluster import Cluster, resources, status_of, until, workload
+from scaler import Scaler
+from test_faults import SCRIPT
+
+BUSY = {"cpu": 500, "memory": 30, "request": ("50m", "64Mi"), "limit": ("100m", "96Mi")}
+
+
+class Autoscale(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster()
+        cls.addClassCleanup(cls.cluster.close)
+
+    def run_pod(self, name, **spec):
+        self.addCleanup(self.cluster.gone, "pods", name)
+        self.addCleanup(self.cluster.delete, "pods", name)
+        return self.cluster.run(name, **spec)
+
+    def measured(self, *names, least=80):
+        """The figures show what the pods burn by now."""
+        def millicores(name):
+            containers = self.cluster.get(f"/apis/metrics.k8s.io/v1beta1/namespaces/default/pods/{name}")["containers"]
+            return int(containers[0]["usage"]["cpu"].removesuffix("n")) / 1e6
+        for name in names:
+            until(60, f"{name} is measured", lambda: millicores(name) >= least, pause=1)
+
+    def limit(self, name):
+        return self.cluster.pod(name)["spec"]["containers"][0]["resources"]["limits"]
+
+    def test_dry_run_changes_nothing(self):
+        self.run_pod("watched", **BUSY)
+        self.measured("watched")
+        since = audit.now() if audit.LOG else None
+        before = self.cluster.pod("watched")["metadata"]["generation"]
+        with Scaler("dry-run", dry_run=True, auto_scale_enabled=True, auto_scale_interval=1) as scaler:
+            decided = lambda: [d for d in scaler.get("/decisions")[1]["decisions"] if d["pod_name"] == "watched"]
+            until(30, "three decisions to grow", lambda: sum(d["cpu_action"] == "INCREASE" for d in decided()) >= 3)
+            self.assertEqual(scaler.outcome("watched")["status"], "dry_run")
+        self.assertEqual(self.cluster.pod("watched")["metadata"]["generation"], before)
+        if audit.LOG:
+            self.assertEqual(audit.writes(since), [])
+
+    def test_exclusions(self):
+        names = ["by-label", "included"]
+        self.run_pod("by-label", labels={"tier": "cache"}, **BUSY)
+        self.run_pod("included", **BUSY)
+        self.addCleanup(until, 60, "its pods are gone", lambda: not self.cluster.pods_of("by-deployment"))
+        self.addCleanup(self.cluster.delete, "deployments", "by-deployment")
+        self.cluster.create("deployments", workload("Deployment", "by-deployment", **BUSY))
+        names.append(until(30, "its pod", lambda: self.cluster.pods_of("by-deployment"))[0]["metadata"]["name"])
+        self.measured(*names)
+        with Scaler("exclusions", excluded_labels="tier=cache", excluded_deployments="by-deployment") as scaler:
+            outcomes = {name: scaler.outcome(name) for name in reversed(names)}
+        for name in ("by-label", names[-1]):
+            self.assertEqual((outcomes[name]["status"], outcomes[name].get("reason")), ("skipped", "excluded"))
+            self.assertEqual(self.limit(name)["cpu"], "100m")
+        self.assertEqual(self.limit("included")["cpu"], "120m")
+
+    @unittest.skipIf(os.environ.get("E2E_USE_CURRENT"), "the metrics server is the user's own")
+    def test_metrics_missing_then_back(self):
+        self.run_pod("unmeasured", **BUSY)
+        self.measured("unmeasured")
+        with Scaler("no-metrics", metrics_max_age=30) as scaler:
+            self.addCleanup(subprocess.run, [SCRIPT, "start", "metrics-server"], check=True)
+            subprocess.run([SCRIPT, "stop", "metrics-server"], check=True)
+            outcome = until(30, "no metrics", lambda: (o := scaler.outcome("unmeasured"))["status"] == "skipped" and o)
+            self.assertEqual(outcome["reason"], "no_metrics")
+            self.assertEqual(self.limit("unmeasured")["cpu"], "100m")
+            self.assertEqual(scaler.get("/readyz")[0], 200, "pods can be looked at all the same")
+            subprocess.run([SCRIPT, "start", "metrics-server"], check=True)
+            until(90, "scaled after all", lambda: scaler.outcome("unmeasured") and self.limit("unmeasured")["cpu"] != "100m", pause=2)
+
+    def test_error_that_the_kubelet_publishes_late_is_taken_back(self):
+        self.run_pod("late", memory=60, cpu=100)
+        self.measured("late")
+        with Scaler("late", resize_timeout=1) as scaler:
+            code, answer = scaler.resize("late", {"app": resources(("100m", "16Mi"), ("200m", "24Mi"))})
+            self.assertEqual(code, 200, answer)
+            self.assertIn("pending", answer["details"])
+            outcome = until(60, "the loop sees it", lambda: (o := scaler.outcome("late"))["status"] == "failed" and o, pause=1)
+            self.assertIn("usage", outcome["message"])
+            until(30, "as it was", lambda: status_of(self.cluster.pod("late"))["resources"] == self.cluster.pod("late")["spec"]["containers"][0]["resources"])
+            self.assertEqual(self.limit("late"), {"cpu": "200m", "memory": "128Mi"})
+
+    def test_load_that_rises_and_falls(self):
+        """A pod's demand doubles, CPU first, then memory; it never starves, is never killed, and shrinks when it is calm."""
+        self.run_pod("breathing", cpu=120, memory=40, request=("100m", "80Mi"), limit=("200m", "96Mi"))
+        settings = {"auto_scale_enabled": True, "auto_scale_interval": 3, "scaling_cooldown": 0, "history_window": 2,
+                    "guard_cpu_window": 60, "guard_memory_window": 60}
+        millicores = lambda: self.cluster.limits("breathing")[0]
+        mebibytes = lambda: self.cluster.limits("breathing")[1] >> 20
+        with Scaler("load", **settings):
+            self.cluster.load("breathing", cpu=400)
+            began = time.monotonic()
+            until(120, "CPU for the load", lambda: millicores() >= 400, pause=1)
+            print(f"CPU doubled after {time.monotonic() - began:.0f} s", end=" ", flush=True)
+            self.cluster.load("breathing", memory=80)
+            began = time.monotonic()
+            until(90, "memory for the load", lambda: mebibytes() >= 100, pause=1)
+            self.cluster.load("breathing", memory=95)
+            until(90, "memory for more load", lambda: mebibytes() >= 115, pause=1)
+            print(f"memory followed after {time.monotonic() - began:.0f} s", end=" ", flush=True)
+            peak = self.cluster.limits("breathing")
+            self.cluster.load("breathing", cpu=20, memory=5)
+            began = time.monotonic()
+            until(240, "less of both", lambda: millicores() < peak[0] * 0.7 and mebibytes() < (peak[1] >> 20) * 0.8, pause=1)
+            print(f"both shrank after {time.monotonic() - began:.0f} s", end=" ", flush=True)
+        status = status_of(self.cluster.pod("breathing"))
+        self.assertEqual((status["restartCount"], status["lastState"]), (0, {}))

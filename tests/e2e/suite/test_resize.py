@@ -1,0 +1,213 @@
+"""Resizes that a person asks for: in place as long as that works, and what becomes of them where it does not."""
+
+import time
+import unittest
+
+import audit
+from cluster import Cluster, container, resize_conditions, resources, status_of, until, workload
+from scaler import Scaler
+
+MIB = 1 << 20
+
+
+class Resize(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster()
+        cls.addClassCleanup(cls.cluster.close)
+        # The kubelet publishes an error at its second look at a pod, some ten seconds after the first.
+        cls.scaler = Scaler("resize", resize_timeout=30)
+        cls.addClassCleanup(cls.scaler.close)
+
+    def run_pod(self, name, **spec):
+        self.addCleanup(self.cluster.gone, "pods", name)
+        self.addCleanup(self.cluster.delete, "pods", name)
+        return self.cluster.run(name, **spec)
+
+    def assert_in_force(self, name, wanted, limits, restarts=0, container="app", port=8080):
+        """Spec, status, cgroup: all of them say so, the container still runs, and its class is the same."""
+        def in_force():
+            status = status_of(self.cluster.pod(name), container)
+            return status.get("resources") == wanted and status["restartCount"] == restarts and "running" in status["state"]
+        until(20, f"{name} has {wanted}", in_force)
+        until(10, f"the cgroup of {name} allows {limits}", lambda: self.cluster.limits(name, port) == limits)
+        now = self.cluster.pod(name)
+        everything = now["spec"]["containers"] + now["spec"].get("initContainers", [])
+        self.assertEqual(next(c for c in everything if c["name"] == container)["resources"], wanted)
+        until(30, "no condition is left", lambda: not resize_conditions(self.cluster.pod(name)))
+
+    def assert_resized(self, answer, method="vertical"):
+        code, body = answer
+        self.assertEqual((code, body.get("scaling_method")), (200, method), body)
+        self.assertNotIn("pending", body["details"])
+        return body
+
+    def test_burstable_up_and_down(self):
+        before = self.run_pod("burstable", memory=20)
+        for request, limit, expected in [(("200m", "96Mi"), ("400m", "192Mi"), (400, 192 * MIB)),
+                                         (("50m", "48Mi"), ("150m", "80Mi"), (150, 80 * MIB))]:
+            wanted = resources(request, limit)
+            self.assert_resized(self.scaler.resize("burstable", {"app": wanted}))
+            self.assert_in_force("burstable", wanted, expected)
+        after = self.cluster.pod("burstable")
+        self.assertEqual(before["metadata"]["uid"], after["metadata"]["uid"])
+        self.assertEqual(status_of(before)["containerID"], status_of(after)["containerID"])
+
+    def test_guaranteed_stays_guaranteed(self):
+        self.run_pod("guaranteed", request=("100m", "64Mi"), limit=("100m", "64Mi"))
+        wanted = resources(("200m", "96Mi"), ("200m", "96Mi"))
+        self.assert_resized(self.scaler.resize("guaranteed", {"app": wanted}))
+        self.assert_in_force("guaranteed", wanted, (200, 96 * MIB))
+        code, answer = self.scaler.resize("guaranteed", {"app": {"requests": {"cpu": "100m"}}})
+        self.assertEqual(code, 500)
+        self.assertIn("QOS", answer["error"])
+        self.assert_in_force("guaranteed", wanted, (200, 96 * MIB))
+        self.assertEqual(self.cluster.pod("guaranteed")["status"]["qosClass"], "Guaranteed")
+
+    def test_best_effort_is_left_as_it_is(self):
+        self.run_pod("best-effort", request=None, limit=None)
+        code, answer = self.scaler.resize("best-effort", {"app": {"requests": {"cpu": "50m"}}})
+        self.assertEqual(code, 500)
+        self.assertIn("QOS", answer["error"])
+        now = self.cluster.pod("best-effort")
+        self.assertEqual((now["status"]["qosClass"], now["spec"]["containers"][0]["resources"]), ("BestEffort", {}))
+
+    def test_sidecar(self):
+        sidecar = container("proxy", ("20m", "32Mi"), ("50m", "64Mi"), port=8081, restartPolicy="Always")
+        self.run_pod("with-sidecar", init=[sidecar])
+        wanted = resources(("40m", "48Mi"), ("100m", "96Mi"))
+        self.assert_resized(self.scaler.resize("with-sidecar", {"proxy": wanted}))
+        self.assert_in_force("with-sidecar", wanted, (100, 96 * MIB), container="proxy", port=8081)
+        self.assertEqual(self.cluster.limits("with-sidecar"), (200, 128 * MIB))
+
+    def test_restart_container(self):
+        policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+        self.run_pod("restarting", resizePolicy=policy)
+        wanted = resources(("100m", "80Mi"), ("200m", "160Mi"))
+        code, answer = self.scaler.resize("restarting", {"app": wanted})
+        self.assertEqual((code, answer.get("scaling_method")), (200, "vertical"), answer)
+        self.assert_in_force("restarting", wanted, (200, 160 * MIB), restarts=1)
+
+    def test_memory_below_usage_is_refused_by_the_kubelet_and_taken_back(self):
+        self.run_pod("holding", memory=60)
+        since = audit.now() if audit.LOG else None
+        code, answer = self.scaler.resize("holding", {"app": resources(("100m", "16Mi"), ("200m", "24Mi"))})
+        self.assertEqual(code, 500, answer)
+        self.assertIn("usage", answer["error"])
+        self.assert_in_force("holding", resources(("100m", "64Mi"), ("200m", "128Mi")), (200, 128 * MIB))
+        if audit.LOG:
+            time.sleep(5)
+            self.assertEqual(audit.writes(since, "holding"), [("pods/resize", 200)] * 2, "the resize, its way back, no more")
+
+    def test_deferred_until_there_is_room(self):
+        allocatable = self.cluster.get("/api/v1/nodes")["items"][0]["status"]["allocatable"]["cpu"]
+        half = int(float(allocatable) * 1000 * 0.55)
+        self.run_pod("in-the-way", request=(f"{half}m", "32Mi"), limit=(f"{half}m", "64Mi"))
+        self.run_pod("waiting")
+        wanted = resources((f"{half}m", "64Mi"), (f"{half}m", "128Mi"))
+        code, answer = self.scaler.resize("waiting", {"app": wanted})
+        self.assertEqual(code, 200, answer)
+        self.assertIn("deferred", answer["details"]["pending"])
+        self.assertEqual(resize_conditions(self.cluster.pod("waiting")), {"PodResizePending": "Deferred"})
+        self.assertEqual(self.cluster.limits("waiting")[0], 200)
+        self.cluster.delete("pods", "in-the-way")
+        self.cluster.gone("pods", "in-the-way")
+        until(120, "the kubelet has made up for it", lambda: not resize_conditions(self.cluster.pod("waiting")))
+        self.assert_in_force("waiting", wanted, (half, 128 * MIB))
+
+    def test_more_than_the_node_has(self):
+        self.run_pod("greedy")
+        code, answer = self.scaler.resize("greedy", {"app": resources(("64", "64Mi"), ("64", "128Mi"))})
+        self.assertEqual(code, 500)
+        self.assertIn("allocatable", answer["error"])
+        self.assert_in_force("greedy", resources(("100m", "64Mi"), ("200m", "128Mi")), (200, 128 * MIB))
+
+    def test_quota_and_limit_range(self):
+        self.run_pod("rationed")
+        for kind, spec, said in [
+            ("resourcequotas", {"hard": {"limits.cpu": "3", "limits.memory": "4Gi"}}, "exceeded quota"),
+            ("limitranges", {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}, "maximum cpu"),
+        ]:
+            self.cluster.create(kind, {"metadata": {"name": "ration"}, "spec": spec})
+            try:
+                if kind == "resourcequotas":
+                    until(30, "the quota is counted", lambda: "used" in self.cluster.get(self.cluster.path(kind, "ration"))["status"])
+                time.sleep(1)
+                code, answer = self.scaler.resize("rationed", {"app": {"limits": {"cpu": "3500m"}}})
+                self.assertEqual(code, 500, answer)
+                self.assertIn(said, answer["error"])
+                self.assertNotIn("service account lacks", answer["error"])
+                self.assertEqual(self.cluster.limits("rationed")[0], 200)
+            finally:
+                self.cluster.delete(kind, "ration")
+
+    def test_what_is_not_there(self):
+        self.run_pod("plain")
+        since = audit.now() if audit.LOG else None
+        self.assertEqual(self.scaler.resize("nobody", {"app": {"limits": {"cpu": "1"}}})[0], 404)
+        self.assertEqual(self.scaler.resize("plain", {"other": {"limits": {"cpu": "1"}}})[0], 400)
+        self.assertEqual(self.scaler.resize("plain", {"app": {"limits": {"cpu": "much"}}})[0], 400)
+        if audit.LOG:
+            self.assertEqual(audit.writes(since), [])
+
+
+# In place the class of a pod cannot change; with new pods it can.
+GUARANTEED = resources(("120m", "96Mi"), ("120m", "96Mi"))
+
+
+class Fallback(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        Resize.setUpClass.__func__(cls)
+
+    def start(self, kind, **more):
+        name = kind.lower()
+        kinds = name + "s"
+        self.addCleanup(until, 60, "its pods are gone", lambda: not self.cluster.get(
+            self.cluster.path("pods") + f"?labelSelector=app={name}")["items"])
+        self.addCleanup(self.cluster.delete, kinds, name)
+        self.cluster.create(kinds, workload(kind, name, **more))
+        self.wait_ready(kinds, name)
+        return kinds, name
+
+    def wait_ready(self, kinds, name, wanted=None):
+        """The rollout is through: the controller has seen the template, and no pod of the old one is left."""
+        def through():
+            now = self.cluster.get(self.cluster.path(kinds, name))
+            if now["status"].get("observedGeneration") != now["metadata"]["generation"]:
+                return False
+            count = now["spec"].get("replicas", 1)
+            pods = self.cluster.pods_of(name)
+            ready = [p for p in pods if any(s["ready"] for s in p["status"].get("containerStatuses", []))]
+            return len(pods) == len(ready) == count and (
+                wanted is None or all(p["spec"]["containers"][0]["resources"] == wanted for p in pods))
+        until(90, f"{name} is rolled out", through)
+
+    def fall_back(self, kind, **more):
+        kinds, name = self.start(kind, **more)
+        victim = self.cluster.pods_of(name)[0]["metadata"]["name"]
+        code, answer = self.scaler.resize(victim, {"app": GUARANTEED})
+        self.assertEqual((code, answer.get("scaling_method")), (200, "deployment_update"), answer)
+        self.assertEqual(answer["details"]["deployment_name"], name)
+        template = self.cluster.get(self.cluster.path(kinds, name))["spec"]["template"]["spec"]
+        self.assertEqual(template["containers"][0]["resources"], GUARANTEED)
+        self.wait_ready(kinds, name, GUARANTEED)
+        for new in self.cluster.pods_of(name):
+            self.assertEqual(new["status"]["qosClass"], "Guaranteed")
+            self.assertEqual(self.cluster.limits(new["metadata"]["name"]), (120, 96 * MIB))
+
+    def test_deployment(self):
+        self.fall_back("Deployment", replicas=2)
+
+    def test_stateful_set(self):
+        self.fall_back("StatefulSet")
+
+    def test_daemon_set(self):
+        self.fall_back("DaemonSet")
+
+    def test_not_asked_for(self):
+        kinds, name = self.start("Deployment")
+        victim = self.cluster.pods_of(name)[0]["metadata"]["name"]
+        code, answer = self.scaler.resize(victim, {"app": GUARANTEED}, fallback=False)
+        self.assertEqual(code, 500, answer)
+        self.assertEqual(self.cluster.get(self.cluster.path(kinds, name))["metadata"]["generation"], 1)
