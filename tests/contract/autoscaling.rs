@@ -58,8 +58,11 @@ async fn the_loop_follows_the_load() {
         .await;
         assert_eq!(pod(&simulation, &name)["status"]["containerStatuses"][0]["restartCount"], 0);
     }
-    let (_, statistics) = service.get("/statistics").await;
-    assert!(statistics["statistics"]["overview"]["applied_scalings"].as_u64() >= Some(8));
+    until("all of them are counted", async || {
+        let (_, statistics) = service.get("/statistics").await;
+        statistics["statistics"]["overview"]["applied_scalings"].as_u64() >= Some(8)
+    })
+    .await;
 }
 
 #[tokio::test]
