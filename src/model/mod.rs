@@ -4,6 +4,7 @@
 //! * [`architecture`]: the network's layers, found and checked in the names and shapes of a checkpoint's tensors.
 //! * [`network`]: those layers in libtorch, and one forward pass for many pods.
 //! * [`features`]: from an observation of a pod to a row of the network's input.
+//! * [`learner`]: the same network learning from transitions, and its checkpoint.
 //! * [`inspect`]: what the command line prints of a checkpoint.
 
 pub mod architecture;
@@ -11,6 +12,7 @@ pub mod checkpoint;
 mod error;
 pub mod features;
 pub mod inspect;
+pub mod learner;
 pub mod network;
 
 pub use checkpoint::{Checkpoint, NamedTensor};

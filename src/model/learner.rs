@@ -1,0 +1,341 @@
+//! A Q-network that learns: double DQN with one branch per resource, a supervised prediction head, Adam, soft target updates.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Map, Value};
+use tch::{Device, Kind, Tensor};
+
+use super::error::ModelError;
+use super::{Checkpoint, NamedTensor, Network};
+
+/// Hidden layers of the trunk and of each head.
+const TRUNK: [usize; 2] = [64, 64];
+const HEAD: usize = 32;
+const HEADS: [(&str, usize); 3] = [("cpu_head", 3), ("memory_head", 3), ("prediction_head", 2)];
+
+const BETA: (f64, f64) = (0.9, 0.999);
+const EPSILON: f64 = 1e-8;
+/// The norm that all gradients together are cut to.
+const GREATEST_GRADIENT: f64 = 10.0;
+/// What the prediction's error weighs against the Q values'.
+const PREDICTION_WEIGHT: f64 = 1.0;
+
+/// Transitions side by side, `size` of them: states are `[size, features]`, what is per resource is CPU then memory.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub states: Vec<f32>,
+    /// Where the returns end and the target network takes over.
+    pub next_states: Vec<f32>,
+    /// What was done, by the index of the network's output.
+    pub actions: [Vec<i64>; 2],
+    /// What is done in the next state if the network wants DECREASE, MAINTAIN, INCREASE: `[size, 3]`, by index.
+    pub reviewed: [Vec<i64>; 2],
+    /// The discounted sum of rewards on the way to the next state.
+    pub returns: [Vec<f32>; 2],
+    /// What the next state's value counts.
+    pub discounts: Vec<f32>,
+    /// Usage one step later as a share of the state's limit, 0 to 1: `[size, 2]`; negative where it is not known.
+    pub futures: Vec<f32>,
+    /// Importance of each transition.
+    pub weights: Vec<f32>,
+}
+
+impl Batch {
+    fn len(&self) -> usize {
+        self.discounts.len()
+    }
+}
+
+/// What came of learning from one batch.
+#[derive(Debug)]
+pub struct Lesson {
+    /// The absolute temporal difference of each transition, both resources together, before the lesson.
+    pub errors: Vec<f32>,
+    pub loss: f64,
+    pub prediction_loss: f64,
+}
+
+/// The temporal differences of each resource, and what the prediction head expects.
+struct Judged {
+    differences: [Tensor; 2],
+    expected: Tensor,
+}
+
+/// How fast to learn.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub learning_rate: f64,
+    /// The share of the way that the target network goes to the online one in each lesson.
+    pub target_rate: f64,
+}
+
+#[derive(Debug)]
+pub struct Learner {
+    names: Vec<String>,
+    features: usize,
+    online: Vec<Tensor>,
+    target: Vec<Tensor>,
+    /// Adam's running means of the gradients and of their squares.
+    first: Vec<Tensor>,
+    second: Vec<Tensor>,
+    lessons: i64,
+}
+
+impl Learner {
+    /// Random weights, drawn as PyTorch draws them for `nn.Linear`.
+    pub fn new(features: usize, seed: u64) -> Result<Self, ModelError> {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (mut names, mut online) = (Vec::new(), Vec::new());
+        for (name, inputs, outputs) in layers(features) {
+            let bound = 1.0 / (inputs as f32).sqrt();
+            let mut draw = |count: usize| (0..count).map(|_| rng.random_range(-bound..bound)).collect::<Vec<f32>>();
+            online.push(tensor(&[outputs, inputs], &draw(outputs * inputs))?);
+            online.push(tensor(&[outputs], &draw(outputs))?);
+            names.extend(["weight", "bias"].map(|part| format!("{name}.{part}")));
+        }
+        let zeros = || online.iter().map(Tensor::zeros_like).collect();
+        Ok(Self {
+            names,
+            features,
+            target: online.iter().map(Tensor::copy).collect(),
+            first: zeros(),
+            second: zeros(),
+            online: online.into_iter().map(|weights| weights.set_requires_grad(true)).collect(),
+            lessons: 0,
+        })
+    }
+
+    /// Learns from one batch.
+    pub fn learn(&mut self, batch: &Batch, pace: Pace) -> Result<Lesson, ModelError> {
+        let size = batch.len();
+        let weights = tensor(&[size], &batch.weights)?;
+        let futures = tensor(&[size, 2], &batch.futures)?;
+        let Judged { differences: [cpu, memory], expected } = self.judge(batch)?;
+        let loss = (&weights * (cpu.square() + memory.square())).mean(Kind::Float) / 2.0;
+        let known = futures.ge(0.0).to_kind(Kind::Float);
+        let prediction_loss = ((expected - futures) * known).square().mean(Kind::Float);
+        let total = &loss + PREDICTION_WEIGHT * &prediction_loss;
+        let gradients = Tensor::f_run_backward(&[total], &self.online, false, false)?;
+        tch::no_grad(|| self.step(&gradients, pace))?;
+        Ok(Lesson {
+            errors: floats(&(cpu.detach().abs() + memory.detach().abs()))?,
+            loss: loss.double_value(&[]),
+            prediction_loss: prediction_loss.double_value(&[]),
+        })
+    }
+
+    /// The absolute temporal difference of each transition, both resources together.
+    pub fn errors(&self, batch: &Batch) -> Result<Vec<f32>, ModelError> {
+        let Judged { differences: [cpu, memory], .. } = tch::no_grad(|| self.judge(batch))?;
+        floats(&(cpu.abs() + memory.abs()))
+    }
+
+    fn judge(&self, batch: &Batch) -> Result<Judged, ModelError> {
+        let size = batch.len();
+        let states = tensor(&[size, self.features], &batch.states)?;
+        let next = tensor(&[size, self.features], &batch.next_states)?;
+        let discounts = tensor(&[size], &batch.discounts)?;
+        let (wanted, valued) = tch::no_grad(|| (forward(&self.online, &next), forward(&self.target, &next)));
+        let answers = forward(&self.online, &states);
+        let difference = |resource: usize| -> Result<Tensor, ModelError> {
+            let reviewed = Tensor::f_from_slice(&batch.reviewed[resource])?.f_view([size as i64, 3])?;
+            let actions = Tensor::f_from_slice(&batch.actions[resource])?.f_view([size as i64, 1])?;
+            let returns = tensor(&[size], &batch.returns[resource])?;
+            // The online network wants, the guard reviews, the target network values.
+            let done = reviewed.f_gather(1, &wanted[resource].f_argmax(1, true)?, false)?;
+            let value = valued[resource].f_gather(1, &done, false)?.f_view([-1])?;
+            Ok(answers[resource].f_gather(1, &actions, false)?.f_view([-1])? - (returns + &discounts * value))
+        };
+        let differences = [difference(0)?, difference(1)?];
+        let [_, _, expected] = answers;
+        Ok(Judged { differences, expected })
+    }
+
+    fn step(&mut self, gradients: &[Tensor], pace: Pace) -> Result<(), ModelError> {
+        self.lessons += 1;
+        let squares = gradients.iter().map(|gradient| gradient.square().sum(Kind::Float));
+        let norm = squares.fold(Tensor::zeros([], (Kind::Float, Device::Cpu)), |sum, square| sum + square).sqrt();
+        let scale = (GREATEST_GRADIENT / norm.double_value(&[]).max(1e-12)).min(1.0);
+        let correction = |beta: f64| 1.0 - beta.powf(self.lessons as f64);
+        let rate = pace.learning_rate * correction(BETA.1).sqrt() / correction(BETA.0);
+        for (index, gradient) in gradients.iter().enumerate() {
+            let gradient = gradient * scale;
+            let (first, second) = (&mut self.first[index], &mut self.second[index]);
+            let _ = first.f_mul_scalar_(BETA.0)?.f_add_(&(&gradient * (1.0 - BETA.0)))?;
+            let _ = second.f_mul_scalar_(BETA.1)?.f_add_(&(gradient.square() * (1.0 - BETA.1)))?;
+            let update = &*first / (second.sqrt() + EPSILON) * -rate;
+            let _ = self.online[index].f_add_(&update)?;
+            let way = (&self.online[index] - &self.target[index]) * pace.target_rate;
+            let _ = self.target[index].f_add_(&way)?;
+        }
+        Ok(())
+    }
+
+    /// The target network, the average of the online ones on the way here.
+    pub fn checkpoint(&self, metadata: Map<String, Value>) -> Result<Checkpoint, ModelError> {
+        let tensors = self.names.iter().zip(&self.target).map(|(name, tensor)| named(name, tensor));
+        Ok(Checkpoint { tensors: tensors.collect::<Result<_, _>>()?, metadata })
+    }
+
+    /// The same network, ready to run.
+    pub fn network(&self, metadata: Map<String, Value>) -> Result<Network, ModelError> {
+        Network::from_checkpoint(&self.checkpoint(metadata)?)
+    }
+
+    /// Everything that learning goes on from.
+    pub fn save(&self, mut metadata: Map<String, Value>) -> Result<Checkpoint, ModelError> {
+        metadata.insert("lessons".into(), self.lessons.into());
+        let mut tensors = Vec::new();
+        for (part, of_part) in self.parts() {
+            for (name, tensor) in self.names.iter().zip(of_part) {
+                tensors.push(named(&format!("{part}.{name}"), tensor)?);
+            }
+        }
+        Ok(Checkpoint { tensors, metadata })
+    }
+
+    /// Goes on from what [`Self::save`] gave.
+    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), ModelError> {
+        let lessons = checkpoint.metadata.get("lessons").and_then(Value::as_i64);
+        self.lessons = lessons.ok_or_else(|| ModelError::Metadata("does not say after how many lessons".into()))?;
+        let mut saved = Vec::new();
+        for (part, of_part) in self.parts() {
+            for (name, ours) in self.names.iter().zip(of_part) {
+                let name = format!("{part}.{name}");
+                let theirs = checkpoint.tensors.iter().find(|tensor| tensor.name == name);
+                let theirs = theirs.ok_or_else(|| ModelError::tensor(&name, "is not there"))?;
+                let shape: Vec<i64> = theirs.shape.iter().map(|size| *size as i64).collect();
+                if shape != ours.size() {
+                    return Err(ModelError::tensor(&name, format!("has shape {shape:?}, not {:?}", ours.size())));
+                }
+                saved.push(tensor(&theirs.shape, &theirs.data)?);
+            }
+        }
+        let ours = self.online.iter_mut().chain(&mut self.target).chain(&mut self.first).chain(&mut self.second);
+        tch::no_grad(|| ours.zip(&saved).for_each(|(ours, saved)| ours.copy_(saved)));
+        Ok(())
+    }
+
+    fn parts(&self) -> [(&'static str, &Vec<Tensor>); 4] {
+        [("online", &self.online), ("target", &self.target), ("first", &self.first), ("second", &self.second)]
+    }
+}
+
+/// The names of all linear layers in the order of the state dict, with their inputs and outputs.
+fn layers(features: usize) -> Vec<(String, usize, usize)> {
+    let last = TRUNK[TRUNK.len() - 1];
+    let trunk = [features].into_iter().chain(TRUNK).zip(TRUNK).enumerate();
+    let mut all: Vec<_> =
+        trunk.map(|(at, (inputs, outputs))| (format!("shared_layers.{}", 2 * at), inputs, outputs)).collect();
+    for (head, outputs) in HEADS {
+        all.push((format!("{head}.0"), last, HEAD));
+        all.push((format!("{head}.2"), HEAD, outputs));
+    }
+    all
+}
+
+/// The answers of the three heads.
+fn forward(weights: &[Tensor], states: &Tensor) -> [Tensor; 3] {
+    let layer = |index: usize, input: &Tensor| input.linear(&weights[2 * index], Some(&weights[2 * index + 1]));
+    let mut shared = states.shallow_clone();
+    for index in 0..TRUNK.len() {
+        shared = layer(index, &shared).relu();
+    }
+    [0, 1, 2].map(|head| {
+        let first = TRUNK.len() + 2 * head;
+        layer(first + 1, &layer(first, &shared).relu())
+    })
+}
+
+fn tensor(shape: &[usize], data: &[f32]) -> Result<Tensor, ModelError> {
+    let shape: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
+    Ok(Tensor::f_from_slice(data)?.f_view(shape.as_slice())?)
+}
+
+fn named(name: &str, tensor: &Tensor) -> Result<NamedTensor, ModelError> {
+    let shape = tensor.size().iter().map(|size| *size as usize).collect();
+    Ok(NamedTensor { name: name.into(), shape, data: floats(tensor)? })
+}
+
+fn floats(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
+    let mut data = vec![0.0; tensor.numel()];
+    tensor.f_copy_data(&mut data, tensor.numel())?;
+    Ok(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Pace = Pace { learning_rate: 0.01, target_rate: 0.05 };
+
+    fn batch(size: usize, discount: f32, reviewed: [i64; 3]) -> Batch {
+        let column = |of: fn(usize) -> f32| (0..size).map(of).collect::<Vec<f32>>();
+        let states = column(|row| (row % 2) as f32);
+        let actions: Vec<i64> = (0..size as i64).map(|row| row / 2 % 3).collect();
+        // In state 0 the first action is right, in state 1 the last.
+        let right = |row: usize| if row.is_multiple_of(2) { 0 } else { 2 };
+        let returns = (0..size).map(|row| if actions[row] == right(row) { 1.0 } else { 0.0 }).collect::<Vec<f32>>();
+        let reviewed: Vec<i64> = (0..size).flat_map(|_| reviewed).collect();
+        Batch {
+            next_states: states.clone(),
+            states,
+            actions: [actions.clone(), actions],
+            reviewed: [reviewed.clone(), reviewed],
+            returns: [returns.clone(), returns],
+            discounts: vec![discount; size],
+            futures: (0..size).flat_map(|row| [0.25 + 0.5 * (row % 2) as f32, -1.0]).collect(),
+            weights: vec![1.0; size],
+        }
+    }
+
+    fn answers(learner: &Learner) -> Vec<super::super::QValues> {
+        let metadata = serde_json::json!({"features": ["cpu_usage"]});
+        let network = learner.network(metadata.as_object().unwrap().clone()).unwrap();
+        network.forward(ndarray::array![[0.0], [1.0]].view()).unwrap()
+    }
+
+    fn taught(discount: f32, reviewed: [i64; 3]) -> Learner {
+        let mut learner = Learner::new(1, 1).unwrap();
+        for _ in 0..600 {
+            learner.learn(&batch(64, discount, reviewed), PACE).unwrap();
+        }
+        learner
+    }
+
+    #[test]
+    fn it_learns_the_value_of_each_action_and_the_next_usage() {
+        let answers = answers(&taught(0.0, [0, 1, 2]));
+        for (answer, expected, future) in [(answers[0], [1.0, 0.0, 0.0], 0.25), (answers[1], [0.0, 0.0, 1.0], 0.75)] {
+            for (got, want) in answer.cpu.iter().chain(&answer.memory).zip(expected.iter().chain(&expected)) {
+                assert!((got - want).abs() < 0.05, "{answers:?}");
+            }
+            assert!((answer.future[0] - future).abs() < 0.05, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn what_follows_is_valued_by_what_the_guard_lets_through() {
+        // With the best action at every step a state is worth 1 + 0.5 + 0.25 + …
+        let free = answers(&taught(0.5, [0, 1, 2]));
+        assert!((free[0].cpu[0] - 2.0).abs() < 0.1, "{free:?}");
+        // Where the guard makes MAINTAIN of everything, what follows is worth nothing.
+        let guarded = answers(&taught(0.5, [1, 1, 1]));
+        assert!((guarded[0].cpu[0] - 1.0).abs() < 0.1 && guarded[0].cpu[1].abs() < 0.1, "{guarded:?}");
+    }
+
+    #[test]
+    fn learning_goes_on_from_where_it_was_saved() {
+        let mut learner = taught(0.5, [0, 1, 2]);
+        let saved = learner.save(Map::new()).unwrap();
+        let saved = Checkpoint::read_bytes(&saved.to_bytes().unwrap(), "saved").unwrap();
+        let mut again = Learner::new(1, 2).unwrap();
+        again.resume(&saved).unwrap();
+        for learner in [&mut learner, &mut again] {
+            learner.learn(&batch(32, 0.5, [0, 1, 2]), PACE).unwrap();
+        }
+        assert_eq!(learner.save(Map::new()).unwrap(), again.save(Map::new()).unwrap());
+        let mut other = Learner::new(3, 2).unwrap();
+        assert!(other.resume(&saved).unwrap_err().to_string().contains("shared_layers.0.weight"));
+    }
+}
