@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::model::inspect;
 use crate::serve::{ServeArgs, serve};
 use crate::train::evaluate::{self, EvaluateArgs};
+use crate::train::training::{self, TrainArgs};
 
 /// Gives every pod of a Kubernetes cluster the CPU and memory it needs, in place
 #[derive(Parser)]
@@ -34,6 +35,7 @@ enum Command {
     /// Run the service (the default)
     Serve(Box<ServeArgs>),
     Evaluate(EvaluateArgs),
+    Train(TrainArgs),
     /// Look into a model checkpoint
     #[command(subcommand)]
     Model(ModelCommand),
@@ -60,6 +62,7 @@ impl Cli {
             None => run(serve(self.serve)),
             Some(Command::Serve(args)) => run(serve(*args)),
             Some(Command::Evaluate(args)) => evaluate::run(&args),
+            Some(Command::Train(args)) => training::run(&args),
             Some(Command::Model(ModelCommand::Inspect { file })) => Ok(inspect::inspect(&file, &mut stdout())?),
             Some(Command::Model(ModelCommand::Predict(args))) => {
                 Ok(inspect::predict(&args.model, &mut stdin(), &mut stdout())?)

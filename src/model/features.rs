@@ -99,6 +99,10 @@ impl FeatureSet {
         names.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
+    pub fn names(&self) -> Vec<String> {
+        self.iter().map(|feature| feature.name().to_owned()).collect()
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -4,8 +4,12 @@
 pub mod baselines;
 pub mod demand;
 pub mod environment;
+pub mod episodes;
 pub mod evaluate;
 pub mod policies;
+pub mod replay;
+pub mod rollout;
 pub mod score;
 pub mod table;
+pub mod training;
 pub mod vpa;

@@ -1,0 +1,183 @@
+//! Many pods lived through at once under the network, as in production, with something random tried now and then.
+
+use ndarray::ArrayView2;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::demand::STEPS_PER_DAY;
+use super::environment::Pod;
+use super::episodes::Episode;
+use super::score::{OOM_PRICE, RESIZE_PRICE, UNSERVED_PRICE};
+use crate::model::features::FeatureSet;
+use crate::model::{ModelError, Network, QValues};
+use crate::scaler::action::{Action, PerResource, Resource};
+use crate::scaler::decision::{Decision, decide};
+use crate::scaler::guard;
+use crate::scaler::observation::Observation;
+use crate::scaler::policy::Policy;
+use crate::sim::physics::{Resources, Step};
+
+/// One decision and what came of it until the next one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moment {
+    /// What was done, CPU then memory.
+    pub actions: [Action; 2],
+    /// What the guard would have made of each wish.
+    pub reviewed: [[Action; 3]; 2],
+    /// Whether something random was tried.
+    pub explored: bool,
+    /// Discounted to the time of the decision.
+    pub rewards: [f32; 2],
+    /// What a reward after it counts.
+    pub discount: f32,
+    /// Usage at the next moment as a share of the limit decided by; none after a gap.
+    pub future: Option<[f32; 2]>,
+}
+
+/// The life of one pod: as many states as moments, and the last moment has no future.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Life {
+    /// One row of features for each moment.
+    pub states: Vec<f32>,
+    pub moments: Vec<Moment>,
+}
+
+/// How the lives are lived.
+#[derive(Debug, Clone, Copy)]
+pub struct Conditions<'a> {
+    pub features: &'a FeatureSet,
+    pub policy: &'a Policy,
+    pub discount: f64,
+    /// The boldest pod tries something random in this share of its moments, the most careful one in a hundredth of it.
+    pub exploration: f64,
+    pub reward_scale: f64,
+}
+
+/// Lives through all episodes, half of them on another thread.
+pub fn live(episodes: &[Episode], network: &Network, conditions: Conditions<'_>) -> Result<Vec<Life>, ModelError> {
+    let (ours, theirs) = episodes.split_at(episodes.len() / 2);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| live_together(theirs, network, conditions));
+        let mut lives = live_together(ours, network, conditions)?;
+        lives.extend(other.join().unwrap_or_else(|_| Err(ModelError::Input("a rollout stopped".into())))?);
+        Ok(lives)
+    })
+}
+
+struct Living<'e> {
+    episode: &'e Episode,
+    pod: Pod,
+    rng: StdRng,
+    exploration: f64,
+    life: Life,
+    /// The limits that the last decision was made under.
+    decided_under: Resources,
+    /// Whether a step was missed since the last decision.
+    gap: bool,
+}
+
+fn live_together(episodes: &[Episode], network: &Network, conditions: Conditions<'_>) -> Result<Vec<Life>, ModelError> {
+    let Conditions { features, policy, .. } = conditions;
+    let mut all: Vec<Living<'_>> = episodes.iter().map(|episode| Living::new(episode, conditions)).collect();
+    let mut states = Vec::new();
+    loop {
+        states.clear();
+        let mut observations = Vec::new();
+        for (index, living) in all.iter_mut().enumerate() {
+            if let Some(observation) = living.step(conditions) {
+                features.extend_row(&mut states, &observation, &living.pod.history, policy);
+                observations.push((index, observation));
+            }
+        }
+        if !observations.is_empty() {
+            let shape = (observations.len(), features.len());
+            let view = ArrayView2::from_shape(shape, &states).map_err(|error| ModelError::Input(error.to_string()))?;
+            let answers = network.forward(view)?;
+            let rows = states.chunks_exact(features.len());
+            for (((index, observation), q_values), row) in observations.into_iter().zip(answers).zip(rows) {
+                all[index].act(&observation, q_values, row, conditions);
+            }
+        } else if all.iter().all(|living| living.pod.is_over()) {
+            return Ok(all.into_iter().map(|living| living.life).collect());
+        }
+    }
+}
+
+impl<'e> Living<'e> {
+    fn new(episode: &'e Episode, conditions: Conditions<'_>) -> Self {
+        let (pod, mut rng) = (episode.pod(), StdRng::seed_from_u64(episode.seed));
+        let exploration = conditions.exploration * 100f64.powf(-rng.random::<f64>());
+        let decided_under = pod.limits;
+        Self { episode, pod, rng, exploration, life: Life::default(), decided_under, gap: false }
+    }
+
+    /// Lets one step pass and counts it to the last moment.
+    fn step(&mut self, conditions: Conditions<'_>) -> Option<Observation> {
+        if self.pod.is_over() {
+            return None;
+        }
+        let (limits, demand) = (self.pod.limits, self.pod.demand());
+        let (step, observation) = self.pod.live(conditions.policy);
+        let rewards = rewards(limits, demand, &step, self.episode);
+        if let Some(moment) = self.life.moments.last_mut() {
+            for (sum, reward) in moment.rewards.iter_mut().zip(rewards) {
+                *sum += moment.discount * (reward * conditions.reward_scale) as f32;
+            }
+            moment.discount *= conditions.discount as f32;
+            if observation.is_some() && !self.gap {
+                let share = |usage: f64, limit: f64| (usage / limit).clamp(0.0, 1.0) as f32;
+                let under = self.decided_under;
+                moment.future = Some([share(step.usage.cpu, under.cpu), share(step.usage.memory, under.memory)]);
+            }
+        }
+        self.gap = observation.is_none();
+        observation
+    }
+
+    fn act(&mut self, observation: &Observation, mut q_values: QValues, row: &[f32], conditions: Conditions<'_>) {
+        let Conditions { policy, .. } = conditions;
+        let explored = self.rng.random::<f64>() < self.exploration;
+        if explored {
+            let mut any = || [0; 3].map(|_| self.rng.random::<f32>());
+            (q_values.cpu, q_values.memory) = (any(), any());
+        }
+        let history = &self.pod.history;
+        let decision = decide(observation, history, &q_values, policy, observation.at);
+        let reviewed = [Resource::Cpu, Resource::Memory]
+            .map(|resource| Action::ALL.map(|wanted| guard::review(resource, wanted, observation, history, policy).0));
+        self.decided_under = self.pod.limits;
+        self.pod.apply(&decision);
+        let PerResource { cpu, memory } = decision.actions;
+        let rewards = resize_rewards(&decision).map(|reward| (reward * conditions.reward_scale) as f32);
+        self.life.states.extend_from_slice(row);
+        self.life.moments.push(Moment {
+            actions: [cpu, memory],
+            reviewed,
+            explored,
+            rewards,
+            discount: 1.0,
+            future: None,
+        });
+    }
+}
+
+/// The COST of one step, by resource, negated. What the demand itself costs is left out: no policy can change it.
+fn rewards(limits: Resources, demand: Resources, step: &Step, episode: &Episode) -> [f64; 2] {
+    let ceiling = episode.ceiling;
+    let mut cpu = -0.5 * (limits.cpu - demand.cpu) / ceiling.cpu;
+    let mut memory = -0.5 * (limits.memory - demand.memory) / ceiling.memory;
+    if step.up {
+        cpu -= UNSERVED_PRICE * step.unserved / episode.mean_cpu;
+    }
+    if step.oom_killed {
+        memory -= OOM_PRICE * STEPS_PER_DAY;
+    }
+    [cpu, memory]
+}
+
+/// A resize costs once, however many resources it changes.
+fn resize_rewards(decision: &Decision) -> [f64; 2] {
+    let changed = [decision.actions.cpu, decision.actions.memory].map(|action| action != Action::Maintain);
+    let share = 1.0 / changed.iter().filter(|changed| **changed).count().max(1) as f64;
+    changed.map(|changed| if changed { -RESIZE_PRICE * STEPS_PER_DAY * share } else { 0.0 })
+}

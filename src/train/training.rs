@@ -1,0 +1,311 @@
+//! `dqn-scaler train`: rounds of living through episodes under the present network and learning from them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::demand::{self, DemandSeries};
+use super::episodes::Episodes;
+use super::evaluate::{self, is_held_out};
+use super::policies::{self, Kind};
+use super::replay::Replay;
+use super::rollout::{self, Conditions};
+use super::score::Score;
+use crate::model::features::FeatureSet;
+use crate::model::learner::{Learner, Pace};
+use crate::model::{Checkpoint, Network};
+use crate::scaler::policy::Policy;
+
+/// The share of the way that the target network goes to the online one in each lesson.
+const TARGET_RATE: f64 = 0.005;
+/// The learning rate falls to this share of the first one.
+const LAST_LEARNING_RATE: f64 = 0.02;
+/// How much of the bias of prioritised replay is corrected at the beginning; at the end all of it.
+const FIRST_CORRECTION: f64 = 0.4;
+/// So that Q values are of the order of one.
+const REWARD_SCALE: f64 = 0.1;
+/// States of one forward pass when all transitions are looked at.
+const GLANCE: usize = 8192;
+
+/// Train a model on recorded and generated demand
+#[derive(Debug, Clone, Args)]
+pub struct TrainArgs {
+    /// Folder of series, CSV with the columns timestamp_s, cpu_cores, memory_mib, of which a third, by the hash of their
+    /// names, is left out; without it demand is generated
+    #[arg(long, value_name = "DIR")]
+    pub traces: Option<PathBuf>,
+    /// Where the best model goes; beside it, as .training.pth, what --resume goes on from
+    #[arg(long, value_name = "FILE", default_value = "models/final-models/dqn_model.pth")]
+    pub out: PathBuf,
+    /// Go on from where an interrupted training of the same arguments stopped
+    #[arg(long)]
+    pub resume: bool,
+    /// Where the course of the training goes, as CSV
+    #[arg(long, value_name = "FILE")]
+    pub curves: Option<PathBuf>,
+    /// The same seed gives the same model
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Rounds of living and learning
+    #[arg(long, default_value_t = 600)]
+    pub rounds: u64,
+    #[command(flatten)]
+    pub recipe: Recipe,
+}
+
+/// What a round is made of.
+#[derive(Debug, Clone, Args, Serialize, Deserialize, PartialEq)]
+#[command(next_help_heading = "Recipe")]
+pub struct Recipe {
+    /// What the network sees, by name
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…", default_values_t = FeatureSet::documented().names())]
+    pub features: Vec<String>,
+    /// Episodes of one round
+    #[arg(long, default_value_t = 128)]
+    pub episodes: usize,
+    /// Days of an episode
+    #[arg(long, default_value_t = 1.0)]
+    pub days: f64,
+    /// Batches learnt from in one round
+    #[arg(long, default_value_t = 400)]
+    pub lessons: usize,
+    /// Transitions of one batch
+    #[arg(long, default_value_t = 512)]
+    pub batch: usize,
+    /// Moments that rewards are summed over before the target network takes over
+    #[arg(long, default_value_t = 20)]
+    pub steps: usize,
+    /// What a reward counts one step later
+    #[arg(long, default_value_t = 0.995)]
+    pub discount: f64,
+    /// The share of decisions that the boldest pod makes at random
+    #[arg(long, default_value_t = 0.1)]
+    pub exploration: f64,
+    /// The learning rate at the beginning
+    #[arg(long, default_value_t = 1e-3)]
+    pub learning_rate: f64,
+    /// Rounds from one evaluation on the training series to the next
+    #[arg(long, default_value_t = 20)]
+    pub evaluate_every: u64,
+}
+
+/// What of a training is neither weights nor arguments.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Progress {
+    round: u64,
+    best_cost: Option<f64>,
+}
+
+/// A line of the curves.
+#[derive(Debug, Serialize)]
+struct Point {
+    round: u64,
+    learning_rate: f64,
+    loss: f64,
+    loss_prediction: f64,
+    cost: f64,
+    unserved: f64,
+    ooms: f64,
+    resizes: f64,
+}
+
+struct Training<'a> {
+    args: &'a TrainArgs,
+    features: FeatureSet,
+    policy: Policy,
+    episodes: Episodes,
+    /// What the model is chosen by: the training series whole, as they are.
+    judged_on: Vec<Arc<DemandSeries>>,
+    learner: Learner,
+    progress: Progress,
+}
+
+pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
+    // One thread learns as fast as two on so small a network, and sums always in the same order.
+    tch::set_num_threads(1);
+    let mut training = Training::begin(args)?;
+    let mut curves = match &args.curves {
+        Some(path) => Some(open_curves(path, args.resume)?),
+        None => None,
+    };
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rounds, {eta} left, {msg}")?;
+    let bar = ProgressBar::new(args.rounds).with_style(style);
+    bar.set_position(training.progress.round);
+    while training.progress.round < args.rounds {
+        let point = training.round()?;
+        bar.inc(1);
+        if let Some(point) = point {
+            bar.set_message(format!(
+                "COST {:.3}, best {:.3}",
+                point.cost,
+                training.progress.best_cost.unwrap_or(point.cost)
+            ));
+            if let Some(curves) = &mut curves {
+                curves.serialize(point)?;
+                curves.flush()?;
+            }
+        }
+    }
+    bar.finish();
+    let best = training.progress.best_cost.context("no round was evaluated")?;
+    println!("{}: COST {best:.3} on what it was trained on", args.out.display());
+    Ok(())
+}
+
+impl<'a> Training<'a> {
+    fn begin(args: &'a TrainArgs) -> anyhow::Result<Self> {
+        let features = FeatureSet::from_names(&args.recipe.features)?;
+        let mut recorded = Vec::new();
+        if let Some(folder) = &args.traces {
+            for hold in [false, true] {
+                let all = demand::recorded(folder, hold)?.into_iter().filter(|series| !is_held_out(&series.name));
+                recorded.extend(all.map(Arc::new));
+            }
+            if recorded.is_empty() {
+                bail!("no series to train on in {}", folder.display());
+            }
+        }
+        let mut judged_on = match recorded.is_empty() {
+            true => evaluate::generated(u64::MAX >> 8).into_iter().map(Arc::new).collect(),
+            false => recorded.clone(),
+        };
+        judged_on.sort_by_key(|series| std::cmp::Reverse(series.demand.len()));
+        let mut training = Self {
+            learner: Learner::new(features.len(), args.seed)?,
+            episodes: Episodes::new(recorded, args.recipe.days),
+            features,
+            policy: Policy { cooldown: 0, ..Policy::default() },
+            judged_on,
+            progress: Progress { round: 0, best_cost: None },
+            args,
+        };
+        if args.resume {
+            training.resume()?;
+        }
+        Ok(training)
+    }
+
+    /// Lives, learns and now and then evaluates.
+    fn round(&mut self) -> anyhow::Result<Option<Point>> {
+        let TrainArgs { recipe, seed, rounds, .. } = self.args;
+        let round = self.progress.round;
+        let done = round as f64 / *rounds as f64;
+        let learning_rate = recipe.learning_rate * LAST_LEARNING_RATE.powf(done);
+        let conditions = Conditions {
+            features: &self.features,
+            policy: &self.policy,
+            discount: recipe.discount,
+            exploration: recipe.exploration,
+            reward_scale: REWARD_SCALE,
+        };
+        let episodes = self.episodes.draw(*seed, round, recipe.episodes);
+        let lives = rollout::live(&episodes, &self.network()?, conditions)?;
+        let mut replay = Replay::new(lives, self.features.len(), recipe.steps);
+        if replay.is_empty() {
+            bail!("the episodes are too short to learn from");
+        }
+        let mut errors = Vec::with_capacity(replay.len());
+        for batch in replay.batches(GLANCE) {
+            errors.extend(self.learner.errors(&batch)?);
+        }
+        replay.prioritise(&errors);
+
+        let mut rng = StdRng::seed_from_u64(seed ^ round << 32);
+        let correction = FIRST_CORRECTION + (1.0 - FIRST_CORRECTION) * done;
+        let pace = Pace { learning_rate, target_rate: TARGET_RATE };
+        let (mut loss, mut loss_prediction) = (0.0, 0.0);
+        for _ in 0..recipe.lessons {
+            let (indices, batch) = replay.draw(recipe.batch, correction, &mut rng);
+            let lesson = self.learner.learn(&batch, pace)?;
+            replay.update(&indices, &lesson.errors);
+            loss += lesson.loss / recipe.lessons as f64;
+            loss_prediction += lesson.prediction_loss / recipe.lessons as f64;
+        }
+        self.progress.round += 1;
+        if !self.progress.round.is_multiple_of(recipe.evaluate_every.max(1)) && self.progress.round != *rounds {
+            return Ok(None);
+        }
+        let Score { cost, unserved, ooms, resizes, .. } = self.judge()?;
+        if self.progress.best_cost.is_none_or(|best| cost < best) {
+            self.progress.best_cost = Some(cost);
+            self.learner.checkpoint(self.metadata()?)?.write(&self.args.out)?;
+        }
+        self.learner.save(self.metadata()?)?.write(&saved_beside(&self.args.out))?;
+        Ok(Some(Point {
+            round: self.progress.round,
+            learning_rate,
+            loss,
+            loss_prediction,
+            cost,
+            unserved,
+            ooms,
+            resizes,
+        }))
+    }
+
+    fn network(&self) -> anyhow::Result<Network> {
+        Ok(self.learner.network(self.metadata()?)?)
+    }
+
+    /// The mean over the training series, lived through from beginning to end.
+    fn judge(&self) -> anyhow::Result<Score> {
+        let (network, policy) = (self.network()?, &self.policy);
+        let (ours, theirs) = self.judged_on.split_at(self.judged_on.len() / 2);
+        let one = |series: &[Arc<DemandSeries>]| policies::replay(Kind::Dqn, series, Some(&network), policy, 0, false);
+        let (first, second) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| one(theirs));
+            (one(ours), other.join())
+        });
+        let mut outcomes = first?;
+        outcomes.extend(second.map_err(|_| anyhow::anyhow!("an evaluation stopped"))??);
+        Ok(Score::mean(&evaluate::scores(&outcomes)))
+    }
+
+    /// What the checkpoint says of itself.
+    fn metadata(&self) -> anyhow::Result<Map<String, Value>> {
+        let mut metadata = Map::new();
+        metadata.insert("features".into(), json!(self.args.recipe.features));
+        metadata.insert("seed".into(), json!(self.args.seed));
+        metadata.insert("progress".into(), serde_json::to_value(&self.progress)?);
+        metadata.insert("recipe".into(), serde_json::to_value(&self.args.recipe)?);
+        metadata.insert("rounds".into(), json!(self.args.rounds));
+        metadata.insert("recorded_series".into(), json!(self.args.traces.is_some()));
+        metadata.insert("trained_by".into(), json!(concat!("dqn-scaler ", env!("CARGO_PKG_VERSION"))));
+        Ok(metadata)
+    }
+
+    fn resume(&mut self) -> anyhow::Result<()> {
+        let path = saved_beside(&self.args.out);
+        let saved = Checkpoint::read(&path).context("nothing to go on from")?;
+        let ours = self.metadata()?;
+        for key in ["seed", "recipe", "rounds", "recorded_series"] {
+            let theirs = saved.metadata.get(key).unwrap_or(&Value::Null);
+            if *theirs != ours[key] {
+                bail!("{} was trained with {key} {theirs}, not {}", path.display(), ours[key]);
+            }
+        }
+        self.learner.resume(&saved)?;
+        let progress = saved.metadata.get("progress").cloned().unwrap_or(Value::Null);
+        self.progress = serde_json::from_value(progress).context("it does not say how far it came")?;
+        Ok(())
+    }
+}
+
+/// Where a training keeps what it goes on from.
+fn saved_beside(out: &Path) -> PathBuf {
+    out.with_extension("training.pth")
+}
+
+fn open_curves(path: &Path, go_on: bool) -> anyhow::Result<csv::Writer<std::fs::File>> {
+    let exists = go_on && path.exists();
+    let file = std::fs::OpenOptions::new().create(true).write(true).append(exists).truncate(!exists).open(path);
+    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(csv::WriterBuilder::new().has_headers(!exists).from_writer(file))
+}
