@@ -309,3 +309,64 @@ fn open_curves(path: &Path, go_on: bool) -> anyhow::Result<csv::Writer<std::fs::
     let file = file.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(csv::WriterBuilder::new().has_headers(!exists).from_writer(file))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: TrainArgs,
+    }
+
+    /// A training so short that it only shows that everything fits together.
+    fn short(out: &Path, more: &[&str]) -> TrainArgs {
+        let out = out.to_str().unwrap();
+        let recipe = "train --rounds 2 --episodes 4 --days 0.05 --lessons 3 --batch 16 --evaluate-every 1 --out";
+        Command::parse_from(recipe.split(' ').chain([out]).chain(more.iter().copied())).args
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_model_and_an_interruption_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [once, again, other] = ["once", "again", "other"].map(|name| folder.path().join(name).join("model.pth"));
+        for path in [&once, &again, &other] {
+            std::fs::create_dir(path.parent().unwrap()).unwrap();
+        }
+        run(&short(&once, &[])).unwrap();
+        Training::begin(&short(&again, &[])).unwrap().round().unwrap();
+        run(&short(&again, &["--resume"])).unwrap();
+        run(&short(&other, &["--seed", "2"])).unwrap();
+        let bytes = |path: &Path| std::fs::read(path).unwrap();
+        assert_eq!(bytes(&saved_beside(&once)), bytes(&saved_beside(&again)));
+        assert_eq!(bytes(&once), bytes(&again));
+        assert_ne!(bytes(&saved_beside(&once)), bytes(&saved_beside(&other)));
+        let network = Network::load(&once).unwrap();
+        assert_eq!(network.features(), FeatureSet::documented().names());
+
+        let error = run(&short(&other, &["--resume"])).unwrap_err().to_string();
+        assert!(error.contains("was trained with seed 2, not 1"), "{error}");
+    }
+
+    #[test]
+    fn the_course_is_written_and_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, curves) = (folder.path().join("model.pth"), folder.path().join("curves.csv"));
+        let flags = ["--curves", curves.to_str().unwrap()];
+        run(&short(&out, &flags)).unwrap();
+        let lines = || std::fs::read_to_string(&curves).unwrap().lines().count();
+        assert_eq!(lines(), 3);
+        run(&short(&out, &[&flags[..], &["--resume"]].concat())).unwrap();
+        assert_eq!(lines(), 3, "there was nothing left to do");
+    }
+
+    #[test]
+    fn features_that_nobody_knows_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = run(&short(&folder.path().join("m.pth"), &["--features", "cpu_usage,gpu"])).unwrap_err();
+        assert!(error.to_string().contains("gpu"), "{error}");
+    }
+}
