@@ -28,8 +28,9 @@ pub struct Batch {
     pub next_states: Vec<f32>,
     /// What was done, by the index of the network's output.
     pub actions: [Vec<i64>; 2],
-    /// What is done in the next state if the network wants DECREASE, MAINTAIN, INCREASE: `[size, 3]`, by index.
+    /// What is done if the network wants DECREASE, MAINTAIN, INCREASE: `[size, 3]`, by index.
     pub reviewed: [Vec<i64>; 2],
+    pub next_reviewed: [Vec<i64>; 2],
     /// The discounted sum of rewards on the way to the next state.
     pub returns: [Vec<f32>; 2],
     /// What the next state's value counts.
@@ -79,11 +80,13 @@ pub struct Learner {
     first: Vec<Tensor>,
     second: Vec<Tensor>,
     lessons: i64,
+    action_gap: f64,
 }
 
 impl Learner {
-    /// Random weights, drawn as PyTorch draws them for `nn.Linear`.
-    pub fn new(features: usize, seed: u64) -> Result<Self, ModelError> {
+    /// Random weights, drawn as PyTorch draws them for `nn.Linear`. `action_gap`, 0 to less than 1, widens the differences
+    /// between an action's value and the best one's 1 / (1 - `action_gap`) times (advantage learning).
+    pub fn new(features: usize, seed: u64, action_gap: f64) -> Result<Self, ModelError> {
         let mut rng = StdRng::seed_from_u64(seed);
         let (mut names, mut online) = (Vec::new(), Vec::new());
         for (name, inputs, outputs) in layers(features) {
@@ -102,6 +105,7 @@ impl Learner {
             second: zeros(),
             online: online.into_iter().map(|weights| weights.set_requires_grad(true)).collect(),
             lessons: 0,
+            action_gap,
         })
     }
 
@@ -135,16 +139,26 @@ impl Learner {
         let states = tensor(&[size, self.features], &batch.states)?;
         let next = tensor(&[size, self.features], &batch.next_states)?;
         let discounts = tensor(&[size], &batch.discounts)?;
-        let (wanted, valued) = tch::no_grad(|| (forward(&self.online, &next), forward(&self.target, &next)));
+        let target = tch::no_grad(|| [forward(&self.target, &states), forward(&self.target, &next)]);
+        let wanted = tch::no_grad(|| forward(&self.online, &next));
         let answers = forward(&self.online, &states);
+        let pick = |of: &Tensor, actions: &Tensor| -> Result<Tensor, ModelError> {
+            Ok(of.f_gather(1, actions, false)?.f_view([-1])?)
+        };
         let difference = |resource: usize| -> Result<Tensor, ModelError> {
-            let reviewed = Tensor::f_from_slice(&batch.reviewed[resource])?.f_view([size as i64, 3])?;
-            let actions = Tensor::f_from_slice(&batch.actions[resource])?.f_view([size as i64, 1])?;
-            let returns = tensor(&[size], &batch.returns[resource])?;
+            let indices = |of: &[Vec<i64>; 2]| -> Result<Tensor, ModelError> {
+                Ok(Tensor::f_from_slice(&of[resource])?.f_view([size as i64, -1])?)
+            };
+            let done = |reviewed: Tensor, wanted: &Tensor| reviewed.f_gather(1, &wanted.f_argmax(1, true)?, false);
+            let actions = indices(&batch.actions)?;
+            let [now, next] = [&target[0][resource], &target[1][resource]];
             // The online network wants, the guard reviews, the target network values.
-            let done = reviewed.f_gather(1, &wanted[resource].f_argmax(1, true)?, false)?;
-            let value = valued[resource].f_gather(1, &done, false)?.f_view([-1])?;
-            Ok(answers[resource].f_gather(1, &actions, false)?.f_view([-1])? - (returns + &discounts * value))
+            let value = pick(next, &done(indices(&batch.next_reviewed)?, &wanted[resource])?)?;
+            // What the action is worse than the best one counts many times over: within one step of 30 s it is little.
+            let best = pick(now, &done(indices(&batch.reviewed)?, now)?)?;
+            let gap = (best - pick(now, &actions)?) * self.action_gap;
+            let goal = tensor(&[size], &batch.returns[resource])? + &discounts * value - gap;
+            Ok(pick(&answers[resource], &actions)? - goal)
         };
         let differences = [difference(0)?, difference(1)?];
         let [_, _, expected] = answers;
@@ -281,7 +295,8 @@ mod tests {
             next_states: states.clone(),
             states,
             actions: [actions.clone(), actions],
-            reviewed: [reviewed.clone(), reviewed],
+            reviewed: [reviewed.clone(), reviewed.clone()],
+            next_reviewed: [reviewed.clone(), reviewed],
             returns: [returns.clone(), returns],
             discounts: vec![discount; size],
             futures: (0..size).flat_map(|row| [0.25 + 0.5 * (row % 2) as f32, -1.0]).collect(),
@@ -296,7 +311,7 @@ mod tests {
     }
 
     fn taught(discount: f32, reviewed: [i64; 3]) -> Learner {
-        let mut learner = Learner::new(1, 1).unwrap();
+        let mut learner = Learner::new(1, 1, 0.0).unwrap();
         for _ in 0..600 {
             learner.learn(&batch(64, discount, reviewed), PACE).unwrap();
         }
@@ -325,17 +340,27 @@ mod tests {
     }
 
     #[test]
+    fn the_gap_between_actions_is_widened_and_the_best_value_stays() {
+        let mut learner = Learner::new(1, 1, 0.5).unwrap();
+        for _ in 0..1200 {
+            learner.learn(&batch(64, 0.0, [0, 1, 2]), PACE).unwrap();
+        }
+        let cpu = answers(&learner)[0].cpu;
+        assert!((cpu[0] - 1.0).abs() < 0.1 && (cpu[1] + 1.0).abs() < 0.1, "{cpu:?}");
+    }
+
+    #[test]
     fn learning_goes_on_from_where_it_was_saved() {
         let mut learner = taught(0.5, [0, 1, 2]);
         let saved = learner.save(Map::new()).unwrap();
         let saved = Checkpoint::read_bytes(&saved.to_bytes().unwrap(), "saved").unwrap();
-        let mut again = Learner::new(1, 2).unwrap();
+        let mut again = Learner::new(1, 2, 0.0).unwrap();
         again.resume(&saved).unwrap();
         for learner in [&mut learner, &mut again] {
             learner.learn(&batch(32, 0.5, [0, 1, 2]), PACE).unwrap();
         }
         assert_eq!(learner.save(Map::new()).unwrap(), again.save(Map::new()).unwrap());
-        let mut other = Learner::new(3, 2).unwrap();
+        let mut other = Learner::new(3, 2, 0.0).unwrap();
         assert!(other.resume(&saved).unwrap_err().to_string().contains("shared_layers.0.weight"));
     }
 }

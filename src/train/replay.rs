@@ -7,6 +7,7 @@ use rand_distr::weighted::WeightedTreeIndex;
 
 use super::rollout::{Life, Moment};
 use crate::model::learner::Batch;
+use crate::scaler::action::Action;
 
 /// How much priorities count: 0 draws all alike.
 const PRIORITY_EXPONENT: f64 = 0.6;
@@ -97,7 +98,9 @@ impl Replay {
             let moment = &life.moments[from];
             for resource in 0..2 {
                 batch.actions[resource].push(moment.actions[resource] as i64);
-                batch.reviewed[resource].extend(life.moments[to].reviewed[resource].map(|action| action as i64));
+                let index = |action: Action| action as i64;
+                batch.reviewed[resource].extend(moment.reviewed[resource].map(index));
+                batch.next_reviewed[resource].extend(life.moments[to].reviewed[resource].map(index));
                 batch.returns[resource].push(returns[resource]);
             }
             batch.discounts.push(discount);
@@ -130,7 +133,6 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::scaler::action::Action;
 
     fn life(rewards: &[f32], explored: &[usize]) -> Life {
         let moment = |(index, reward): (usize, &f32)| Moment {
@@ -155,7 +157,7 @@ mod tests {
         assert_eq!(batch.returns[0], [1.5, 1.5, 1.0, 1.0]);
         assert_eq!(batch.discounts, [0.25, 0.25, 0.5, 0.5]);
         assert_eq!(batch.actions[1], [2; 4]);
-        assert_eq!(batch.reviewed[1][..3], [1, 1, 2]);
+        assert_eq!(batch.next_reviewed[1][..3], [1, 1, 2]);
     }
 
     #[test]

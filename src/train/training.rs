@@ -85,6 +85,9 @@ pub struct Recipe {
     /// What a reward counts one step later
     #[arg(long, default_value_t = 0.995)]
     pub discount: f64,
+    /// Differences between the values of actions are widened 1 / (1 - this) times (advantage learning)
+    #[arg(long, default_value_t = 0.9)]
+    pub action_gap: f64,
     /// The share of decisions that the boldest pod makes at random
     #[arg(long, default_value_t = 0.1)]
     pub exploration: f64,
@@ -178,7 +181,7 @@ impl<'a> Training<'a> {
         };
         judged_on.sort_by_key(|series| std::cmp::Reverse(series.demand.len()));
         let mut training = Self {
-            learner: Learner::new(features.len(), args.seed)?,
+            learner: Learner::new(features.len(), args.seed, args.recipe.action_gap)?,
             episodes: Episodes::new(recorded, args.recipe.days),
             features,
             policy: Policy { cooldown: 0, ..Policy::default() },
