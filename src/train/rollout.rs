@@ -17,9 +17,6 @@ use crate::scaler::observation::Observation;
 use crate::scaler::policy::Policy;
 use crate::sim::physics::{Resources, Step};
 
-/// One step's unserved CPU costs no more than this: a few spikes of very quiet pods would drown all else.
-const GREATEST_PENALTY: f64 = 50.0;
-
 /// One decision and what came of it until the next one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment {
@@ -170,7 +167,7 @@ fn rewards(limits: Resources, demand: Resources, step: &Step, episode: &Episode)
     let mut cpu = -0.5 * (limits.cpu - demand.cpu) / ceiling.cpu;
     let mut memory = -0.5 * (limits.memory - demand.memory) / ceiling.memory;
     if step.up {
-        cpu -= (UNSERVED_PRICE * step.unserved / episode.mean_cpu).min(GREATEST_PENALTY);
+        cpu -= UNSERVED_PRICE * step.unserved / episode.mean_cpu;
     }
     if step.oom_killed {
         memory -= OOM_PRICE * STEPS_PER_DAY;
