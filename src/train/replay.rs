@@ -96,12 +96,12 @@ impl Replay {
             batch.states.extend_from_slice(&life.states[from * self.width..(from + 1) * self.width]);
             batch.next_states.extend_from_slice(&life.states[to * self.width..(to + 1) * self.width]);
             let moment = &life.moments[from];
-            for resource in 0..2 {
+            for (resource, returned) in returns.into_iter().enumerate() {
                 batch.actions[resource].push(moment.actions[resource] as i64);
                 let index = |action: Action| action as i64;
                 batch.reviewed[resource].extend(moment.reviewed[resource].map(index));
                 batch.next_reviewed[resource].extend(life.moments[to].reviewed[resource].map(index));
-                batch.returns[resource].push(returns[resource]);
+                batch.returns[resource].push(returned);
             }
             batch.discounts.push(discount);
             batch.futures.extend(moment.future.unwrap_or([-1.0; 2]));
