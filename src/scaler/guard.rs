@@ -114,18 +114,18 @@ mod tests {
 
     #[test]
     fn a_cut_keeps_clear_of_the_recent_peak() {
-        let (observation, history) = observed(300, 0.74, 30);
+        let (observation, history) = observed(800, 0.79, 30);
         assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY()).0, Action::Decrease);
-        let (observation, history) = observed(300, 0.76, 30);
+        let (observation, history) = observed(800, 0.81, 30);
         let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY());
         assert_eq!(verdict, (Action::Maintain, Some(Override::RecentPeak)));
     }
 
     #[test]
     fn a_half_known_past_asks_for_more_room() {
-        let (observation, history) = observed(10, 0.5, 30);
+        let (observation, history) = observed(10, 0.74, 30);
         assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY()).0, Action::Maintain);
-        let (observation, history) = observed(10, 0.3, 30);
+        let (observation, history) = observed(10, 0.72, 30);
         assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY()).0, Action::Decrease);
     }
 

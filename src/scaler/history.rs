@@ -180,11 +180,12 @@ mod tests {
         let policy = Policy::default();
         let mut history = PodHistory::default();
         history.observe(&observation(0, 0.9), &policy);
-        for minute in 1..119 {
+        let window = policy.guard.window.cpu / 60;
+        for minute in 1..window - 1 {
             history.observe(&observation(minute * 60, 0.2), &policy);
             assert!((history.peak(Resource::Cpu) - 0.9).abs() < 1e-6, "minute {minute}");
         }
-        for minute in 119..140 {
+        for minute in window - 1..window + 20 {
             history.observe(&observation(minute * 60, 0.2), &policy);
         }
         assert!((history.peak(Resource::Cpu) - 0.2).abs() < 1e-6);

@@ -31,7 +31,7 @@ pub struct GuardSettings {
 
 impl Default for GuardSettings {
     fn default() -> Self {
-        Self { window: PerResource::new(2 * 3600, 8 * 3600), headroom: PerResource::new(0.07, 0.11), warm_up: 1.0 }
+        Self { window: PerResource::new(6 * 3600, 8 * 3600), headroom: PerResource::new(0.0, 0.012), warm_up: 0.1 }
     }
 }
 
