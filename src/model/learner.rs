@@ -21,8 +21,10 @@ const GREATEST_GRADIENT: f64 = 10.0;
 const HUBER_DELTA: f64 = 10.0;
 /// The gap between actions is widened no further than this: what is clearly worse need not look worse still.
 const WIDEST_GAP: f64 = 0.5;
+/// By how much a demonstrator's wish is to be better than all others.
+const MARGIN: f64 = 0.2;
 /// What the prediction's error weighs against the Q values'.
-const PREDICTION_WEIGHT: f64 = 10.0;
+const PREDICTION_WEIGHT: f64 = 1.0;
 
 /// Transitions side by side, `size` of them: states are `[size, features]`, what is per resource is CPU then memory.
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ pub struct Batch {
     /// What is done if the network wants DECREASE, MAINTAIN, INCREASE: `[size, 3]`, by index.
     pub granted: [Vec<i64>; 2],
     pub next_granted: [Vec<i64>; 2],
+    /// What a demonstrator would have wanted, by index.
+    pub demonstrated: [Vec<i64>; 2],
     /// The discounted sum of rewards on the way to the next state.
     pub returns: [Vec<f32>; 2],
     /// What the next state's value counts.
@@ -63,6 +67,8 @@ pub struct Lesson {
 /// The temporal differences of each resource, and what the prediction head expects.
 struct Judged {
     differences: [Tensor; 2],
+    /// How far the demonstrator's wishes are from being the best by a margin.
+    disobedience: Tensor,
     expected: Tensor,
 }
 
@@ -70,6 +76,8 @@ struct Judged {
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     pub learning_rate: f64,
+    /// What it weighs that the demonstrator's wishes be the best ones (large margin, as in DQfD).
+    pub imitation: f64,
     /// The share of the way that the target network goes to the online one in each lesson.
     pub target_rate: f64,
 }
@@ -118,12 +126,12 @@ impl Learner {
         let size = batch.len();
         let weights = tensor(&[size], &batch.weights)?;
         let futures = tensor(&[size, 2], &batch.futures)?;
-        let Judged { differences: [cpu, memory], expected } = self.judge(batch)?;
+        let Judged { differences: [cpu, memory], disobedience, expected } = self.judge(batch)?;
         let huber = |difference: &Tensor| difference.huber_loss(&difference.zeros_like(), Reduction::None, HUBER_DELTA);
         let loss = (&weights * (huber(&cpu) + huber(&memory))).mean(Kind::Float);
         let known = futures.ge(0.0).to_kind(Kind::Float);
         let prediction_loss = ((expected - futures) * known).abs().mean(Kind::Float);
-        let total = &loss + PREDICTION_WEIGHT * &prediction_loss;
+        let total = &loss + pace.imitation * disobedience.mean(Kind::Float) + PREDICTION_WEIGHT * &prediction_loss;
         let gradients = Tensor::f_run_backward(&[total], &self.online, false, false)?;
         tch::no_grad(|| self.step(&gradients, pace))?;
         Ok(Lesson {
@@ -166,8 +174,14 @@ impl Learner {
             Ok(pick(&answers[resource], &actions)? - goal)
         };
         let differences = [difference(0)?, difference(1)?];
+        let margin = |resource: usize| -> Result<Tensor, ModelError> {
+            let wishes = Tensor::f_from_slice(&batch.demonstrated[resource])?.f_view([size as i64, 1])?;
+            let margins = answers[resource].ones_like().f_scatter_value(1, &wishes, 0.0)? * MARGIN;
+            Ok((&answers[resource] + margins).amax([1i64].as_slice(), false) - pick(&answers[resource], &wishes)?)
+        };
+        let disobedience = margin(0)? + margin(1)?;
         let [_, _, expected] = answers;
-        Ok(Judged { differences, expected })
+        Ok(Judged { differences, disobedience, expected })
     }
 
     fn step(&mut self, gradients: &[Tensor], pace: Pace) -> Result<(), ModelError> {
@@ -262,7 +276,9 @@ fn forward(weights: &[Tensor], states: &Tensor) -> [Tensor; 3] {
     }
     [0, 1, 2].map(|head| {
         let first = TRUNK.len() + 2 * head;
-        layer(first + 1, &layer(first, &shared).relu())
+        // The prediction makes use of what the Q values need; it does not shape it.
+        let input = if head == 2 { shared.detach() } else { shared.shallow_clone() };
+        layer(first + 1, &layer(first, &input).relu())
     })
 }
 
@@ -286,7 +302,7 @@ fn floats(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
 mod tests {
     use super::*;
 
-    const PACE: Pace = Pace { learning_rate: 0.01, target_rate: 0.05 };
+    const PACE: Pace = Pace { learning_rate: 0.01, imitation: 0.0, target_rate: 0.05 };
 
     fn batch(size: usize, discount: f32, granted: [i64; 3]) -> Batch {
         let column = |of: fn(usize) -> f32| (0..size).map(of).collect::<Vec<f32>>();
@@ -302,6 +318,7 @@ mod tests {
             actions: [actions.clone(), actions],
             granted: [granted.clone(), granted.clone()],
             next_granted: [granted.clone(), granted],
+            demonstrated: [vec![0; size], vec![0; size]],
             returns: [returns.clone(), returns],
             discounts: vec![discount; size],
             futures: (0..size).flat_map(|row| [0.25 + 0.5 * (row % 2) as f32, -1.0]).collect(),

@@ -3,6 +3,7 @@
 
 pub mod baselines;
 pub mod demand;
+pub mod demonstrator;
 pub mod environment;
 pub mod episodes;
 pub mod evaluate;

@@ -10,7 +10,7 @@ use crate::model::learner::Batch;
 use crate::scaler::action::Action;
 
 /// How much priorities count: 0 draws all alike.
-const PRIORITY_EXPONENT: f64 = 0.6;
+const PRIORITY_EXPONENT: f64 = 0.3;
 /// So that nothing is never drawn.
 const LEAST_ERROR: f64 = 0.01;
 
@@ -101,6 +101,7 @@ impl Replay {
                 let index = |action: Action| action as i64;
                 batch.granted[resource].extend(moment.granted[resource].map(index));
                 batch.next_granted[resource].extend(life.moments[to].granted[resource].map(index));
+                batch.demonstrated[resource].push(moment.demonstrated[resource] as i64);
                 batch.returns[resource].push(returned);
             }
             batch.discounts.push(discount);
@@ -138,6 +139,7 @@ mod tests {
         let moment = |(index, reward): (usize, &f32)| Moment {
             actions: [Action::Maintain, Action::Increase],
             granted: [Action::ALL, [Action::Maintain, Action::Maintain, Action::Increase]],
+            demonstrated: [Action::Decrease; 2],
             explored: explored.contains(&index),
             rewards: [*reward, 0.0],
             discount: 0.5,

@@ -5,6 +5,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::demand::STEPS_PER_DAY;
+use super::demonstrator;
 use super::environment::Pod;
 use super::episodes::Episode;
 use super::score::{OOM_PRICE, RESIZE_PRICE, UNSERVED_PRICE};
@@ -22,6 +23,8 @@ pub struct Moment {
     pub actions: [Action; 2],
     /// What would have become of each wish.
     pub granted: [[Action; 3]; 2],
+    /// What the demonstrator wants.
+    pub demonstrated: [Action; 2],
     /// Whether something random was tried.
     pub explored: bool,
     /// Discounted to the time of the decision.
@@ -47,6 +50,8 @@ pub struct Conditions<'a> {
     pub discount: f64,
     /// The boldest pod tries something random in this share of its moments, the most careful one in a hundredth of it.
     pub exploration: f64,
+    /// The share of pods that the demonstrator steers.
+    pub demonstrations: f64,
     pub reward_scale: f64,
 }
 
@@ -67,8 +72,11 @@ pub fn live(episodes: &[Episode], network: &Network, conditions: Conditions<'_>)
 struct Living<'e> {
     episode: &'e Episode,
     pod: Pod,
+    /// The same pod under the same demand, steered by the demonstrator.
+    companion: Pod,
     rng: StdRng,
     exploration: f64,
+    demonstrated: bool,
     life: Life,
     /// The limits that the last decision was made under.
     decided_under: Resources,
@@ -107,8 +115,19 @@ impl<'e> Living<'e> {
     fn new(episode: &'e Episode, conditions: Conditions<'_>) -> Self {
         let (pod, mut rng) = (episode.pod(), StdRng::seed_from_u64(episode.seed));
         let exploration = conditions.exploration * 100f64.powf(-rng.random::<f64>());
+        let demonstrated = rng.random::<f64>() < conditions.demonstrations;
         let decided_under = pod.limits;
-        Self { episode, pod, rng, exploration, life: Life::default(), decided_under, gap: false }
+        Self {
+            episode,
+            companion: pod.clone(),
+            pod,
+            rng,
+            exploration,
+            demonstrated,
+            life: Life::default(),
+            decided_under,
+            gap: false,
+        }
     }
 
     /// Lets one step pass and counts it to the last moment.
@@ -116,9 +135,11 @@ impl<'e> Living<'e> {
         if self.pod.is_over() {
             return None;
         }
-        let (limits, demand) = (self.pod.limits, self.pod.demand());
+        let limits = self.pod.limits;
         let (step, observation) = self.pod.live(&self.episode.policy);
-        let rewards = rewards(limits, demand, &step, self.episode);
+        let ours = rewards(limits, &step, self.episode);
+        let theirs = self.accompany();
+        let rewards = [ours[0] - theirs[0], ours[1] - theirs[1]];
         if let Some(moment) = self.life.moments.last_mut() {
             for (sum, reward) in moment.rewards.iter_mut().zip(rewards) {
                 *sum += moment.discount * (reward * conditions.reward_scale) as f32;
@@ -134,6 +155,17 @@ impl<'e> Living<'e> {
         observation
     }
 
+    /// What the demonstrator gets for the same step. Only what is better or worse than that counts: no action of ours changes
+    /// it, and what the demand brings upon both of us teaches nothing.
+    fn accompany(&mut self) -> [f64; 2] {
+        let (limits, policy) = (self.companion.limits, &self.episode.policy);
+        let (step, observation) = self.companion.live(policy);
+        let [cpu, memory] = rewards(limits, &step, self.episode);
+        let decision = observation.map(|observation| demonstrator::act(&mut self.companion, &observation, policy));
+        let [cpu_resize, memory_resize] = decision.as_ref().map_or([0.0; 2], resize_rewards);
+        [cpu + cpu_resize, memory + memory_resize]
+    }
+
     fn act(&mut self, observation: &Observation, mut q_values: QValues, row: &[f32], conditions: Conditions<'_>) {
         let policy = &self.episode.policy;
         let explored = self.rng.random::<f64>() < self.exploration;
@@ -142,6 +174,10 @@ impl<'e> Living<'e> {
             (q_values.cpu, q_values.memory) = (any(), any());
         }
         let history = &self.pod.history;
+        let demonstrated = demonstrator::wishes(observation);
+        if self.demonstrated && !explored {
+            q_values = demonstrator::answer(demonstrated);
+        }
         let decision = decide(observation, history, &q_values, policy, observation.at);
         let granted = Resource::ALL.map(|resource| {
             Action::ALL.map(|wanted| granted(resource, wanted, observation, history, policy, observation.at).action)
@@ -154,6 +190,7 @@ impl<'e> Living<'e> {
         self.life.moments.push(Moment {
             actions: [cpu, memory],
             granted,
+            demonstrated,
             explored,
             rewards,
             discount: 1.0,
@@ -162,11 +199,11 @@ impl<'e> Living<'e> {
     }
 }
 
-/// The COST of one step, by resource, negated. What the demand itself costs is left out: no policy can change it.
-fn rewards(limits: Resources, demand: Resources, step: &Step, episode: &Episode) -> [f64; 2] {
+/// The COST of one step, by resource, negated.
+fn rewards(limits: Resources, step: &Step, episode: &Episode) -> [f64; 2] {
     let ceiling = episode.ceiling;
-    let mut cpu = -0.5 * (limits.cpu - demand.cpu) / ceiling.cpu;
-    let mut memory = -0.5 * (limits.memory - demand.memory) / ceiling.memory;
+    let mut cpu = -0.5 * limits.cpu / ceiling.cpu;
+    let mut memory = -0.5 * limits.memory / ceiling.memory;
     if step.up {
         cpu -= UNSERVED_PRICE * step.unserved / episode.mean_cpu;
     }

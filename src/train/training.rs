@@ -27,6 +27,8 @@ use crate::scaler::policy::Policy;
 const TARGET_RATE: f64 = 0.005;
 /// The learning rate falls to this share of the first one.
 const LAST_LEARNING_RATE: f64 = 0.02;
+/// What is left of the imitation from half-way on, as a share of the first one: it decides where values hardly differ.
+const LAST_IMITATION: f64 = 0.1;
 /// How much of the bias of prioritised replay is corrected at the beginning; at the end all of it.
 const FIRST_CORRECTION: f64 = 0.4;
 /// So that Q values are of the order of one.
@@ -91,6 +93,12 @@ pub struct Recipe {
     /// The share of decisions that the boldest pod makes at random
     #[arg(long, default_value_t = 0.1)]
     pub exploration: f64,
+    /// The share of pods that a rule steers at the beginning; it falls to none
+    #[arg(long, default_value_t = 0.5)]
+    pub demonstrations: f64,
+    /// What imitating that rule weighs at the beginning; half-way it has fallen to a tenth
+    #[arg(long, default_value_t = 1.0)]
+    pub imitation: f64,
     /// The learning rate at the beginning
     #[arg(long, default_value_t = 1e-3)]
     pub learning_rate: f64,
@@ -206,6 +214,7 @@ impl<'a> Training<'a> {
             features: &self.features,
             discount: recipe.discount,
             exploration: recipe.exploration,
+            demonstrations: recipe.demonstrations * (1.0 - done),
             reward_scale: REWARD_SCALE,
         };
         let episodes = self.episodes.draw(*seed, round, recipe.episodes);
@@ -222,7 +231,8 @@ impl<'a> Training<'a> {
 
         let mut rng = StdRng::seed_from_u64(seed ^ round << 32);
         let correction = FIRST_CORRECTION + (1.0 - FIRST_CORRECTION) * done;
-        let pace = Pace { learning_rate, target_rate: TARGET_RATE };
+        let imitation = recipe.imitation * (1.0 - 2.0 * done).max(LAST_IMITATION);
+        let pace = Pace { learning_rate, imitation, target_rate: TARGET_RATE };
         let (mut loss, mut loss_prediction) = (0.0, 0.0);
         for _ in 0..recipe.lessons {
             let (indices, batch) = replay.draw(recipe.batch, correction, &mut rng);
