@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 IMAGE = os.environ.get("E2E_IMAGE", "e2e.local/load:1")
-NAMESPACE = "default"
+NAMESPACE = os.environ["NAMESPACE"]
 
 
 class Refused(Exception):
@@ -55,7 +55,7 @@ class Cluster:
 
     def close(self):
         self.process.terminate()
-        self.process.communicate()
+        self.process.wait()
 
     def call(self, method, path, body=None, content_type="application/json"):
         code, answer = http_json(method, self.url + path, body, content_type)
@@ -126,15 +126,19 @@ def resources(request=None, limit=None):
     return {name: named(pair) for name, pair in (("requests", request), ("limits", limit)) if pair}
 
 
+def millicores(quantity):
+    return int(quantity[:-1]) if quantity.endswith("m") else int(float(quantity) * 1000)
+
+
 def container(name="app", request=None, limit=None, cpu=0, memory=0, port=8080, **more):
     env = {"CPU": cpu, "MEMORY": memory, "PORT": port}
     return {"name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent", "resources": resources(request, limit),
             "env": [{"name": key, "value": str(value)} for key, value in env.items()], **more}
 
 
-def pod(name, labels={}, init=(), request=("100m", "64Mi"), limit=("200m", "128Mi"), also=(), **more):
+def pod(name, labels={}, init=(), request=("100m", "64Mi"), limit=("200m", "128Mi"), also=(), node=None, **more):
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name, **labels}},
-            "spec": {"terminationGracePeriodSeconds": 1, "initContainers": list(init),
+            "spec": {"nodeName": node, "terminationGracePeriodSeconds": 1, "initContainers": list(init),
                      "containers": [container(request=request, limit=limit, **more), *also]}}
 
 
@@ -151,7 +155,7 @@ def workload(kind, name, replicas=1, **spec):
 
 def status_of(pod, container="app"):
     statuses = pod["status"].get("containerStatuses", []) + pod["status"].get("initContainerStatuses", [])
-    return next(status for status in statuses if status["name"] == container)
+    return {status["name"]: status for status in statuses}[container]
 
 
 def resize_conditions(pod):

@@ -6,28 +6,18 @@ import time
 import unittest
 
 import audit
-from cluster import Cluster, resources, status_of, until, workload
-from scaler import Scaler
-from test_faults import SCRIPT
+from case import ClusterTest
+from cluster import NAMESPACE, resources, status_of, until, workload
+from scaler import SCRIPT, Scaler
 
 BUSY = {"cpu": 500, "memory": 30, "request": ("50m", "64Mi"), "limit": ("100m", "96Mi")}
 
 
-class Autoscale(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.cluster = Cluster()
-        cls.addClassCleanup(cls.cluster.close)
-
-    def run_pod(self, name, **spec):
-        self.addCleanup(self.cluster.gone, "pods", name)
-        self.addCleanup(self.cluster.delete, "pods", name)
-        return self.cluster.run(name, **spec)
-
+class Autoscale(ClusterTest):
     def measured(self, *names, least=80):
         """The figures show what the pods burn by now."""
         def millicores(name):
-            containers = self.cluster.get(f"/apis/metrics.k8s.io/v1beta1/namespaces/default/pods/{name}")["containers"]
+            containers = self.cluster.get(f"/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods/{name}")["containers"]
             return int(containers[0]["usage"]["cpu"].removesuffix("n")) / 1e6
         for name in names:
             until(60, f"{name} is measured", lambda: millicores(name) >= least, pause=1)
