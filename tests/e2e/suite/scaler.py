@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import tempfile
-import time
 
 from cluster import NAMESPACE, http_json, until
 

@@ -6,7 +6,6 @@ import threading
 import time
 import unittest
 
-import audit
 from case import ClusterTest
 from cluster import NAMESPACE, resources, status_of, until, workload
 from meddler import Meddler

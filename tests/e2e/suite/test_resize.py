@@ -4,7 +4,7 @@ import time
 
 import audit
 from case import MIB, ScalerTest
-from cluster import container, millicores, resize_conditions, resources, until
+from cluster import container, millicores, resize_conditions, resources, status_of, until
 
 
 class Resize(ScalerTest):
