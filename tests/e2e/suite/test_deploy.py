@@ -35,10 +35,11 @@ def overlays():
     return sorted(os.listdir(f"{ROOT}/deploy/overlays"))
 
 
-def apply(overlay, *flags, literals={}, image=None, watched=None):
+def apply(overlay, literals={}, image=None, watched=None):
     """Applies an overlay, with a kustomization on top of it as a user would write one."""
     with tempfile.TemporaryDirectory() as folder:
-        top = {"resources": [os.path.relpath(f"{ROOT}/deploy/overlays/{overlay}", os.path.realpath(folder))], "patches": []}
+        top = {"resources": [os.path.relpath(f"{ROOT}/deploy/overlays/{overlay}", os.path.realpath(folder))], "patches": [],
+               "replicas": [{"name": "dqn-scaler", "count": 1 if image else 0}]}
         if literals:
             top["configMapGenerator"] = [{"name": "dqn-scaler", "namespace": "dqn-scaler", "behavior": "merge",
                                           "literals": [f"{key}={value}" for key, value in literals.items()]}]
@@ -55,7 +56,7 @@ def apply(overlay, *flags, literals={}, image=None, watched=None):
             top["patches"].append({"target": {"kind": "Deployment"}, "patch": json.dumps(patch)})
         with open(f"{folder}/kustomization.yaml", "w") as file:
             json.dump(top, file)
-        return subprocess.run(["kubectl", "apply", "-k", folder, *flags], check=True, capture_output=True, text=True)
+        return subprocess.run(["kubectl", "apply", "-k", folder], check=True, capture_output=True, text=True)
 
 
 class Manifests(ClusterTest):
@@ -82,7 +83,7 @@ class Manifests(ClusterTest):
         began = audit.now()
         self.addCleanup(lambda: audit.EXPECTED_DENIALS.append((began, audit.now())))
         self.addCleanup(kubectl, "delete", "rolebinding", "--all", f"--namespace={NAMESPACE}")
-        self.addCleanup(apply, "cluster-wide-live", "--selector=app.kubernetes.io/name=dqn-scaler", literals={"DRY_RUN": "true"})
+        self.addCleanup(apply, "cluster-wide-live")
         kubectl("delete", "clusterrolebinding", "dqn-scaler-reader", "dqn-scaler-resizer")
         apply("namespaced", watched=NAMESPACE)
         with Scaler("namespaced") as scaler:
@@ -106,7 +107,6 @@ class Deployed(ClusterTest):
 
     def deploy(self, **literals):
         apply("cluster-wide-live", image=IMAGE, literals=literals)
-        kubectl("--namespace=dqn-scaler", "scale", "deployment", "dqn-scaler", "--replicas=1")
         kubectl("--namespace=dqn-scaler", "rollout", "status", "deployment", "dqn-scaler", "--timeout=90s")
         pods = self.cluster.get("/api/v1/namespaces/dqn-scaler/pods")["items"]
         return next(pod for pod in pods if "deletionTimestamp" not in pod["metadata"])
