@@ -133,7 +133,8 @@ up() {
 }
 
 # Where the node's programs leave things outside of $DIR.
-FOLDERS=(/var/lib/kubelet /var/log/containers /var/lib/cni /run/containerd /etc/cni /opt/cni /run/netns /opt/containerd /var/lib/containerd)
+FOLDERS=(/var/lib/kubelet /var/lib/containerd /var/lib/cni /var/log/containers /run/containerd /run/mount /run/netns /etc/cni
+    /opt/cni /opt/containerd)
 
 down() {
     [ -d "$DIR" ] || return 0
@@ -151,7 +152,9 @@ down() {
         grep -qxF "$namespace" "$DIR/netns" 2>/dev/null || ip netns delete "$namespace" 2>/dev/null || true
     done
     if ip link show "$BRIDGE" >/dev/null 2>&1; then ip link delete "$BRIDGE"; fi
-    find /sys/fs/cgroup -depth -path '*/kubepods*' -type d -exec rmdir {} + 2>/dev/null || true
+    for kubepods in /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods; do
+        find "$kubepods" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    done
     if [ -f "$DIR/sysctl" ]; then xargs -n1 sysctl -qw < "$DIR/sysctl"; fi
     if [ -f "$DIR/folders" ]; then xargs -r rm -rf < "$DIR/folders"; fi
     find /var/log/containers -type l -lname "$DIR/*" -delete 2>/dev/null || true

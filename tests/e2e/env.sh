@@ -12,4 +12,4 @@ BRIDGE=e2e0 BRIDGE_IP=10.244.0.1       # a bridge that leads to the pods and now
 API=$BRIDGE_IP:16443                   # there, so that the scaler finds it from its pod
 NAMESPACE=dqn-scaler-e2e               # of the pods of the suite, which touches no others
 export NAMESPACE HERE ROOT TOOLS DIR KUBERNETES NODE BRIDGE BRIDGE_IP API
-export PATH=$TOOLS/bin:/usr/local/go/bin:$PATH
+export PATH=$TOOLS/bin:/usr/local/go/bin:$PATH:/usr/sbin:/sbin

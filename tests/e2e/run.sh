@@ -10,14 +10,16 @@ finish() {
     local code=$?
     if [ $code -ne 0 ] && [ -d "$DIR/logs" ]; then
         mkdir -p "$TOOLS/logs"
-        cp "$DIR"/logs/* "$TOOLS/logs/"
+        cp "$DIR"/logs/* "$DIR/audit.log" "$TOOLS/logs/" 2>/dev/null || true
         echo "e2e: the logs are in $TOOLS/logs" >&2
     fi
     if [ -n "${mine:-}" ]; then
         kubectl delete --ignore-not-found -k "$ROOT/deploy/overlays/cluster-wide-live" >/dev/null || true
         kubectl delete --ignore-not-found namespace "$NAMESPACE" >/dev/null || true
+        rm -rf "$DIR"
+    elif [ -z "${E2E_KEEP:-}" ]; then
+        "$HERE/cluster.sh" down
     fi
-    if [ -z "${E2E_KEEP:-}" ]; then "$HERE/cluster.sh" down; fi
 }
 trap finish EXIT
 trap 'exit 130' INT TERM

@@ -8,7 +8,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
 if __name__ == "__main__":
-    os.environ["E2E_WHOLE"] = "" if sys.argv[1:] else "1"
+    if not sys.argv[1:]:
+        os.environ["E2E_WHOLE"] = "1"
     loader = unittest.TestLoader()
     loader.testNamePatterns = [f"*{pattern}*" for pattern in sys.argv[1:]] or None
     tests = loader.discover(HERE)

@@ -19,6 +19,7 @@ class Fallback(ScalerTest):
         self.wait_ready(kinds, name, GUARANTEED)
         for new in self.cluster.pods_of(name):
             self.assertEqual(new["status"]["qosClass"], "Guaranteed")
+            self.cluster.answers(new["metadata"]["name"])
             self.assertEqual(self.cluster.limits(new["metadata"]["name"]), (120, 96 * MIB))
 
     def test_deployment(self):

@@ -6,6 +6,7 @@ import threading
 import time
 import unittest
 
+import audit
 from case import ClusterTest
 from cluster import NAMESPACE, resources, status_of, until, workload
 from meddler import Meddler
@@ -81,6 +82,8 @@ class Faults(ClusterTest):
             subprocess.run([SCRIPT, "stop", "kube-apiserver"], check=True)
             threading.Thread(target=lambda: (time.sleep(2), subprocess.run([SCRIPT, "start", "kube-apiserver"], check=True))).start()
 
+        began = audit.now()
+        self.addCleanup(lambda: audit.EXPECTED_DENIALS.append((began, audit.now())))
         self.meddler.before("PATCH", "/resize", restart)
         code, answer = self.scaler.post("/scale/all")
         self.assertEqual(code, 200, answer)

@@ -52,4 +52,6 @@ class Infeasible(ScalerTest):
         self.assertEqual((code, answer.get("scaling_method")), (200, "deployment_update"), answer)
         self.was_infeasible(pod)
         self.wait_ready(kinds, name, WANTED["app"])
-        self.assertEqual(self.cluster.limits(self.cluster.pods_of(name)[0]["metadata"]["name"]), (200, 64 * MIB))
+        new = self.cluster.pods_of(name)[0]["metadata"]["name"]
+        self.cluster.answers(new)
+        self.assertEqual(self.cluster.limits(new), (200, 64 * MIB))
