@@ -19,27 +19,6 @@ class ClusterTest(unittest.TestCase):
         self.addCleanup(self.cluster.delete, "pods", name)
         return self.cluster.run(name, **spec)
 
-
-class ScalerTest(ClusterTest):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        # The kubelet publishes an error at its second look at a pod, some ten seconds after the first.
-        cls.scaler = Scaler(cls.__name__, resize_timeout=30)
-        cls.addClassCleanup(cls.scaler.close)
-
-    def assert_in_force(self, name, wanted, limits, restarts=0, container="app", port=8080):
-        """Spec, status, cgroup: all of them say so, the container still runs, and its class is the same."""
-        def in_force():
-            status = status_of(self.cluster.pod(name), container)
-            return status.get("resources") == wanted and status["restartCount"] == restarts and "running" in status["state"]
-        until(20, f"{name} has {wanted}", in_force)
-        until(10, f"the cgroup of {name} allows {limits}", lambda: self.cluster.limits(name, port) == limits)
-        now = self.cluster.pod(name)
-        everything = now["spec"]["containers"] + now["spec"].get("initContainers", [])
-        self.assertEqual(next(c for c in everything if c["name"] == container)["resources"], wanted)
-        until(30, "no condition is left", lambda: not resize_conditions(self.cluster.pod(name)))
-
     def start(self, kind, **more):
         name = kind.lower()
         kinds = name + "s"
@@ -62,3 +41,24 @@ class ScalerTest(ClusterTest):
             return len(pods) == len(ready) == count and (
                 wanted is None or all(p["spec"]["containers"][0]["resources"] == wanted for p in pods))
         until(90, f"{name} is rolled out", through)
+
+
+class ScalerTest(ClusterTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # The kubelet publishes an error at its second look at a pod, some ten seconds after the first.
+        cls.scaler = Scaler(cls.__name__, resize_timeout=30)
+        cls.addClassCleanup(cls.scaler.close)
+
+    def assert_in_force(self, name, wanted, limits, restarts=0, container="app", port=8080):
+        """Spec, status, cgroup: all of them say so, the container still runs, and its class is the same."""
+        def in_force():
+            status = status_of(self.cluster.pod(name), container)
+            return status.get("resources") == wanted and status["restartCount"] == restarts and "running" in status["state"]
+        until(20, f"{name} has {wanted}", in_force)
+        until(10, f"the cgroup of {name} allows {limits}", lambda: self.cluster.limits(name, port) == limits)
+        now = self.cluster.pod(name)
+        everything = now["spec"]["containers"] + now["spec"].get("initContainers", [])
+        self.assertEqual(next(c for c in everything if c["name"] == container)["resources"], wanted)
+        until(30, "no condition is left", lambda: not resize_conditions(self.cluster.pod(name)))

@@ -91,6 +91,12 @@ class Cluster:
         items = self.get(self.path("pods") + f"?labelSelector=app={app}")["items"]
         return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
 
+    def free_millicores(self, node):
+        """What the pods on the node have left of it."""
+        pods = self.get(f"/api/v1/pods?fieldSelector=spec.nodeName={node},status.phase=Running")["items"]
+        asked = [c["resources"].get("requests", {}).get("cpu", "0") for pod in pods for c in pod["spec"]["containers"]]
+        return millicores(self.get(f"/api/v1/nodes/{node}")["status"]["allocatable"]["cpu"]) - sum(map(millicores, asked))
+
     def run(self, name, **spec):
         """A pod of one container `app`, once it answers."""
         self.create("pods", pod(name, **spec))

@@ -7,7 +7,7 @@ import unittest
 
 import audit
 from case import ClusterTest
-from cluster import NAMESPACE, resources, status_of, until, workload
+from cluster import NAMESPACE, resize_conditions, resources, status_of, until, workload
 from scaler import SCRIPT, Scaler
 
 BUSY = {"cpu": 500, "memory": 30, "request": ("50m", "64Mi"), "limit": ("100m", "96Mi")}
@@ -79,6 +79,25 @@ class Autoscale(ClusterTest):
             self.assertIn("usage", outcome["message"])
             until(30, "as it was", lambda: status_of(self.cluster.pod("late"))["resources"] == self.cluster.pod("late")["spec"]["containers"][0]["resources"])
             self.assertEqual(self.limit("late"), {"cpu": "200m", "memory": "128Mi"})
+
+    def test_deferred_for_too_long(self):
+        """The node stays full: the template is next, and its new pod runs once there is room."""
+        kinds, name = self.start("Deployment", cpu=500, memory=20, request=("300m", "64Mi"), limit=("300m", "96Mi"))
+        old = self.cluster.pods_of(name)[0]
+        pod = old["metadata"]["name"]
+        self.measured(pod, least=240)
+        room = self.cluster.free_millicores(old["spec"]["nodeName"]) - 30
+        self.run_pod("in-the-way", node=old["spec"]["nodeName"], request=(f"{room}m", "32Mi"), limit=(f"{room}m", "64Mi"))
+        wanted = resources(("360m", "64Mi"), ("360m", "96Mi"))
+        template = lambda: self.cluster.get(self.cluster.path(kinds, name))["spec"]["template"]["spec"]["containers"][0]["resources"]
+        with Scaler("deferred", scaling_cooldown=0, resize_timeout=1, deferred_timeout=5) as scaler:
+            self.assertIn("deferred", scaler.outcome(pod)["message"])
+            self.assertEqual(resize_conditions(self.cluster.pod(pod)), {"PodResizePending": "Deferred"})
+            until(30, "the template has it", lambda: scaler.outcome(pod) and template() == wanted, pause=1)
+        self.assertEqual(self.cluster.limits(pod)[0], 300)
+        self.cluster.delete("pods", "in-the-way")
+        self.wait_ready(kinds, name, wanted)
+        self.assertNotEqual(self.cluster.pods_of(name)[0]["metadata"]["uid"], old["metadata"]["uid"])
 
     def test_load_that_rises_and_falls(self):
         """A pod's demand doubles, CPU first, then memory; it never starves, is never killed, and shrinks when it is calm."""
