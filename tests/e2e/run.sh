@@ -8,6 +8,7 @@ export LD_LIBRARY_PATH=${LIBTORCH:-$ROOT/.libtorch}/lib E2E_MODEL=$DIR/model.pth
 
 finish() {
     local code=$?
+    if [ -n "${suite:-}" ]; then kill "$suite" && wait "$suite" || true; fi
     if [ $code -ne 0 ] && [ -d "$DIR/logs" ]; then
         mkdir -p "$TOOLS/logs"
         cp "$DIR"/logs/* "$DIR/audit.log" "$TOOLS/logs/" 2>/dev/null || true
@@ -55,5 +56,10 @@ python3 "$HERE/suite/model.py" "$E2E_MODEL"
 kubectl create namespace "$NAMESPACE" --dry-run=client --output=yaml | kubectl apply -f - >/dev/null
 kubectl apply -k "$ROOT/deploy/overlays/cluster-wide-live" >/dev/null
 kubectl --namespace=dqn-scaler scale deployment dqn-scaler --replicas=0 >/dev/null
-python3 "$HERE/suite" "$@"
+# In the background, so that a signal is heeded at once.
+python3 "$HERE/suite" "$@" &
+suite=$!
+wait "$suite" && code=0 || code=$?
+suite=
 echo "e2e: done after $((SECONDS - began)) s"
+exit "$code"

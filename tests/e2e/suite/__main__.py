@@ -1,6 +1,7 @@
 """Runs the suite: `python3 suite [PATTERN…]`, each pattern a part of a test's name."""
 
 import os
+import signal
 import sys
 import unittest
 
@@ -8,6 +9,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not sys.argv[1:]:
         os.environ["E2E_WHOLE"] = "1"
     loader = unittest.TestLoader()

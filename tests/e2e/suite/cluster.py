@@ -1,5 +1,6 @@
 """The cluster as its administrator sees it, by way of `kubectl proxy`: whatever the kubeconfig asks for, here it is plain HTTP."""
 
+import atexit
 import http.client
 import json
 import os
@@ -34,6 +35,13 @@ def until(seconds, what, condition, pause=0.2):
         time.sleep(pause)
 
 
+def child(*arguments, **options):
+    """A process that does not outlive this one, whatever ends it short of SIGKILL."""
+    process = subprocess.Popen(*arguments, **options)
+    atexit.register(process.kill)
+    return process
+
+
 def http_json(method, url, body=None, content_type="application/json", headers={}, timeout=60):
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, method=method, data=data, headers={"Content-Type": content_type, **headers})
@@ -50,7 +58,7 @@ def http_json(method, url, body=None, content_type="application/json", headers={
 
 class Cluster:
     def __init__(self):
-        self.process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = child(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.url = "http://" + re.search(r"[\d.]+:\d+", self.process.stdout.readline()).group()
 
     def close(self):

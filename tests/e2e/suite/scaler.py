@@ -6,7 +6,7 @@ import socket
 import subprocess
 import tempfile
 
-from cluster import NAMESPACE, http_json, until
+from cluster import NAMESPACE, child, http_json, until
 
 ROOT = os.environ["ROOT"]
 SCRIPT = f"{ROOT}/tests/e2e/cluster.sh"
@@ -48,7 +48,7 @@ class Scaler:
         environment |= {key.upper(): str(value) for key, value in settings.items()}
         inherited = {key: value for key, value in os.environ.items() if key in ("PATH", "LD_LIBRARY_PATH")}
         self.log = open(os.path.join(LOGS, f"scaler-{name}.log"), "w")
-        self.process = subprocess.Popen([BINARY], env=inherited | environment, stderr=self.log, cwd=self.folder.name)
+        self.process = child([BINARY], env=inherited | environment, stderr=self.log, cwd=self.folder.name)
         self.url = f"http://127.0.0.1:{port}"
         try:
             until(30, "the scaler is ready", lambda: self.get("/readyz")[0] == 200)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import unittest
 
-from cluster import NAMESPACE, Cluster, Refused, container, pod, resize_conditions, resources, status_of, until
+from cluster import NAMESPACE, Cluster, Refused, child, container, pod, resize_conditions, resources, status_of, until
 from scaler import BINARY, LOGS, free_port
 
 CLASS = "Pod QOS Class may not change as a result of resizing"
@@ -54,8 +54,8 @@ class Simulated(Cluster):
         environment = {"HOST": "127.0.0.1", "PORT": str(free_port()), "MODEL_PATH": os.environ["E2E_MODEL"], "AUTO_SCALE_ENABLED": "false",
                        "LD_LIBRARY_PATH": os.environ["LD_LIBRARY_PATH"]}
         with open(os.path.join(LOGS, "simulated.log"), "w") as log:
-            self.process = subprocess.Popen([BINARY, "--simulate", "--simulate-listen", address, "--speed", "10"], env=environment,
-                                            stdout=subprocess.DEVNULL, stderr=log)
+            self.process = child([BINARY, "--simulate", "--simulate-listen", address, "--speed", "10"], env=environment,
+                                 stdout=subprocess.DEVNULL, stderr=log)
         until(30, "the simulated cluster answers", lambda: self.get("/version"))
         self.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
 
