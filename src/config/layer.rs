@@ -83,6 +83,12 @@ pub struct Layer {
     /// Seconds of memory usage whose peak a cut must keep clear of
     #[arg(long, env = "GUARD_MEMORY_WINDOW")]
     pub guard_memory_window: Option<u64>,
+    /// Share of its weight that a peak of CPU has lost by the end of the window
+    #[arg(long, env = "GUARD_CPU_FADE")]
+    pub guard_cpu_fade: Option<f64>,
+    /// Share of its weight that a peak of memory has lost by the end of the window
+    #[arg(long, env = "GUARD_MEMORY_FADE")]
+    pub guard_memory_fade: Option<f64>,
     /// Share of the CPU peak that a cut must leave above it
     #[arg(long, env = "GUARD_CPU_HEADROOM")]
     pub guard_cpu_headroom: Option<f64>,
@@ -118,7 +124,8 @@ impl Layer {
             model_path, state_dim, action_dim, history_window, min_cpu, max_cpu, min_memory, max_memory, scale_factor,
             dry_run, namespaces, auto_scale_enabled, auto_scale_interval, scaling_cooldown, excluded_deployments,
             excluded_labels, emergency_scale_up, resize_concurrency, deferred_timeout, resize_timeout, metrics_max_age,
-            guard_cpu_window, guard_memory_window, guard_cpu_headroom, guard_memory_headroom, decisions_kept,
+            guard_cpu_window, guard_memory_window, guard_cpu_fade, guard_memory_fade, guard_cpu_headroom,
+            guard_memory_headroom, decisions_kept,
         );
     }
 }

@@ -52,6 +52,9 @@ pub struct Config {
     /// Seconds of usage whose peak a cut must keep clear of.
     pub guard_cpu_window: u64,
     pub guard_memory_window: u64,
+    /// The share of its weight that a peak has lost by the end of the window.
+    pub guard_cpu_fade: f64,
+    pub guard_memory_fade: f64,
     /// Shares of the peak that a cut must leave above it.
     pub guard_cpu_headroom: f64,
     pub guard_memory_headroom: f64,
@@ -99,6 +102,8 @@ impl Default for Config {
             metrics_max_age: 120,
             guard_cpu_window: policy.guard.window.cpu as u64,
             guard_memory_window: policy.guard.window.memory as u64,
+            guard_cpu_fade: policy.guard.fade.cpu,
+            guard_memory_fade: policy.guard.fade.memory,
             guard_cpu_headroom: policy.guard.headroom.cpu,
             guard_memory_headroom: policy.guard.headroom.memory,
             decisions_kept: 1000,
@@ -161,6 +166,9 @@ impl Config {
         let window = 60..=7 * 86_400;
         check(window.contains(&self.guard_cpu_window), "guard_cpu_window", "must be from 60 to 604800 seconds")?;
         check(window.contains(&self.guard_memory_window), "guard_memory_window", "must be from 60 to 604800 seconds")?;
+        let fade = 0.0..=1.0;
+        check(fade.contains(&self.guard_cpu_fade), "guard_cpu_fade", "must be from 0 to 1")?;
+        check(fade.contains(&self.guard_memory_fade), "guard_memory_fade", "must be from 0 to 1")?;
         let headroom = 0.0..=10.0;
         check(headroom.contains(&self.guard_cpu_headroom), "guard_cpu_headroom", "must be from 0 to 10")?;
         check(headroom.contains(&self.guard_memory_headroom), "guard_memory_headroom", "must be from 0 to 10")?;
@@ -178,6 +186,7 @@ impl Config {
             emergency_scale_up: self.emergency_scale_up,
             guard: GuardSettings {
                 window: PerResource::new(self.guard_cpu_window as i64, self.guard_memory_window as i64),
+                fade: PerResource::new(self.guard_cpu_fade, self.guard_memory_fade),
                 headroom: PerResource::new(self.guard_cpu_headroom, self.guard_memory_headroom),
                 ..GuardSettings::default()
             },

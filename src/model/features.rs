@@ -1,12 +1,16 @@
 //! From an observation to a row of the network's input. The checkpoint names its features; here is what each name means.
 
 use crate::scaler::action::Resource;
+use crate::scaler::guard;
 use crate::scaler::history::PodHistory;
 use crate::scaler::observation::Observation;
 use crate::scaler::policy::Policy;
 
 /// How many containers count as 1 in the normalised container count.
 const CONTAINERS: f64 = 10.0;
+/// The share of the guard's window that counts as recent.
+const RECENT: f64 = 1.0 / 12.0;
+const HOUR: i64 = 3600;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
@@ -18,6 +22,15 @@ pub enum Feature {
     MemoryTrend,
     CpuAllocation,
     MemoryAllocation,
+    CpuRecentPeak,
+    MemoryRecentPeak,
+    CpuPeak,
+    MemoryPeak,
+    CpuFloor,
+    MemoryFloor,
+    SinceResize,
+    SinceOomKill,
+    Observed,
 }
 
 impl Feature {
@@ -33,6 +46,19 @@ impl Feature {
         Self::MemoryAllocation,
     ];
 
+    /// What a model may ask for beside them.
+    const FURTHER: [Self; 9] = [
+        Self::CpuRecentPeak,
+        Self::MemoryRecentPeak,
+        Self::CpuPeak,
+        Self::MemoryPeak,
+        Self::CpuFloor,
+        Self::MemoryFloor,
+        Self::SinceResize,
+        Self::SinceOomKill,
+        Self::Observed,
+    ];
+
     /// The name in a checkpoint's metadata.
     pub fn name(self) -> &'static str {
         match self {
@@ -44,6 +70,15 @@ impl Feature {
             Self::MemoryTrend => "memory_trend",
             Self::CpuAllocation => "cpu_allocation",
             Self::MemoryAllocation => "memory_allocation",
+            Self::CpuRecentPeak => "cpu_recent_peak",
+            Self::MemoryRecentPeak => "memory_recent_peak",
+            Self::CpuPeak => "cpu_peak",
+            Self::MemoryPeak => "memory_peak",
+            Self::CpuFloor => "cpu_floor",
+            Self::MemoryFloor => "memory_floor",
+            Self::SinceResize => "since_resize",
+            Self::SinceOomKill => "since_oom_kill",
+            Self::Observed => "observed",
         }
     }
 
@@ -58,15 +93,35 @@ impl Feature {
             Self::MemoryTrend => "Memory trend",
             Self::CpuAllocation => "CPU allocation (normalized)",
             Self::MemoryAllocation => "Memory allocation (normalized)",
+            Self::CpuRecentPeak => "CPU peak of the newest twelfth of the guard's window (share of the limit)",
+            Self::MemoryRecentPeak => "Memory peak of the newest twelfth of the guard's window (share of the limit)",
+            Self::CpuPeak => "CPU peak of the guard's window (share of the limit)",
+            Self::MemoryPeak => "Memory peak of the guard's window (share of the limit)",
+            Self::CpuFloor => "Lowest CPU limit that the guard allows (share of the limit)",
+            Self::MemoryFloor => "Lowest memory limit that the guard allows (share of the limit)",
+            Self::SinceResize => "Time since the last resize (hours, at most 1)",
+            Self::SinceOomKill => "Time since the last OOM kill (days, at most 1)",
+            Self::Observed => "Observed share of the guard's memory window",
         }
     }
 
     pub fn parse(name: &str) -> Option<Self> {
-        Self::DOCUMENTED.into_iter().find(|feature| feature.name() == name || feature.label() == name)
+        Self::DOCUMENTED
+            .into_iter()
+            .chain(Self::FURTHER)
+            .find(|feature| feature.name() == name || feature.label() == name)
     }
 
     pub fn value(self, observation: &Observation, history: &PodHistory, policy: &Policy) -> f32 {
         let trend = |resource| history.trend(resource, *observation.limit.get(resource));
+        let share = |resource: Resource, amount: f64| (amount / observation.limit.get(resource).max(1e-9)).min(1.0);
+        let recent = |resource| share(resource, history.recent_peak(resource, RECENT));
+        let peak = |resource| share(resource, history.peak(resource));
+        // May be above the limit: after a cut that a later peak would have forbidden.
+        let floor = |resource| share(resource, guard::lowest_safe_limit(resource, history, policy) / 1.5);
+        let since = |then: Option<i64>, longest: i64| {
+            then.map_or(1.0, |then| ((observation.at - then) as f64 / longest as f64).clamp(0.0, 1.0))
+        };
         let value = match self {
             Self::CpuUsage => observation.utilization(Resource::Cpu).clamp(0.0, 1.0),
             Self::MemoryUsage => observation.utilization(Resource::Memory).clamp(0.0, 1.0),
@@ -76,6 +131,15 @@ impl Feature {
             Self::MemoryTrend => trend(Resource::Memory),
             Self::CpuAllocation => observation.limit.cpu / policy.max.cpu,
             Self::MemoryAllocation => observation.limit.memory / policy.max.memory,
+            Self::CpuRecentPeak => recent(Resource::Cpu),
+            Self::MemoryRecentPeak => recent(Resource::Memory),
+            Self::CpuPeak => peak(Resource::Cpu),
+            Self::MemoryPeak => peak(Resource::Memory),
+            Self::CpuFloor => floor(Resource::Cpu),
+            Self::MemoryFloor => floor(Resource::Memory),
+            Self::SinceResize => since(history.resized_at, HOUR),
+            Self::SinceOomKill => since(observation.oom_killed_at, 24 * HOUR),
+            Self::Observed => history.filled(Resource::Memory, policy),
         };
         value as f32
     }
@@ -101,6 +165,11 @@ impl FeatureSet {
 
     pub fn names(&self) -> Vec<String> {
         self.iter().map(|feature| feature.name().to_owned()).collect()
+    }
+
+    /// The documented features and all further ones.
+    pub fn extended() -> Self {
+        Self(Feature::DOCUMENTED.into_iter().chain(Feature::FURTHER).collect())
     }
 
     pub fn len(&self) -> usize {

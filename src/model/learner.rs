@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 use super::error::ModelError;
 use super::{Checkpoint, NamedTensor, Network};
@@ -17,8 +17,12 @@ const BETA: (f64, f64) = (0.9, 0.999);
 const EPSILON: f64 = 1e-8;
 /// The norm that all gradients together are cut to.
 const GREATEST_GRADIENT: f64 = 10.0;
+/// Beyond this a temporal difference counts linearly (Huber): a rare disaster is heard, but does not drown the rest.
+const HUBER_DELTA: f64 = 10.0;
+/// The gap between actions is widened no further than this: what is clearly worse need not look worse still.
+const WIDEST_GAP: f64 = 0.5;
 /// What the prediction's error weighs against the Q values'.
-const PREDICTION_WEIGHT: f64 = 1.0;
+const PREDICTION_WEIGHT: f64 = 10.0;
 
 /// Transitions side by side, `size` of them: states are `[size, features]`, what is per resource is CPU then memory.
 #[derive(Debug, Default)]
@@ -29,8 +33,8 @@ pub struct Batch {
     /// What was done, by the index of the network's output.
     pub actions: [Vec<i64>; 2],
     /// What is done if the network wants DECREASE, MAINTAIN, INCREASE: `[size, 3]`, by index.
-    pub reviewed: [Vec<i64>; 2],
-    pub next_reviewed: [Vec<i64>; 2],
+    pub granted: [Vec<i64>; 2],
+    pub next_granted: [Vec<i64>; 2],
     /// The discounted sum of rewards on the way to the next state.
     pub returns: [Vec<f32>; 2],
     /// What the next state's value counts.
@@ -115,9 +119,10 @@ impl Learner {
         let weights = tensor(&[size], &batch.weights)?;
         let futures = tensor(&[size, 2], &batch.futures)?;
         let Judged { differences: [cpu, memory], expected } = self.judge(batch)?;
-        let loss = (&weights * (cpu.square() + memory.square())).mean(Kind::Float) / 2.0;
+        let huber = |difference: &Tensor| difference.huber_loss(&difference.zeros_like(), Reduction::None, HUBER_DELTA);
+        let loss = (&weights * (huber(&cpu) + huber(&memory))).mean(Kind::Float);
         let known = futures.ge(0.0).to_kind(Kind::Float);
-        let prediction_loss = ((expected - futures) * known).square().mean(Kind::Float);
+        let prediction_loss = ((expected - futures) * known).abs().mean(Kind::Float);
         let total = &loss + PREDICTION_WEIGHT * &prediction_loss;
         let gradients = Tensor::f_run_backward(&[total], &self.online, false, false)?;
         tch::no_grad(|| self.step(&gradients, pace))?;
@@ -149,14 +154,14 @@ impl Learner {
             let indices = |of: &[Vec<i64>; 2]| -> Result<Tensor, ModelError> {
                 Ok(Tensor::f_from_slice(&of[resource])?.f_view([size as i64, -1])?)
             };
-            let done = |reviewed: Tensor, wanted: &Tensor| reviewed.f_gather(1, &wanted.f_argmax(1, true)?, false);
+            let done = |granted: Tensor, wanted: &Tensor| granted.f_gather(1, &wanted.f_argmax(1, true)?, false);
             let actions = indices(&batch.actions)?;
             let [now, next] = [&target[0][resource], &target[1][resource]];
-            // The online network wants, the guard reviews, the target network values.
-            let value = pick(next, &done(indices(&batch.next_reviewed)?, &wanted[resource])?)?;
+            // The online network wants, the guard grants, the target network values.
+            let value = pick(next, &done(indices(&batch.next_granted)?, &wanted[resource])?)?;
             // What the action is worse than the best one counts many times over: within one step of 30 s it is little.
-            let best = pick(now, &done(indices(&batch.reviewed)?, now)?)?;
-            let gap = (best - pick(now, &actions)?) * self.action_gap;
+            let best = pick(now, &done(indices(&batch.granted)?, now)?)?;
+            let gap = (best - pick(now, &actions)?).clamp_max(WIDEST_GAP) * self.action_gap;
             let goal = tensor(&[size], &batch.returns[resource])? + &discounts * value - gap;
             Ok(pick(&answers[resource], &actions)? - goal)
         };
@@ -283,20 +288,20 @@ mod tests {
 
     const PACE: Pace = Pace { learning_rate: 0.01, target_rate: 0.05 };
 
-    fn batch(size: usize, discount: f32, reviewed: [i64; 3]) -> Batch {
+    fn batch(size: usize, discount: f32, granted: [i64; 3]) -> Batch {
         let column = |of: fn(usize) -> f32| (0..size).map(of).collect::<Vec<f32>>();
         let states = column(|row| (row % 2) as f32);
         let actions: Vec<i64> = (0..size as i64).map(|row| row / 2 % 3).collect();
         // In state 0 the first action is right, in state 1 the last.
         let right = |row: usize| if row.is_multiple_of(2) { 0 } else { 2 };
         let returns = (0..size).map(|row| if actions[row] == right(row) { 1.0 } else { 0.0 }).collect::<Vec<f32>>();
-        let reviewed: Vec<i64> = (0..size).flat_map(|_| reviewed).collect();
+        let granted: Vec<i64> = (0..size).flat_map(|_| granted).collect();
         Batch {
             next_states: states.clone(),
             states,
             actions: [actions.clone(), actions],
-            reviewed: [reviewed.clone(), reviewed.clone()],
-            next_reviewed: [reviewed.clone(), reviewed],
+            granted: [granted.clone(), granted.clone()],
+            next_granted: [granted.clone(), granted],
             returns: [returns.clone(), returns],
             discounts: vec![discount; size],
             futures: (0..size).flat_map(|row| [0.25 + 0.5 * (row % 2) as f32, -1.0]).collect(),
@@ -310,10 +315,10 @@ mod tests {
         network.forward(ndarray::array![[0.0], [1.0]].view()).unwrap()
     }
 
-    fn taught(discount: f32, reviewed: [i64; 3]) -> Learner {
+    fn taught(discount: f32, granted: [i64; 3]) -> Learner {
         let mut learner = Learner::new(1, 1, 0.0).unwrap();
         for _ in 0..600 {
-            learner.learn(&batch(64, discount, reviewed), PACE).unwrap();
+            learner.learn(&batch(64, discount, granted), PACE).unwrap();
         }
         learner
     }
@@ -340,13 +345,13 @@ mod tests {
     }
 
     #[test]
-    fn the_gap_between_actions_is_widened_and_the_best_value_stays() {
+    fn the_gap_between_actions_is_widened_to_a_point_and_the_best_value_stays() {
         let mut learner = Learner::new(1, 1, 0.5).unwrap();
         for _ in 0..1200 {
             learner.learn(&batch(64, 0.0, [0, 1, 2]), PACE).unwrap();
         }
         let cpu = answers(&learner)[0].cpu;
-        assert!((cpu[0] - 1.0).abs() < 0.1 && (cpu[1] + 1.0).abs() < 0.1, "{cpu:?}");
+        assert!((cpu[0] - 1.0).abs() < 0.1 && (cpu[1] + 0.5 * WIDEST_GAP as f32).abs() < 0.1, "{cpu:?}");
     }
 
     #[test]

@@ -29,3 +29,9 @@ pub struct QValues {
     /// The prediction head's outputs: CPU, then memory.
     pub future: [f32; 2],
 }
+
+/// libtorch computes on the calling thread alone from here on: on a network so small, its helpers only wait for each other.
+/// The setting is of each thread by itself.
+pub fn use_one_thread() {
+    tch::set_num_threads(1);
+}

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::action::{Action, PerResource, Resource};
+use super::action::{Action, Resource};
 use super::history::PodHistory;
 use super::observation::Observation;
 use super::policy::Policy;
@@ -61,33 +61,26 @@ pub fn review(
     (wanted, None)
 }
 
-/// Both resources at once: the actions, and the overrides with their resource.
-pub fn review_both(
-    wanted: PerResource<Action>,
-    observation: &Observation,
-    history: &PodHistory,
-    policy: &Policy,
-) -> (PerResource<Action>, Vec<(Resource, Override)>) {
-    let mut overrides = Vec::new();
-    let actions = PerResource::build(|resource| {
-        let (action, why) = review(resource, *wanted.get(resource), observation, history, policy);
-        overrides.extend(why.map(|why| (resource, why)));
-        action
-    });
-    (actions, overrides)
-}
-
-/// The recent peak plus head room; more of it while the window is still filling.
+/// The recent peak, which fades with time, plus head room; more of it while the window is still filling.
 pub fn lowest_safe_limit(resource: Resource, history: &PodHistory, policy: &Policy) -> f64 {
     let unknown = policy.guard.warm_up * (1.0 - history.filled(resource, policy));
-    history.peak(resource) * (1.0 + policy.guard.headroom.get(resource)) * (1.0 + unknown)
+    history.faded_peak(resource, *policy.guard.fade.get(resource))
+        * (1.0 + policy.guard.headroom.get(resource))
+        * (1.0 + unknown)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scaler::action::PerResource;
+    use crate::scaler::policy::GuardSettings;
 
-    const POLICY: fn() -> Policy = Policy::default;
+    /// Peaks of 6 h without head room, which do not fade.
+    fn policy() -> Policy {
+        let (window, none) = (PerResource::new(6 * 3600, 6 * 3600), PerResource::new(0.0, 0.0));
+        let guard = GuardSettings { window, fade: none, headroom: none, warm_up: 0.1 };
+        Policy { guard, ..Policy::default() }
+    }
 
     fn observed(samples: i64, cpu: f64, step: i64) -> (Observation, PodHistory) {
         let mut history = PodHistory::default();
@@ -100,7 +93,7 @@ mod tests {
         };
         for sample in 0..samples {
             observation.at = sample * step;
-            history.observe(&observation, &POLICY());
+            history.observe(&observation, &policy());
         }
         (observation, history)
     }
@@ -108,35 +101,50 @@ mod tests {
     #[test]
     fn a_cut_waits_for_enough_samples() {
         let (observation, history) = observed(4, 0.1, 30);
-        let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY());
+        let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &policy());
         assert_eq!(verdict, (Action::Maintain, Some(Override::TooFewSamples)));
     }
 
     #[test]
     fn a_cut_keeps_clear_of_the_recent_peak() {
         let (observation, history) = observed(800, 0.79, 30);
-        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY()).0, Action::Decrease);
+        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0, Action::Decrease);
         let (observation, history) = observed(800, 0.81, 30);
-        let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY());
+        let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &policy());
         assert_eq!(verdict, (Action::Maintain, Some(Override::RecentPeak)));
     }
 
     #[test]
     fn a_half_known_past_asks_for_more_room() {
         let (observation, history) = observed(10, 0.74, 30);
-        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY()).0, Action::Maintain);
+        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0, Action::Maintain);
         let (observation, history) = observed(10, 0.72, 30);
-        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &POLICY()).0, Action::Decrease);
+        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0, Action::Decrease);
+    }
+
+    #[test]
+    fn a_peak_counts_less_with_time() {
+        let (mut observation, mut history) = observed(800, 0.9, 30);
+        let mut fading = policy();
+        fading.guard.fade.cpu = 0.5;
+        let floor = |history: &PodHistory, policy: &Policy| lowest_safe_limit(Resource::Cpu, history, policy);
+        assert!((floor(&history, &fading) - 0.9).abs() < 1e-6);
+        observation.usage.cpu = 0.1;
+        observation.at += 3 * 3600;
+        history.observe(&observation, &fading);
+        assert!((floor(&history, &policy()) - 0.9).abs() < 1e-6);
+        // Half of the window later, half of the fade: 0.9 x 0.75, give or take a bucket.
+        assert!((floor(&history, &fading) - 0.675).abs() < 0.9 * 0.5 / 23.0, "{}", floor(&history, &fading));
     }
 
     #[test]
     fn an_oom_kill_raises_memory_until_it_is_answered() {
         let (mut observation, mut history) = observed(300, 0.1, 30);
         observation.oom_killed_at = Some(5000);
-        let verdict = review(Resource::Memory, Action::Decrease, &observation, &history, &POLICY());
+        let verdict = review(Resource::Memory, Action::Decrease, &observation, &history, &policy());
         assert_eq!(verdict, (Action::Increase, Some(Override::OomKilled)));
         history.resized_at = Some(5001);
-        let verdict = review(Resource::Memory, Action::Maintain, &observation, &history, &POLICY());
+        let verdict = review(Resource::Memory, Action::Maintain, &observation, &history, &policy());
         assert_eq!(verdict, (Action::Maintain, None));
     }
 
@@ -144,7 +152,7 @@ mod tests {
     fn what_has_no_limit_is_left_alone() {
         let (mut observation, history) = observed(300, 0.1, 30);
         observation.limit.cpu = 0.0;
-        let verdict = review(Resource::Cpu, Action::Increase, &observation, &history, &POLICY());
+        let verdict = review(Resource::Cpu, Action::Increase, &observation, &history, &policy());
         assert_eq!(verdict, (Action::Maintain, Some(Override::NoResourceSpec)));
     }
 }

@@ -37,8 +37,16 @@ impl PeakWindow {
         }
     }
 
-    fn peak(&self) -> f64 {
-        f64::from(self.buckets.iter().copied().fold(0.0, f32::max))
+    /// The peaks of the buckets with their age, 0 (newest) to 1 (about to be forgotten).
+    fn aged(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        let age = |bucket: usize| bucket as f64 / (BUCKETS - 1) as f64;
+        (0..BUCKETS)
+            .map(move |bucket| (age(bucket), f64::from(self.buckets[slot(self.newest.saturating_sub(bucket as i64))])))
+    }
+
+    /// The largest peak, each reduced by its age's share of `fade`.
+    fn faded_peak(&self, fade: f64) -> f64 {
+        self.aged().map(|(age, peak)| peak * (1.0 - fade * age)).fold(0.0, f64::max)
     }
 }
 
@@ -110,7 +118,18 @@ impl PodHistory {
 
     /// The largest usage of the guard's window.
     pub fn peak(&self, resource: Resource) -> f64 {
-        self.peaks.get(resource).peak()
+        self.faded_peak(resource, 0.0)
+    }
+
+    /// The same, but an old peak counts less: one that is about to be forgotten is `1 - fade` of what it was.
+    pub fn faded_peak(&self, resource: Resource, fade: f64) -> f64 {
+        self.peaks.get(resource).faded_peak(fade)
+    }
+
+    /// The largest usage of the newest `share` of the guard's window.
+    pub fn recent_peak(&self, resource: Resource, share: f64) -> f64 {
+        let recent = self.peaks.get(resource).aged().filter(|(age, _)| *age <= share);
+        recent.map(|(_, peak)| peak).fold(0.0, f64::max)
     }
 
     /// How much of the guard's window has been observed, 0 to 1.
@@ -185,7 +204,7 @@ mod tests {
             history.observe(&observation(minute * 60, 0.2), &policy);
             assert!((history.peak(Resource::Cpu) - 0.9).abs() < 1e-6, "minute {minute}");
         }
-        for minute in window - 1..window + 20 {
+        for minute in window - 1..window + window / 20 {
             history.observe(&observation(minute * 60, 0.2), &policy);
         }
         assert!((history.peak(Resource::Cpu) - 0.2).abs() < 1e-6);

@@ -23,6 +23,8 @@ pub struct Policy {
 pub struct GuardSettings {
     /// Seconds of usage whose peak counts.
     pub window: PerResource<i64>,
+    /// The share of its weight that a peak has lost by the end of the window: the older, the less it counts.
+    pub fade: PerResource<f64>,
     /// A cut must leave the limit at least this share above the peak.
     pub headroom: PerResource<f64>,
     /// Extra head room, as a share of the peak, while nothing of the window has been observed; it shrinks as the window fills.
@@ -31,7 +33,12 @@ pub struct GuardSettings {
 
 impl Default for GuardSettings {
     fn default() -> Self {
-        Self { window: PerResource::new(6 * 3600, 8 * 3600), headroom: PerResource::new(0.0, 0.012), warm_up: 0.1 }
+        Self {
+            window: PerResource::new(8 * 3600, 36 * 3600),
+            fade: PerResource::new(0.7, 0.7),
+            headroom: PerResource::new(0.05, 0.02),
+            warm_up: 0.1,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use super::demand::{self, DemandSeries, STEPS_PER_DAY};
 use super::environment::Pod;
 use super::score::within_bounds;
+use crate::scaler::policy::Policy;
 use crate::sim::physics::Resources;
 use crate::sim::workload::Kind;
 
@@ -15,8 +16,13 @@ use crate::sim::workload::Kind;
 const GENERATED: f64 = 0.15;
 /// Recorded demand is made up to this much smaller or larger, so that no series is known by its level.
 const RESCALING: f64 = 1.25;
+/// The share of recorded demand that is made smaller still, down to this, since most pods are small.
+const SMALL: f64 = 0.15;
+const SMALLEST: f64 = 0.05;
 /// Half of the pods begin with limits this much off the usual ones.
-const MISFIT: (f64, f64) = (0.6, 2.0);
+const MISFIT: (f64, f64) = (0.6, 3.0);
+/// The cooldowns, in seconds, that pods are trained under: none, and the documented default.
+pub const COOLDOWNS: [i64; 2] = [0, 30 * 60];
 
 /// A piece of a series and what its costs are measured by.
 #[derive(Debug, Clone)]
@@ -26,6 +32,8 @@ pub struct Episode {
     pub ceiling: Resources,
     /// The CPU that the whole series wants on average.
     pub mean_cpu: f64,
+    /// What the pod's limits are steered under.
+    pub policy: Policy,
     /// What the first limits are multiplied by.
     misfit: f64,
     /// Draws what is tried in it.
@@ -72,7 +80,12 @@ impl Episodes {
         };
         let begin = rng.random_range(0..=whole.demand.len().saturating_sub(self.steps));
         let end = (begin + self.steps).min(whole.demand.len());
-        let mut scale = || if generated { 1.0 } else { log_uniform(rng, 1.0 / RESCALING, RESCALING) };
+        let small = rng.random::<f64>() < SMALL;
+        let mut scale = || match (generated, small) {
+            (true, _) => 1.0,
+            (false, true) => log_uniform(rng, SMALLEST, 1.0),
+            (false, false) => log_uniform(rng, 1.0 / RESCALING, RESCALING),
+        };
         let scale = Resources { cpu: scale(), memory: scale() };
         let scaled =
             |demand: &Resources| Resources { cpu: demand.cpu * scale.cpu, memory: demand.memory * scale.memory };
@@ -81,6 +94,7 @@ impl Episodes {
             series: Arc::new(DemandSeries { name: whole.name.clone(), demand: piece }),
             ceiling: within_bounds(scaled(&whole.max())),
             mean_cpu: (whole.mean().cpu * scale.cpu).max(1e-9),
+            policy: Policy { cooldown: COOLDOWNS[rng.random_range(0..COOLDOWNS.len())], ..Policy::default() },
             misfit: if rng.random() { log_uniform(rng, MISFIT.0, MISFIT.1) } else { 1.0 },
             seed: rng.random(),
         }
@@ -113,7 +127,7 @@ mod tests {
         let recorded = episodes.iter().filter(|episode| episode.series.name == "made-up");
         for episode in recorded.clone() {
             let scale = episode.series.demand[0].cpu;
-            assert!((episode.ceiling.cpu - 4.0 * scale).abs() < 1e-9 && (0.79..1.26).contains(&scale));
+            assert!((episode.ceiling.cpu - 4.0 * scale).abs() < 1e-9 && (0.04..1.26).contains(&scale));
             assert!((episode.mean_cpu / scale - 1.0).abs() < 0.01);
         }
         assert!(recorded.count() > 30);

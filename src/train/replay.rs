@@ -99,8 +99,8 @@ impl Replay {
             for (resource, returned) in returns.into_iter().enumerate() {
                 batch.actions[resource].push(moment.actions[resource] as i64);
                 let index = |action: Action| action as i64;
-                batch.reviewed[resource].extend(moment.reviewed[resource].map(index));
-                batch.next_reviewed[resource].extend(life.moments[to].reviewed[resource].map(index));
+                batch.granted[resource].extend(moment.granted[resource].map(index));
+                batch.next_granted[resource].extend(life.moments[to].granted[resource].map(index));
                 batch.returns[resource].push(returned);
             }
             batch.discounts.push(discount);
@@ -137,7 +137,7 @@ mod tests {
     fn life(rewards: &[f32], explored: &[usize]) -> Life {
         let moment = |(index, reward): (usize, &f32)| Moment {
             actions: [Action::Maintain, Action::Increase],
-            reviewed: [Action::ALL, [Action::Maintain, Action::Maintain, Action::Increase]],
+            granted: [Action::ALL, [Action::Maintain, Action::Maintain, Action::Increase]],
             explored: explored.contains(&index),
             rewards: [*reward, 0.0],
             discount: 0.5,
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(batch.returns[0], [1.5, 1.5, 1.0, 1.0]);
         assert_eq!(batch.discounts, [0.25, 0.25, 0.5, 0.5]);
         assert_eq!(batch.actions[1], [2; 4]);
-        assert_eq!(batch.next_reviewed[1][..3], [1, 1, 2]);
+        assert_eq!(batch.next_granted[1][..3], [1, 1, 2]);
     }
 
     #[test]

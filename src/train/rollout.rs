@@ -9,12 +9,10 @@ use super::environment::Pod;
 use super::episodes::Episode;
 use super::score::{OOM_PRICE, RESIZE_PRICE, UNSERVED_PRICE};
 use crate::model::features::FeatureSet;
-use crate::model::{ModelError, Network, QValues};
+use crate::model::{ModelError, Network, QValues, use_one_thread};
 use crate::scaler::action::{Action, PerResource, Resource};
-use crate::scaler::decision::{Decision, decide};
-use crate::scaler::guard;
+use crate::scaler::decision::{Decision, decide, granted};
 use crate::scaler::observation::Observation;
-use crate::scaler::policy::Policy;
 use crate::sim::physics::{Resources, Step};
 
 /// One decision and what came of it until the next one.
@@ -22,8 +20,8 @@ use crate::sim::physics::{Resources, Step};
 pub struct Moment {
     /// What was done, CPU then memory.
     pub actions: [Action; 2],
-    /// What the guard would have made of each wish.
-    pub reviewed: [[Action; 3]; 2],
+    /// What would have become of each wish.
+    pub granted: [[Action; 3]; 2],
     /// Whether something random was tried.
     pub explored: bool,
     /// Discounted to the time of the decision.
@@ -46,7 +44,6 @@ pub struct Life {
 #[derive(Debug, Clone, Copy)]
 pub struct Conditions<'a> {
     pub features: &'a FeatureSet,
-    pub policy: &'a Policy,
     pub discount: f64,
     /// The boldest pod tries something random in this share of its moments, the most careful one in a hundredth of it.
     pub exploration: f64,
@@ -57,7 +54,10 @@ pub struct Conditions<'a> {
 pub fn live(episodes: &[Episode], network: &Network, conditions: Conditions<'_>) -> Result<Vec<Life>, ModelError> {
     let (ours, theirs) = episodes.split_at(episodes.len() / 2);
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| live_together(theirs, network, conditions));
+        let other = scope.spawn(|| {
+            use_one_thread();
+            live_together(theirs, network, conditions)
+        });
         let mut lives = live_together(ours, network, conditions)?;
         lives.extend(other.join().unwrap_or_else(|_| Err(ModelError::Input("a rollout stopped".into())))?);
         Ok(lives)
@@ -77,7 +77,7 @@ struct Living<'e> {
 }
 
 fn live_together(episodes: &[Episode], network: &Network, conditions: Conditions<'_>) -> Result<Vec<Life>, ModelError> {
-    let Conditions { features, policy, .. } = conditions;
+    let Conditions { features, .. } = conditions;
     let mut all: Vec<Living<'_>> = episodes.iter().map(|episode| Living::new(episode, conditions)).collect();
     let mut states = Vec::new();
     loop {
@@ -85,7 +85,7 @@ fn live_together(episodes: &[Episode], network: &Network, conditions: Conditions
         let mut observations = Vec::new();
         for (index, living) in all.iter_mut().enumerate() {
             if let Some(observation) = living.step(conditions) {
-                features.extend_row(&mut states, &observation, &living.pod.history, policy);
+                features.extend_row(&mut states, &observation, &living.pod.history, &living.episode.policy);
                 observations.push((index, observation));
             }
         }
@@ -117,7 +117,7 @@ impl<'e> Living<'e> {
             return None;
         }
         let (limits, demand) = (self.pod.limits, self.pod.demand());
-        let (step, observation) = self.pod.live(conditions.policy);
+        let (step, observation) = self.pod.live(&self.episode.policy);
         let rewards = rewards(limits, demand, &step, self.episode);
         if let Some(moment) = self.life.moments.last_mut() {
             for (sum, reward) in moment.rewards.iter_mut().zip(rewards) {
@@ -135,7 +135,7 @@ impl<'e> Living<'e> {
     }
 
     fn act(&mut self, observation: &Observation, mut q_values: QValues, row: &[f32], conditions: Conditions<'_>) {
-        let Conditions { policy, .. } = conditions;
+        let policy = &self.episode.policy;
         let explored = self.rng.random::<f64>() < self.exploration;
         if explored {
             let mut any = || [0; 3].map(|_| self.rng.random::<f32>());
@@ -143,8 +143,9 @@ impl<'e> Living<'e> {
         }
         let history = &self.pod.history;
         let decision = decide(observation, history, &q_values, policy, observation.at);
-        let reviewed = [Resource::Cpu, Resource::Memory]
-            .map(|resource| Action::ALL.map(|wanted| guard::review(resource, wanted, observation, history, policy).0));
+        let granted = Resource::ALL.map(|resource| {
+            Action::ALL.map(|wanted| granted(resource, wanted, observation, history, policy, observation.at).action)
+        });
         self.decided_under = self.pod.limits;
         self.pod.apply(&decision);
         let PerResource { cpu, memory } = decision.actions;
@@ -152,7 +153,7 @@ impl<'e> Living<'e> {
         self.life.states.extend_from_slice(row);
         self.life.moments.push(Moment {
             actions: [cpu, memory],
-            reviewed,
+            granted,
             explored,
             rewards,
             discount: 1.0,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::demand::{self, DemandSeries};
-use super::episodes::Episodes;
+use super::episodes::{COOLDOWNS, Episodes};
 use super::evaluate::{self, is_held_out};
 use super::policies::{self, Kind};
 use super::replay::Replay;
@@ -20,7 +20,7 @@ use super::rollout::{self, Conditions};
 use super::score::Score;
 use crate::model::features::FeatureSet;
 use crate::model::learner::{Learner, Pace};
-use crate::model::{Checkpoint, Network};
+use crate::model::{Checkpoint, Network, use_one_thread};
 use crate::scaler::policy::Policy;
 
 /// The share of the way that the target network goes to the online one in each lesson.
@@ -64,7 +64,7 @@ pub struct TrainArgs {
 #[derive(Debug, Clone, Args, Serialize, Deserialize, PartialEq)]
 #[command(next_help_heading = "Recipe")]
 pub struct Recipe {
-    /// What the network sees, by name
+    /// What the network sees, by name; `extended` is everything there is
     #[arg(long, value_delimiter = ',', value_name = "NAME,…", default_values_t = FeatureSet::documented().names())]
     pub features: Vec<String>,
     /// Episodes of one round
@@ -122,7 +122,6 @@ struct Point {
 struct Training<'a> {
     args: &'a TrainArgs,
     features: FeatureSet,
-    policy: Policy,
     episodes: Episodes,
     /// What the model is chosen by: the training series whole, as they are.
     judged_on: Vec<Arc<DemandSeries>>,
@@ -132,7 +131,7 @@ struct Training<'a> {
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     // One thread learns as fast as two on so small a network, and sums always in the same order.
-    tch::set_num_threads(1);
+    use_one_thread();
     let mut training = Training::begin(args)?;
     let mut curves = match &args.curves {
         Some(path) => Some(open_curves(path, args.resume)?),
@@ -164,7 +163,10 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
 
 impl<'a> Training<'a> {
     fn begin(args: &'a TrainArgs) -> anyhow::Result<Self> {
-        let features = FeatureSet::from_names(&args.recipe.features)?;
+        let features = match args.recipe.features.as_slice() {
+            [all] if all == "extended" => FeatureSet::extended(),
+            names => FeatureSet::from_names(names)?,
+        };
         let mut recorded = Vec::new();
         if let Some(folder) = &args.traces {
             for hold in [false, true] {
@@ -184,7 +186,6 @@ impl<'a> Training<'a> {
             learner: Learner::new(features.len(), args.seed, args.recipe.action_gap)?,
             episodes: Episodes::new(recorded, args.recipe.days),
             features,
-            policy: Policy { cooldown: 0, ..Policy::default() },
             judged_on,
             progress: Progress { round: 0, best_cost: None },
             args,
@@ -203,7 +204,6 @@ impl<'a> Training<'a> {
         let learning_rate = recipe.learning_rate * LAST_LEARNING_RATE.powf(done);
         let conditions = Conditions {
             features: &self.features,
-            policy: &self.policy,
             discount: recipe.discount,
             exploration: recipe.exploration,
             reward_scale: REWARD_SCALE,
@@ -257,14 +257,20 @@ impl<'a> Training<'a> {
         Ok(self.learner.network(self.metadata()?)?)
     }
 
-    /// The mean over the training series, lived through from beginning to end.
+    /// The mean over the training series, lived through from beginning to end under each cooldown.
     fn judge(&self) -> anyhow::Result<Score> {
-        let (network, policy) = (self.network()?, &self.policy);
-        let (ours, theirs) = self.judged_on.split_at(self.judged_on.len() / 2);
-        let one = |series: &[Arc<DemandSeries>]| policies::replay(Kind::Dqn, series, Some(&network), policy, 0, false);
+        let (network, series) = (self.network()?, &self.judged_on);
+        let under = |cooldown| {
+            let policy = Policy { cooldown, ..Policy::default() };
+            policies::replay(Kind::Dqn, series, Some(&network), &policy, 0, false)
+        };
+        let [none, default] = COOLDOWNS;
         let (first, second) = std::thread::scope(|scope| {
-            let other = scope.spawn(|| one(theirs));
-            (one(ours), other.join())
+            let other = scope.spawn(|| {
+                use_one_thread();
+                under(default)
+            });
+            (under(none), other.join())
         });
         let mut outcomes = first?;
         outcomes.extend(second.map_err(|_| anyhow::anyhow!("an evaluation stopped"))??);
@@ -274,7 +280,7 @@ impl<'a> Training<'a> {
     /// What the checkpoint says of itself.
     fn metadata(&self) -> anyhow::Result<Map<String, Value>> {
         let mut metadata = Map::new();
-        metadata.insert("features".into(), json!(self.args.recipe.features));
+        metadata.insert("features".into(), json!(self.features.names()));
         metadata.insert("seed".into(), json!(self.args.seed));
         metadata.insert("progress".into(), serde_json::to_value(&self.progress)?);
         metadata.insert("recipe".into(), serde_json::to_value(&self.args.recipe)?);
