@@ -1,5 +1,5 @@
 # make run: the service on a simulated cluster; make test: everything it needs, then all tests.
-.PHONY: run build test lint deny libtorch clean
+.PHONY: run build test e2e lint deny libtorch clean
 
 PORT ?= 5000
 
@@ -14,6 +14,10 @@ build: libtorch
 
 test: libtorch
 	cargo test --release --locked
+
+# The release binary on a real Kubernetes: its programs are built once into .tools/e2e. As root; Go 1.26.4 or later is needed.
+e2e: build
+	tests/e2e/run.sh
 
 lint: libtorch deny
 	cargo fmt --all --check

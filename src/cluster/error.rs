@@ -51,8 +51,10 @@ impl ClusterError {
                 let message = status.message.clone();
                 match status.code {
                     404 => Self::NotFound { call, message },
+                    code @ (401 | 403) if code == 401 || is_anonymous(&message) => {
+                        Self::Unavailable { call, message: format!("not authenticated: {message}") }
+                    }
                     403 if is_rbac(&message) => Self::Forbidden { call, message },
-                    401 => Self::Unavailable { call, message: format!("not authenticated: {message}") },
                     code @ 400..=499 if !matches!(code, 409 | 429) => Self::Refused { call, code, message },
                     code => Self::Unavailable { call, message: format!("API server answered {code}: {message}") },
                 }
@@ -69,6 +71,11 @@ impl ClusterError {
 /// What the authorizer writes, and admission plugins never do.
 fn is_rbac(message: &str) -> bool {
     message.contains(" cannot ")
+}
+
+/// No right is missing, the caller is not known (yet): so answers a metrics server that has only just begun.
+fn is_anonymous(message: &str) -> bool {
+    message.contains("User \"system:anonymous\"")
 }
 
 /// An error with its causes, which say more than it does ("connection refused").
@@ -103,6 +110,9 @@ mod tests {
         assert!(matches!(denied, ClusterError::Forbidden { .. }));
         let text = denied.to_string();
         assert!(text.contains("\"patch\"") && text.contains("\"pods/resize\""), "{text}");
+        let unknown =
+            api(403, "pods.metrics.k8s.io is forbidden: User \"system:anonymous\" cannot list resource \"pods\"");
+        assert!(matches!(unknown, ClusterError::Unavailable { .. }));
         assert!(matches!(api(403, "node didn't have enough allocatable resources"), ClusterError::Refused { .. }));
         assert!(api(404, "pods \"web\" not found").is_not_found());
         assert!(matches!(api(429, "slow down"), ClusterError::Unavailable { .. }));

@@ -3,12 +3,17 @@
 . "$(dirname "$0")/env.sh"
 
 missing=()
-for package in containerd runc containernetworking-plugins; do
-    case $package in
-        containernetworking-plugins) [ -x /usr/lib/cni/bridge ] || missing+=("$package") ;;
-        *) command -v "$package" >/dev/null || [ -x "/usr/sbin/$package" ] || missing+=("$package") ;;
-    esac
-done
+while read -r program package; do
+    command -v "$program" >/dev/null || missing+=("$package")
+done <<'PROGRAMS'
+containerd containerd
+runc runc
+/usr/lib/cni/bridge containernetworking-plugins
+ip iproute2
+sysctl procps
+openssl openssl
+curl curl
+PROGRAMS
 if [ ${#missing[@]} -gt 0 ]; then
     echo "e2e: installing ${missing[*]}"
     apt-get update -qq

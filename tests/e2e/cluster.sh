@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# cluster.sh up|down|start NAME|stop NAME: a control plane and one node on loopback, as root. What is started is recorded
-# by pid, and only that is ended; what the machine had is put back.
+# cluster.sh up|down|start NAME [FLAG…]|stop NAME|image NAME FOLDER CONFIG: a control plane and one node, as root. What is
+# started is recorded by pid, and only that is ended; what the machine had is put back.
 . "$(dirname "$0")/env.sh"
 PIDS=$DIR/pids LOGS=$DIR/logs
 export KUBECONFIG=$DIR/admin.kubeconfig
@@ -35,9 +35,9 @@ wait_for() { # seconds what command…
     done
 }
 
-start() {
-    local pki=$DIR/pki etcd=http://127.0.0.1:22379
-    case $1 in
+start() { # name flag…
+    local name=$1 pki=$DIR/pki etcd=http://127.0.0.1:22379; shift
+    case $name in
     etcd)
         run etcd etcd --name=e2e --data-dir="$DIR/etcd" --unsafe-no-fsync --log-level=warn \
             --listen-client-urls=$etcd --advertise-client-urls=$etcd --listen-peer-urls=http://127.0.0.1:22380 \
@@ -65,8 +65,9 @@ start() {
     containerd)
         run containerd containerd --config "$DIR/containerd.toml" ;;
     kubelet)
+        rm -f "$DIR/kubelet/cpu_manager_state" # it holds the kubelet to the CPU policy that it had
         run kubelet kubelet --config="$DIR/kubelet.yaml" --kubeconfig="$DIR/node.kubeconfig" --root-dir="$DIR/kubelet" \
-            --cert-dir="$pki" --hostname-override="$NODE" --node-ip="$BRIDGE_IP" ;;
+            --cert-dir="$pki" --hostname-override="$NODE" --node-ip="$BRIDGE_IP" "$@" ;;
     metrics-server)
         run metrics-server metrics-server --kubeconfig="$KUBECONFIG" --authentication-kubeconfig="$KUBECONFIG" \
             --authorization-kubeconfig="$KUBECONFIG" --bind-address=127.0.0.1 --secure-port=20443 --cert-dir="$DIR/metrics-pki" \
@@ -78,7 +79,7 @@ start() {
 
 CTR() { ctr --address "$DIR/containerd.sock" --namespace k8s.io "$@"; }
 
-import() { # image folder entry point…
+image() { # name folder config
     python3 "$HERE/image.py" "$@" > "$DIR/image.tar"
     CTR images import "$DIR/image.tar" >/dev/null
     rm "$DIR/image.tar"
@@ -117,8 +118,8 @@ up() {
     wait_for 60 containerd CTR version
     mkdir -p "$DIR/load"
     cp "$TOOLS/bin/load" "$DIR/load/"
-    import e2e.local/load:1 "$DIR/load" /load
-    import e2e.local/pause:1 "$DIR/load" /load pause
+    image e2e.local/load:1 "$DIR/load" '{"Entrypoint": ["/load"], "Env": ["PATH=/"]}'
+    image e2e.local/pause:1 "$DIR/load" '{"Entrypoint": ["/load", "pause"], "Env": ["PATH=/"]}'
     wait_for 120 kube-apiserver kubectl get --raw /readyz
     start kube-controller-manager
     start kube-scheduler
@@ -132,7 +133,8 @@ up() {
 }
 
 # Where the node's programs leave things outside of $DIR.
-FOLDERS=(/var/lib/kubelet /var/log/containers /var/lib/cni /run/containerd /etc/cni /opt/cni /run/netns /opt/containerd /var/lib/containerd)
+FOLDERS=(/var/lib/kubelet /var/lib/containerd /var/lib/cni /var/log/containers /run/containerd /run/mount /run/netns /etc/cni
+    /opt/cni /opt/containerd)
 
 down() {
     [ -d "$DIR" ] || return 0
@@ -150,7 +152,9 @@ down() {
         grep -qxF "$namespace" "$DIR/netns" 2>/dev/null || ip netns delete "$namespace" 2>/dev/null || true
     done
     if ip link show "$BRIDGE" >/dev/null 2>&1; then ip link delete "$BRIDGE"; fi
-    find /sys/fs/cgroup -depth -path '*/kubepods*' -type d -exec rmdir {} + 2>/dev/null || true
+    for kubepods in /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods; do
+        find "$kubepods" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    done
     if [ -f "$DIR/sysctl" ]; then xargs -n1 sysctl -qw < "$DIR/sysctl"; fi
     if [ -f "$DIR/folders" ]; then xargs -r rm -rf < "$DIR/folders"; fi
     find /var/log/containers -type l -lname "$DIR/*" -delete 2>/dev/null || true
@@ -160,6 +164,6 @@ down() {
 case ${1:-} in
 up) up ;;
 down) down ;;
-start | stop) "$1" "$2" ;;
-*) echo "usage: cluster.sh up|down|start NAME|stop NAME" >&2; exit 2 ;;
+start | stop | image) "$@" ;;
+*) echo "usage: cluster.sh up|down|start NAME [FLAG…]|stop NAME|image NAME FOLDER CONFIG" >&2; exit 2 ;;
 esac

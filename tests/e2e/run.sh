@@ -8,28 +8,58 @@ export LD_LIBRARY_PATH=${LIBTORCH:-$ROOT/.libtorch}/lib E2E_MODEL=$DIR/model.pth
 
 finish() {
     local code=$?
+    if [ -n "${suite:-}" ]; then kill "$suite" && wait "$suite" || true; fi
     if [ $code -ne 0 ] && [ -d "$DIR/logs" ]; then
         mkdir -p "$TOOLS/logs"
-        cp "$DIR"/logs/* "$TOOLS/logs/"
+        cp "$DIR"/logs/* "$DIR/audit.log" "$TOOLS/logs/" 2>/dev/null || true
         echo "e2e: the logs are in $TOOLS/logs" >&2
     fi
-    if [ -z "${E2E_KEEP:-}" ]; then "$HERE/cluster.sh" down; fi
+    if [ -n "${mine:-}" ]; then
+        kubectl delete --ignore-not-found -k "$ROOT/deploy/overlays/cluster-wide-live" >/dev/null || true
+        kubectl delete --ignore-not-found namespace "$NAMESPACE" >/dev/null || true
+        rm -rf "$DIR"
+    elif [ -z "${E2E_KEEP:-}" ]; then
+        "$HERE/cluster.sh" down
+    fi
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
+
+# The image that the Dockerfile describes, of the same files, for a cluster that can pull none.
+scaler_image() {
+    local dockerfile=$ROOT/Dockerfile
+    said() { sed -n "s/^$1 //p" "$dockerfile" | tail -1; }
+    rm -rf "$DIR/rootfs"
+    "$ROOT/scripts/rootfs.sh" "$DIR/rootfs" "$DQN_SCALER"
+    "$HERE/cluster.sh" image "$E2E_SCALER_IMAGE" "$DIR/rootfs" \
+        "{\"Entrypoint\": $(said ENTRYPOINT), \"User\": \"$(said USER)\", \"WorkingDir\": \"$(said WORKDIR)\"}"
+    rm -rf "$DIR/rootfs"
+}
 
 began=$SECONDS
 "$HERE/build.sh"
 echo "e2e: the programs are there after $((SECONDS - began)) s"
 if [ -z "${E2E_USE_CURRENT:-}" ]; then
-    export KUBECONFIG=$DIR/admin.kubeconfig E2E_AUDIT_LOG=$DIR/audit.log
+    export KUBECONFIG=$DIR/admin.kubeconfig E2E_AUDIT_LOG=$DIR/audit.log E2E_SCALER_IMAGE=e2e.local/dqn-scaler:1
     if [ -z "${E2E_KEEP:-}" ] || [ ! -f "$KUBECONFIG" ]; then "$HERE/cluster.sh" up; fi
+    scaler_image
     echo "e2e: the cluster is up after $((SECONDS - began)) s"
+elif kubectl get namespace dqn-scaler >/dev/null 2>&1; then
+    echo "e2e: this cluster has a namespace dqn-scaler already, which the suite would take over: remove it first" >&2
+    exit 1
+else
+    mine=1
 fi
 mkdir -p "$E2E_LOGS"
 python3 "$HERE/suite/model.py" "$E2E_MODEL"
 # The rights are deploy/'s; the pod is for its own test, the others run the binary as a process beside the cluster.
+kubectl create namespace "$NAMESPACE" --dry-run=client --output=yaml | kubectl apply -f - >/dev/null
 kubectl apply -k "$ROOT/deploy/overlays/cluster-wide-live" >/dev/null
 kubectl --namespace=dqn-scaler scale deployment dqn-scaler --replicas=0 >/dev/null
-python3 "$HERE/suite" "$@"
+# In the background, so that a signal is heeded at once.
+python3 "$HERE/suite" "$@" &
+suite=$!
+wait "$suite" && code=0 || code=$?
+suite=
 echo "e2e: done after $((SECONDS - began)) s"
+exit "$code"

@@ -1,5 +1,6 @@
 """The cluster as its administrator sees it, by way of `kubectl proxy`: whatever the kubeconfig asks for, here it is plain HTTP."""
 
+import atexit
 import http.client
 import json
 import os
@@ -10,7 +11,7 @@ import urllib.error
 import urllib.request
 
 IMAGE = os.environ.get("E2E_IMAGE", "e2e.local/load:1")
-NAMESPACE = "default"
+NAMESPACE = os.environ["NAMESPACE"]
 
 
 class Refused(Exception):
@@ -34,6 +35,13 @@ def until(seconds, what, condition, pause=0.2):
         time.sleep(pause)
 
 
+def child(*arguments, **options):
+    """A process that does not outlive this one, whatever ends it short of SIGKILL."""
+    process = subprocess.Popen(*arguments, **options)
+    atexit.register(process.kill)
+    return process
+
+
 def http_json(method, url, body=None, content_type="application/json", headers={}, timeout=60):
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, method=method, data=data, headers={"Content-Type": content_type, **headers})
@@ -50,12 +58,12 @@ def http_json(method, url, body=None, content_type="application/json", headers={
 
 class Cluster:
     def __init__(self):
-        self.process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = child(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.url = "http://" + re.search(r"[\d.]+:\d+", self.process.stdout.readline()).group()
 
     def close(self):
         self.process.terminate()
-        self.process.communicate()
+        self.process.wait()
 
     def call(self, method, path, body=None, content_type="application/json"):
         code, answer = http_json(method, self.url + path, body, content_type)
@@ -90,6 +98,12 @@ class Cluster:
         """The pods with this label that are not on their way out."""
         items = self.get(self.path("pods") + f"?labelSelector=app={app}")["items"]
         return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
+
+    def free_millicores(self, node):
+        """What the pods on the node have left of it."""
+        pods = self.get(f"/api/v1/pods?fieldSelector=spec.nodeName={node},status.phase=Running")["items"]
+        asked = [c["resources"].get("requests", {}).get("cpu", "0") for pod in pods for c in pod["spec"]["containers"]]
+        return millicores(self.get(f"/api/v1/nodes/{node}")["status"]["allocatable"]["cpu"]) - sum(map(millicores, asked))
 
     def run(self, name, **spec):
         """A pod of one container `app`, once it answers."""
@@ -126,15 +140,19 @@ def resources(request=None, limit=None):
     return {name: named(pair) for name, pair in (("requests", request), ("limits", limit)) if pair}
 
 
+def millicores(quantity):
+    return int(quantity[:-1]) if quantity.endswith("m") else int(float(quantity) * 1000)
+
+
 def container(name="app", request=None, limit=None, cpu=0, memory=0, port=8080, **more):
     env = {"CPU": cpu, "MEMORY": memory, "PORT": port}
     return {"name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent", "resources": resources(request, limit),
             "env": [{"name": key, "value": str(value)} for key, value in env.items()], **more}
 
 
-def pod(name, labels={}, init=(), request=("100m", "64Mi"), limit=("200m", "128Mi"), also=(), **more):
+def pod(name, labels={}, init=(), request=("100m", "64Mi"), limit=("200m", "128Mi"), also=(), node=None, **more):
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name, **labels}},
-            "spec": {"terminationGracePeriodSeconds": 1, "initContainers": list(init),
+            "spec": {"nodeName": node, "terminationGracePeriodSeconds": 1, "initContainers": list(init),
                      "containers": [container(request=request, limit=limit, **more), *also]}}
 
 
@@ -151,7 +169,7 @@ def workload(kind, name, replicas=1, **spec):
 
 def status_of(pod, container="app"):
     statuses = pod["status"].get("containerStatuses", []) + pod["status"].get("initContainerStatuses", [])
-    return next(status for status in statuses if status["name"] == container)
+    return {status["name"]: status for status in statuses}[container]
 
 
 def resize_conditions(pod):

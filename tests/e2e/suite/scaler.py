@@ -5,10 +5,11 @@ import os
 import socket
 import subprocess
 import tempfile
-import time
 
-from cluster import http_json, until
+from cluster import NAMESPACE, child, http_json, until
 
+ROOT = os.environ["ROOT"]
+SCRIPT = f"{ROOT}/tests/e2e/cluster.sh"
 BINARY = os.environ["DQN_SCALER"]
 LOGS = os.environ["E2E_LOGS"]
 
@@ -43,11 +44,11 @@ class Scaler:
             json.dump(service_account_kubeconfig(server), file)
         port = free_port()
         environment = {"HOST": "127.0.0.1", "PORT": str(port), "KUBECONFIG": kubeconfig, "MODEL_PATH": os.environ["E2E_MODEL"],
-                       "AUTO_SCALE_ENABLED": "false", "DRY_RUN": "false", "RUST_LOG": "info,dqn_scaler=debug"}
+                       "NAMESPACES": NAMESPACE, "AUTO_SCALE_ENABLED": "false", "DRY_RUN": "false", "RUST_LOG": "info,dqn_scaler=debug"}
         environment |= {key.upper(): str(value) for key, value in settings.items()}
         inherited = {key: value for key, value in os.environ.items() if key in ("PATH", "LD_LIBRARY_PATH")}
         self.log = open(os.path.join(LOGS, f"scaler-{name}.log"), "w")
-        self.process = subprocess.Popen([BINARY], env=inherited | environment, stderr=self.log, cwd=self.folder.name)
+        self.process = child([BINARY], env=inherited | environment, stderr=self.log, cwd=self.folder.name)
         self.url = f"http://127.0.0.1:{port}"
         try:
             until(30, "the scaler is ready", lambda: self.get("/readyz")[0] == 200)
@@ -82,7 +83,7 @@ class Scaler:
     def post(self, path, body=None):
         return http_json("POST", self.url + path, body if body is not None else {})
 
-    def resize(self, pod, containers, fallback=True, namespace="default"):
+    def resize(self, pod, containers, fallback=True, namespace=NAMESPACE):
         query = "" if fallback else "?enable_horizontal_fallback=false"
         return self.post(f"/api/namespaces/{namespace}/pods/{pod}/resize{query}", {"containers": containers})
 

@@ -6,28 +6,18 @@ import time
 import unittest
 
 import audit
-from cluster import Cluster, resources, status_of, until, workload
-from scaler import Scaler
-from test_faults import SCRIPT
+from case import ClusterTest
+from cluster import NAMESPACE, resize_conditions, resources, status_of, until, workload
+from scaler import SCRIPT, Scaler
 
 BUSY = {"cpu": 500, "memory": 30, "request": ("50m", "64Mi"), "limit": ("100m", "96Mi")}
 
 
-class Autoscale(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.cluster = Cluster()
-        cls.addClassCleanup(cls.cluster.close)
-
-    def run_pod(self, name, **spec):
-        self.addCleanup(self.cluster.gone, "pods", name)
-        self.addCleanup(self.cluster.delete, "pods", name)
-        return self.cluster.run(name, **spec)
-
+class Autoscale(ClusterTest):
     def measured(self, *names, least=80):
         """The figures show what the pods burn by now."""
         def millicores(name):
-            containers = self.cluster.get(f"/apis/metrics.k8s.io/v1beta1/namespaces/default/pods/{name}")["containers"]
+            containers = self.cluster.get(f"/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods/{name}")["containers"]
             return int(containers[0]["usage"]["cpu"].removesuffix("n")) / 1e6
         for name in names:
             until(60, f"{name} is measured", lambda: millicores(name) >= least, pause=1)
@@ -89,6 +79,25 @@ class Autoscale(unittest.TestCase):
             self.assertIn("usage", outcome["message"])
             until(30, "as it was", lambda: status_of(self.cluster.pod("late"))["resources"] == self.cluster.pod("late")["spec"]["containers"][0]["resources"])
             self.assertEqual(self.limit("late"), {"cpu": "200m", "memory": "128Mi"})
+
+    def test_deferred_for_too_long(self):
+        """The node stays full: the template is next, and its new pod runs once there is room."""
+        kinds, name = self.start("Deployment", cpu=500, memory=20, request=("300m", "64Mi"), limit=("300m", "96Mi"))
+        old = self.cluster.pods_of(name)[0]
+        pod = old["metadata"]["name"]
+        self.measured(pod, least=240)
+        room = self.cluster.free_millicores(old["spec"]["nodeName"]) - 30
+        self.run_pod("in-the-way", node=old["spec"]["nodeName"], request=(f"{room}m", "32Mi"), limit=(f"{room}m", "64Mi"))
+        wanted = resources(("360m", "64Mi"), ("360m", "96Mi"))
+        template = lambda: self.cluster.get(self.cluster.path(kinds, name))["spec"]["template"]["spec"]["containers"][0]["resources"]
+        with Scaler("deferred", scaling_cooldown=0, resize_timeout=1, deferred_timeout=5) as scaler:
+            self.assertIn("deferred", scaler.outcome(pod)["message"])
+            self.assertEqual(resize_conditions(self.cluster.pod(pod)), {"PodResizePending": "Deferred"})
+            until(30, "the template has it", lambda: scaler.outcome(pod) and template() == wanted, pause=1)
+        self.assertEqual(self.cluster.limits(pod)[0], 300)
+        self.cluster.delete("pods", "in-the-way")
+        self.wait_ready(kinds, name, wanted)
+        self.assertNotEqual(self.cluster.pods_of(name)[0]["metadata"]["uid"], old["metadata"]["uid"])
 
     def test_load_that_rises_and_falls(self):
         """A pod's demand doubles, CPU first, then memory; it never starves, is never killed, and shrinks when it is calm."""

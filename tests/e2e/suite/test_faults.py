@@ -7,28 +7,22 @@ import time
 import unittest
 
 import audit
-from cluster import Cluster, resources, status_of, until, workload
+from case import ClusterTest
+from cluster import NAMESPACE, resources, status_of, until, workload
 from meddler import Meddler
-from scaler import Scaler
+from scaler import SCRIPT, Scaler
 
 UP = {"app": resources(("150m", "64Mi"), ("300m", "128Mi"))}
-SCRIPT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cluster.sh")
 
 
-class Faults(unittest.TestCase):
+class Faults(ClusterTest):
     @classmethod
     def setUpClass(cls):
-        cls.cluster = Cluster()
-        cls.addClassCleanup(cls.cluster.close)
+        super().setUpClass()
         cls.meddler = Meddler()
         cls.addClassCleanup(cls.meddler.close)
         cls.scaler = Scaler("faults", server=cls.meddler.url)
         cls.addClassCleanup(cls.scaler.close)
-
-    def run_pod(self, name, **spec):
-        self.addCleanup(self.cluster.gone, "pods", name)
-        self.addCleanup(self.cluster.delete, "pods", name)
-        return self.cluster.run(name, **spec)
 
     def test_pod_deleted_before_the_resize(self):
         self.run_pod("short-lived")
@@ -80,7 +74,7 @@ class Faults(unittest.TestCase):
         names = ["one", "two", "three"]
         for name in names:
             self.run_pod(name, cpu=500, memory=30, request=("50m", "64Mi"), limit=("100m", "96Mi"))
-        busy = lambda name: self.scaler.get(f"/pods/default/{name}")[1]["metrics"]["cpu_usage_cores"]
+        busy = lambda name: self.scaler.get(f"/pods/{NAMESPACE}/{name}")[1]["metrics"]["cpu_usage_cores"]
         for name in names:
             until(60, f"{name} is measured", lambda: (busy(name) or 0) > 0.08, pause=1)
 
@@ -88,6 +82,8 @@ class Faults(unittest.TestCase):
             subprocess.run([SCRIPT, "stop", "kube-apiserver"], check=True)
             threading.Thread(target=lambda: (time.sleep(2), subprocess.run([SCRIPT, "start", "kube-apiserver"], check=True))).start()
 
+        began = audit.now()
+        self.addCleanup(lambda: audit.EXPECTED_DENIALS.append((began, audit.now())))
         self.meddler.before("PATCH", "/resize", restart)
         code, answer = self.scaler.post("/scale/all")
         self.assertEqual(code, 200, answer)

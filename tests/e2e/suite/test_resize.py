@@ -1,41 +1,13 @@
 """Resizes that a person asks for: in place as long as that works, and what becomes of them where it does not."""
 
 import time
-import unittest
 
 import audit
-from cluster import Cluster, container, resize_conditions, resources, status_of, until, workload
-from scaler import Scaler
-
-MIB = 1 << 20
+from case import MIB, ScalerTest
+from cluster import container, millicores, resize_conditions, resources, status_of, until
 
 
-class Resize(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.cluster = Cluster()
-        cls.addClassCleanup(cls.cluster.close)
-        # The kubelet publishes an error at its second look at a pod, some ten seconds after the first.
-        cls.scaler = Scaler("resize", resize_timeout=30)
-        cls.addClassCleanup(cls.scaler.close)
-
-    def run_pod(self, name, **spec):
-        self.addCleanup(self.cluster.gone, "pods", name)
-        self.addCleanup(self.cluster.delete, "pods", name)
-        return self.cluster.run(name, **spec)
-
-    def assert_in_force(self, name, wanted, limits, restarts=0, container="app", port=8080):
-        """Spec, status, cgroup: all of them say so, the container still runs, and its class is the same."""
-        def in_force():
-            status = status_of(self.cluster.pod(name), container)
-            return status.get("resources") == wanted and status["restartCount"] == restarts and "running" in status["state"]
-        until(20, f"{name} has {wanted}", in_force)
-        until(10, f"the cgroup of {name} allows {limits}", lambda: self.cluster.limits(name, port) == limits)
-        now = self.cluster.pod(name)
-        everything = now["spec"]["containers"] + now["spec"].get("initContainers", [])
-        self.assertEqual(next(c for c in everything if c["name"] == container)["resources"], wanted)
-        until(30, "no condition is left", lambda: not resize_conditions(self.cluster.pod(name)))
-
+class Resize(ScalerTest):
     def assert_resized(self, answer, method="vertical"):
         code, body = answer
         self.assertEqual((code, body.get("scaling_method")), (200, method), body)
@@ -100,10 +72,10 @@ class Resize(unittest.TestCase):
             self.assertEqual(audit.writes(since, "holding"), [("pods/resize", 200)] * 2, "the resize, its way back, no more")
 
     def test_deferred_until_there_is_room(self):
-        allocatable = self.cluster.get("/api/v1/nodes")["items"][0]["status"]["allocatable"]["cpu"]
-        half = int(float(allocatable) * 1000 * 0.55)
-        self.run_pod("in-the-way", request=(f"{half}m", "32Mi"), limit=(f"{half}m", "64Mi"))
-        self.run_pod("waiting")
+        node = self.run_pod("waiting")["spec"]["nodeName"]
+        allocatable = self.cluster.get(f"/api/v1/nodes/{node}")["status"]["allocatable"]["cpu"]
+        half = int(millicores(allocatable) * 0.55)
+        self.run_pod("in-the-way", node=node, request=(f"{half}m", "32Mi"), limit=(f"{half}m", "64Mi"))
         wanted = resources((f"{half}m", "64Mi"), (f"{half}m", "128Mi"))
         code, answer = self.scaler.resize("waiting", {"app": wanted})
         self.assertEqual(code, 200, answer)
@@ -149,65 +121,3 @@ class Resize(unittest.TestCase):
         self.assertEqual(self.scaler.resize("plain", {"app": {"limits": {"cpu": "much"}}})[0], 400)
         if audit.LOG:
             self.assertEqual(audit.writes(since), [])
-
-
-# In place the class of a pod cannot change; with new pods it can.
-GUARANTEED = resources(("120m", "96Mi"), ("120m", "96Mi"))
-
-
-class Fallback(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        Resize.setUpClass.__func__(cls)
-
-    def start(self, kind, **more):
-        name = kind.lower()
-        kinds = name + "s"
-        self.addCleanup(until, 60, "its pods are gone", lambda: not self.cluster.get(
-            self.cluster.path("pods") + f"?labelSelector=app={name}")["items"])
-        self.addCleanup(self.cluster.delete, kinds, name)
-        self.cluster.create(kinds, workload(kind, name, **more))
-        self.wait_ready(kinds, name)
-        return kinds, name
-
-    def wait_ready(self, kinds, name, wanted=None):
-        """The rollout is through: the controller has seen the template, and no pod of the old one is left."""
-        def through():
-            now = self.cluster.get(self.cluster.path(kinds, name))
-            if now["status"].get("observedGeneration") != now["metadata"]["generation"]:
-                return False
-            count = now["spec"].get("replicas", 1)
-            pods = self.cluster.pods_of(name)
-            ready = [p for p in pods if any(s["ready"] for s in p["status"].get("containerStatuses", []))]
-            return len(pods) == len(ready) == count and (
-                wanted is None or all(p["spec"]["containers"][0]["resources"] == wanted for p in pods))
-        until(90, f"{name} is rolled out", through)
-
-    def fall_back(self, kind, **more):
-        kinds, name = self.start(kind, **more)
-        victim = self.cluster.pods_of(name)[0]["metadata"]["name"]
-        code, answer = self.scaler.resize(victim, {"app": GUARANTEED})
-        self.assertEqual((code, answer.get("scaling_method")), (200, "deployment_update"), answer)
-        self.assertEqual(answer["details"]["deployment_name"], name)
-        template = self.cluster.get(self.cluster.path(kinds, name))["spec"]["template"]["spec"]
-        self.assertEqual(template["containers"][0]["resources"], GUARANTEED)
-        self.wait_ready(kinds, name, GUARANTEED)
-        for new in self.cluster.pods_of(name):
-            self.assertEqual(new["status"]["qosClass"], "Guaranteed")
-            self.assertEqual(self.cluster.limits(new["metadata"]["name"]), (120, 96 * MIB))
-
-    def test_deployment(self):
-        self.fall_back("Deployment", replicas=2)
-
-    def test_stateful_set(self):
-        self.fall_back("StatefulSet")
-
-    def test_daemon_set(self):
-        self.fall_back("DaemonSet")
-
-    def test_not_asked_for(self):
-        kinds, name = self.start("Deployment")
-        victim = self.cluster.pods_of(name)[0]["metadata"]["name"]
-        code, answer = self.scaler.resize(victim, {"app": GUARANTEED}, fallback=False)
-        self.assertEqual(code, 500, answer)
-        self.assertEqual(self.cluster.get(self.cluster.path(kinds, name))["metadata"]["generation"], 1)

@@ -1,0 +1,170 @@
+"""deploy/ as it is: the API server takes every overlay, and the service runs in its pod, under its limits and with its rights."""
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+import unittest
+
+import audit
+from case import ClusterTest
+from cluster import NAMESPACE, until
+from scaler import ROOT, Scaler, kubectl
+
+IMAGE = os.environ.get("E2E_SCALER_IMAGE")
+POD = {"request": ("50m", "64Mi"), "limit": ("100m", "96Mi")}
+UP = {"app": {"limits": {"cpu": "150m"}}}
+
+# Every variable: what is set, and what GET /config then says.
+VARIABLES = {
+    "MODEL_PATH": ("/models/final-models/dqn_model.pth",) * 2, "STATE_DIM": ("8", 8), "ACTION_DIM": ("3", 3), "HISTORY_WINDOW": ("4", 4),
+    "MIN_CPU": ("0.2", 0.2), "MAX_CPU": ("4", 4.0), "MIN_MEMORY": ("30", 30), "MAX_MEMORY": ("8192", 8192), "SCALE_FACTOR": ("0.25", 0.25),
+    "DRY_RUN": ("false", False), "KUBERNETES_IN_CLUSTER": ("true", True), "NAMESPACES": (f"{NAMESPACE},default", [NAMESPACE, "default"]),
+    "AUTO_SCALE_ENABLED": ("false", False), "AUTO_SCALE_INTERVAL": ("7", 7), "SCALING_COOLDOWN": ("2", 2),
+    "EXCLUDED_DEPLOYMENTS": ("one,two", ["one", "two"]), "EXCLUDED_LABELS": ("tier=cache", {"tier": "cache"}),
+    "EMERGENCY_SCALE_UP": ("false", False), "RESIZE_CONCURRENCY": ("2", 2), "DEFERRED_TIMEOUT": ("200", 200), "RESIZE_TIMEOUT": ("9", 9),
+    "METRICS_MAX_AGE": ("100", 100), "GUARD_CPU_WINDOW": ("3600", 3600), "GUARD_MEMORY_WINDOW": ("7200", 7200),
+    "GUARD_CPU_FADE": ("0.3", 0.3), "GUARD_MEMORY_FADE": ("0.4", 0.4), "GUARD_CPU_HEADROOM": ("0.1", 0.1), "GUARD_MEMORY_HEADROOM": ("0.2", 0.2), "DECISIONS_KEPT": ("2000", 2000),
+}
+FIELDS = {"KUBERNETES_IN_CLUSTER": "in_cluster"}
+ELSEWHERE = {"HOST": "0.0.0.0", "PORT": "5000"}  # where to listen is no configuration: that it answers tells
+
+
+def overlays():
+    return sorted(os.listdir(f"{ROOT}/deploy/overlays"))
+
+
+def apply(overlay, literals={}, image=None, watched=None):
+    """Applies an overlay, with a kustomization on top of it as a user would write one."""
+    with tempfile.TemporaryDirectory() as folder:
+        top = {"resources": [os.path.relpath(f"{ROOT}/deploy/overlays/{overlay}", os.path.realpath(folder))], "patches": [],
+               "replicas": [{"name": "dqn-scaler", "count": 1 if image else 0}]}
+        if literals:
+            top["configMapGenerator"] = [{"name": "dqn-scaler", "namespace": "dqn-scaler", "behavior": "merge",
+                                          "literals": [f"{key}={value}" for key, value in literals.items()]}]
+        if watched:
+            patch = [{"op": "replace", "path": "/metadata/namespace", "value": watched}]
+            top["patches"].append({"target": {"kind": "RoleBinding"}, "patch": json.dumps(patch)})
+        if image:
+            name, tag = image.rsplit(":", 1)
+            top["images"] = [{"name": "dqn-scaler", "newName": name, "newTag": tag}]
+            # This cluster has no proxy for the address of the API server's service.
+            host, port = os.environ["API"].split(":")
+            env = [{"name": "KUBERNETES_SERVICE_HOST", "value": host}, {"name": "KUBERNETES_SERVICE_PORT", "value": port}]
+            patch = [{"op": "add", "path": "/spec/template/spec/containers/0/env", "value": env}]
+            top["patches"].append({"target": {"kind": "Deployment"}, "patch": json.dumps(patch)})
+        with open(f"{folder}/kustomization.yaml", "w") as file:
+            json.dump(top, file)
+        return subprocess.run(["kubectl", "apply", "-k", folder], check=True, capture_output=True, text=True)
+
+
+class Manifests(ClusterTest):
+    def test_api_server_accepts_every_overlay(self):
+        for overlay in overlays():
+            done = subprocess.run(["kubectl", "apply", "--dry-run=server", "-k", f"{ROOT}/deploy/overlays/{overlay}"],
+                                  capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), overlay)
+            for kind in ("namespace", "serviceaccount", "configmap", "deployment.apps", "service", "poddisruptionbudget.policy",
+                         "networkpolicy.networking.k8s.io", "clusterrole.rbac.authorization.k8s.io"):
+                self.assertRegex(done.stdout, f"(?m)^{re.escape(kind)}/", overlay)
+
+    def test_every_variable_is_documented(self):
+        with open(f"{ROOT}/README.md") as readme:
+            documented = re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`", "".join(line for line in readme if line.startswith("| ")))
+        self.assertEqual(set(documented), set(VARIABLES) | set(ELSEWHERE))
+
+    def test_only_live_overlays_can_change_anything(self):
+        self.assertIn("namespaced", overlays())
+        for overlay in overlays():
+            rendered = kubectl("kustomize", f"{ROOT}/deploy/overlays/{overlay}")
+            live = overlay.endswith("-live")
+            self.assertEqual((f'DRY_RUN: "{str(not live).lower()}"' in rendered, "pods/resize" in rendered), (True, live), overlay)
+            self.assertEqual("kind: ClusterRoleBinding" in rendered, overlay.startswith("cluster-wide"), overlay)
+
+    @unittest.skipIf(os.environ.get("E2E_USE_CURRENT"), "it takes the cluster-wide rights away for a while")
+    def test_namespaced_rights_end_at_the_namespace(self):
+        self.run_pod("fenced", **POD)
+        began = audit.now()
+        self.addCleanup(lambda: audit.EXPECTED_DENIALS.append((began, audit.now())))
+        self.addCleanup(kubectl, "delete", "rolebinding", "--all", f"--namespace={NAMESPACE}")
+        self.addCleanup(apply, "cluster-wide-live")
+        kubectl("delete", "clusterrolebinding", "dqn-scaler-reader", "dqn-scaler-resizer")
+        apply("namespaced", watched=NAMESPACE)
+        with Scaler("namespaced") as scaler:
+            self.assertEqual([pod["name"] for pod in scaler.get("/pods")[1]["pods"]], ["fenced"])
+            for namespace, verb, resource in [("default", "get", "pods"), (NAMESPACE, "patch", "pods/resize")]:
+                code, answer = scaler.resize("fenced", UP, namespace=namespace)
+                self.assertEqual(code, 500, answer)
+                self.assertIn(f'lacks the verb "{verb}" on "{resource}"', answer["error"])
+            apply("namespaced-live", watched=NAMESPACE)
+            until(10, "the right to resize", lambda: scaler.resize("fenced", UP)[0] == 200)
+            self.assertEqual(self.cluster.limits("fenced")[0], 150)
+
+
+@unittest.skipUnless(IMAGE, "no image of the service")
+class Deployed(ClusterTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.service = "/api/v1/namespaces/dqn-scaler/services/dqn-scaler:http/proxy"
+        cls.addClassCleanup(kubectl, "--namespace=dqn-scaler", "scale", "deployment", "dqn-scaler", "--replicas=0")
+
+    def deploy(self, **literals):
+        apply("cluster-wide-live", image=IMAGE, literals=literals)
+        kubectl("--namespace=dqn-scaler", "rollout", "status", "deployment", "dqn-scaler", "--timeout=90s")
+        pods = self.cluster.get("/api/v1/namespaces/dqn-scaler/pods")["items"]
+        return next(pod for pod in pods if "deletionTimestamp" not in pod["metadata"])
+
+    def text(self, path):
+        return kubectl("get", "--raw", self.service + path)
+
+    def test_variables(self):
+        self.deploy(**ELSEWHERE, **{name: given for name, (given, _) in VARIABLES.items()})
+        told = self.cluster.get(self.service + "/config")
+        self.assertEqual({FIELDS.get(name, name.lower()): value for name, (_, value) in VARIABLES.items()}, told)
+
+    def test_as_a_pod(self):
+        pod = self.deploy(NAMESPACES=NAMESPACE, AUTO_SCALE_INTERVAL=2, SCALING_COOLDOWN=0)
+        for path in ("/livez", "/readyz"):
+            self.assertEqual(self.text(path), "ok")
+        self.assertEqual(json.loads(self.text("/health"))["status"], "healthy")
+        budget = "/apis/policy/v1/namespaces/dqn-scaler/poddisruptionbudgets/dqn-scaler"
+        until(20, "the budget counts the pod", lambda: self.cluster.get(budget)["status"]["disruptionsAllowed"] == 1)
+
+        process = until(5, "its process", lambda: process_of(pod["metadata"]["uid"]))
+        self.assertEqual(process["Uid"].split(), ["65532"] * 4)
+        self.assertEqual({name: int(process[name], 16) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")},
+                         dict.fromkeys(("CapPrm", "CapEff", "CapBnd", "CapAmb"), 0))
+        self.assertEqual((process["NoNewPrivs"], process["Seccomp"]), ("1", "2"))
+        self.assertTrue(process["root"].startswith("ro"), process["root"])
+
+        # The model of the image decides here, by itself.
+        self.run_pod("starving", cpu=500, memory=20, **POD)
+        until(120, "more CPU for a pod that uses all it may", lambda: self.cluster.limits("starving")[0] >= 140, pause=1)
+
+        def measured():
+            usage = self.cluster.get(f"/apis/metrics.k8s.io/v1beta1/namespaces/dqn-scaler/pods/{pod['metadata']['name']}")
+            return usage["containers"][0]["usage"]
+        usage = until(60, "it is measured itself", measured, pause=1)
+        mebibytes = int(usage["memory"].removesuffix("Ki")) / 1024
+        asked = pod["spec"]["containers"][0]["resources"]
+        print(f"uses {usage['cpu']} of CPU and {mebibytes:.0f} MiB, of {asked}", end=" ", flush=True)
+        self.assertLess(mebibytes, int(asked["requests"]["memory"].removesuffix("Mi")), "the request covers what it uses")
+        now = self.cluster.get(f"/api/v1/namespaces/dqn-scaler/pods/{pod['metadata']['name']}")
+        self.assertEqual(now["status"]["containerStatuses"][0]["restartCount"], 0)
+
+
+def process_of(uid):
+    """The fields of /proc/PID/status of the pod's service, and how its root file system is mounted."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cgroup") as cgroup, open(f"/proc/{pid}/status") as status:
+                fields = dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
+                if f"pod{uid}" in cgroup.read() and fields["Name"] == "dqn-scaler":
+                    with open(f"/proc/{pid}/mountinfo") as mounts:
+                        fields["root"] = next(mount.split()[5] for mount in mounts if mount.split()[4] == "/")
+                    return fields
+        except OSError:
+            continue  # it has ended meanwhile
+    return None

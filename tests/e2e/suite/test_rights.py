@@ -1,0 +1,25 @@
+"""The rights that deploy/ grants, against what the scaler asked for in all the tests before: none too few, none too many."""
+
+import json
+import os
+import unittest
+
+import audit
+from scaler import kubectl
+
+
+def granted():
+    for role in ("dqn-scaler-reader", "dqn-scaler-resizer"):
+        for rule in json.loads(kubectl("get", "clusterrole", role, "--output=json"))["rules"]:
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    yield from ((verb, group, resource) for verb in rule["verbs"])
+
+
+@unittest.skipUnless(audit.LOG and os.environ.get("E2E_WHOLE"), "takes an audit log, and all the other tests before it")
+class Rights(unittest.TestCase):
+    def test_what_is_asked_for_is_granted(self):
+        self.assertEqual(audit.denied(), set())
+
+    def test_what_is_granted_is_asked_for(self):
+        self.assertEqual(set(granted()), audit.used())
