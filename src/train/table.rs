@@ -116,6 +116,11 @@ pub fn cells(score: &Score, median: f64) -> [String; 9] {
     ]
 }
 
+/// COST, unserved CPU and OOM kills of a source.
+pub fn source_cells(mean: &Score) -> [String; 3] {
+    [format!("{:.3}", mean.cost), format!("{:.2}", 100.0 * mean.unserved), format!("{:.2}", mean.ooms)]
+}
+
 pub const LEGEND: &str = "\
 slack: share of the limit that is not used. throttled: share of the steps of 30 s with more CPU demand than limit.
 unserved: share of the CPU demand that was not given. OOM/d, resize/d: OOM kills and resizes per pod and day.
@@ -124,7 +129,7 @@ COST: mean of allocated CPU and memory relative to a constant limit at the serie
 not served + 0.05 x OOM kills a day (20 at most) + 0.0005 x resizes a day; mean over the series, lower is better.
 ";
 
-pub fn render(run: &Run, by_source: bool) -> String {
+pub fn render(run: &Run) -> String {
     let mut text = format!("{}\n\n", run.title());
     let mut rows = vec![[vec!["policy".to_owned()], COLUMNS.map(str::to_owned).to_vec()].concat()];
     for row in &run.rows {
@@ -133,13 +138,13 @@ pub fn render(run: &Run, by_source: bool) -> String {
         rows.push([vec![row.policy.name().to_owned()], figures.to_vec()].concat());
     }
     align(&mut text, &rows);
-    if by_source {
+    if run.sources.len() > 1 {
         text.push_str("\nCOST by source (unserved %, OOM/d)\n\n");
         let mut rows = vec![[vec!["policy".to_owned()], run.sources.clone()].concat()];
         for row in &run.rows {
             let cell = |source: &String| {
-                let mean = Score::mean(&run.of_source(row, source));
-                format!("{:.3} ({:.2}, {:.2})", mean.cost, 100.0 * mean.unserved, mean.ooms)
+                let [cost, unserved, ooms] = source_cells(&Score::mean(&run.of_source(row, source)));
+                format!("{cost} ({unserved}, {ooms})")
             };
             rows.push([vec![row.policy.name().to_owned()], run.sources.iter().map(cell).collect()].concat());
         }

@@ -98,8 +98,9 @@ pub struct Vpa {
     confidence: f64,
     recommendation: Option<Recommendation>,
     started_at: f64,
-    /// The limit that an OOM kill happened at, until the restart tells of it.
-    killed_at: Option<f64>,
+    /// The limit in bytes that an OOM kill happened at and whether it came soon after a start, until the restart tells of
+    /// it.
+    killed: Option<(f64, bool)>,
     /// The last OOM kill came soon after a start. It stays in the container's status until the next one.
     quick_oom: bool,
 }
@@ -117,7 +118,7 @@ impl Default for Vpa {
             confidence: 0.0,
             recommendation: None,
             started_at: 0.0,
-            killed_at: None,
+            killed: None,
             quick_oom: false,
         }
     }
@@ -197,13 +198,12 @@ impl Rule for Vpa {
         if !step.up {
             return limits;
         }
-        if let Some(limit) = self.killed_at.take() {
+        if let Some((limit, quick)) = self.killed.take() {
             self.observe_oom(at, limit);
-            self.started_at = at;
+            (self.quick_oom, self.started_at) = (quick, at);
         }
         if step.oom_killed {
-            self.quick_oom = at - self.started_at < QUICK_OOM;
-            self.killed_at = Some(limits.memory * MIB);
+            self.killed = Some((limits.memory * MIB, at - self.started_at < QUICK_OOM));
         }
         if !seen.index.is_multiple_of(STEPS_PER_MINUTE) {
             return limits;
@@ -285,20 +285,15 @@ mod tests {
             unserved: 0.0,
             oom_killed,
         };
-        let steps = [
-            used(500.0, true, true),
-            used(0.0, false, false),
-            used(0.0, false, false),
-            used(400.0, true, false),
-            used(400.0, true, false),
-            used(400.0, true, false),
-        ];
+        let calm = used(400.0, true, false);
+        let down = used(0.0, false, false);
+        let kill = [used(500.0, true, true), down, down];
         let mut vpa = Vpa::default();
-        for (index, step) in steps.into_iter().enumerate() {
+        for (index, step) in [calm; 20].into_iter().chain(kill).chain([calm; 3]).enumerate() {
             assert_eq!(vpa.act(&Seen { index, limits, step }), limits, "{index}");
         }
         // (500 + 20 %) MiB and the margin, at the end of their bucket.
-        let answer = vpa.act(&Seen { index: 6, limits, step: used(400.0, true, false) });
+        let answer = vpa.act(&Seen { index: 26, limits, step: calm });
         assert!((690.0..690.0 * 1.06).contains(&answer.memory), "{answer:?}");
     }
 }
