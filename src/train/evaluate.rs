@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::demand::{self, DemandSeries};
 use super::policies::{self, Kind, Outcome};
+use super::report::{self, Report, ReportArgs};
 use super::table::{self, Row, Run};
 use crate::model::{ModelError, Network, use_one_thread};
 use crate::scaler::policy::Policy;
@@ -41,9 +42,6 @@ pub struct EvaluateArgs {
     /// Series to compare on
     #[arg(long, value_delimiter = ',', value_name = "SERIES,…")]
     pub only: Vec<String>,
-    /// Tell the COST by source, too: the name of the series up to its first '-'
-    #[arg(long)]
-    pub by_source: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -56,6 +54,15 @@ pub struct EvaluateArgs {
     /// Draws generated demand and random policies
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    #[command(flatten)]
+    pub page: ReportArgs,
+}
+
+impl EvaluateArgs {
+    /// What the model and the guard decide by.
+    fn policy(&self) -> Policy {
+        Policy { cooldown: self.cooldown * 60, ..Policy::default() }
+    }
 }
 
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
@@ -68,7 +75,21 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&run.to_json())?);
     } else {
-        print!("{}", table::render(&run, args.by_source));
+        print!("{}", table::render(&run));
+    }
+    if let Some(path) = &args.page.report {
+        let report = Report {
+            run: &run,
+            network: network.as_ref(),
+            model: &args.model,
+            traces: args.traces.as_deref(),
+            curves: args.page.curves.as_deref(),
+            policy: &args.policy(),
+            seed: args.seed,
+            named: !args.only.is_empty(),
+            written_at: report::now(),
+        };
+        report.write(path)?;
     }
     Ok(())
 }
@@ -130,7 +151,7 @@ pub fn compare(
     network: Option<&Network>,
 ) -> anyhow::Result<Run> {
     let started = Instant::now();
-    let policy = Policy { cooldown: args.cooldown * 60, ..Policy::default() };
+    let policy = args.policy();
     let batches: Vec<Vec<Arc<DemandSeries>>> = series.chunks(BATCH).map(<[_]>::to_vec).collect();
     // The network's rows take longest, so they come first.
     let tasks: Vec<(usize, usize)> =

@@ -9,6 +9,7 @@ pub mod episodes;
 pub mod evaluate;
 pub mod policies;
 pub mod replay;
+pub mod report;
 pub mod rollout;
 pub mod score;
 pub mod table;

@@ -35,6 +35,9 @@ pub struct Tally {
     allocated: PerResource<f64>,
     oom_kills: f64,
     resizes: f64,
+    /// Changes of a resource against its previous change, and which way that went (1 up, -1 down, 0 none yet).
+    reversals: f64,
+    directions: PerResource<f64>,
     /// Absolute errors of the prediction head, as shares of the limit, and of "it stays as it is".
     prediction_error: PerResource<f64>,
     persistence_error: PerResource<f64>,
@@ -60,7 +63,17 @@ impl Tally {
 
     /// Counts a change of the limits, if it is one.
     pub fn resized(&mut self, from: Resources, to: Resources) {
-        let changed = (to.cpu - from.cpu).abs() > 1e-6 || (to.memory - from.memory).abs() > 1e-3;
+        let mut changed = false;
+        for (change, least, last) in [
+            (to.cpu - from.cpu, 1e-6, &mut self.directions.cpu),
+            (to.memory - from.memory, 1e-3, &mut self.directions.memory),
+        ] {
+            if change.abs() > least {
+                changed = true;
+                self.reversals += f64::from(u8::from(*last == -change.signum()));
+                *last = change.signum();
+            }
+        }
         self.resizes += f64::from(u8::from(changed));
     }
 
@@ -91,6 +104,7 @@ impl Tally {
             unserved,
             ooms,
             resizes,
+            reversals: self.reversals / days,
             allocated_cpu,
             allocated_memory,
             penalty,
@@ -103,7 +117,7 @@ impl Tally {
     }
 }
 
-/// Shares are 0 to 1; kills and resizes are per pod-day.
+/// Shares are 0 to 1; kills, resizes and reversals are per pod-day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Score {
     pub cpu_slack: f64,
@@ -112,6 +126,7 @@ pub struct Score {
     pub unserved: f64,
     pub ooms: f64,
     pub resizes: f64,
+    pub reversals: f64,
     pub allocated_cpu: f64,
     pub allocated_memory: f64,
     pub penalty: f64,
@@ -134,6 +149,7 @@ impl Score {
             unserved: mean(|s| s.unserved),
             ooms: mean(|s| s.ooms),
             resizes: mean(|s| s.resizes),
+            reversals: mean(|s| s.reversals),
             allocated_cpu: mean(|s| s.allocated_cpu),
             allocated_memory: mean(|s| s.allocated_memory),
             penalty: mean(|s| s.penalty),
@@ -205,5 +221,17 @@ mod tests {
         let score = tally.score(limits);
         assert_eq!(score.resizes, 1.0);
         assert!((score.cost - 1.0005).abs() < 1e-12);
+    }
+    #[test]
+    fn a_reversal_is_a_change_against_the_previous_one_of_the_same_resource() {
+        let mut tally = Tally::default();
+        let path = [(1.0, 100.0), (1.2, 100.0), (1.2, 80.0), (1.44, 80.0), (1.44, 64.0), (1.2, 80.0), (1.0, 100.0)];
+        for pair in path.windows(2) {
+            let [from, to] = [pair[0], pair[1]].map(|(cpu, memory)| Resources { cpu, memory });
+            tally.step(from, from, &Container::default().step(0.0, 30.0, from, from));
+            tally.resized(from, to);
+        }
+        let score = tally.score(Resources { cpu: 1.44, memory: 100.0 });
+        assert_eq!((score.resizes, score.reversals), (2880.0, 2880.0 * 2.0 / 6.0));
     }
 }

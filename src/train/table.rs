@@ -99,10 +99,10 @@ impl Run {
 }
 
 /// Column titles and the figures below them, already in their units.
-pub const COLUMNS: [&str; 8] =
-    ["CPU slack %", "mem slack %", "throttled %", "unserved %", "OOM/d", "resize/d", "COST", "median"];
+pub const COLUMNS: [&str; 9] =
+    ["CPU slack %", "mem slack %", "throttled %", "unserved %", "OOM/d", "resize/d", "reversal/d", "COST", "median"];
 
-pub fn cells(score: &Score, median: f64) -> [String; 8] {
+pub fn cells(score: &Score, median: f64) -> [String; 9] {
     [
         format!("{:.1}", 100.0 * score.cpu_slack),
         format!("{:.1}", 100.0 * score.memory_slack),
@@ -110,19 +110,26 @@ pub fn cells(score: &Score, median: f64) -> [String; 8] {
         format!("{:.2}", 100.0 * score.unserved),
         format!("{:.2}", score.ooms),
         format!("{:.1}", score.resizes),
+        format!("{:.2}", score.reversals),
         format!("{:.3}", score.cost),
         format!("{median:.3}"),
     ]
 }
 
+/// COST, unserved CPU and OOM kills of a source.
+pub fn source_cells(mean: &Score) -> [String; 3] {
+    [format!("{:.3}", mean.cost), format!("{:.2}", 100.0 * mean.unserved), format!("{:.2}", mean.ooms)]
+}
+
 pub const LEGEND: &str = "\
 slack: share of the limit that is not used. throttled: share of the steps of 30 s with more CPU demand than limit.
 unserved: share of the CPU demand that was not given. OOM/d, resize/d: OOM kills and resizes per pod and day.
+reversal/d: changes of a resource against the direction of its previous change, per pod and day.
 COST: mean of allocated CPU and memory relative to a constant limit at the series' maximum + 10 x share of CPU demand
 not served + 0.05 x OOM kills a day (20 at most) + 0.0005 x resizes a day; mean over the series, lower is better.
 ";
 
-pub fn render(run: &Run, by_source: bool) -> String {
+pub fn render(run: &Run) -> String {
     let mut text = format!("{}\n\n", run.title());
     let mut rows = vec![[vec!["policy".to_owned()], COLUMNS.map(str::to_owned).to_vec()].concat()];
     for row in &run.rows {
@@ -131,13 +138,13 @@ pub fn render(run: &Run, by_source: bool) -> String {
         rows.push([vec![row.policy.name().to_owned()], figures.to_vec()].concat());
     }
     align(&mut text, &rows);
-    if by_source {
+    if run.sources.len() > 1 {
         text.push_str("\nCOST by source (unserved %, OOM/d)\n\n");
         let mut rows = vec![[vec!["policy".to_owned()], run.sources.clone()].concat()];
         for row in &run.rows {
             let cell = |source: &String| {
-                let mean = Score::mean(&run.of_source(row, source));
-                format!("{:.3} ({:.2}, {:.2})", mean.cost, 100.0 * mean.unserved, mean.ooms)
+                let [cost, unserved, ooms] = source_cells(&Score::mean(&run.of_source(row, source)));
+                format!("{cost} ({unserved}, {ooms})")
             };
             rows.push([vec![row.policy.name().to_owned()], run.sources.iter().map(cell).collect()].concat());
         }

@@ -3,6 +3,7 @@
 
 use super::baselines::{Rule, Seen};
 use super::demand::STEP;
+use super::score::within_bounds;
 use crate::sim::physics::Resources;
 
 const DAY: f64 = 86_400.0;
@@ -16,13 +17,13 @@ const TARGET: f64 = 0.9;
 const UPPER: f64 = 0.95;
 /// The smallest recommendation for a pod, which its containers share.
 const LEAST: Resources = Resources { cpu: 0.025, memory: 250.0 };
-const LEAST_CPU_WEIGHT: f64 = 0.1;
 const OOM_BUMP_RATIO: f64 = 1.2;
 const OOM_BUMP_BYTES: f64 = 100.0 * MIB;
 /// A pod that lives longer than this is also changed for the sake of a better fit.
 const SETTLED_AFTER: f64 = 12.0 * 3600.0;
 const WORTHWHILE_CHANGE: f64 = 0.1;
 const QUICK_OOM: f64 = 600.0;
+const STEPS_PER_MINUTE: usize = 2;
 
 /// A histogram with exponentially growing buckets whose samples lose half their weight every day.
 struct Histogram {
@@ -76,16 +77,31 @@ impl Histogram {
     }
 }
 
+/// What the updater reads of the recommender.
+#[derive(Clone, Copy)]
+struct Recommendation {
+    lower: Resources,
+    target: Resources,
+    upper: Resources,
+}
+
 pub struct Vpa {
     cpu: Histogram,
     memory: Histogram,
+    /// The largest memory usage of the present interval, and what an OOM kill made of it: a second kill starts from the
+    /// usage again, not from the bump of the first.
     memory_peak: f64,
+    oom_peak: f64,
     window_end: Option<f64>,
     first_sample: Option<f64>,
     samples: f64,
     confidence: f64,
+    recommendation: Option<Recommendation>,
     started_at: f64,
-    was_down: bool,
+    /// The limit in bytes that an OOM kill happened at and whether it came soon after a start, until the restart tells of
+    /// it.
+    killed: Option<(f64, bool)>,
+    /// The last OOM kill came soon after a start. It stays in the container's status until the next one.
     quick_oom: bool,
 }
 
@@ -95,46 +111,60 @@ impl Default for Vpa {
             cpu: Histogram::new(0.01, 1000.0),
             memory: Histogram::new(1e7, 1e12),
             memory_peak: 0.0,
+            oom_peak: 0.0,
             window_end: None,
             first_sample: None,
             samples: 0.0,
             confidence: 0.0,
+            recommendation: None,
             started_at: 0.0,
-            was_down: false,
+            killed: None,
             quick_oom: false,
         }
     }
 }
 
 impl Vpa {
-    fn observe_cpu(&mut self, at: f64, usage: f64, request: f64) {
-        self.cpu.add(usage, request.max(LEAST_CPU_WEIGHT), at);
+    /// All samples weigh the same: they were meant to weigh as much as the request, but the recommender never fills it in.
+    fn observe_cpu(&mut self, at: f64, usage: f64) {
+        self.cpu.add(usage, 1.0, at);
         let first = *self.first_sample.get_or_insert(at);
         self.samples += 1.0;
         self.confidence = ((at - first) / DAY).min(self.samples / (DAY / 60.0));
     }
 
-    /// One sample stands for a whole interval: its peak.
     fn observe_memory(&mut self, at: f64, bytes: f64) {
-        let mut end = *self.window_end.get_or_insert(at);
-        if at < end {
-            if bytes <= self.memory_peak {
-                return;
-            }
-            if self.memory_peak > 0.0 {
-                self.memory.add(self.memory_peak, -1.0, end);
-            }
-        } else {
-            end += ((at - end) / MEMORY_INTERVAL).floor() * MEMORY_INTERVAL + MEMORY_INTERVAL;
-            self.window_end = Some(end);
+        if self.add_memory(at, bytes) {
+            self.memory_peak = bytes;
         }
-        self.memory_peak = bytes;
-        self.memory.add(bytes, 1.0, end);
     }
 
     fn observe_oom(&mut self, at: f64, limit: f64) {
         let used = limit.max(self.memory_peak);
-        self.observe_memory(at, (used + OOM_BUMP_BYTES).max(used * OOM_BUMP_RATIO));
+        let needed = (used + OOM_BUMP_BYTES).max(used * OOM_BUMP_RATIO);
+        if self.add_memory(at, needed) {
+            self.oom_peak = needed;
+        }
+    }
+
+    /// One sample stands for a whole interval: its peak. True if this is one.
+    fn add_memory(&mut self, at: f64, bytes: f64) -> bool {
+        let mut end = *self.window_end.get_or_insert(at);
+        if at < end {
+            let old = self.memory_peak.max(self.oom_peak);
+            if bytes <= old {
+                return false;
+            }
+            if old > 0.0 {
+                self.memory.add(old, -1.0, end);
+            }
+        } else {
+            end += ((at - end) / MEMORY_INTERVAL).floor() * MEMORY_INTERVAL + MEMORY_INTERVAL;
+            self.window_end = Some(end);
+            (self.memory_peak, self.oom_peak) = (0.0, 0.0);
+        }
+        self.memory.add(bytes, 1.0, end);
+        true
     }
 
     fn estimate(&self, share: f64, confidence: f64) -> Resources {
@@ -142,9 +172,16 @@ impl Vpa {
         Resources { cpu: estimate(&self.cpu).max(LEAST.cpu), memory: (estimate(&self.memory) / MIB).max(LEAST.memory) }
     }
 
-    fn wants_update(&self, at: f64, limits: Resources, target: Resources) -> bool {
-        let lower = self.estimate(LOWER, (1.0 + 0.001 / self.confidence).powi(-2));
-        let upper = self.estimate(UPPER, 1.0 + 1.0 / self.confidence);
+    fn recommend(&self) -> Recommendation {
+        Recommendation {
+            lower: self.estimate(LOWER, (1.0 + 0.001 / self.confidence).powi(-2)),
+            target: self.estimate(TARGET, 1.0),
+            upper: self.estimate(UPPER, 1.0 + 1.0 / self.confidence),
+        }
+    }
+
+    fn wants_update(&self, at: f64, limits: Resources, recommendation: &Recommendation) -> bool {
+        let Recommendation { lower, target, upper } = recommendation;
         let outside = |limit: f64, lower: f64, upper: f64| limit < lower || limit > upper;
         let change =
             (limits.cpu - target.cpu).abs() / limits.cpu + (limits.memory - target.memory).abs() / limits.memory;
@@ -158,34 +195,34 @@ impl Vpa {
 impl Rule for Vpa {
     fn act(&mut self, seen: &Seen) -> Resources {
         let (at, limits, step) = (seen.index as f64 * STEP, seen.limits, seen.step);
-        if self.was_down && step.up {
-            self.started_at = at;
-        }
-        self.was_down = !step.up;
         if !step.up {
             return limits;
         }
+        if let Some((limit, quick)) = self.killed.take() {
+            self.observe_oom(at, limit);
+            (self.quick_oom, self.started_at) = (quick, at);
+        }
         if step.oom_killed {
-            self.quick_oom = at - self.started_at < QUICK_OOM;
-            self.observe_oom(at, limits.memory * MIB);
+            self.killed = Some((limits.memory * MIB, at - self.started_at < QUICK_OOM));
         }
-        // Both the recommender and the updater run once a minute.
-        if seen.index.is_multiple_of(2) || step.oom_killed {
-            self.observe_cpu(at, step.usage.cpu, limits.cpu);
-            self.observe_memory(at, step.usage.memory * MIB);
-            let target = self.estimate(TARGET, 1.0);
-            if self.wants_update(at, limits, target) {
-                self.quick_oom = false;
-                return super::score::within_bounds(target);
-            }
+        if !seen.index.is_multiple_of(STEPS_PER_MINUTE) {
+            return limits;
         }
-        limits
+        // Recommender and updater run once a minute, each for itself: the updater acts on what was recommended before.
+        self.observe_cpu(at, step.usage.cpu);
+        self.observe_memory(at, step.usage.memory * MIB);
+        let recommended = self.recommendation.replace(self.recommend());
+        match recommended {
+            Some(recommended) if self.wants_update(at, limits, &recommended) => within_bounds(recommended.target),
+            _ => limits,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::physics::Step;
 
     #[test]
     fn a_percentile_is_the_end_of_its_bucket() {
@@ -219,19 +256,44 @@ mod tests {
         vpa.observe_oom(3600.0, 1000.0 * MIB);
         let after = vpa.estimate(TARGET, 1.0).memory;
         assert!((1380.0..1380.0 * 1.06).contains(&after), "{after}");
+        // A second kill at the same limit asks for no more than the first.
+        vpa.observe_oom(3660.0, 1000.0 * MIB);
+        assert_eq!(vpa.estimate(TARGET, 1.0).memory, after);
     }
 
     #[test]
     fn a_limit_inside_the_range_is_left_alone_in_the_first_hours() {
         let mut vpa = Vpa::default();
         for minute in 0..240 {
-            vpa.observe_cpu(f64::from(minute) * 60.0, 0.5, 1.0);
+            vpa.observe_cpu(f64::from(minute) * 60.0, 0.5);
             vpa.observe_memory(f64::from(minute) * 60.0, 400.0 * MIB);
         }
         let limits = Resources { cpu: 0.8, memory: 600.0 };
-        let target = vpa.estimate(TARGET, 1.0);
-        assert!(!vpa.wants_update(3600.0, limits, target));
-        assert!(vpa.wants_update(SETTLED_AFTER, limits, target));
-        assert!(vpa.wants_update(3600.0, Resources { cpu: 0.3, memory: 600.0 }, target));
+        let recommended = vpa.recommend();
+        assert!(!vpa.wants_update(3600.0, limits, &recommended));
+        assert!(vpa.wants_update(SETTLED_AFTER, limits, &recommended));
+        assert!(vpa.wants_update(3600.0, Resources { cpu: 0.3, memory: 600.0 }, &recommended));
+    }
+
+    #[test]
+    fn an_oom_kill_is_known_by_the_restart_and_answered_a_minute_later() {
+        let limits = Resources { cpu: 1.0, memory: 500.0 };
+        let used = |memory, up, oom_killed| Step {
+            up,
+            usage: Resources { cpu: 0.5, memory },
+            throttled: false,
+            unserved: 0.0,
+            oom_killed,
+        };
+        let calm = used(400.0, true, false);
+        let down = used(0.0, false, false);
+        let kill = [used(500.0, true, true), down, down];
+        let mut vpa = Vpa::default();
+        for (index, step) in [calm; 20].into_iter().chain(kill).chain([calm; 3]).enumerate() {
+            assert_eq!(vpa.act(&Seen { index, limits, step }), limits, "{index}");
+        }
+        // (500 + 20 %) MiB and the margin, at the end of their bucket.
+        let answer = vpa.act(&Seen { index: 26, limits, step: calm });
+        assert!((690.0..690.0 * 1.06).contains(&answer.memory), "{answer:?}");
     }
 }
