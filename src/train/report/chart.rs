@@ -141,7 +141,7 @@ fn padded(values: impl Iterator<Item = f64>) -> Range<f64> {
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, greatest), value| (least.min(value), greatest.max(value)));
     match greatest - least {
         span if span > 0.0 => least - 0.02 * span..greatest + 0.02 * span,
-        span if span == 0.0 => least - 0.5..greatest + 0.5,
+        0.0 => least - 0.5..greatest + 0.5,
         _ => 0.0..1.0,
     }
 }

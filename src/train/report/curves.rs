@@ -65,8 +65,6 @@ fn about(name: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn each_column_becomes_a_curve_and_what_is_no_number_an_error() {
         let folder = tempfile::tempdir().unwrap();

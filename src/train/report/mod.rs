@@ -109,7 +109,6 @@ pub struct ReportArgs {
 mod tests {
     use clap::Parser;
 
-    use super::*;
     use crate::train::evaluate::{self, EvaluateArgs};
 
     #[derive(Parser)]
@@ -121,23 +120,15 @@ mod tests {
     /// The page of a run over series of these names, with the arguments `more`.
     fn page(names: &[&str], more: &[&str]) -> String {
         let folder = tempfile::tempdir().unwrap();
+        let [traces, curves, file] = ["series", "curves.csv", "report.html"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&traces).unwrap();
         for (place, name) in names.iter().enumerate() {
             let line = |minute: usize| format!("{},{},{}\n", 60 * minute, 0.5 + 0.1 * place as f64, 100 + minute % 7);
-            let text: String = (0..300).map(line).collect();
-            std::fs::write(
-                folder.path().join(format!("{name}.csv")),
-                format!("timestamp_s,cpu_cores,memory_mib\n{text}"),
-            )
-            .unwrap();
-        }
-        let curves = folder.path().join("curves.csv");
-        let traces = folder.path().join("series");
-        std::fs::create_dir(&traces).unwrap();
-        for name in names {
-            std::fs::rename(folder.path().join(format!("{name}.csv")), traces.join(format!("{name}.csv"))).unwrap();
+            let lines = (0..300).map(line).collect::<String>();
+            let text = format!("timestamp_s,cpu_cores,memory_mib\n{lines}");
+            std::fs::write(traces.join(format!("{name}.csv")), text).unwrap();
         }
         std::fs::write(&curves, "round,cost\n20,1.5\n40,1.25\n").unwrap();
-        let file = folder.path().join("report.html");
         let flags = ["evaluate", "--traces", traces.to_str().unwrap(), "--report", file.to_str().unwrap(), "--curves"];
         let args = flags.into_iter().chain([curves.to_str().unwrap()]).chain(more.iter().copied());
         evaluate::run(&Command::parse_from(args).args).unwrap();
