@@ -15,9 +15,8 @@ const GRID: RGBColor = RGBColor(2, 2, 2);
 /// About 1.2 times the pixels that letters are high: to be read on a phone, where a chart is made smaller.
 const TEXT_SIZE: i32 = 17;
 const BAR_HEIGHT: u32 = 24;
-/// Pixels that two labels of points keep between them, and that a label is about wide.
+/// Pixels that two labels of points keep between them.
 const LABEL_HEIGHT: i32 = 15;
-const LABEL_WIDTH: i32 = 112;
 
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
@@ -61,14 +60,15 @@ pub fn scatter(figures: &[Figure], x_title: &str, y_title: &str) -> anyhow::Resu
         let mut plot = axes(canvas, x, y, x_title, y_title)?;
         plot.draw_series(figures.iter().map(|figure| Circle::new((figure.x, figure.y), 5, figure.colour.filled())))?;
         let right = canvas.dim_in_pixel().0 as i32;
-        let mut labels: Vec<_> = figures.iter().map(|f| (plot.backend_coord(&(f.x, f.y)), f.label)).collect();
+        let mut labels: Vec<_> = figures.iter().map(|f| (plot.backend_coord(&(f.x, f.y)), f)).collect();
         labels.sort_by_key(|((_, y), _)| std::cmp::Reverse(*y));
         // What a label must not cover, as left, right and middle: points, and the labels before it.
         let mut taken: Vec<(i32, i32, i32)> = labels.iter().map(|((x, y), _)| (x - 5, x + 5, *y)).collect();
-        for ((x, mut y), label) in labels {
-            let (side, at, from, to) = match x + LABEL_WIDTH > right {
-                true => (HPos::Right, x - 9, x - LABEL_WIDTH, x - 9),
-                false => (HPos::Left, x + 9, x + 9, x + LABEL_WIDTH),
+        for ((x, mut y), Figure { label, colour, .. }) in labels {
+            let width = canvas.estimate_text_size(label, &text(HPos::Left))?.0 as i32;
+            let (side, at, from, to) = match x + 9 + width > right {
+                true => (HPos::Right, x - 9, x - 9 - width, x - 9),
+                false => (HPos::Left, x + 9, x + 9, x + 9 + width),
             };
             let covers = |y: i32| {
                 move |(left, right, middle): &&(i32, i32, i32)| {
@@ -80,7 +80,8 @@ pub fn scatter(figures: &[Figure], x_title: &str, y_title: &str) -> anyhow::Resu
                 y = middle - LABEL_HEIGHT;
             }
             taken.push((from, to, y));
-            canvas.draw(&Text::new(label, (at, y), text(side)))?;
+            // In the colour of its point, which may be some way below.
+            canvas.draw(&Text::new(*label, (at, y), text(side).color(colour)))?;
         }
         Ok(())
     })
@@ -214,8 +215,12 @@ mod tests {
 
     #[test]
     fn labels_of_points_do_not_cover_each_other() {
-        let points =
-            [figure("one", 50.0, 1.0), figure("two", 50.0, 1.0), figure("three", 50.5, 1.0), figure("far", 90.0, 1.0)];
+        let points = [
+            figure("one", 50.0, 1.0),
+            figure("two", 50.0, 1.0),
+            figure("three", 50.5, 1.0),
+            figure("far away", 90.0, 1.0),
+        ];
         let svg = scatter(&points, "x", "y").unwrap();
         let heights = ["one", "two", "three"].map(|label| places(&svg, label)[0].1);
         for (index, height) in heights.iter().enumerate() {
@@ -224,8 +229,8 @@ mod tests {
             }
         }
         // Where there is no room to its right, a label stands to the left of its point.
-        let far = svg.split("<text").find(|text| text.contains("far")).unwrap();
-        assert!(far.contains("text-anchor=\"end\"") && heights.contains(&places(&svg, "far")[0].1), "{far}");
+        let far = svg.split("<text").find(|text| text.contains("far away")).unwrap();
+        assert!(far.contains("text-anchor=\"end\"") && heights.contains(&places(&svg, "far away")[0].1), "{far}");
     }
 
     #[test]
