@@ -171,13 +171,13 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let (indices, batch) = replay.draw(1000, 1.0, &mut rng);
         let drawn = indices.iter().filter(|index| **index == 7).count();
-        // (10.01 / 0.01)^0.6 = 63 times as often as any other.
-        assert!((300..480).contains(&drawn), "{drawn}");
+        // (10.01 / 0.01)^0.3 = 7.9 times as often as any other.
+        assert!((50..110).contains(&drawn), "{drawn}");
         let weight_of = |wanted: usize| indices.iter().position(|index| *index == wanted).map(|at| batch.weights[at]);
         let common = indices.iter().find(|index| **index != 7).copied().unwrap();
-        assert!((weight_of(common).unwrap() / weight_of(7).unwrap() - 63.0).abs() < 1.0);
+        assert!((weight_of(common).unwrap() / weight_of(7).unwrap() - 7.94).abs() < 0.1);
         replay.update(&[7], &[0.0]);
         let (indices, _) = replay.draw(1000, 1.0, &mut rng);
-        assert!(indices.iter().filter(|index| **index == 7).count() < 40);
+        assert!(indices.iter().filter(|index| **index == 7).count() < 30);
     }
 }
