@@ -116,12 +116,12 @@ impl Pod {
     pub fn limit(&self) -> PerResource<f64> {
         PerResource::build(|resource| {
             let of = |c: &PodContainer| c.resources.limit(resource).or_else(|| c.resources.request(resource));
-            self.containers.iter().filter_map(of).sum()
+            total(self.containers.iter().filter_map(of))
         })
     }
 
     pub fn request(&self) -> PerResource<f64> {
-        PerResource::build(|resource| self.containers.iter().filter_map(|c| c.resources.request(resource)).sum())
+        PerResource::build(|resource| total(self.containers.iter().filter_map(|c| c.resources.request(resource))))
     }
 }
 
@@ -133,6 +133,11 @@ impl ContainerResources {
     pub fn request(&self, resource: Resource) -> Option<f64> {
         read(&self.requests, resource)
     }
+}
+
+/// The sum of nothing is 0, not -0 as Rust has it.
+fn total(amounts: impl Iterator<Item = f64>) -> f64 {
+    amounts.fold(0.0, |sum, amount| sum + amount)
 }
 
 fn read(quantities: &BTreeMap<String, String>, resource: Resource) -> Option<f64> {

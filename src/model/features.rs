@@ -203,6 +203,7 @@ mod tests {
             usage: PerResource::new(0.1, 600.0),
             limit: PerResource::new(0.5, 512.0),
             containers: 2,
+            measured: true,
             oom_killed_at: None,
         };
         history.observe(&observation, &policy);

@@ -49,6 +49,7 @@ impl Agent {
 
     /// Takes in what was seen and decides: one forward pass for all pods.
     pub fn decide(&self, pods: Vec<Seen>, policy: &Policy, now: i64) -> Result<Vec<Decided>, ModelError> {
+        let pods: Vec<_> = pods.into_iter().map(|seen| self.worth_deciding(seen)).collect();
         let states = self.observe(&pods, policy)?;
         let mut q_values = self.network.forward(states.view())?.into_iter();
         let histories = self.histories.lock();
@@ -62,6 +63,20 @@ impl Agent {
             Decided { owned, decision, resized_at: history.resized_at }
         });
         Ok(decided.collect())
+    }
+
+    /// Without metrics there is something to decide only while an OOM kill has not been answered.
+    fn worth_deciding(&self, seen: Seen) -> Seen {
+        let histories = self.histories.lock();
+        let answered = |observation: &Observation| {
+            histories.get(&seen.owned.pod.key).is_some_and(|history| !history.unanswered_oom(observation))
+        };
+        let observation =
+            seen.observation.and_then(|observation| match observation.measured || !answered(&observation) {
+                true => Ok(observation),
+                false => Err(SkipReason::NoMetrics),
+            });
+        Seen { observation, ..seen }
     }
 
     /// The states of the pods that were measured, one row each.

@@ -262,14 +262,16 @@ fn observe(owned: &OwnedPod, usage: Option<Usage>, config: &Config, now: i64) ->
         return Err(reason);
     }
     let pod = &owned.pod;
-    let usage = usage.filter(|usage| now - usage.at <= config.metrics_max_age as i64).ok_or(SkipReason::NoMetrics)?;
-    Ok(Observation {
-        at: usage.at,
-        usage: usage.usage,
-        limit: pod.limit(),
-        containers: pod.containers.len(),
-        oom_killed_at: pod.oom_killed_at,
-    })
+    let is_fresh = |at: i64| now - at <= config.metrics_max_age as i64;
+    let limit = pod.limit();
+    let (at, usage, measured) = match (usage.filter(|usage| is_fresh(usage.at)), pod.oom_killed_at) {
+        (Some(usage), _) => (usage.at, usage.usage, true),
+        // Killed before it could be measured, perhaps again and again: it used all the memory it had.
+        (None, Some(killed)) if is_fresh(killed) => (killed, PerResource::new(0.0, limit.memory), false),
+        _ => return Err(SkipReason::NoMetrics),
+    };
+    let containers = pod.containers.len();
+    Ok(Observation { at, usage, limit, containers, measured, oom_killed_at: pod.oom_killed_at })
 }
 
 /// What speaks against scaling the pod, whatever it uses.

@@ -70,6 +70,7 @@ fn guard_says(why: Override) -> &'static str {
         Override::RecentPeak => "keeps it: a cut would come too close to the recent peak",
         Override::TooFewSamples => "keeps it: too few measurements to know a peak",
         Override::OomKilled => "raises it: a container was killed for memory",
+        Override::NoMetrics => "leaves it: there are no fresh metrics",
         Override::NoResourceSpec => "leaves it: the pod has no limit or request of it",
     }
 }

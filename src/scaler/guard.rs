@@ -17,6 +17,8 @@ pub enum Override {
     TooFewSamples,
     /// A container was killed for memory and nothing was done about it yet.
     OomKilled,
+    /// Nothing fresh is known of its usage.
+    NoMetrics,
     /// The pod has neither a limit nor a request of this resource.
     NoResourceSpec,
 }
@@ -27,6 +29,7 @@ impl Override {
             Self::RecentPeak => "recent_peak",
             Self::TooFewSamples => "too_few_samples",
             Self::OomKilled => "oom_killed",
+            Self::NoMetrics => "no_metrics",
             Self::NoResourceSpec => "no_resource_spec",
         }
     }
@@ -45,8 +48,13 @@ pub fn review(
         let why = (wanted != Action::Maintain).then_some(Override::NoResourceSpec);
         return (Action::Maintain, why);
     }
-    if resource == Resource::Memory && wanted != Action::Increase && history.unanswered_oom(observation) {
-        return (Action::Increase, Some(Override::OomKilled));
+    if resource == Resource::Memory && history.unanswered_oom(observation) {
+        let why = (wanted != Action::Increase).then_some(Override::OomKilled);
+        return (Action::Increase, why);
+    }
+    if !observation.measured {
+        let why = (wanted != Action::Maintain).then_some(Override::NoMetrics);
+        return (Action::Maintain, why);
     }
     if wanted == Action::Decrease {
         if (history.observed() as usize) < policy.history_window {
@@ -89,6 +97,7 @@ mod tests {
             usage: PerResource::new(cpu, 100.0),
             limit: PerResource::new(1.0, 200.0),
             containers: 1,
+            measured: true,
             oom_killed_at: None,
         };
         for sample in 0..samples {
@@ -146,6 +155,16 @@ mod tests {
         history.resized_at = Some(5001);
         let verdict = review(Resource::Memory, Action::Maintain, &observation, &history, &policy());
         assert_eq!(verdict, (Action::Maintain, None));
+    }
+
+    #[test]
+    fn without_metrics_an_oom_kill_is_answered_and_nothing_else_is_done() {
+        let (mut observation, history) = observed(300, 0.1, 30);
+        (observation.measured, observation.oom_killed_at) = (false, Some(5000));
+        for wanted in Action::ALL {
+            assert_eq!(review(Resource::Memory, wanted, &observation, &history, &policy()).0, Action::Increase);
+            assert_eq!(review(Resource::Cpu, wanted, &observation, &history, &policy()).0, Action::Maintain);
+        }
     }
 
     #[test]

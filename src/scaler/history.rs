@@ -90,7 +90,7 @@ impl Default for PodHistory {
 impl PodHistory {
     /// Takes in a measurement; one that is not newer than the last says nothing new.
     pub fn observe(&mut self, observation: &Observation, policy: &Policy) {
-        if observation.at <= self.last_at {
+        if !observation.measured || observation.at <= self.last_at {
             return;
         }
         if self.observed == 0 {
@@ -173,6 +173,7 @@ mod tests {
             usage: PerResource::new(cpu, 100.0),
             limit: PerResource::new(1.0, 200.0),
             containers: 1,
+            measured: true,
             oom_killed_at: None,
         }
     }

@@ -12,6 +12,8 @@ pub struct Observation {
     pub limit: PerResource<f64>,
     pub containers: usize,
     /// When a container of the pod was last killed for memory, if it ever was.
+    /// False when there are no fresh metrics and all that is known is an OOM kill.
+    pub measured: bool,
     pub oom_killed_at: Option<i64>,
 }
 

@@ -86,6 +86,7 @@ impl Pod {
             usage: PerResource::new(step.usage.cpu, step.usage.memory),
             limit: PerResource::new(self.limits.cpu, self.limits.memory),
             containers: 1,
+            measured: true,
             oom_killed_at: self.oom_killed_at,
         };
         self.history.observe(&observation, policy);

@@ -195,3 +195,27 @@ async fn an_unknown_pod_is_not_found() {
     assert_eq!((status.as_u16(), &body["success"]), (404, &json!(false)));
     assert_eq!(service.post("/scale/pod/default/Not_A_Name", json!({})).await.0, 400);
 }
+
+#[tokio::test]
+async fn a_pod_that_is_killed_before_it_is_measured_gets_memory_until_it_lives() {
+    let simulation = cluster(|world| add(world, Resource::Deployments, "web", 1, 0.2, 700.0));
+    let service = Service::on(&simulation, live()).await;
+    let name = &pods_of(&simulation, "web")[0];
+    let limit = || pod(&simulation, name)["spec"]["containers"][0]["resources"]["limits"].clone();
+    let mut without_metrics = false;
+    for _ in 0..200 {
+        let (_, body) = service.post("/scale/all", json!({})).await;
+        let result = &body["results"][0];
+        if result["status"] == "success" {
+            let (_, usage) = service.get(&format!("/pods/default/{name}")).await;
+            without_metrics |= usage["metrics"]["memory_usage_mb"].is_null();
+        }
+        // 512 MiB and two steps up.
+        if limit()["memory"] == "754974Ki" {
+            assert!(without_metrics && limit()["cpu"] == "500m", "{}", limit());
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("it still has {}", limit());
+}
