@@ -13,7 +13,7 @@ mod service;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
+use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware;
@@ -51,7 +51,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/autoscale/status", get(autoscale::status))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "Endpoint not found") })
         .method_not_allowed_fallback(|| async { ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed") })
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(middleware::from_fn(bounded))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {
             let message = panic.downcast_ref::<String>().cloned();
             let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -59,6 +59,19 @@ pub fn router(state: Arc<AppState>) -> Router {
         }))
         .layer(middleware::from_fn(cors::cors))
         .with_state(state)
+}
+
+/// Reads the body, whether the route cares for it or not: one that is too large is refused everywhere.
+async fn bounded(request: axum::extract::Request, next: middleware::Next) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, LARGEST_BODY).await.map_err(|error| {
+        if error.into_inner().is::<http_body_util::LengthLimitError>() {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB")
+        } else {
+            ApiError::bad_request("the body ended before its time")
+        }
+    })?;
+    Ok(next.run(axum::extract::Request::from_parts(parts, body.into())).await)
 }
 
 fn cluster(state: &AppState) -> Result<Arc<Cluster>, ApiError> {
@@ -106,9 +119,6 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for JsonObject {
         match axum::Json::<Value>::from_request(request, state).await {
             Ok(axum::Json(Value::Object(object))) => Ok(Self(object)),
             Ok(_) => Err(ApiError::bad_request("the body must be a JSON object")),
-            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB"))
-            }
             Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
         }
     }

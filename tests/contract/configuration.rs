@@ -80,6 +80,15 @@ async fn a_body_that_is_no_json_object_is_refused() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_too_large_is_refused_also_where_none_is_wanted() {
+    let service = Service::start().await;
+    let stop = |size: usize| service.request(Method::POST, "/autoscale/stop").body("x".repeat(size)).send();
+    assert_eq!(stop(1024 * 1024 + 1).await.unwrap().status(), 413);
+    assert_eq!(service.get("/autoscale/status").await.1["enabled"], true);
+    assert_eq!(stop(1024 * 1024).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn stopping_twice_is_as_stopping_once() {
     let service = Service::start().await;
     for _ in 0..2 {
