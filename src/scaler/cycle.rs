@@ -187,7 +187,11 @@ impl Scaler {
             Some((Pending::TakeBack, message)) => take_back(cluster, owned, &message).await,
             Some((_, message)) => {
                 let refusal = format!("the kubelet did not resize the pod: {message}");
-                fall_back(cluster, owned, &asked_for(&owned.pod), TemplateChange::OnlyUp, refusal).await
+                match fall_back(cluster, owned, &asked_for(&owned.pod), TemplateChange::OnlyUp, refusal).await {
+                    // What neither the kubelet does nor the template is asked for no more.
+                    Err(ApplyError::Refused(refusal)) => take_back(cluster, owned, &refusal).await,
+                    done => done,
+                }
             }
             None => apply(cluster, owned, &plan, apply::automatic(&decision.actions), patience).await,
         };
