@@ -66,17 +66,15 @@ impl Agent {
     }
 
     /// Without metrics there is something to decide only while an OOM kill has not been answered.
-    fn worth_deciding(&self, seen: Seen) -> Seen {
-        let histories = self.histories.lock();
-        let answered = |observation: &Observation| {
-            histories.get(&seen.owned.pod.key).is_some_and(|history| !history.unanswered_oom(observation))
+    fn worth_deciding(&self, Seen { owned, observation }: Seen) -> Seen {
+        let unanswered = |observation: &Observation| {
+            self.histories.lock().get(&owned.pod.key).is_none_or(|history| history.unanswered_oom(observation))
         };
-        let observation =
-            seen.observation.and_then(|observation| match observation.measured || !answered(&observation) {
-                true => Ok(observation),
-                false => Err(SkipReason::NoMetrics),
-            });
-        Seen { observation, ..seen }
+        let observation = observation.and_then(|observation| {
+            let worth = observation.measured || unanswered(&observation);
+            worth.then_some(observation).ok_or(SkipReason::NoMetrics)
+        });
+        Seen { owned, observation }
     }
 
     /// The states of the pods that were measured, one row each.
