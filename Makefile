@@ -12,8 +12,10 @@ run: build
 build: libtorch
 	cargo build --release --locked
 
+# The second command uses the binary that the first has built.
 test: libtorch
 	cargo test --release --locked
+	tests/service/run.sh
 
 # The release binary on a real Kubernetes: its programs are built once into .tools/e2e. As root; Go 1.26.4 or later is needed.
 e2e: build
