@@ -1,6 +1,7 @@
 //! The HTTP API: a file for each section of the documentation, thin handlers on the shared state.
 
 mod autoscale;
+mod board;
 mod configuration;
 mod cors;
 mod error;
@@ -38,14 +39,18 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/livez", get(service::livez))
         .route("/readyz", get(service::readyz))
         .route("/model/info", get(service::model_info))
+        .route("/model/card", get(service::model_card))
         .route("/config", get(configuration::read).post(configuration::update))
         .route("/pods", get(pods::list))
+        .route("/pods/overview", get(board::overview))
         .route("/pods/{namespace}/{pod_name}", get(pods::read))
+        .route("/pods/{namespace}/{pod_name}/history", get(board::history))
         .route("/scale/pod/{namespace}/{pod_name}", post(scaling::scale_pod))
         .route("/scale/all", post(scaling::scale_all))
         .route("/api/namespaces/{namespace}/pods/{pod_name}/resize", post(resize::resize))
         .route("/decisions", get(monitoring::decisions))
         .route("/statistics", get(monitoring::statistics))
+        .route("/statistics/timeline", get(monitoring::timeline))
         .route("/autoscale/start", post(autoscale::start))
         .route("/autoscale/stop", post(autoscale::stop))
         .route("/autoscale/status", get(autoscale::status))

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::{Query, State};
+use chrono::DateTime;
 use serde_json::{Value, json};
 
+use super::scaling::describe;
 use super::{ApiError, SharedState};
 use crate::clock::rfc3339;
-use crate::scaler::action::Resource;
+use crate::scaler::action::{Action, Resource};
+use crate::scaler::board::Tally;
 use crate::scaler::cycle::is_monitored;
 use crate::scaler::decision::Decision;
 use crate::scaler::journal::{Entry, Totals, by_action};
@@ -16,6 +19,7 @@ use crate::state::AppState;
 
 const DEFAULT_LIMIT: i64 = 50;
 
+/// The newest decisions, of all pods or of those that the query asks for.
 pub async fn decisions(
     State(state): SharedState,
     Query(query): Query<HashMap<String, String>>,
@@ -24,29 +28,83 @@ pub async fn decisions(
     if limit < 1 {
         return Err(ApiError::bad_request("limit: must be at least 1"));
     }
-    let entries = state.scaler.journal.lock().newest(usize::try_from(limit).unwrap_or(usize::MAX));
-    let decisions: Vec<_> = entries.iter().map(shown).collect();
+    let filter = Filter::parse(&query)?;
+    let details = boolean(&query, "details")?.unwrap_or(false);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let entries = state.scaler.journal.lock().newest(limit, |entry| filter.takes(entry));
+    let decisions: Vec<_> = entries.iter().map(|entry| shown(entry, details)).collect();
     Ok(Json(json!({"success": true, "count": decisions.len(), "decisions": decisions})))
 }
 
-fn shown(entry: &Entry) -> Value {
+/// Which decisions are asked for: all that is named must hold.
+#[derive(Default)]
+struct Filter {
+    /// A part of `namespace/name`.
+    pod: Option<String>,
+    namespace: Option<String>,
+    /// Of either resource.
+    action: Option<Action>,
+    applied: Option<bool>,
+}
+
+impl Filter {
+    fn parse(query: &HashMap<String, String>) -> Result<Self, ApiError> {
+        let named = |name: &str| query.get(name).filter(|text| !text.is_empty());
+        let action = named("action").map(|text| {
+            let known = Action::ALL.into_iter().find(|action| action.name().eq_ignore_ascii_case(text));
+            known.ok_or_else(|| ApiError::bad_request("action: must be DECREASE, MAINTAIN or INCREASE"))
+        });
+        Ok(Self {
+            pod: named("pod").map(|text| text.to_lowercase()),
+            namespace: named("namespace").cloned(),
+            action: action.transpose()?,
+            applied: boolean(query, "applied")?,
+        })
+    }
+
+    fn takes(&self, entry: &Entry) -> bool {
+        let actions = &entry.decision.actions;
+        self.applied.is_none_or(|applied| entry.applied() == applied)
+            && self.action.is_none_or(|action| actions.cpu == action || actions.memory == action)
+            && self.namespace.as_ref().is_none_or(|namespace| &entry.pod.namespace == namespace)
+            && self.pod.as_ref().is_none_or(|part| format!("{}/{}", entry.pod.namespace, entry.pod.name).contains(part))
+    }
+}
+
+pub fn boolean(query: &HashMap<String, String>, name: &'static str) -> Result<Option<bool>, ApiError> {
+    match query.get(name).map(String::as_str) {
+        None | Some("") => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(ApiError::bad_request(format!("{name}: must be true or false"))),
+    }
+}
+
+fn shown(entry: &Entry, details: bool) -> Value {
     let decision = &entry.decision;
     let percentage = |resource| (decision.observation.utilization(resource) * 1000.0).round() / 10.0;
-    json!({
+    let mut shown = json!({
         "pod_name": entry.pod.name,
         "namespace": entry.pod.namespace,
         "timestamp": rfc3339(entry.at),
         "cpu_action": decision.actions.cpu,
         "memory_action": decision.actions.memory,
         "confidence": decision.confidence,
-        "can_scale": entry.can_scale,
+        "can_scale": entry.can_scale(),
         "current_metrics": current_metrics(decision),
         "utilization": {
             "cpu_percentage": percentage(Resource::Cpu),
             "memory_percentage": percentage(Resource::Memory)
         },
         "future_predictions": future_predictions(decision)
-    })
+    });
+    if let (true, Some(fields)) = (details, shown.as_object_mut()) {
+        describe(fields, decision);
+        fields.insert("applied".into(), entry.applied().into());
+        fields.insert("status".into(), entry.status.name().into());
+        fields.insert("message".into(), entry.message.as_str().into());
+    }
+    shown
 }
 
 pub fn current_metrics(decision: &Decision) -> Value {
@@ -90,6 +148,32 @@ pub async fn statistics(State(state): SharedState) -> Json<Value> {
             "timestamp": rfc3339(state.clock.now())
         }
     }))
+}
+
+/// What the cycles did over time, since the service has run or for the last day.
+pub async fn timeline(State(state): SharedState) -> Json<Value> {
+    let (step, tallies) = state.scaler.board.timeline();
+    let shown = |tally: &Tally| {
+        json!({
+            "timestamp": at(tally.at),
+            "applied": tally.applied,
+            "dry_run": tally.dry_run,
+            "no_action_needed": tally.unchanged,
+            "skipped": tally.skipped,
+            "failed": tally.failed
+        })
+    };
+    Json(json!({
+        "success": true,
+        "step_seconds": step,
+        "cycles": tallies.iter().map(shown).collect::<Vec<_>>(),
+        "timestamp": rfc3339(state.clock.now())
+    }))
+}
+
+/// Seconds since the epoch in the format of the API.
+pub fn at(seconds: i64) -> Option<String> {
+    DateTime::from_timestamp(seconds, 0).map(rfc3339)
 }
 
 pub fn overview(state: &AppState, totals: &Totals) -> Value {

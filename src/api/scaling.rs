@@ -40,7 +40,7 @@ pub async fn scale_pod(State(state): SharedState, path: PodPath) -> Result<Json<
     Ok(Json(json!({"success": true, "result": result})))
 }
 
-fn describe(fields: &mut Map<String, Value>, decision: &Decision) {
+pub fn describe(fields: &mut Map<String, Value>, decision: &Decision) {
     let changes: Map<_, _> = Resource::ALL
         .iter()
         .map(|resource| {

@@ -65,3 +65,12 @@ pub async fn model_info(State(state): SharedState) -> Json<Value> {
         "state_features": labels
     }))
 }
+
+/// What is known of the model that this version ships, and whether it is the one in use.
+const MODEL_CARD: &str = include_str!("../../models/README.md");
+const SHIPPED_MODEL: &[u8] = include_bytes!("../../models/final-models/dqn_model.pth");
+
+pub async fn model_card(State(state): SharedState) -> Json<Value> {
+    let in_use = tokio::fs::read(state.config().find_model()).await.is_ok_and(|file| file == SHIPPED_MODEL);
+    Json(json!({"success": true, "in_use": in_use, "card": MODEL_CARD}))
+}

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::action::PerResource;
 use super::agent::{Agent, Decided, Seen};
 use super::apply::{self, Applied, ApplyError, Fallback, apply, fall_back, take_back};
+use super::board::Board;
 use super::decision::Decision;
 use super::journal::{Entry, Journal};
 use super::observation::Observation;
@@ -43,6 +44,7 @@ pub enum CycleError {
 pub struct Scaler {
     agent: Arc<Agent>,
     pub journal: Mutex<Journal>,
+    pub board: Board,
     /// Pods that are being changed right now.
     claims: Mutex<HashSet<PodKey>>,
     stopping: CancellationToken,
@@ -65,6 +67,7 @@ impl Scaler {
         Self {
             agent: Arc::new(Agent::new(network, features)),
             journal: Mutex::default(),
+            board: Board::default(),
             claims: Mutex::default(),
             stopping,
         }
@@ -89,7 +92,9 @@ impl Scaler {
             let usage = usages.get(&key.namespace).and_then(|usages| usages.get(&key.name)).copied();
             (owned, usage)
         });
-        self.run(cluster, config, pods.collect()).await
+        let outcomes = self.run(cluster, config, pods.collect()).await?;
+        self.board.forget_gone(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
+        Ok(outcomes)
     }
 
     /// One pod, wherever it is.
@@ -121,6 +126,7 @@ impl Scaler {
         let mut outcomes: Vec<_> =
             futures::stream::iter(work).buffer_unordered(config.resize_concurrency).collect().await;
         outcomes.sort_by(|a, b| a.pod.cmp(&b.pod));
+        self.board.note(&outcomes, now.timestamp());
         Ok(outcomes)
     }
 
@@ -153,8 +159,9 @@ impl Scaler {
             Status::Failed => self.agent.failed(&pod, done, config.auto_scale_interval as i64),
             _ => {}
         }
-        self.record(&pod, &decision, &status, config, now);
-        Outcome { pod, status, message, decided: Some(decision) }
+        let outcome = Outcome { pod, status, message, decided: Some(decision) };
+        self.record(&outcome, config, now);
+        outcome
     }
 
     async fn act(&self, cluster: &Cluster, config: &Config, owned: &OwnedPod, decision: &Decision) -> (Status, String) {
@@ -238,15 +245,10 @@ impl Scaler {
         claimed.then(|| Claim { claims: &self.claims, pod: pod.clone() })
     }
 
-    fn record(&self, pod: &PodKey, decision: &Decision, status: &Status, config: &Config, now: DateTime<Utc>) {
-        let entry = Entry {
-            pod: pod.clone(),
-            at: now,
-            decision: decision.clone(),
-            can_scale: !matches!(status, Status::Skipped(_)),
-            applied: matches!(status, Status::Success(_)),
-        };
-        self.journal.lock().record(entry, config.decisions_kept);
+    fn record(&self, outcome: &Outcome, config: &Config, now: DateTime<Utc>) {
+        let Some(decision) = outcome.decided.clone() else { return };
+        let (pod, status, message) = (outcome.pod.clone(), outcome.status.clone(), outcome.message.clone());
+        self.journal.lock().record(Entry { pod, at: now, decision, status, message }, config.decisions_kept);
     }
 }
 

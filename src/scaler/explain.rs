@@ -1,8 +1,10 @@
 //! Why a decision is what it is, in words: derived from the state, the Q values and the guard's changes, nothing else.
 
 use super::action::{Action, Resource};
+use super::board::{Decided, Verdict};
 use super::decision::Decision;
 use super::guard::Override;
+use super::outcome::{Method, Status};
 
 /// Utilization above which usage is called high, and below which low.
 const HIGH: f64 = 0.8;
@@ -43,10 +45,7 @@ pub fn explain(decision: &Decision) -> Explanation {
 }
 
 fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String {
-    let label = match resource {
-        Resource::Cpu => "CPU",
-        Resource::Memory => "Memory",
-    };
+    let label = label(resource);
     let (wanted, done) = (*decision.predicted.get(resource), *decision.actions.get(resource));
     let level = match utilization {
         u if u >= HIGH => "high",
@@ -73,4 +72,35 @@ fn guard_says(why: Override) -> &'static str {
         Override::NoMetrics => "leaves it: there are no fresh metrics",
         Override::NoResourceSpec => "leaves it: the pod has no limit or request of it",
     }
+}
+
+fn label(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Cpu => "CPU",
+        Resource::Memory => "Memory",
+    }
+}
+
+/// The last verdict on a pod in a few words.
+pub fn in_short(verdict: &Verdict, pod: &str) -> String {
+    let decided = verdict.decided.map(|decided| Resource::ALL.map(|resource| wish(resource, &decided)).join(" "));
+    let end = match &verdict.status {
+        Status::Skipped(reason) => Some(format!("{}.", reason.message(pod))),
+        Status::Failed => Some("The resize failed.".into()),
+        Status::DryRun => Some("Dry run: nothing was changed.".into()),
+        Status::Success(Method::DeploymentUpdate) => Some("Written into the template.".into()),
+        Status::Success(Method::Vertical) => Some("Resized in place.".into()),
+        Status::NoActionNeeded => None,
+    };
+    decided.into_iter().chain(end).collect::<Vec<_>>().join(" ")
+}
+
+fn wish(resource: Resource, decided: &Decided) -> String {
+    let (wanted, done) = (*decided.predicted.get(resource), *decided.actions.get(resource));
+    let held = match decided.overridden.get(resource) {
+        Some(why) => format!(", the guard {}", guard_says(*why)),
+        None if done != wanted => ", held by the bounds or the cooldown".into(),
+        None => String::new(),
+    };
+    format!("{}: {}{held}.", label(resource), wanted.name())
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::action::{Action, PerResource};
 use super::decision::Decision;
+use super::outcome::Status;
 use crate::cluster::pod::PodKey;
 
 #[derive(Debug, Clone)]
@@ -13,8 +14,18 @@ pub struct Entry {
     pub pod: PodKey,
     pub at: DateTime<Utc>,
     pub decision: Decision,
-    pub can_scale: bool,
-    pub applied: bool,
+    pub status: Status,
+    pub message: String,
+}
+
+impl Entry {
+    pub fn can_scale(&self) -> bool {
+        !matches!(self.status, Status::Skipped(_))
+    }
+
+    pub fn applied(&self) -> bool {
+        matches!(self.status, Status::Success(_))
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -57,7 +68,7 @@ impl Journal {
     pub fn record(&mut self, entry: Entry, keep: usize) {
         let decision = &entry.decision;
         self.totals.decisions += 1;
-        self.totals.applied += u64::from(entry.applied);
+        self.totals.applied += u64::from(entry.applied());
         self.totals.actions.cpu[decision.actions.cpu.index()] += 1;
         self.totals.actions.memory[decision.actions.memory.index()] += 1;
         self.totals.usage.cpu += decision.observation.usage.cpu;
@@ -70,10 +81,11 @@ impl Journal {
         self.entries.push_back(entry);
     }
 
-    /// The newest `limit`, oldest first.
-    pub fn newest(&self, limit: usize) -> Vec<Entry> {
-        let skip = self.entries.len().saturating_sub(limit);
-        self.entries.iter().skip(skip).cloned().collect()
+    /// The newest `limit` of those that are `wanted`, oldest first.
+    pub fn newest(&self, limit: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let mut found: Vec<_> = self.entries.iter().rev().filter(|entry| wanted(entry)).take(limit).cloned().collect();
+        found.reverse();
+        found
     }
 
     pub fn totals(&self) -> Totals {

@@ -9,6 +9,7 @@ mod deciding;
 mod falling_back;
 mod faults;
 mod listing;
+mod looking;
 mod resizing;
 mod without_a_cluster;
 

@@ -1,0 +1,232 @@
+//! The pods as people look at them: one page of a list that may be long, each with its last decision and its recent past.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde_json::{Value, json};
+
+use super::monitoring::{at, boolean};
+use super::{ApiError, PodPath, SharedState, cluster};
+use crate::clock::rfc3339;
+use crate::cluster::inventory::OwnedPod;
+use crate::cluster::retry::Deadline;
+use crate::config::Config;
+use crate::scaler::board::{Board, Latest, Sample, Verdict};
+use crate::scaler::cycle::{cannot_scale, is_monitored};
+use crate::scaler::explain::in_short;
+
+const DEFAULT_PAGE: usize = 50;
+const LARGEST_PAGE: usize = 500;
+
+pub async fn overview(
+    State(state): SharedState,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<Value>, ApiError> {
+    let wish = Wish::parse(&query)?;
+    let (config, board) = (state.config(), &state.scaler.board);
+    let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
+    let total = pods.len();
+    let seen = pods.into_iter().map(|owned| Seen { latest: board.latest(&owned.pod.key.uid), owned });
+    let mut found: Vec<_> = seen.filter(|seen| wish.takes(seen, &config)).collect();
+    found.sort_by(|a, b| wish.order(a, b));
+    let page = found.iter().skip(wish.offset).take(wish.limit);
+    let pods: Vec<_> = page.map(|seen| shown(seen, board, &config)).collect();
+    Ok(Json(json!({
+        "success": true,
+        "total": total,
+        "found": found.len(),
+        "offset": wish.offset,
+        "count": pods.len(),
+        "pods": pods,
+        "timestamp": rfc3339(state.clock.now())
+    })))
+}
+
+pub async fn history(State(state): SharedState, path: PodPath) -> Result<Json<Value>, ApiError> {
+    let owned = cluster(&state)?.pod(&path.namespace, &path.name, Deadline::default()).await?;
+    let board = &state.scaler.board;
+    let seen = Seen { latest: board.latest(&owned.pod.key.uid), owned };
+    let pod = shown(&seen, board, &state.config());
+    Ok(Json(json!({"success": true, "pod": pod, "timestamp": rfc3339(state.clock.now())})))
+}
+
+struct Seen {
+    owned: OwnedPod,
+    latest: Option<Latest>,
+}
+
+impl Seen {
+    fn verdict(&self) -> Option<&Verdict> {
+        self.latest.as_ref().map(|latest| &latest.verdict)
+    }
+
+    fn workload(&self) -> &str {
+        self.owned.workload.as_ref().map(|workload| workload.name.as_str()).unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Name,
+    Cpu,
+    Memory,
+    CpuUtilization,
+    MemoryUtilization,
+    Decision,
+}
+
+struct Wish {
+    search: String,
+    namespace: Option<String>,
+    monitored: Option<bool>,
+    /// The status of the last decision.
+    status: Option<String>,
+    sort: Sort,
+    descending: bool,
+    offset: usize,
+    limit: usize,
+}
+
+impl Wish {
+    fn parse(query: &HashMap<String, String>) -> Result<Self, ApiError> {
+        let named = |name: &str| query.get(name).filter(|text| !text.is_empty());
+        let number = |name: &'static str, default: usize| match named(name).map(|text| text.trim().parse()) {
+            None => Ok(default),
+            Some(Ok(number)) => Ok(number),
+            Some(Err(_)) => Err(ApiError::bad_request(format!("{name}: must be a whole number, not negative"))),
+        };
+        let sort = match named("sort").map(String::as_str) {
+            None | Some("name") => Sort::Name,
+            Some("cpu") => Sort::Cpu,
+            Some("memory") => Sort::Memory,
+            Some("cpu_utilization") => Sort::CpuUtilization,
+            Some("memory_utilization") => Sort::MemoryUtilization,
+            Some("decision") => Sort::Decision,
+            Some(_) => {
+                let known = "name, cpu, memory, cpu_utilization, memory_utilization or decision";
+                return Err(ApiError::bad_request(format!("sort: must be {known}")));
+            }
+        };
+        let descending = match named("order").map(String::as_str) {
+            None | Some("asc") => false,
+            Some("desc") => true,
+            Some(_) => return Err(ApiError::bad_request("order: must be asc or desc")),
+        };
+        let limit = number("limit", DEFAULT_PAGE)?;
+        if !(1..=LARGEST_PAGE).contains(&limit) {
+            return Err(ApiError::bad_request(format!("limit: must be from 1 to {LARGEST_PAGE}")));
+        }
+        Ok(Self {
+            search: named("search").map(|text| text.trim().to_lowercase()).unwrap_or_default(),
+            namespace: named("namespace").cloned(),
+            monitored: boolean(query, "monitored")?,
+            status: named("status").cloned(),
+            sort,
+            descending,
+            offset: number("offset", 0)?,
+            limit,
+        })
+    }
+
+    fn takes(&self, seen: &Seen, config: &Config) -> bool {
+        let key = &seen.owned.pod.key;
+        let status = || seen.verdict().map(|verdict| verdict.status.name());
+        self.namespace.as_ref().is_none_or(|namespace| &key.namespace == namespace)
+            && self.monitored.is_none_or(|monitored| is_monitored(&seen.owned, config) == monitored)
+            && self.status.as_ref().is_none_or(|wanted| status() == Some(wanted))
+            && (self.search.is_empty()
+                || format!("{}/{} {}", key.namespace, key.name, seen.workload()).contains(&self.search))
+    }
+
+    /// What has no value to be sorted by comes last, whichever the direction.
+    fn order(&self, a: &Seen, b: &Seen) -> Ordering {
+        let (left, right) = (self.value(a), self.value(b));
+        let by_value = match (left, right) {
+            (Some(left), Some(right)) if self.descending => right.total_cmp(&left),
+            (Some(left), Some(right)) => left.total_cmp(&right),
+            (left, right) => right.is_some().cmp(&left.is_some()),
+        };
+        let by_name = a.owned.pod.key.cmp(&b.owned.pod.key);
+        match self.sort {
+            Sort::Name if self.descending => by_name.reverse(),
+            Sort::Name => by_name,
+            _ => by_value.then(by_name),
+        }
+    }
+
+    fn value(&self, seen: &Seen) -> Option<f64> {
+        let usage = || Some(seen.latest.as_ref()?.measured?.1);
+        let share = |usage: f64, limit: f64| (limit > 0.0).then(|| usage / limit);
+        match self.sort {
+            Sort::Name => None,
+            Sort::Cpu => Some(usage()?.cpu),
+            Sort::Memory => Some(usage()?.memory),
+            Sort::CpuUtilization => share(usage()?.cpu, seen.owned.pod.limit().cpu),
+            Sort::MemoryUtilization => share(usage()?.memory, seen.owned.pod.limit().memory),
+            // Those that were changed, or would have been, or could not be; then those that were left as they are.
+            Sort::Decision => Some(match seen.verdict()?.status.name() {
+                "failed" => 0.0,
+                "success" => 1.0,
+                "dry_run" => 2.0,
+                "skipped" => 3.0,
+                _ => 4.0,
+            }),
+        }
+    }
+}
+
+fn shown(seen: &Seen, board: &Board, config: &Config) -> Value {
+    let pod = &seen.owned.pod;
+    let (request, limit) = (pod.request(), pod.limit());
+    let measured = seen.latest.as_ref().and_then(|latest| latest.measured);
+    let usage = measured.map(|(_, usage)| usage);
+    json!({
+        "name": pod.key.name,
+        "namespace": pod.key.namespace,
+        "status": pod.phase,
+        "workload": seen.owned.workload.as_ref().map(|owner| json!({"kind": owner.kind, "name": owner.name})),
+        "monitored": is_monitored(&seen.owned, config),
+        "cannot_scale": cannot_scale(&seen.owned, config).map(|reason| reason.name()),
+        "measured_at": measured.and_then(|(when, _)| at(when)),
+        "metrics": {"cpu_usage": usage.map(|u| u.cpu), "memory_usage_mb": usage.map(|u| u.memory)},
+        "resources": {
+            "cpu_request": request.cpu,
+            "memory_request_mb": request.memory,
+            "cpu_limit": limit.cpu,
+            "memory_limit_mb": limit.memory
+        },
+        "last_decision": seen.verdict().map(|verdict| decision(verdict, &pod.key.name)),
+        "history": trail(&board.trail(&pod.key.uid))
+    })
+}
+
+fn decision(verdict: &Verdict, pod: &str) -> Value {
+    let decided = verdict.decided.as_ref();
+    json!({
+        "timestamp": at(verdict.at),
+        "status": verdict.status.name(),
+        "cpu_action": decided.map(|decided| decided.actions.cpu),
+        "memory_action": decided.map(|decided| decided.actions.memory),
+        "why": in_short(verdict, pod)
+    })
+}
+
+/// A column for each value: short, and as a chart wants it.
+fn trail(samples: &[Sample]) -> Value {
+    let column = |of: &dyn Fn(&Sample) -> f64| samples.iter().map(|sample| short(of(sample))).collect::<Vec<_>>();
+    json!({
+        "timestamps": samples.iter().map(|sample| at(sample.taken_at())).collect::<Vec<_>>(),
+        "cpu_usage": column(&|sample| sample.usage().cpu),
+        "cpu_limit": column(&|sample| sample.limit().cpu),
+        "memory_usage_mb": column(&|sample| sample.usage().memory),
+        "memory_limit_mb": column(&|sample| sample.limit().memory)
+    })
+}
+
+/// Four significant digits: a sample holds no more.
+fn short(value: f64) -> f64 {
+    let scale = 10f64.powi(3 - value.abs().max(1e-6).log10().floor() as i32);
+    (value * scale).round() / scale
+}
