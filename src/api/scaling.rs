@@ -81,9 +81,9 @@ fn rounded(value: f64) -> f64 {
 
 pub async fn scale_all(State(state): SharedState) -> Result<Json<Value>, ApiError> {
     let cluster = cluster(&state)?;
-    let outcomes =
+    let cycle =
         finish(&state, |state| async move { state.scaler.scale_all(&cluster, &state.config()).await }).await??;
-    let results: Vec<_> = outcomes.iter().map(result).collect();
+    let results: Vec<_> = cycle.outcomes.iter().map(result).collect();
     let totals = state.scaler.journal.lock().totals();
     Ok(Json(json!({
         "success": true,

@@ -9,6 +9,7 @@ use super::decision::{Decision, decide};
 use super::history::PodHistory;
 use super::observation::Observation;
 use super::outcome::SkipReason;
+use super::phases::{Phase, Stopwatch};
 use super::policy::Policy;
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::pod::PodKey;
@@ -48,10 +49,18 @@ impl Agent {
     }
 
     /// Takes in what was seen and decides: one forward pass for all pods.
-    pub fn decide(&self, pods: Vec<Seen>, policy: &Policy, now: i64) -> Result<Vec<Decided>, ModelError> {
+    pub fn decide(
+        &self,
+        pods: Vec<Seen>,
+        policy: &Policy,
+        now: i64,
+        watch: &mut Stopwatch,
+    ) -> Result<Vec<Decided>, ModelError> {
         let pods: Vec<_> = pods.into_iter().map(|seen| self.worth_deciding(seen)).collect();
         let states = self.observe(&pods, policy)?;
+        watch.lap(Phase::Features);
         let mut q_values = self.network.forward(states.view())?.into_iter();
+        watch.lap(Phase::Forward);
         let histories = self.histories.lock();
         let unknown = PodHistory::default();
         let decided = pods.into_iter().map(|Seen { owned, observation }| {
@@ -62,7 +71,9 @@ impl Agent {
             });
             Decided { owned, decision, resized_at: history.resized_at }
         });
-        Ok(decided.collect())
+        let decided = decided.collect();
+        watch.lap(Phase::Plan);
+        Ok(decided)
     }
 
     /// Without metrics there is something to decide only while an OOM kill has not been answered.

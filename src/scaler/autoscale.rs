@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 
+use super::cycle::Cycle;
 use crate::state::AppState;
 
 /// Whether the task is in its loop.
@@ -32,9 +33,9 @@ pub async fn run(state: Arc<AppState>) {
         {
             let cycle = std::panic::AssertUnwindSafe(state.scaler.scale_all(&cluster, &config)).catch_unwind();
             match cycle.await {
-                Ok(Ok(outcomes)) => {
+                Ok(Ok(Cycle { outcomes, phases })) => {
                     let applied = outcomes.iter().filter(|o| o.status.name() == "success").count();
-                    tracing::debug!(pods = outcomes.len(), applied, dry_run = config.dry_run, "cycle");
+                    tracing::debug!(pods = outcomes.len(), applied, dry_run = config.dry_run, %phases, "cycle");
                 }
                 Ok(Err(error)) => tracing::warn!(%error, "the cycle was given up"),
                 Err(_) => tracing::error!("a panic in the cycle"),

@@ -19,6 +19,7 @@ use super::journal::{Entry, Journal};
 use super::observation::Observation;
 use super::outcome::{Outcome, SkipReason, Status};
 use super::pending::{Pending, asked_for, pending};
+use super::phases::{Phase, Phases, Stopwatch};
 use super::plan::{Plan, plan};
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
@@ -50,6 +51,12 @@ pub struct Scaler {
     stopping: CancellationToken,
 }
 
+/// What came of every pod, and how long it took.
+pub struct Cycle {
+    pub outcomes: Vec<Outcome>,
+    pub phases: Phases,
+}
+
 /// A pod that is being changed, for as long as this lives.
 struct Claim<'a> {
     claims: &'a Mutex<HashSet<PodKey>>,
@@ -78,13 +85,16 @@ impl Scaler {
     }
 
     /// Every pod of the configured namespaces.
-    pub async fn scale_all(&self, cluster: &Cluster, config: &Config) -> Result<Vec<Outcome>, CycleError> {
+    pub async fn scale_all(&self, cluster: &Cluster, config: &Config) -> Result<Cycle, CycleError> {
+        let mut watch = Stopwatch::start();
         let deadline = Deadline::default();
         let pods = cluster.pods(&config.namespaces, deadline).await?;
+        watch.lap(Phase::List);
         let mut usages = HashMap::new();
         for namespace in &config.namespaces {
             usages.insert(namespace.clone(), measured(cluster.usage(namespace, deadline).await)?);
         }
+        watch.lap(Phase::Fetch);
         let long_ago = cluster.clock().now().timestamp() - config.policy().guard.window.memory;
         self.agent.forget_gone(&pods, &config.namespaces, long_ago);
         let pods = pods.into_iter().map(|owned| {
@@ -92,9 +102,9 @@ impl Scaler {
             let usage = usages.get(&key.namespace).and_then(|usages| usages.get(&key.name)).copied();
             (owned, usage)
         });
-        let outcomes = self.run(cluster, config, pods.collect()).await?;
+        let outcomes = self.run(cluster, config, pods.collect(), &mut watch).await?;
         self.board.forget_gone(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
-        Ok(outcomes)
+        Ok(Cycle { outcomes, phases: watch.phases() })
     }
 
     /// One pod, wherever it is.
@@ -108,7 +118,7 @@ impl Scaler {
         let deadline = Deadline::default();
         let owned = cluster.pod(namespace, name, deadline).await?;
         let usage = measured(cluster.usage_of(namespace, name, deadline).await)?;
-        self.run(cluster, config, vec![(owned, usage)]).await
+        self.run(cluster, config, vec![(owned, usage)], &mut Stopwatch::start()).await
     }
 
     async fn run(
@@ -116,17 +126,25 @@ impl Scaler {
         cluster: &Cluster,
         config: &Config,
         pods: Vec<(OwnedPod, Option<Usage>)>,
+        watch: &mut Stopwatch,
     ) -> Result<Vec<Outcome>, CycleError> {
         let now = cluster.clock().now();
         let seen = |(owned, usage)| Seen { observation: observe(&owned, usage, config, now.timestamp()), owned };
         let seen = pods.into_iter().map(seen).collect();
         let (agent, policy) = (self.agent.clone(), config.policy());
-        let decided = tokio::task::spawn_blocking(move || agent.decide(seen, &policy, now.timestamp())).await??;
-        let work = decided.into_iter().map(|decided| self.handle(cluster, config, decided, now));
+        let mut laps = *watch;
+        let (decided, laps) = tokio::task::spawn_blocking(move || {
+            let decided = agent.decide(seen, &policy, now.timestamp(), &mut laps);
+            (decided, laps)
+        })
+        .await?;
+        *watch = laps;
+        let work = decided?.into_iter().map(|decided| self.handle(cluster, config, decided, now));
         let mut outcomes: Vec<_> =
             futures::stream::iter(work).buffer_unordered(config.resize_concurrency).collect().await;
         outcomes.sort_by(|a, b| a.pod.cmp(&b.pod));
         self.board.note(&outcomes, now.timestamp());
+        watch.lap(Phase::Apply);
         Ok(outcomes)
     }
 

@@ -14,6 +14,7 @@ pub mod journal;
 pub mod observation;
 pub mod outcome;
 pub mod pending;
+pub mod phases;
 pub mod plan;
 pub mod policy;
 pub mod thinned;
