@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod leader;
 pub mod model;
 pub mod scaler;
 pub mod serve;

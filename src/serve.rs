@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api;
 use crate::clock::Clock;
 use crate::config::{Config, Layer};
+use crate::leader::{self, LeaderArgs, Leadership};
 use crate::model::Network;
 use crate::model::features::FeatureSet;
 use crate::scaler::autoscale;
@@ -35,6 +36,8 @@ pub struct ServeArgs {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub simulate: SimulateArgs,
+    #[command(flatten)]
+    pub leader: LeaderArgs,
     #[command(flatten)]
     pub layer: Layer,
 }
@@ -68,7 +71,10 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     let scaler = load_scaler(&config, stopping.clone())?;
     let clock = Clock::new(args.simulate.speed);
-    let state = Arc::new(AppState::new(config, scaler, clock, stopping.clone()));
+    let leadership = Leadership::new(&args.leader).map_err(anyhow::Error::msg).context("leader election")?;
+    let mut state = AppState::new(config, scaler, clock, stopping.clone());
+    state.leadership = Arc::new(leadership);
+    let state = Arc::new(state);
     let address = SocketAddr::new(args.host, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
     if args.simulate.simulate {
@@ -80,6 +86,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     } else {
         tokio::spawn(state.clone().connect())
     };
+    let ended = CancellationToken::new();
+    let electing = tokio::spawn(leader::run(state.clone(), ended.clone()));
     let autoscaling = tokio::spawn(autoscale::run(state.clone()));
     let stop = stopping.clone();
     axum::serve(listener, api::router(state.clone()))
@@ -95,6 +103,9 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     autoscaling.await.context("the autoscale loop")?;
     state.under_way.close();
     state.under_way.wait().await;
+    // Only now may another replica act.
+    ended.cancel();
+    electing.await.context("the leader election")?;
     Ok(())
 }
 

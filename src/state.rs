@@ -10,7 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::cluster::{Cluster, connect};
-use crate::config::Config;
+use crate::config::{Changes, Config};
+use crate::leader::{Leadership, SharedLeadership};
 use crate::scaler::autoscale::Autoscaler;
 use crate::scaler::cycle::Scaler;
 
@@ -18,6 +19,9 @@ pub struct AppState {
     pub clock: Clock,
     /// Swapped whole: a reader sees one configuration or the other, never a mixture.
     pub config: watch::Sender<Arc<Config>>,
+    /// What the configuration is without the changes made at run time.
+    base: Arc<Config>,
+    pub leadership: SharedLeadership,
     pub scaler: Scaler,
     pub autoscaler: Autoscaler,
     pub stopping: CancellationToken,
@@ -28,9 +32,12 @@ pub struct AppState {
 
 impl AppState {
     pub fn new(config: Config, scaler: Scaler, clock: Clock, stopping: CancellationToken) -> Self {
+        let base = Arc::new(config);
         Self {
             clock,
-            config: watch::Sender::new(Arc::new(config)),
+            config: watch::Sender::new(base.clone()),
+            base,
+            leadership: Arc::new(Leadership::alone()),
             scaler,
             autoscaler: Autoscaler::default(),
             stopping,
@@ -43,12 +50,30 @@ impl AppState {
         self.config.borrow().clone()
     }
 
+    /// What has been changed at run time.
+    pub fn changes(&self) -> Changes {
+        Changes::between(&self.base, &self.config())
+    }
+
+    /// Takes over the changes that another life or another replica has stored, instead of those made here.
+    pub fn adopt(&self, changes: &Changes) {
+        let config = changes.onto(&self.base);
+        let adopted = self.config.send_if_modified(|current| {
+            let changes = **current != config;
+            *current = Arc::new(config);
+            changes
+        });
+        if adopted && let Some(cluster) = self.cluster() {
+            cluster.watch(&self.config().namespaces);
+        }
+    }
+
     pub fn cluster(&self) -> Option<Arc<Cluster>> {
         self.cluster.read().clone()
     }
 
     pub fn connected(&self, client: kube::Client) {
-        let cluster = Cluster::new(client, self.clock);
+        let cluster = Cluster::new(client, self.clock, self.leadership.clone());
         cluster.watch(&self.config().namespaces);
         *self.cluster.write() = Some(Arc::new(cluster));
     }
@@ -57,7 +82,7 @@ impl AppState {
     pub async fn connect(self: Arc<Self>) {
         let mut pause = Duration::from_secs(1);
         loop {
-            match connect::connect(self.config().in_cluster).await {
+            match connect::connect(self.config().in_cluster, self.leadership.identity()).await {
                 Ok(client) => {
                     tracing::info!("connected to the cluster");
                     return self.connected(client);

@@ -27,6 +27,11 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Kubernetes client not initialized")
     }
 
+    pub fn follower(leader: Option<&str>) -> Self {
+        let leads = leader.map_or("at the moment no replica leads".into(), |leader| format!("{leader} leads"));
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("This replica follows and changes nothing: {leads}"))
+    }
+
     /// The message for the log only.
     pub fn internal(message: &dyn std::fmt::Display) -> Self {
         tracing::error!(error = %message, "internal error");

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -26,6 +26,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use self::error::ApiError;
 use crate::cluster::Cluster;
 use crate::cluster::names;
+use crate::leader::Role;
 use crate::state::AppState;
 
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -54,6 +55,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/autoscale/start", post(autoscale::start))
         .route("/autoscale/stop", post(autoscale::stop))
         .route("/autoscale/status", get(autoscale::status))
+        .route_layer(middleware::from_fn_with_state(state.clone(), leading))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "Endpoint not found") })
         .method_not_allowed_fallback(|| async { ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed") })
         .layer(middleware::from_fn(bounded))
@@ -77,6 +79,18 @@ async fn bounded(request: axum::extract::Request, next: middleware::Next) -> Res
         }
     })?;
     Ok(next.run(axum::extract::Request::from_parts(parts, body.into())).await)
+}
+
+/// A follower answers what is asked; what is to be changed is the leader's to change.
+async fn leading(
+    axum::extract::State(state): SharedState,
+    request: axum::extract::Request,
+    next: middleware::Next,
+) -> Result<Response, ApiError> {
+    match state.leadership.role() {
+        Role::Follower(leader) if request.method() == Method::POST => Err(ApiError::follower(leader.as_deref())),
+        _ => Ok(next.run(request).await),
+    }
 }
 
 fn cluster(state: &AppState) -> Result<Arc<Cluster>, ApiError> {

@@ -5,8 +5,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{ApiError, SharedState};
+use super::SharedState;
 use crate::clock::rfc3339;
+use crate::leader::Role;
 use crate::scaler::action::Action;
 
 pub async fn index() -> Json<Value> {
@@ -41,15 +42,37 @@ pub async fn livez() -> &'static str {
     "ok"
 }
 
-/// The model is loaded, or there would be no service; what is left to ask is whether the cluster is in view.
-pub async fn readyz(State(state): SharedState) -> Result<&'static str, ApiError> {
-    match state.cluster() {
-        None => Err(ApiError::no_cluster()),
-        Some(cluster) if !cluster.is_fresh() => {
-            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "The watch of the pods is not in order"))
-        }
-        Some(_) => Ok("ok"),
-    }
+/// 200 when questions can be answered: by a leader or a follower, with the cluster in view. Metrics that have stopped are
+/// told of and change nothing: without them nothing is decided.
+pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Value>) {
+    let cluster = state.cluster();
+    let fresh = cluster.as_ref().is_some_and(|cluster| cluster.is_fresh());
+    let (role, leader) = match state.leadership.role() {
+        Role::Alone => ("alone", None),
+        Role::Leader => ("leader", Some(state.leadership.identity().to_owned())),
+        Role::Follower(leader) => ("follower", leader),
+    };
+    let config = state.config();
+    let now = state.clock.now().timestamp();
+    let measured_at = cluster.as_ref().and_then(|cluster| cluster.measured_at());
+    let age = measured_at.map(|at| now - at);
+    let code = if fresh { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let details = json!({
+        "status": if fresh { "ready" } else { "not ready" },
+        "role": role,
+        "leader": leader,
+        "identity": state.leadership.identity(),
+        "model": {"loaded": true, "path": config.model_path, "features": state.scaler.features().len()},
+        "cluster": {"connected": cluster.is_some()},
+        "watch": {"fresh": fresh},
+        "metrics": {
+            "fresh": age.is_some_and(|age| age <= config.metrics_max_age as i64),
+            "newest": measured_at.and_then(super::monitoring::at),
+            "age_seconds": age
+        },
+        "timestamp": rfc3339(state.clock.now())
+    });
+    (code, Json(details))
 }
 
 pub async fn model_info(State(state): SharedState) -> Json<Value> {

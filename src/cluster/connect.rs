@@ -1,5 +1,7 @@
 //! How the service finds its cluster.
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::{Client, Config};
 
 use super::error::{Call, ClusterError};
@@ -18,7 +20,7 @@ pub enum ConnectError {
 }
 
 /// As a pod of the cluster (true), by kubeconfig (false), or whichever works, in that order (None).
-pub async fn connect(in_cluster: Option<bool>) -> Result<Client, ConnectError> {
+pub async fn connect(in_cluster: Option<bool>, identity: &str) -> Result<Client, ConnectError> {
     let mut config = match in_cluster {
         Some(true) => Config::incluster()?,
         Some(false) => Config::from_kubeconfig(&Default::default()).await?,
@@ -29,6 +31,11 @@ pub async fn connect(in_cluster: Option<bool>) -> Result<Client, ConnectError> {
     };
     // Retries are this service's own: they keep to the budget of a request and name the call that failed.
     config.default_retry = false;
+    // The API server's audit log tells the replicas apart by it.
+    let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+    if let Ok(agent) = HeaderValue::try_from(format!("{agent} ({identity})")) {
+        config.headers.push((USER_AGENT, agent));
+    }
     let client = Client::try_from(config)?;
     reach(&client).await?;
     Ok(client)

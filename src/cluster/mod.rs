@@ -14,16 +14,18 @@ pub mod template;
 pub mod verdict;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use kube::Client;
 use tokio::sync::OnceCell;
 
 use self::connect::ResizeSupport;
-use self::error::ClusterError;
+use self::error::{Call, ClusterError};
 use self::inventory::{Inventory, OwnedPod};
 use self::metrics::Usage;
 use self::retry::Deadline;
 use crate::clock::Clock;
+use crate::leader::SharedLeadership;
 
 /// A connected cluster, real or simulated: the difference ends at the client.
 pub struct Cluster {
@@ -31,11 +33,21 @@ pub struct Cluster {
     clock: Clock,
     inventory: Inventory,
     resize_support: OnceCell<ResizeSupport>,
+    leadership: SharedLeadership,
+    /// When the newest usage that was fetched had been measured, in seconds since the epoch; 0 before there was any.
+    measured_at: AtomicI64,
 }
 
 impl Cluster {
-    pub fn new(client: Client, clock: Clock) -> Self {
-        Self { inventory: Inventory::new(client.clone()), client, clock, resize_support: OnceCell::new() }
+    pub fn new(client: Client, clock: Clock, leadership: SharedLeadership) -> Self {
+        Self {
+            inventory: Inventory::new(client.clone()),
+            client,
+            clock,
+            resize_support: OnceCell::new(),
+            leadership,
+            measured_at: AtomicI64::new(0),
+        }
     }
 
     pub fn client(&self) -> &Client {
@@ -60,11 +72,20 @@ impl Cluster {
     }
 
     pub async fn usage(&self, namespace: &str, deadline: Deadline) -> Result<HashMap<String, Usage>, ClusterError> {
-        metrics::of_namespace(&self.client, namespace, deadline).await
+        let usage = metrics::of_namespace(&self.client, namespace, deadline).await?;
+        if let Some(newest) = usage.values().map(|usage| usage.at).max() {
+            self.measured_at.fetch_max(newest, Ordering::Relaxed);
+        }
+        Ok(usage)
     }
 
     pub async fn usage_of(&self, namespace: &str, name: &str, d: Deadline) -> Result<Option<Usage>, ClusterError> {
         metrics::of_pod(&self.client, namespace, name, d).await
+    }
+
+    /// When the newest usage that is known had been measured.
+    pub fn measured_at(&self) -> Option<i64> {
+        Some(self.measured_at.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
     /// Pods that the watches hold now, whether they are complete or not.
@@ -75,6 +96,20 @@ impl Cluster {
     /// Whether what is known of the pods is what the API server has.
     pub fn is_fresh(&self) -> bool {
         self.inventory.is_fresh()
+    }
+
+    /// Whether this replica may change anything now.
+    pub fn may_act(&self) -> bool {
+        self.leadership.acts()
+    }
+
+    /// A call that changes the cluster: refused unless this replica leads at the moment of each sending.
+    async fn write<T, F, Fut>(&self, call: Call, deadline: Deadline, attempt: F) -> Result<T, ClusterError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, kube::Error>>,
+    {
+        retry::while_allowed(call, deadline, || self.may_act(), attempt).await
     }
 
     async fn resize_support(&self) -> Result<ResizeSupport, ClusterError> {

@@ -12,7 +12,7 @@ use super::Cluster;
 use super::connect::ResizeSupport;
 use super::error::{Call, ClusterError};
 use super::pod::{Pod, PodKey};
-use super::retry::{Deadline, with_retries};
+use super::retry::Deadline;
 use super::verdict::{Verdict, verdict};
 use crate::scaler::plan::Plan;
 
@@ -30,11 +30,11 @@ impl Cluster {
         match self.resize_support().await? {
             ResizeSupport::Subresource => {
                 let call = Call::on("patch", "pods/resize", namespace, name);
-                with_retries(call, deadline, || api.patch_resize(name, &params, &body)).await.map(drop)
+                self.write(call, deadline, || api.patch_resize(name, &params, &body)).await.map(drop)
             }
             ResizeSupport::PodPatch => {
                 let call = Call::on("patch", "pods", namespace, name);
-                with_retries(call, deadline, || api.patch(name, &params, &body)).await.map(drop)
+                self.write(call, deadline, || api.patch(name, &params, &body)).await.map(drop)
             }
             ResizeSupport::None => {
                 let call = Call::on("patch", "pods/resize", namespace, name);

@@ -36,9 +36,26 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, kube::Error>>,
 {
+    while_allowed(call, deadline, || true, attempt).await
+}
+
+/// The same, but nothing is sent unless it is allowed at that moment.
+pub async fn while_allowed<T, F, Fut>(
+    call: Call,
+    deadline: Deadline,
+    is_allowed: impl Fn() -> bool,
+    attempt: F,
+) -> Result<T, ClusterError>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, kube::Error>>,
+{
     let mut pause = FIRST_PAUSE;
     let mut last: Option<kube::Error> = None;
     loop {
+        if !is_allowed() {
+            return Err(ClusterError::Unavailable { call, message: "not sent: this replica does not lead".into() });
+        }
         let error = match tokio::time::timeout(deadline.left(), attempt()).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => error,

@@ -128,7 +128,7 @@ impl Cluster {
         let params = PatchParams::default();
         let body = Patch::Strategic(json!({"spec": {"template": {"spec": fields}}}));
         let call = Call::on("patch", K::RESOURCE, namespace, name);
-        with_retries(call, deadline, || api.patch(name, &params, &body)).await?;
+        self.write(call, deadline, || api.patch(name, &params, &body)).await?;
         Ok(TemplateOutcome::Patched)
     }
 }

@@ -130,7 +130,8 @@ impl Layer {
     }
 }
 
-fn boolean(text: &str) -> Result<bool, String> {
+/// A flag as environments write it.
+pub fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),

@@ -1,5 +1,6 @@
 //! The configuration: defaults, then a YAML file, the environment, the command line and `POST /config`; the later wins.
 
+mod changes;
 mod layer;
 mod update;
 
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-pub use layer::Layer;
+pub use changes::Changes;
+pub use layer::{Layer, boolean};
 pub use update::Updated;
 
 use crate::scaler::action::PerResource;

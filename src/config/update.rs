@@ -6,6 +6,18 @@ use serde_json::{Map, Value};
 
 use super::{Config, ConfigError};
 
+/// The fields that can be changed at run time.
+pub const FIELDS: [&str; 8] = [
+    "dry_run",
+    "auto_scale_enabled",
+    "auto_scale_interval",
+    "scaling_cooldown",
+    "scale_factor",
+    "namespaces",
+    "excluded_deployments",
+    "excluded_labels",
+];
+
 pub struct Updated {
     pub config: Config,
     /// Fields of the request that cannot be set.

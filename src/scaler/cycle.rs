@@ -204,6 +204,9 @@ impl Scaler {
         if config.dry_run {
             return (Status::DryRun, "Dry run: nothing was changed".into());
         }
+        if !cluster.may_act() {
+            return (Status::Skipped(SkipReason::NotLeading), SkipReason::NotLeading.message(name));
+        }
         if self.stopping.is_cancelled() {
             return (Status::Failed, "The service is stopping: the resize was not begun".into());
         }

@@ -10,6 +10,8 @@ pub enum SkipReason {
     NoMetrics,
     NoResourceSpec,
     NotRunning,
+    /// Another replica acts.
+    NotLeading,
 }
 
 impl SkipReason {
@@ -20,6 +22,7 @@ impl SkipReason {
             Self::NoMetrics => "no_metrics",
             Self::NoResourceSpec => "no_resource_spec",
             Self::NotRunning => "not_running",
+            Self::NotLeading => "not_leading",
         }
     }
 
@@ -30,6 +33,7 @@ impl SkipReason {
             Self::NoMetrics => format!("Pod {pod} has no fresh metrics"),
             Self::NoResourceSpec => format!("Pod {pod} has neither limits nor requests"),
             Self::NotRunning => format!("Pod {pod} is not running"),
+            Self::NotLeading => format!("Pod {pod} is left to the replica that leads"),
         }
     }
 }

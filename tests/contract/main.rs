@@ -8,6 +8,7 @@ mod cors;
 mod deciding;
 mod falling_back;
 mod faults;
+mod leading;
 mod listing;
 mod looking;
 mod resizing;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use dqn_scaler::api;
 use dqn_scaler::clock::Clock;
 use dqn_scaler::config::Config;
+use dqn_scaler::leader::Leadership;
 use dqn_scaler::model::features::FeatureSet;
 use dqn_scaler::model::{Checkpoint, NamedTensor, Network};
 use dqn_scaler::scaler::autoscale;
@@ -57,10 +59,16 @@ impl Service {
     }
 
     async fn with(config: Config, clock: Clock) -> Self {
+        Self::led(config, clock, Leadership::alone()).await
+    }
+
+    async fn led(config: Config, clock: Clock, leadership: Leadership) -> Self {
         let stopping = CancellationToken::new();
         let network = Network::from_checkpoint(&network_that_wants([0.0, 1.0, 2.0], [2.0, 1.0, 0.0])).unwrap();
         let scaler = Scaler::new(network, FeatureSet::documented(), stopping.clone());
-        let state = Arc::new(AppState::new(config, scaler, clock, stopping.clone()));
+        let mut state = AppState::new(config, scaler, clock, stopping.clone());
+        state.leadership = Arc::new(leadership);
+        let state = Arc::new(state);
         tokio::spawn(autoscale::run(state.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

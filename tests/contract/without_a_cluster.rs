@@ -35,10 +35,9 @@ async fn the_rest_works() {
     let timestamp = health["timestamp"].as_str().unwrap();
     assert!(timestamp.ends_with('Z') && timestamp.len() == "2024-12-18T10:30:00.000Z".len(), "{timestamp}");
     assert_eq!(service.send(Method::GET, "/livez").await.status(), 200);
-    assert_eq!(
-        service.get("/readyz").await,
-        (StatusCode::SERVICE_UNAVAILABLE, failure("Kubernetes client not initialized"))
-    );
+    let (status, ready) = service.get("/readyz").await;
+    assert_eq!((status, &ready["cluster"]), (StatusCode::SERVICE_UNAVAILABLE, &json!({"connected": false})));
+    assert_eq!((&ready["role"], &ready["model"]["loaded"]), (&json!("alone"), &json!(true)));
     let (_, index) = service.get("/").await;
     assert_eq!((&index["version"], index["endpoints"].as_object().unwrap().len()), (&json!("1.0.0"), 13));
     let (_, model) = service.get("/model/info").await;

@@ -28,7 +28,9 @@ VARIABLES = {
     "GUARD_CPU_FADE": ("0.3", 0.3), "GUARD_MEMORY_FADE": ("0.4", 0.4), "GUARD_CPU_HEADROOM": ("0.1", 0.1), "GUARD_MEMORY_HEADROOM": ("0.2", 0.2), "DECISIONS_KEPT": ("2000", 2000),
 }
 FIELDS = {"KUBERNETES_IN_CLUSTER": "in_cluster"}
-ELSEWHERE = {"HOST": "0.0.0.0", "PORT": "5000"}  # where to listen is no configuration: that it answers tells
+# Where to listen and who leads is no configuration: that it answers tells.
+ELSEWHERE = {"HOST": "0.0.0.0", "PORT": "5000", "LEADER_ELECT": "false", "LEASE_NAME": "other", "LEASE_NAMESPACE": "default",
+             "POD_NAME": "me", "LEASE_DURATION": "30", "RENEW_DEADLINE": "20", "RETRY_PERIOD": "3"}
 
 
 def overlays():
