@@ -101,7 +101,7 @@ impl Feature {
             Self::MemoryFloor => "Lowest memory limit that the guard allows (share of the limit)",
             Self::SinceResize => "Time since the last resize (hours, at most 1)",
             Self::SinceOomKill => "Time since the last OOM kill (days, at most 1)",
-            Self::Observed => "Observed share of the guard's memory window",
+            Self::Observed => "Time since the first measurement (days, at most 1)",
         }
     }
 
@@ -139,7 +139,7 @@ impl Feature {
             Self::MemoryFloor => floor(Resource::Memory),
             Self::SinceResize => since(history.resized_at, HOUR),
             Self::SinceOomKill => since(observation.oom_killed_at, 24 * HOUR),
-            Self::Observed => history.filled(Resource::Memory, policy),
+            Self::Observed => (history.observed_for() as f64 / (24 * HOUR) as f64).min(1.0),
         };
         value as f32
     }

@@ -177,7 +177,9 @@ impl Learner {
         let margin = |resource: usize| -> Result<Tensor, ModelError> {
             let wishes = Tensor::f_from_slice(&batch.demonstrated[resource])?.f_view([size as i64, 1])?;
             let margins = answers[resource].ones_like().f_scatter_value(1, &wishes, 0.0)? * MARGIN;
-            Ok((&answers[resource] + margins).amax([1i64].as_slice(), false) - pick(&answers[resource], &wishes)?)
+            let worse =
+                (&answers[resource] + margins).amax([1i64].as_slice(), false) - pick(&answers[resource], &wishes)?;
+            Ok(worse * tensor(&[size], &rarity(&batch.demonstrated[resource]))?)
         };
         let disobedience = margin(0)? + margin(1)?;
         let [_, _, expected] = answers;
@@ -252,6 +254,13 @@ impl Learner {
     fn parts(&self) -> [(&'static str, &Vec<Tensor>); 4] {
         [("online", &self.online), ("target", &self.target), ("first", &self.first), ("second", &self.second)]
     }
+}
+
+/// Weights under which all wishes of a batch count alike, however rare: without them the usual one is all that is learnt.
+fn rarity(wishes: &[i64]) -> Vec<f32> {
+    let count = |wish: i64| wishes.iter().filter(|other| **other == wish).count();
+    let counts = [0, 1, 2].map(count);
+    wishes.iter().map(|wish| (wishes.len() as f32 / counts[*wish as usize] as f32).sqrt()).collect()
 }
 
 /// The names of all linear layers in the order of the state dict, with their inputs and outputs.

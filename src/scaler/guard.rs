@@ -7,6 +7,9 @@ use super::history::PodHistory;
 use super::observation::Observation;
 use super::policy::Policy;
 
+/// Seconds until a pod's past counts as known.
+const WARM_UP: f64 = 4.0 * 3600.0;
+
 /// Why an action of the network was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -69,9 +72,10 @@ pub fn review(
     (wanted, None)
 }
 
-/// The recent peak, which fades with time, plus head room; more of it while the window is still filling.
+/// The recent peak, which fades with time, plus head room; more of it while little is known.
 pub fn lowest_safe_limit(resource: Resource, history: &PodHistory, policy: &Policy) -> f64 {
-    let unknown = policy.guard.warm_up * (1.0 - history.filled(resource, policy));
+    let known = (history.observed_for() as f64 / WARM_UP).min(1.0);
+    let unknown = policy.guard.warm_up * (1.0 - known);
     history.faded_peak(resource, *policy.guard.fade.get(resource))
         * (1.0 + policy.guard.headroom.get(resource))
         * (1.0 + unknown)

@@ -132,13 +132,9 @@ impl PodHistory {
         recent.map(|(_, peak)| peak).fold(0.0, f64::max)
     }
 
-    /// How much of the guard's window has been observed, 0 to 1.
-    pub fn filled(&self, resource: Resource, policy: &Policy) -> f64 {
-        if self.observed == 0 {
-            return 0.0;
-        }
-        let window = (*policy.guard.window.get(resource)).max(1);
-        ((self.last_at - self.first_at) as f64 / window as f64).min(1.0)
+    /// Seconds from the first measurement to the last.
+    pub fn observed_for(&self) -> i64 {
+        if self.observed == 0 { 0 } else { self.last_at - self.first_at }
     }
 
     /// The trend of the usage normalised by `limit`: least-squares slope over the samples x (samples - 1), clipped to -1..1.

@@ -27,16 +27,16 @@ pub struct GuardSettings {
     pub fade: PerResource<f64>,
     /// A cut must leave the limit at least this share above the peak.
     pub headroom: PerResource<f64>,
-    /// Extra head room, as a share of the peak, while nothing of the window has been observed; it shrinks as the window fills.
+    /// Extra head room, as a share of the peak, for a pod that has just been met; it shrinks as its past becomes known.
     pub warm_up: f64,
 }
 
 impl Default for GuardSettings {
     fn default() -> Self {
         Self {
-            window: PerResource::new(8 * 3600, 36 * 3600),
-            fade: PerResource::new(0.7, 0.7),
-            headroom: PerResource::new(0.05, 0.02),
+            window: PerResource::new(8 * 3600, 72 * 3600),
+            fade: PerResource::new(0.7, 0.85),
+            headroom: PerResource::new(0.05, 0.01),
             warm_up: 0.1,
         }
     }

@@ -2,24 +2,32 @@
 
 use super::environment::Pod;
 use crate::model::QValues;
-use crate::scaler::action::{Action, Resource};
+use crate::scaler::action::{Action, PerResource, Resource};
 use crate::scaler::decision::{Decision, decide};
+use crate::scaler::history::PodHistory;
 use crate::scaler::observation::Observation;
 use crate::scaler::policy::Policy;
 
 /// The shares of the limit from which more is wanted.
-const ENOUGH_CPU: f64 = 0.97;
-const ENOUGH_MEMORY: f64 = 0.9;
+const ENOUGH: PerResource<f64> = PerResource { cpu: 0.97, memory: 0.97 };
+/// How far ahead a rising trend is followed, in spans of it.
+const LEAD: PerResource<f64> = PerResource { cpu: 0.0, memory: 0.6 };
+/// Memory used to these shares of its limit is raised, so that the next cut, which would go too far from here, leads 4 % below
+/// the present limit: a step up and a step down is the only small step there is.
+const DETOUR: std::ops::Range<f64> = 0.79..0.886;
 
 /// Up when it gets tight, else down: the guard refuses what would be too little.
-fn wish(resource: Resource, observation: &Observation) -> Action {
-    let enough = if resource == Resource::Cpu { ENOUGH_CPU } else { ENOUGH_MEMORY };
-    if observation.utilization(resource) >= enough { Action::Increase } else { Action::Decrease }
+fn wish(resource: Resource, observation: &Observation, history: &PodHistory) -> Action {
+    let used = observation.utilization(resource);
+    let trend = history.trend(resource, *observation.limit.get(resource));
+    let tight = used + LEAD.get(resource) * trend.max(0.0) >= *ENOUGH.get(resource);
+    let detour = resource == Resource::Memory && DETOUR.contains(&used);
+    if tight || detour { Action::Increase } else { Action::Decrease }
 }
 
 /// The wishes for CPU and memory.
-pub fn wishes(observation: &Observation) -> [Action; 2] {
-    Resource::ALL.map(|resource| wish(resource, observation))
+pub fn wishes(observation: &Observation, history: &PodHistory) -> [Action; 2] {
+    Resource::ALL.map(|resource| wish(resource, observation, history))
 }
 
 /// What a network would answer that wants just this.
@@ -30,7 +38,7 @@ pub fn answer([cpu, memory]: [Action; 2]) -> QValues {
 
 /// Steers a pod by the rule, as production would by a network.
 pub fn act(pod: &mut Pod, observation: &Observation, policy: &Policy) -> Decision {
-    let answer = answer(wishes(observation));
+    let answer = answer(wishes(observation, &pod.history));
     let decision = decide(observation, &pod.history, &answer, policy, observation.at);
     pod.apply(&decision);
     decision

@@ -174,7 +174,7 @@ impl<'e> Living<'e> {
             (q_values.cpu, q_values.memory) = (any(), any());
         }
         let history = &self.pod.history;
-        let demonstrated = demonstrator::wishes(observation);
+        let demonstrated = demonstrator::wishes(observation, history);
         if self.demonstrated && !explored {
             q_values = demonstrator::answer(demonstrated);
         }

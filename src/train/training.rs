@@ -56,7 +56,7 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Rounds of living and learning
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 60)]
     pub rounds: u64,
     #[command(flatten)]
     pub recipe: Recipe,
@@ -97,13 +97,13 @@ pub struct Recipe {
     #[arg(long, default_value_t = 0.5)]
     pub demonstrations: f64,
     /// What imitating that rule weighs at the beginning; half-way it has fallen to a tenth
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 10.0)]
     pub imitation: f64,
     /// The learning rate at the beginning
     #[arg(long, default_value_t = 1e-3)]
     pub learning_rate: f64,
     /// Rounds from one evaluation on the training series to the next
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 6)]
     pub evaluate_every: u64,
 }
 
