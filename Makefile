@@ -1,7 +1,8 @@
 # make run: the service on a simulated cluster; make test: everything it needs, then all tests.
-.PHONY: run build test e2e lint deny libtorch clean
+.PHONY: run build test e2e bench lint deny libtorch clean
 
 PORT ?= 5000
+SIZES ?= 1000,15000,150000
 
 CARGO_DENY := .tools/bin/cargo-deny
 
@@ -20,6 +21,11 @@ test: libtorch
 # The release binary on a real Kubernetes: its programs are built once into .tools/e2e. As root; Go 1.26.4 or later is needed.
 e2e: build
 	tests/e2e/run.sh
+
+# The pieces alone, then the whole service on clusters of 1,000, 15,000 and 150,000 pods: about 15 minutes. SIZES=1000 is quicker.
+bench: build
+	cargo bench --locked --bench micro
+	cargo bench --locked --bench cluster -- --sizes $(SIZES)
 
 lint: libtorch deny
 	cargo fmt --all --check

@@ -73,7 +73,7 @@ impl AppState {
     }
 
     pub fn connected(&self, client: kube::Client) {
-        let cluster = Cluster::new(client, self.clock, self.leadership.clone());
+        let cluster = Cluster::new(client, self.clock, self.leadership.clone(), &self.config());
         cluster.watch(&self.config().namespaces);
         *self.cluster.write() = Some(Arc::new(cluster));
     }

@@ -31,16 +31,17 @@ impl Service {
     pub fn start(kubeconfig: &Path, namespaces: &[String], live: bool, interval: u64) -> anyhow::Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let started = Instant::now();
-        let mut process = Command::new(std::env::var_os("DQN_SCALER").unwrap_or_else(|| env!("CARGO_BIN_EXE_dqn-scaler").into()))
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["--host", "127.0.0.1", "--in-cluster=false", "--port", &port.to_string()])
-            .args([format!("--dry-run={}", !live), format!("--namespaces={}", namespaces.join(","))])
-            .arg(format!("--auto-scale-interval={interval}"))
-            .envs([("LOG_FORMAT", "json"), ("RUST_LOG", "warn,dqn_scaler::scaler::autoscale=debug")])
-            .env("KUBECONFIG", kubeconfig)
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("the service")?;
+        let mut process =
+            Command::new(std::env::var_os("DQN_SCALER").unwrap_or_else(|| env!("CARGO_BIN_EXE_dqn-scaler").into()))
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .args(["--host", "127.0.0.1", "--in-cluster=false", "--port", &port.to_string()])
+                .args([format!("--dry-run={}", !live), format!("--namespaces={}", namespaces.join(","))])
+                .arg(format!("--auto-scale-interval={interval}"))
+                .envs([("LOG_FORMAT", "json"), ("RUST_LOG", "warn,dqn_scaler::scaler::autoscale=debug")])
+                .env("KUBECONFIG", kubeconfig)
+                .stderr(Stdio::piped())
+                .spawn()
+                .context("the service")?;
         let log = BufReader::new(process.stderr.take().context("the service's log")?);
         let (sender, cycles) = unbounded_channel();
         std::thread::spawn(move || {

@@ -1,7 +1,13 @@
 //! The pods: all of the configured namespaces, or one with its usage.
 
+use std::convert::Infallible;
+use std::iter::once;
+
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::{ApiError, PodPath, SharedState, cluster};
@@ -11,11 +17,23 @@ use crate::cluster::retry::Deadline;
 use crate::config::Config;
 use crate::scaler::cycle::is_monitored;
 
-pub async fn list(State(state): SharedState) -> Result<Json<Value>, ApiError> {
+/// Pods of one piece of the answer.
+const PIECE: usize = 500;
+
+/// In pieces, each made when the one before has been taken: the answer of a large cluster is never in memory as a whole.
+pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     let config = state.config();
     let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
-    let pods: Vec<_> = pods.iter().map(|pod| shown(pod, &config)).collect();
-    Ok(Json(json!({"success": true, "count": pods.len(), "pods": pods})))
+    let begin = format!(r#"{{"success":true,"count":{},"pods":["#, pods.len());
+    let pieces = (0..pods.len()).step_by(PIECE).map(move |first| {
+        let piece = &pods[first..(first + PIECE).min(pods.len())];
+        let piece: Vec<_> = piece.iter().map(|pod| shown(pod, &config).to_string()).collect();
+        let comma = if first == 0 { "" } else { "," };
+        comma.to_owned() + &piece.join(",")
+    });
+    let all = once(begin).chain(pieces).chain(once("]}".to_owned())).map(Ok::<_, Infallible>);
+    let body = Body::from_stream(futures::stream::iter(all));
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 fn shown(owned: &OwnedPod, config: &Config) -> Value {

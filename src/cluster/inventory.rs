@@ -14,6 +14,7 @@ use super::error::{Call, ClusterError};
 use super::mirror::Mirror;
 use super::pod::{Owner, Pod};
 use super::retry::{Deadline, with_retries};
+use super::slim::SlimPod;
 
 /// A pod and the workload behind it: its Deployment rather than the ReplicaSet between them.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +52,9 @@ impl Inventory {
     fn start(&self, namespace: &str) -> NamespaceWatch {
         let pods = Arc::new(Mirror::new("pods", namespace));
         let replica_sets = Arc::new(Mirror::new("replicasets", namespace));
-        let of_pods = pods.clone().follow(Api::<KubePod>::namespaced(self.client.clone(), namespace), Pod::from_kube);
+        let of_pods = pods
+            .clone()
+            .follow(Api::<SlimPod>::namespaced(self.client.clone(), namespace), |pod| Pod::from_kube(&pod.0));
         let of_sets = replica_sets
             .clone()
             .follow(Api::<ReplicaSet>::namespaced(self.client.clone(), namespace), |set| Some(deployment(set)));

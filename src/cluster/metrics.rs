@@ -1,8 +1,10 @@
 //! Usage as `metrics.k8s.io/v1beta1` tells it, summed over a pod's containers.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use futures::AsyncReadExt;
 use kube::Client;
 use serde::Deserialize;
 
@@ -21,35 +23,44 @@ pub struct Usage {
     pub usage: PerResource<f64>,
 }
 
+// Texts are borrowed from the answer, which is large: nothing of it is copied but the pods' names.
+
 #[derive(Deserialize)]
-struct PodMetricsList {
-    items: Vec<PodMetrics>,
+struct PodMetricsList<'a> {
+    #[serde(borrow)]
+    items: Vec<PodMetrics<'a>>,
 }
 
 #[derive(Deserialize)]
-struct PodMetrics {
-    metadata: Metadata,
+struct PodMetrics<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
     timestamp: DateTime<Utc>,
-    containers: Vec<ContainerMetrics>,
+    #[serde(borrow)]
+    containers: Vec<ContainerMetrics<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
-    name: String,
+struct Metadata<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
-struct ContainerMetrics {
-    usage: ContainerUsage,
+struct ContainerMetrics<'a> {
+    #[serde(borrow)]
+    usage: ContainerUsage<'a>,
 }
 
 #[derive(Deserialize)]
-struct ContainerUsage {
-    cpu: String,
-    memory: String,
+struct ContainerUsage<'a> {
+    #[serde(borrow)]
+    cpu: Cow<'a, str>,
+    #[serde(borrow)]
+    memory: Cow<'a, str>,
 }
 
-impl PodMetrics {
+impl PodMetrics<'_> {
     /// None when a container's figure is no quantity: half a sum would be a guess.
     fn usage(&self) -> Option<Usage> {
         let mut usage = PerResource::new(0.0, 0.0);
@@ -65,28 +76,32 @@ fn path(namespace: &str) -> String {
     format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods")
 }
 
-async fn get<T: serde::de::DeserializeOwned>(
-    client: &Client,
-    call: Call,
-    path: &str,
-    deadline: Deadline,
-) -> Result<T, ClusterError> {
+/// The body of an answer, in one piece.
+async fn get(client: &Client, call: Call, path: &str, deadline: Deadline) -> Result<Vec<u8>, ClusterError> {
     with_retries(call, deadline, || async {
         let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
-        client.request::<T>(request).await
+        let mut body = Vec::new();
+        let mut stream = std::pin::pin!(client.request_stream(request).await?);
+        stream.read_to_end(&mut body).await.map_err(kube::Error::ReadEvents)?;
+        Ok(body)
     })
     .await
 }
 
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8], call: Call) -> Result<T, ClusterError> {
+    serde_json::from_slice(body).map_err(|error| ClusterError::Unavailable { call, message: error.to_string() })
+}
+
+/// The metrics of a namespace as the API server sends them.
+pub async fn of_namespace(client: &Client, namespace: &str, deadline: Deadline) -> Result<Vec<u8>, ClusterError> {
+    get(client, Call::over("list", RESOURCE, namespace), &path(namespace), deadline).await
+}
+
 /// The usage of every pod of a namespace, by pod name.
-pub async fn of_namespace(
-    client: &Client,
-    namespace: &str,
-    deadline: Deadline,
-) -> Result<HashMap<String, Usage>, ClusterError> {
-    let call = Call::over("list", RESOURCE, namespace);
-    let list: PodMetricsList = get(client, call, &path(namespace), deadline).await?;
-    Ok(list.items.into_iter().filter_map(|pod| pod.usage().map(|usage| (pod.metadata.name, usage))).collect())
+pub fn read_list(body: &[u8], namespace: &str) -> Result<HashMap<String, Usage>, ClusterError> {
+    let list: PodMetricsList = read(body, Call::over("list", RESOURCE, namespace))?;
+    let usage = |pod: PodMetrics| pod.usage().map(|usage| (pod.metadata.name.into_owned(), usage));
+    Ok(list.items.into_iter().filter_map(usage).collect())
 }
 
 /// The usage of one pod; None when there is none (yet), or no metrics API at all.
@@ -97,8 +112,8 @@ pub async fn of_pod(
     deadline: Deadline,
 ) -> Result<Option<Usage>, ClusterError> {
     let call = Call::on("get", RESOURCE, namespace, name);
-    match get::<PodMetrics>(client, call, &format!("{}/{name}", path(namespace)), deadline).await {
-        Ok(metrics) => Ok(metrics.usage()),
+    match get(client, call.clone(), &format!("{}/{name}", path(namespace)), deadline).await {
+        Ok(body) => Ok(read::<PodMetrics>(&body, call)?.usage()),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -42,15 +42,29 @@ impl<V: Send + Sync + 'static> Mirror<V> {
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let events = watch(api, watcher::Config::default()).backoff(Pauses(FIRST_PAUSE));
-        let mut events = std::pin::pin!(events);
+        // Where the server offers it, the list comes as a stream too, and neither side holds it whole.
+        let streaming = watcher::Config::default().streaming_lists();
+        if self.follow_by(watch(api.clone(), streaming), convert).await == Ended::NoStreamingLists {
+            tracing::debug!(call = %self.call, "this server lists by pages");
+            self.follow_by(watch(api, watcher::Config::default()), convert).await;
+        }
+    }
+
+    async fn follow_by<K: Resource>(
+        &self,
+        events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+        convert: fn(&K) -> Option<V>,
+    ) -> Ended {
+        let mut events = std::pin::pin!(events.backoff(Pauses(FIRST_PAUSE)));
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => self.take(event, convert),
+                Err(error) if offers_no_streaming_lists(&error) => return Ended::NoStreamingLists,
                 Err(error) => self.fail(&error),
             }
             self.changed.notify_waiters();
         }
+        Ended::Over
     }
 
     fn take<K: Resource>(&self, event: Event<K>, convert: fn(&K) -> Option<V>) {
@@ -131,6 +145,18 @@ impl<V: Send + Sync + 'static> Mirror<V> {
     pub fn known(&self) -> HashMap<String, Arc<V>> {
         self.state.read().items.clone()
     }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    NoStreamingLists,
+    Over,
+}
+
+/// Before 1.34 they are off unless asked for.
+fn offers_no_streaming_lists(error: &watcher::Error) -> bool {
+    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else { return false };
+    status.code == 422 && status.message.contains("sendInitialEvents")
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);

@@ -6,10 +6,12 @@ pub mod inventory;
 pub mod metrics;
 mod mirror;
 pub mod names;
+mod pace;
 pub mod pod;
 pub mod quantity;
 pub mod resize;
 pub mod retry;
+mod slim;
 pub mod template;
 pub mod verdict;
 
@@ -23,8 +25,10 @@ use self::connect::ResizeSupport;
 use self::error::{Call, ClusterError};
 use self::inventory::{Inventory, OwnedPod};
 use self::metrics::Usage;
+use self::pace::Pace;
 use self::retry::Deadline;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::leader::SharedLeadership;
 
 /// A connected cluster, real or simulated: the difference ends at the client.
@@ -34,18 +38,21 @@ pub struct Cluster {
     inventory: Inventory,
     resize_support: OnceCell<ResizeSupport>,
     leadership: SharedLeadership,
+    pace: Pace,
     /// When the newest usage that was fetched had been measured, in seconds since the epoch; 0 before there was any.
     measured_at: AtomicI64,
 }
 
 impl Cluster {
-    pub fn new(client: Client, clock: Clock, leadership: SharedLeadership) -> Self {
+    pub fn new(client: Client, clock: Clock, leadership: SharedLeadership, config: &Config) -> Self {
+        let client = pace::respectful(client);
         Self {
             inventory: Inventory::new(client.clone()),
             client,
             clock,
             resize_support: OnceCell::new(),
             leadership,
+            pace: Pace::new(config.writes_per_second, config.resize_concurrency),
             measured_at: AtomicI64::new(0),
         }
     }
@@ -71,8 +78,13 @@ impl Cluster {
         self.inventory.pod(namespace, name, deadline).await
     }
 
-    pub async fn usage(&self, namespace: &str, deadline: Deadline) -> Result<HashMap<String, Usage>, ClusterError> {
-        let usage = metrics::of_namespace(&self.client, namespace, deadline).await?;
+    /// What the metrics API says of a namespace, to be read by [`Self::usage`].
+    pub async fn metrics(&self, namespace: &str, deadline: Deadline) -> Result<Vec<u8>, ClusterError> {
+        metrics::of_namespace(&self.client, namespace, deadline).await
+    }
+
+    pub fn usage(&self, namespace: &str, metrics: &[u8]) -> Result<HashMap<String, Usage>, ClusterError> {
+        let usage = metrics::read_list(metrics, namespace)?;
         if let Some(newest) = usage.values().map(|usage| usage.at).max() {
             self.measured_at.fetch_max(newest, Ordering::Relaxed);
         }
@@ -103,12 +115,16 @@ impl Cluster {
         self.leadership.acts()
     }
 
-    /// A call that changes the cluster: refused unless this replica leads at the moment of each sending.
+    /// A call that changes the cluster: in its turn, and refused unless this replica leads at the moment of each sending.
     async fn write<T, F, Fut>(&self, call: Call, deadline: Deadline, attempt: F) -> Result<T, ClusterError>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, kube::Error>>,
     {
+        let Some(_turn) = self.pace.turn(deadline.left()).await else {
+            let message = "not sent: too many writes were waiting".into();
+            return Err(ClusterError::Unavailable { call, message });
+        };
         retry::while_allowed(call, deadline, || self.may_act(), attempt).await
     }
 

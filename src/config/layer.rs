@@ -68,6 +68,15 @@ pub struct Layer {
     /// Resizes under way at the same time
     #[arg(long, env = "RESIZE_CONCURRENCY")]
     pub resize_concurrency: Option<usize>,
+    /// Writes to the API server a second
+    #[arg(long, env = "WRITES_PER_SECOND")]
+    pub writes_per_second: Option<u32>,
+    /// Pods that one cycle may change
+    #[arg(long, env = "RESIZES_PER_CYCLE")]
+    pub resizes_per_cycle: Option<usize>,
+    /// Pods of one namespace that one cycle may change
+    #[arg(long, env = "RESIZES_PER_NAMESPACE")]
+    pub resizes_per_namespace: Option<usize>,
     /// Seconds after which a resize that the kubelet defers is given up for the template
     #[arg(long, env = "DEFERRED_TIMEOUT")]
     pub deferred_timeout: Option<u64>,
@@ -123,7 +132,7 @@ impl Layer {
         overlay!(self onto config:
             model_path, state_dim, action_dim, history_window, min_cpu, max_cpu, min_memory, max_memory, scale_factor,
             dry_run, namespaces, auto_scale_enabled, auto_scale_interval, scaling_cooldown, excluded_deployments,
-            excluded_labels, emergency_scale_up, resize_concurrency, deferred_timeout, resize_timeout, metrics_max_age,
+            excluded_labels, emergency_scale_up, resize_concurrency, writes_per_second, resizes_per_cycle, resizes_per_namespace, deferred_timeout, resize_timeout, metrics_max_age,
             guard_cpu_window, guard_memory_window, guard_cpu_fade, guard_memory_fade, guard_cpu_headroom,
             guard_memory_headroom, decisions_kept,
         );

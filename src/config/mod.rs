@@ -45,6 +45,11 @@ pub struct Config {
     pub emergency_scale_up: bool,
     /// Resizes under way at the same time.
     pub resize_concurrency: usize,
+    /// Writes to the API server a second, of all kinds.
+    pub writes_per_second: u32,
+    /// Pods that one cycle may change, in all and of one namespace.
+    pub resizes_per_cycle: usize,
+    pub resizes_per_namespace: usize,
     /// Seconds after which a resize that the kubelet defers is given up for the template.
     pub deferred_timeout: u64,
     /// Seconds to wait for the kubelet to carry out a resize that it has accepted.
@@ -99,6 +104,9 @@ impl Default for Config {
             excluded_labels: [("app", "redis"), ("component", "redis")].map(|(k, v)| (k.into(), v.into())).into(),
             emergency_scale_up: policy.emergency_scale_up,
             resize_concurrency: 4,
+            writes_per_second: 10,
+            resizes_per_cycle: 100,
+            resizes_per_namespace: 20,
             deferred_timeout: 300,
             resize_timeout: 10,
             metrics_max_age: 120,
@@ -163,6 +171,9 @@ impl Config {
         )?;
         check(self.scaling_cooldown <= 1440, "scaling_cooldown", "must be from 0 to 1440 minutes")?;
         check((1..=256).contains(&self.resize_concurrency), "resize_concurrency", "must be from 1 to 256")?;
+        check((1..=1000).contains(&self.writes_per_second), "writes_per_second", "must be from 1 to 1000")?;
+        check(self.resizes_per_cycle >= 1, "resizes_per_cycle", "must be at least 1")?;
+        check(self.resizes_per_namespace >= 1, "resizes_per_namespace", "must be at least 1")?;
         check(self.resize_timeout >= 1, "resize_timeout", "must be at least 1 second")?;
         check(self.metrics_max_age >= 1, "metrics_max_age", "must be at least 1 second")?;
         let window = 60..=7 * 86_400;

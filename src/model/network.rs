@@ -95,6 +95,7 @@ impl Network {
             return Err(ModelError::Row { row, reason: format!("{} is {value}", self.features[column]) });
         }
 
+        super::use_one_thread();
         let weights: Vec<Vec<Linear>> =
             self.weights.lock().iter().map(|block| block.iter().map(Linear::handle).collect()).collect();
         let widest = self.blocks.iter().flat_map(|block| &block.sizes).max().copied().unwrap_or(1);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::sync::CancellationToken;
 
 use super::action::PerResource;
@@ -21,6 +22,7 @@ use super::outcome::{Outcome, SkipReason, Status};
 use super::pending::{Pending, asked_for, pending};
 use super::phases::{Phase, Phases, Stopwatch};
 use super::plan::{Plan, plan};
+use super::turns::{Turns, urgency};
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::inventory::OwnedPod;
@@ -91,10 +93,19 @@ impl Scaler {
         let pods = cluster.pods(&config.namespaces, deadline).await?;
         watch.lap(Phase::List);
         let mut usages = HashMap::new();
-        for namespace in &config.namespaces {
-            usages.insert(namespace.clone(), measured(cluster.usage(namespace, deadline).await)?);
+        let answers = config
+            .namespaces
+            .clone()
+            .into_iter()
+            .map(|namespace| async move { (cluster.metrics(&namespace, deadline).await, namespace) });
+        // The next answer comes while this one is read.
+        let mut answers = futures::stream::iter(answers).buffered(2);
+        while let Some((answer, namespace)) = answers.next().await {
+            watch.lap(Phase::Fetch);
+            let usage = at_length(|| answer.and_then(|metrics| cluster.usage(&namespace, &metrics)));
+            usages.insert(namespace, measured(usage)?);
+            watch.lap(Phase::Parse);
         }
-        watch.lap(Phase::Fetch);
         let long_ago = cluster.clock().now().timestamp() - config.policy().guard.window.memory;
         self.agent.forget_gone(&pods, &config.namespaces, long_ago);
         let pods = pods.into_iter().map(|owned| {
@@ -130,7 +141,7 @@ impl Scaler {
     ) -> Result<Vec<Outcome>, CycleError> {
         let now = cluster.clock().now();
         let seen = |(owned, usage)| Seen { observation: observe(&owned, usage, config, now.timestamp()), owned };
-        let seen = pods.into_iter().map(seen).collect();
+        let seen = at_length(|| pods.into_iter().map(seen).collect());
         let (agent, policy) = (self.agent.clone(), config.policy());
         let mut laps = *watch;
         let (decided, laps) = tokio::task::spawn_blocking(move || {
@@ -139,17 +150,36 @@ impl Scaler {
         })
         .await?;
         *watch = laps;
-        let work = decided?.into_iter().map(|decided| self.handle(cluster, config, decided, now));
+        let mut decided = decided?;
+        // When not all can be changed in this cycle, what was begun and the pods in need come first, and of the others each has
+        // its chance.
+        decided.sort_by_cached_key(|Decided { owned, decision, .. }| {
+            let urgency = decision.as_ref().map_or(u8::MAX, urgency);
+            (if owned.pod.resize.is_some() { 0 } else { urgency }, rand::random::<u32>())
+        });
+        let turns = Turns::new(config);
+        let work = decided.into_iter().map(|decided| self.handle(cluster, config, decided, &turns, now));
         let mut outcomes: Vec<_> =
             futures::stream::iter(work).buffer_unordered(config.resize_concurrency).collect().await;
-        outcomes.sort_by(|a, b| a.pod.cmp(&b.pod));
-        self.board.note(&outcomes, now.timestamp());
+        at_length(|| {
+            outcomes.sort_unstable_by(|a, b| a.pod.cmp(&b.pod));
+            self.board.note(&outcomes, now.timestamp());
+        });
         watch.lap(Phase::Apply);
         Ok(outcomes)
     }
 
     /// Does with one pod what was decided on it, and whatever comes of it stays with this pod.
-    async fn handle(&self, cluster: &Cluster, config: &Config, decided: Decided, now: DateTime<Utc>) -> Outcome {
+    async fn handle(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        decided: Decided,
+        turns: &Turns,
+        now: DateTime<Utc>,
+    ) -> Outcome {
+        // Nearly all pods need nothing, and would go by without a pause for anybody else.
+        tokio::task::consume_budget().await;
         let Decided { owned, decision, resized_at } = decided;
         let pod = owned.pod.key.clone();
         let decision = match decision {
@@ -166,7 +196,7 @@ impl Scaler {
             let status = Status::Skipped(SkipReason::CooldownPeriod);
             return Outcome { pod, status, message, decided: Some(decision) };
         }
-        let act = AssertUnwindSafe(self.act(cluster, config, &owned, &decision)).catch_unwind();
+        let act = AssertUnwindSafe(self.act(cluster, config, &owned, &decision, turns)).catch_unwind();
         let (status, message) = act.await.unwrap_or_else(|_| {
             tracing::error!(pod = %pod.name, namespace = %pod.namespace, "a panic in the handling of one pod");
             (Status::Failed, "Internal error".into())
@@ -182,7 +212,14 @@ impl Scaler {
         outcome
     }
 
-    async fn act(&self, cluster: &Cluster, config: &Config, owned: &OwnedPod, decision: &Decision) -> (Status, String) {
+    async fn act(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        owned: &OwnedPod,
+        decision: &Decision,
+        turns: &Turns,
+    ) -> (Status, String) {
         let name = &owned.pod.key.name;
         let now = cluster.clock().now().timestamp();
         let (asked_at, retry_at) = (self.agent.resized_at(&owned.pod.key), self.agent.retry_at(&owned.pod.key));
@@ -209,6 +246,9 @@ impl Scaler {
         }
         if self.stopping.is_cancelled() {
             return (Status::Failed, "The service is stopping: the resize was not begun".into());
+        }
+        if !turns.take(&owned.pod.key.namespace) {
+            return (Status::Skipped(SkipReason::RateLimited), SkipReason::RateLimited.message(name));
         }
         let patience = Duration::from_secs(config.resize_timeout);
         let applied = match unfinished {
@@ -270,6 +310,14 @@ impl Scaler {
         let Some(decision) = outcome.decided.clone() else { return };
         let (pod, status, message) = (outcome.pod.clone(), outcome.status.clone(), outcome.message.clone());
         self.journal.lock().record(Entry { pod, at: now, decision, status, message }, config.decisions_kept);
+    }
+}
+
+/// Work that takes its time: meanwhile another thread does what else this one would have to.
+fn at_length<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

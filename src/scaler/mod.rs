@@ -18,3 +18,4 @@ pub mod phases;
 pub mod plan;
 pub mod policy;
 pub mod thinned;
+pub mod turns;

@@ -12,6 +12,8 @@ pub enum SkipReason {
     NotRunning,
     /// Another replica acts.
     NotLeading,
+    /// As many pods as one cycle may change were changed.
+    RateLimited,
 }
 
 impl SkipReason {
@@ -23,6 +25,7 @@ impl SkipReason {
             Self::NoResourceSpec => "no_resource_spec",
             Self::NotRunning => "not_running",
             Self::NotLeading => "not_leading",
+            Self::RateLimited => "rate_limited",
         }
     }
 
@@ -34,6 +37,7 @@ impl SkipReason {
             Self::NoResourceSpec => format!("Pod {pod} has neither limits nor requests"),
             Self::NotRunning => format!("Pod {pod} is not running"),
             Self::NotLeading => format!("Pod {pod} is left to the replica that leads"),
+            Self::RateLimited => format!("Pod {pod} has to wait for the next cycle: this one has changed enough"),
         }
     }
 }

@@ -64,7 +64,7 @@ async fn what_does_not_pass_is_told_with_the_call_that_failed() {
 
 #[tokio::test]
 async fn a_namespace_that_cannot_be_listed_fails_the_list() {
-    for (code, told) in [(500, "list pods"), (403, "\"list\"")] {
+    for (code, told) in [(500, "list pods"), (403, "lacks the verb")] {
         let simulation = web();
         simulation.faults().add(refuse(code).on("list", "pods"));
         simulation.faults().add(refuse(code).on("watch", "pods"));
