@@ -129,7 +129,11 @@ fn introduce(address: SocketAddr, speed: f64) {
     let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
     let at = format!("http://{host}:{}", address.port());
     println!(
-        "dqn-scaler answers on {at}. Its cluster is simulated: an hour passes there in {:.0} s. Try:
+        "dqn-scaler answers on {at}. Its cluster is simulated: an hour passes there in {:.0} s. Look at it on
+
+  {at}/dashboard
+
+or try:
 
   curl '{at}/pods'                                      # what runs, with requests and limits
   curl -X POST '{at}/scale/pod/default/debug-shell'     # a decision: Q values, changes, and why

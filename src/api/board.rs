@@ -197,19 +197,19 @@ fn shown(seen: &Seen, board: &Board, config: &Config) -> Value {
             "cpu_limit": limit.cpu,
             "memory_limit_mb": limit.memory
         },
-        "last_decision": seen.verdict().map(|verdict| decision(verdict, &pod.key.name)),
+        "last_decision": seen.verdict().map(decision),
         "history": trail(&board.trail(&pod.key.uid))
     })
 }
 
-fn decision(verdict: &Verdict, pod: &str) -> Value {
+fn decision(verdict: &Verdict) -> Value {
     let decided = verdict.decided.as_ref();
     json!({
         "timestamp": at(verdict.at),
         "status": verdict.status.name(),
         "cpu_action": decided.map(|decided| decided.actions.cpu),
         "memory_action": decided.map(|decided| decided.actions.memory),
-        "why": in_short(verdict, pod)
+        "why": in_short(verdict)
     })
 }
 

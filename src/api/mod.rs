@@ -4,6 +4,7 @@ mod autoscale;
 mod board;
 mod configuration;
 mod cors;
+mod dashboard;
 mod error;
 mod monitoring;
 mod pods;
@@ -55,6 +56,9 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/autoscale/start", post(autoscale::start))
         .route("/autoscale/stop", post(autoscale::stop))
         .route("/autoscale/status", get(autoscale::status))
+        .route("/dashboard", get(dashboard::folder))
+        .route("/dashboard/", get(dashboard::index))
+        .route("/dashboard/{file}", get(dashboard::file))
         .route_layer(middleware::from_fn_with_state(state.clone(), leading))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "Endpoint not found") })
         .method_not_allowed_fallback(|| async { ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed") })

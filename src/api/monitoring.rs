@@ -45,6 +45,8 @@ struct Filter {
     /// Of either resource.
     action: Option<Action>,
     applied: Option<bool>,
+    /// What came of it.
+    status: Option<String>,
 }
 
 impl Filter {
@@ -59,6 +61,7 @@ impl Filter {
             namespace: named("namespace").cloned(),
             action: action.transpose()?,
             applied: boolean(query, "applied")?,
+            status: named("status").cloned(),
         })
     }
 
@@ -67,6 +70,7 @@ impl Filter {
         self.applied.is_none_or(|applied| entry.applied() == applied)
             && self.action.is_none_or(|action| actions.cpu == action || actions.memory == action)
             && self.namespace.as_ref().is_none_or(|namespace| &entry.pod.namespace == namespace)
+            && self.status.as_ref().is_none_or(|status| entry.status.name() == status)
             && self.pod.as_ref().is_none_or(|part| format!("{}/{}", entry.pod.namespace, entry.pod.name).contains(part))
     }
 }

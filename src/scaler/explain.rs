@@ -1,6 +1,6 @@
 //! Why a decision is what it is, in words: derived from the state, the Q values and the guard's changes, nothing else.
 
-use super::action::{Action, Resource};
+use super::action::{Action, PerResource, Resource};
 use super::board::{Decided, Verdict};
 use super::decision::Decision;
 use super::guard::Override;
@@ -81,26 +81,78 @@ fn label(resource: Resource) -> &'static str {
     }
 }
 
-/// The last verdict on a pod in a few words.
-pub fn in_short(verdict: &Verdict, pod: &str) -> String {
-    let decided = verdict.decided.map(|decided| Resource::ALL.map(|resource| wish(resource, &decided)).join(" "));
-    let end = match &verdict.status {
-        Status::Skipped(reason) => Some(format!("{}.", reason.message(pod))),
+/// The last verdict on a pod in a few words: what kept the network from its will, and what came of it.
+pub fn in_short(verdict: &Verdict) -> String {
+    let mut sentences = Vec::new();
+    if let Some(decided) = &verdict.decided {
+        match PerResource::build(|resource| hindrance(resource, decided)) {
+            PerResource { cpu: Some(cpu), memory: Some(memory) } if cpu == memory => {
+                sentences.push(format!("CPU and memory: {cpu}."));
+            }
+            hindrances => {
+                let one =
+                    |resource| hindrances.get(resource).as_ref().map(|why| format!("{}: {why}.", label(resource)));
+                sentences.extend(Resource::ALL.into_iter().filter_map(one));
+            }
+        }
+    }
+    sentences.extend(match &verdict.status {
+        Status::Skipped(reason) => Some(format!("Skipped: {}.", reason.name().replace('_', " "))),
         Status::Failed => Some("The resize failed.".into()),
         Status::DryRun => Some("Dry run: nothing was changed.".into()),
         Status::Success(Method::DeploymentUpdate) => Some("Written into the template.".into()),
         Status::Success(Method::Vertical) => Some("Resized in place.".into()),
+        Status::NoActionNeeded if sentences.is_empty() => Some("The network keeps both limits.".into()),
         Status::NoActionNeeded => None,
-    };
-    decided.into_iter().chain(end).collect::<Vec<_>>().join(" ")
+    });
+    sentences.join(" ")
 }
 
-fn wish(resource: Resource, decided: &Decided) -> String {
+fn hindrance(resource: Resource, decided: &Decided) -> Option<String> {
     let (wanted, done) = (*decided.predicted.get(resource), *decided.actions.get(resource));
-    let held = match decided.overridden.get(resource) {
-        Some(why) => format!(", the guard {}", guard_says(*why)),
-        None if done != wanted => ", held by the bounds or the cooldown".into(),
-        None => String::new(),
-    };
-    format!("{}: {}{held}.", label(resource), wanted.name())
+    match decided.overridden.get(resource) {
+        Some(Override::RecentPeak) => Some("a cut would come too close to the recent peak".into()),
+        Some(Override::TooFewSamples) => Some("too few measurements for a cut".into()),
+        Some(Override::OomKilled) => Some("raised after an OOM kill".into()),
+        Some(Override::NoMetrics) => Some("no fresh metrics".into()),
+        Some(Override::NoResourceSpec) => Some("neither limit nor request".into()),
+        None if done != wanted => Some(format!("{} held by bounds or cooldown", wanted.name())),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scaler::outcome::SkipReason;
+
+    #[test]
+    fn a_verdict_in_short_names_what_stood_in_the_way() {
+        let wish = PerResource::new(Action::Decrease, Action::Increase);
+        let maintain = PerResource::new(Action::Maintain, Action::Maintain);
+        let verdict = |status, actions, cpu, memory| {
+            let decided = Decided { predicted: wish, actions, overridden: PerResource::new(cpu, memory) };
+            in_short(&Verdict { at: 0, status, decided: Some(decided) })
+        };
+        let peak = Some(Override::RecentPeak);
+        assert_eq!(
+            verdict(
+                Status::Success(Method::Vertical),
+                PerResource::new(Action::Maintain, Action::Increase),
+                peak,
+                None
+            ),
+            "CPU: a cut would come too close to the recent peak. Resized in place."
+        );
+        assert_eq!(
+            verdict(Status::NoActionNeeded, maintain, peak, peak),
+            "CPU and memory: a cut would come too close to the recent peak."
+        );
+        assert_eq!(
+            verdict(Status::Skipped(SkipReason::CooldownPeriod), maintain, None, None),
+            "CPU: DECREASE held by bounds or cooldown. Memory: INCREASE held by bounds or cooldown. Skipped: cooldown period."
+        );
+        let excluded = Verdict { at: 0, status: Status::Skipped(SkipReason::Excluded), decided: None };
+        assert_eq!(in_short(&excluded), "Skipped: excluded.");
+    }
 }

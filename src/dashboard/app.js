@@ -1,0 +1,200 @@
+// The frame: views by address, a heartbeat, what the service says of itself, light and dark.
+
+import { ApiError, Unreachable, base, get } from "./api.js";
+import { configuration } from "./configuration.js";
+import { autoscalerButton, modeButton } from "./controls.js";
+import { decisions } from "./decisions.js";
+import { attribute, h, icon, text } from "./dom.js";
+import { duration } from "./format.js";
+import { model } from "./model.js";
+import { overview } from "./overview.js";
+import { pods } from "./pods.js";
+
+const VIEWS = {
+  overview: [overview, "Overview", "M4 4h7v7H4zM13 4h7v4h-7zM13 10h7v10h-7zM4 13h7v7H4z"],
+  pods: [pods, "Pods", "M12 3l8 4.5v9L12 21l-8-4.500v-9zM4 7.500l8 4.500 8-4.500M12 12v9"],
+  decisions: [decisions, "Decisions", "M5 6h2M10 6h9M5 12h2M10 12h9M5 18h2M10 18h9"],
+  configuration: [configuration, "Configuration", "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4"],
+  model: [model, "Model", "M5 7a2 2 0 1 0 .01 0M5 17a2 2 0 1 0 .01 0M12 12a2 2 0 1 0 .01 0M19 12a2 2 0 1 0 .01 0M7 10l3 3M7 18l3-3M14 14h3"],
+};
+const HEARTBEAT = 3;
+
+const byId = (id) => document.getElementById(id);
+const app = {
+  statistics: null,
+  autoscale: null,
+  config: null,
+  connected: false,
+  query: () => Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])),
+  setQuery,
+  refresh,
+  loopSays,
+};
+let view = null;
+let viewName = "";
+/** Of the view, without what is opened over it. */
+let address = "";
+let lastAnswer = null;
+let timer;
+
+function setQuery(values) {
+  const kept = Object.entries(values).filter(([, value]) => value !== "" && value !== undefined);
+  const query = new URLSearchParams(kept).toString();
+  address = `#/${viewName}${query && `?${query}`}`;
+  history.replaceState(null, "", address);
+}
+
+function loopSays() {
+  const { enabled, running, interval_seconds: interval } = app.autoscale;
+  if (running) return `The autoscaler runs a cycle every ${duration(interval)}.`;
+  return enabled ? "The autoscaler waits for a cluster." : "The autoscaler is stopped.";
+}
+
+// --- the frame -------------------------------------------------------------------------------------------------------
+
+const title = h("h1", {}, "");
+const mode = h("span", { class: "pill mode" }, "");
+const loop = h("span", { class: "pill loop" }, "");
+const cluster = h("p", { class: "where" }, "");
+const links = Object.entries(VIEWS).map(([name, [, label, path]]) => h("a", { href: `#/${name}`, "data-view": name }, icon(path), h("span", {}, label)));
+const theme = h("button", { type: "button", class: "quiet theme", click: nextTheme }, "");
+const THEMES = { "": ["Theme: system", "light"], light: ["Theme: light", "dark"], dark: ["Theme: dark", ""] };
+
+function showTheme() {
+  const chosen = localStorage.getItem("dqn-scaler theme") ?? "";
+  attribute(document.documentElement, "data-theme", chosen || null);
+  text(theme, (THEMES[chosen] ?? THEMES[""])[0]);
+}
+
+function nextTheme() {
+  const chosen = localStorage.getItem("dqn-scaler theme") ?? "";
+  localStorage.setItem("dqn-scaler theme", (THEMES[chosen] ?? THEMES[""])[1]);
+  showTheme();
+}
+
+function frame() {
+  showTheme();
+  byId("nav").append(...links);
+  byId("rail-end").append(cluster, theme);
+  byId("header").append(title, h("div", { class: "pills" }, mode, loop));
+  document.querySelector(".skip").addEventListener("click", (event) => (event.preventDefault(), byId("main").focus()));
+}
+
+function showStatus() {
+  const dry = app.statistics.system_status.dry_run_mode;
+  attribute(mode, "data-mode", dry ? "dry" : "live");
+  text(mode, dry ? "Dry run: nothing is changed" : "Live: pods are resized");
+  const { enabled, running } = app.autoscale;
+  attribute(loop, "data-state", running ? "on" : "off");
+  text(loop, running ? `Autoscaler on · ${duration(app.autoscale.interval_seconds)}` : enabled ? "Autoscaler waits" : "Autoscaler off");
+  text(cluster, app.connected ? base.host : `${base.host}: no cluster`);
+}
+
+// --- what stands in the way ------------------------------------------------------------------------------------------
+
+function banner(key, content) {
+  const shown = byId("banners").querySelector(`[data-key="${key}"]`);
+  if (!content) return shown?.remove();
+  if (!shown) byId("banners").append(h("section", { class: `banner ${key}`, "data-key": key }, content()));
+  return undefined;
+}
+
+const noCluster = () => [
+  h("h2", {}, "No cluster is connected"),
+  h("p", {}, "The service runs, and keeps trying to connect. To connect it:"),
+  h(
+    "ul",
+    {},
+    h("li", {}, "inside a cluster, run it as a pod with its ServiceAccount: ", h("code", {}, "kubectl apply -k deploy/overlays/namespaced")),
+    h("li", {}, "outside, give it a kubeconfig that works: ", h("code", {}, "KUBECONFIG=~/.kube/config dqn-scaler --in-cluster=false")),
+    h("li", {}, "to look around first, let it simulate one: ", h("code", {}, "dqn-scaler --simulate --speed 60")),
+  ),
+  h("p", { class: "muted" }, "Its log says with each attempt why there is no cluster yet."),
+];
+
+function gone(error) {
+  const since = lastAnswer ? ` The last answer came ${duration((Date.now() - lastAnswer) / 1000)} ago; what is shown is from then.` : "";
+  const message = `${error.message}.${since} Trying again …`;
+  banner("gone", () => [h("h2", {}, "The service does not answer"), h("p", {})]);
+  text(byId("banners").querySelector(".gone p"), message);
+  attribute(document.documentElement, "data-stale", true);
+}
+
+const failed = (error) => {
+  banner("failed", () => [h("h2", {}, "The service answers with an error"), h("p", {})]);
+  text(byId("banners").querySelector(".failed p"), error.message);
+};
+
+// --- the heartbeat ---------------------------------------------------------------------------------------------------
+
+let underWay = null;
+let again = false;
+
+/** One refresh at a time; a wish that comes meanwhile is met right after. */
+function refresh() {
+  again = underWay !== null;
+  underWay ??= beat().finally(() => {
+    underWay = null;
+    if (again) refresh();
+  });
+  return underWay;
+}
+
+async function beat() {
+  clearTimeout(timer);
+  try {
+    const [{ statistics }, autoscale, config] = await Promise.all([get("statistics"), get("autoscale/status"), get("config")]);
+    Object.assign(app, { statistics, autoscale, config, connected: statistics.system_status.kubernetes_available });
+    lastAnswer = Date.now();
+    attribute(document.documentElement, "data-stale", null);
+    banner("gone", null);
+    banner("no-cluster", app.connected ? null : noCluster);
+    showStatus();
+    if (!view) route();
+    await view.refresh();
+    banner("failed", null);
+  } catch (error) {
+    if (error instanceof Unreachable) gone(error);
+    else failed(error);
+    if (!(error instanceof Unreachable || error instanceof ApiError)) console.error(error);
+  }
+  if (!document.hidden) timer = setTimeout(refresh, HEARTBEAT * 1000);
+}
+
+// --- views by address ------------------------------------------------------------------------------------------------
+
+/** `#/view?query`, or `#/pods/namespace/name`, which is a pod opened over the list. */
+function route() {
+  const [path] = location.hash.replace(/^#\/?/, "").split("?");
+  const [wanted, namespace, pod] = path.split("/").map(decodeURIComponent);
+  const name = wanted in VIEWS ? wanted : "overview";
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
+  const over = name === "pods" && pod !== undefined;
+  if (viewName !== name || (!over && location.hash !== address)) mount(name, over);
+  if (over && app.connected) openOver(namespace, pod);
+}
+
+async function openOver(namespace, pod) {
+  const opened = location.hash;
+  await view.opened(namespace, pod);
+  if (location.hash === opened) history.replaceState(null, "", address || "#/pods");
+}
+
+function mount(name, over) {
+  viewName = name;
+  address = over ? "#/pods" : location.hash;
+  view = VIEWS[name][0](app);
+  text(title, view.title);
+  attribute(document.documentElement, "data-view", name);
+  document.title = `${view.title} · dqn-scaler`;
+  for (const link of links) attribute(link, "aria-current", link.dataset.view === name && "page");
+  byId("main").replaceChildren(view.node);
+  window.scrollTo(0, 0);
+  refresh();
+}
+
+frame();
+byId("main").replaceChildren(h("p", { class: "empty" }, `Asking ${base.host} …`));
+addEventListener("hashchange", () => app.statistics && route());
+document.addEventListener("visibilitychange", () => !document.hidden && refresh());
+refresh();

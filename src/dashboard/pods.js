@@ -1,0 +1,219 @@
+// The pods: one page of as many as there are, searched and sorted by the service.
+
+import { get, post } from "./api.js";
+import { sparkline } from "./charts.js";
+import { confirm, refused, toast } from "./dialogs.js";
+import { chip, statusChip } from "./decision.js";
+import { attribute, busy, h, keyed, text } from "./dom.js";
+import { STATUS, ago, amount, count, percent, plural, words } from "./format.js";
+import { scaleNow, showPod } from "./pod.js";
+
+const PAGE = 50;
+const COLUMNS = [
+  ["name", "Pod", "asc"],
+  ["cpu_utilization", "CPU", "desc"],
+  ["memory_utilization", "Memory", "desc"],
+  ["decision", "Last decision", "asc"],
+];
+const SORTS = [
+  ["name", "asc", "Name"],
+  ["cpu_utilization", "desc", "CPU, share of the limit"],
+  ["memory_utilization", "desc", "Memory, share of the limit"],
+  ["cpu", "desc", "CPU used"],
+  ["memory", "desc", "Memory used"],
+  ["decision", "asc", "Last decision"],
+];
+const SHOW = [
+  ["", "All pods"],
+  ["monitored=true", "Monitored"],
+  ["monitored=false", "Not monitored"],
+  ["status=success", "Last decision: applied"],
+  ["status=dry_run", "Last decision: dry run"],
+  ["status=skipped", "Last decision: skipped"],
+  ["status=failed", "Last decision: failed"],
+];
+
+export function pods(app) {
+  const wish = { search: "", namespace: "", show: "", sort: "name", order: "asc", offset: 0, ...app.query() };
+  wish.offset = Number(wish.offset) || 0;
+  const search = h("input", { type: "search", id: "pods-search", placeholder: "Name, namespace or workload", value: wish.search, input: () => soon({ search: search.value.trim() }) });
+  const namespace = h("select", { id: "pods-namespace", change: () => ask({ namespace: namespace.value }) });
+  const show = select("pods-show", SHOW, wish.show, (value) => ask({ show: value }));
+  const sort = select("pods-sort", SORTS.map(([key, order, label]) => [`${key} ${order}`, label]), `${wish.sort} ${wish.order}`, (value) => {
+    const [key, order] = value.split(" ");
+    ask({ sort: key, order });
+  });
+  const all = h("button", { type: "button", class: "scale-all", click: () => scaleAll(app, all) }, "Scale all now");
+  const headers = COLUMNS.map(([key, label, first]) => header(key, label, () => ask({ sort: key, order: wish.sort === key ? (wish.order === "asc" ? "desc" : "asc") : first })));
+  const body = h("tbody", {});
+  const update = keyed(body, (pod) => `${pod.namespace}/${pod.name}`, (pod) => row(app, pod));
+  const table = h("table", { class: "pods" }, h("caption", { class: "spoken" }, "Pods with usage, limits and the last decision"), h("thead", {}, h("tr", {}, headers.map((c) => c.node), h("th", { scope: "col" }, h("span", { class: "spoken" }, "Scale")))), body);
+  const empty = h("p", { class: "empty" }, "Loading the pods …");
+  const found = h("p", { class: "found", role: "status" });
+  const [back, on] = [pager("Previous", -PAGE), pager("Next", PAGE)];
+  const node = h(
+    "div",
+    { class: "view" },
+    h(
+      "div",
+      { class: "toolbar", role: "search" },
+      field("Search", search),
+      field("Namespace", namespace),
+      field("Show", show),
+      field("Sort by", sort),
+      all,
+    ),
+    h("section", { class: "panel flush" }, table, empty, h("div", { class: "pager" }, found, back, on)),
+  );
+  let pause;
+
+  function pager(label, step) {
+    return h("button", { type: "button", click: () => ask({ offset: Math.max(0, wish.offset + step) }) }, label);
+  }
+
+  function soon(change) {
+    clearTimeout(pause);
+    pause = setTimeout(() => ask(change), 200);
+  }
+
+  function ask(change) {
+    Object.assign(wish, { offset: 0 }, change);
+    app.setQuery({ ...wish, sort: wish.sort === "name" ? "" : wish.sort, order: wish.order === "asc" ? "" : wish.order, offset: wish.offset || "" });
+    return app.refresh();
+  }
+
+  function showNamespaces() {
+    const names = ["", ...(app.config?.namespaces ?? [])];
+    if (wish.namespace && !names.includes(wish.namespace)) names.push(wish.namespace);
+    if (names.join() === [...namespace.options].map((option) => option.value).join()) return;
+    namespace.replaceChildren(...names.map((name) => h("option", { value: name }, name || "All namespaces")));
+    namespace.value = wish.namespace;
+  }
+
+  async function refresh() {
+    showNamespaces();
+    attribute(all, "disabled", !app.connected);
+    if (!app.connected) {
+      update([]);
+      attribute(table, "hidden", true);
+      attribute(empty, "hidden", false);
+      text(empty, "No pods: no cluster is connected.");
+      return;
+    }
+    const { search, namespace, sort, order, offset, show } = wish;
+    const asked = JSON.stringify(wish);
+    const answer = await get("pods/overview", { search, namespace, sort, order, offset, limit: PAGE, ...Object.fromEntries(new URLSearchParams(show)) });
+    // Another wish came meanwhile: its answer is on the way.
+    if (asked !== JSON.stringify(wish)) return;
+    if (answer.count === 0 && answer.found > 0) return ask({ offset: 0 });
+    update(answer.pods.map((pod) => ({ ...pod, now: answer.timestamp })));
+    attribute(table, "hidden", answer.count === 0);
+    attribute(empty, "hidden", answer.count > 0);
+    text(empty, answer.total === 0 ? "There are no pods in the namespaces that are watched." : "No pod fits the search.");
+    const upto = answer.offset + answer.count;
+    text(found, answer.count === 0 ? "" : `${count(answer.offset + 1)}–${count(upto)} of ${plural(answer.found, "pod")}${answer.found < answer.total ? ` (${count(answer.total)} in all)` : ""}`);
+    attribute(back, "disabled", answer.offset === 0);
+    attribute(on, "disabled", upto >= answer.found);
+    showSort();
+  }
+
+  function showSort() {
+    for (const column of headers) column.update(wish);
+    const value = `${wish.sort} ${wish.order}`;
+    if (sort.value !== value) sort.value = value;
+  }
+
+  return { title: "Pods", node, refresh, opened: (namespace, name) => showPod(app, namespace, name) };
+}
+
+function header(key, label, click) {
+  const sign = h("span", { class: "sort", "aria-hidden": "true" });
+  const node = h("th", { scope: "col" }, h("button", { type: "button", class: "quiet", click }, label, sign));
+  const update = ({ sort, order }) => {
+    attribute(node, "aria-sort", sort === key && (order === "asc" ? "ascending" : "descending"));
+    text(sign, sort === key ? (order === "asc" ? "↑" : "↓") : "");
+  };
+  return { node, update };
+}
+
+export function select(id, options, value, change) {
+  const node = h("select", { id, change: () => change(node.value) }, options.map(([key, label]) => h("option", { value: key, selected: key === value }, label)));
+  return node;
+}
+
+export const field = (label, input) => h("div", { class: "field" }, h("label", { for: input.id }, label), input);
+
+function row(app, pod) {
+  const usage = { cpu: usageCell("cpu"), memory: usageCell("memory") };
+  const where = h("small", {});
+  const chips = h("span", { class: "chips" });
+  const why = h("p", { class: "why" });
+  const button = h("button", { type: "button", class: "scale", "aria-label": `Scale ${pod.name} now`, click: () => scaleNow(app, button, pod.namespace, pod.name) }, "Scale now");
+  const node = h(
+    "tr",
+    {},
+    h("th", { scope: "row" }, h("a", { href: `#/pods/${pod.namespace}/${pod.name}` }, pod.name), where),
+    usage.cpu.node,
+    usage.memory.node,
+    h("td", { class: "decision" }, chips, why),
+    h("td", { class: "act" }, button),
+  );
+  let verdict;
+  const update = (now) => {
+    text(where, [now.namespace, now.workload && `${now.workload.kind} ${now.workload.name}`, now.status !== "Running" && now.status].filter(Boolean).join(" · "));
+    usage.cpu.update(now, now.metrics.cpu_usage, now.resources.cpu_limit);
+    usage.memory.update(now, now.metrics.memory_usage_mb, now.resources.memory_limit_mb);
+    attribute(node, "data-monitored", now.monitored ? null : "no");
+    const last = now.last_decision;
+    const key = JSON.stringify([last, now.cannot_scale]);
+    if (key !== verdict) {
+      verdict = key;
+      const when = h("time", { class: "muted" });
+      chips.replaceChildren(
+        ...(last ? [chip("CPU", last.cpu_action), chip("Memory", last.memory_action), statusChip(last.status), when] : [h("span", { class: "muted" }, now.cannot_scale ? words(now.cannot_scale) : "none yet")]).filter(Boolean),
+      );
+      text(why, last?.why ?? "");
+    }
+    const when = chips.querySelector("time");
+    if (when && last) text(when, ago(last.timestamp, now.now));
+  };
+  return { node, update };
+}
+
+function usageCell(resource) {
+  const label = h("span", { class: "number" });
+  const share = h("span", { class: "share" });
+  const holder = h("div", { class: "spark-holder" });
+  const node = h("td", { class: "usage-cell", "data-label": resource === "cpu" ? "CPU" : "Memory" }, holder, h("div", { class: "figures" }, label, share));
+  let drawn;
+  const update = (pod, usage, limit) => {
+    const of = amount[resource];
+    text(label, `${of(usage)} / ${limit > 0 ? of(limit) : "no limit"}`);
+    const part = usage !== null && limit > 0 ? usage / limit : null;
+    text(share, part === null ? "" : percent(part));
+    attribute(share, "data-level", part === null ? null : part >= 0.9 ? "high" : part <= 0.4 ? "low" : null);
+    const key = `${pod.history.timestamps.at(-1)} ${limit}`;
+    if (key === drawn) return;
+    drawn = key;
+    holder.replaceChildren(sparkline(pod, resource));
+  };
+  return { node, update };
+}
+
+async function scaleAll(app, button) {
+  const dry = app.statistics.system_status.dry_run_mode;
+  const sure = dry || (await confirm({ title: "Scale all pods now?", text: "A whole cycle runs at once: what it decides is carried out.", action: "Scale all" }));
+  if (!sure) return;
+  await busy(button, async () => {
+    try {
+      const { processed, results } = await post("scale/all");
+      const ends = new Map();
+      for (const { status } of results) ends.set(status, (ends.get(status) ?? 0) + 1);
+      const parts = [...ends].map(([status, some]) => `${count(some)} ${STATUS[status] ?? words(status)}`);
+      toast(`${plural(processed, "pod")} processed: ${parts.join(", ")}.`);
+    } catch (error) {
+      refused(error);
+    }
+    await app.refresh();
+  });
+}
