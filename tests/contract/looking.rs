@@ -26,7 +26,8 @@ async fn pods_are_searched_sorted_and_paged() {
         json!({"cpu_request": 0.25, "memory_request_mb": 256.0, "cpu_limit": 0.5, "memory_limit_mb": 512.0})
     );
     assert_eq!(big["history"]["cpu_limit"], json!([0.5]));
-    assert!(big["last_decision"]["why"].as_str().unwrap().contains("CPU: INCREASE"), "{big}");
+    assert_eq!(big["last_decision"]["cpu_action"], "INCREASE");
+    assert!(big["last_decision"]["why"].as_str().unwrap().ends_with("Dry run: nothing was changed."), "{big}");
 
     let (_, rest) = service.get("/pods/overview?sort=cpu&order=desc&limit=2&offset=2").await;
     let last = &rest["pods"][1];
@@ -78,6 +79,7 @@ async fn decisions_are_filtered_and_explained_when_asked() {
     assert_eq!(count("namespace=shop").await, 0);
     assert_eq!((count("action=increase").await, count("action=DECREASE").await), (json!(3), json!(0)));
     assert_eq!((count("applied=false").await, count("applied=true").await), (json!(3), json!(0)));
+    assert_eq!((count("status=dry_run").await, count("status=failed").await), (json!(3), json!(0)));
     let (_, plain) = service.get("/decisions?limit=1").await;
     assert!(plain["decisions"][0].get("q_values").is_none());
     let (_, detailed) = service.get("/decisions?limit=1&details=true").await;

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import time
 
 import pytest
 import requests
+from playwright.sync_api import sync_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -33,9 +35,9 @@ def until(holds, seconds=30, what="what is waited for"):
 class Service:
     """One running dqn-scaler; its log is the file `log`."""
 
-    def __init__(self, log, arguments=("--simulate", "--speed", "60"), environment=None):
+    def __init__(self, log, arguments=("--simulate", "--speed", "60"), environment=None, port=None):
         self.log = log
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         known = ("PATH", "HOME", "LD_LIBRARY_PATH", "RUST_LOG")
         variables = {name: os.environ[name] for name in known if name in os.environ} | (environment or {})
@@ -70,8 +72,8 @@ def start(tmp_path):
     """start(*arguments, **environment) gives a Service; all of them are stopped after the test."""
     running = []
 
-    def begin(*arguments, **environment):
-        service = Service(tmp_path / f"service-{len(running)}.log", arguments, environment)
+    def begin(*arguments, port=None, **environment):
+        service = Service(tmp_path / f"service-{len(running)}.log", arguments, environment, port)
         running.append(service)
         return service
 
@@ -88,3 +90,13 @@ def demo(tmp_path_factory):
     service = Service(log, ("--simulate", "--speed", "60"), environment)
     yield service
     service.stop()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        quiet = ("gpu", "quic", "background-networking", "component-update", "sync")
+        arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        yield chromium
+        chromium.close()
