@@ -27,6 +27,10 @@ export async function get(path, query) {
   return call(url, {});
 }
 
+/** Hears after each write whether the service takes changes at all: a message when it does not, else null. */
+export const writes = { heard: () => {} };
+const TAKES_NONE = [403, 503];
+
 /** A write: asks for a token where the service wants one, and says plainly why it was refused. */
 export async function post(path, body) {
   for (;;) {
@@ -35,8 +39,11 @@ export async function post(path, body) {
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (token) headers.Authorization = `Bearer ${token}`;
     try {
-      return await call(new URL(path, base), { method: "POST", headers, body: JSON.stringify(body) });
+      const answer = await call(new URL(path, base), { method: "POST", headers, body: JSON.stringify(body) });
+      writes.heard(null);
+      return answer;
     } catch (error) {
+      if (TAKES_NONE.includes(error.status)) writes.heard(error.message);
       if (error.status !== 401) throw error;
       sessionStorage.removeItem(TOKEN);
       const given = await askForToken(token ? "The service did not accept this token." : error.message);

@@ -1,6 +1,6 @@
 // The frame: views by address, a heartbeat, what the service says of itself, light and dark.
 
-import { ApiError, Unreachable, base, get } from "./api.js";
+import { ApiError, Unreachable, base, get, writes } from "./api.js";
 import { configuration } from "./configuration.js";
 import { autoscalerButton, modeButton } from "./controls.js";
 import { decisions } from "./decisions.js";
@@ -125,6 +125,11 @@ const failed = (error) => {
   text(byId("banners").querySelector(".failed p"), error.message);
 };
 
+function takesChanges(refusal) {
+  banner("refused", null);
+  if (refusal && app.connected) banner("refused", () => [h("h2", {}, refusal), h("p", {}, "It can be looked at, not changed from here.")]);
+}
+
 // --- the heartbeat ---------------------------------------------------------------------------------------------------
 
 let underWay = null;
@@ -193,6 +198,7 @@ function mount(name, over) {
   refresh();
 }
 
+writes.heard = takesChanges;
 frame();
 byId("main").replaceChildren(h("p", { class: "empty" }, `Asking ${base.host} …`));
 addEventListener("hashchange", () => app.statistics && route());

@@ -1,0 +1,338 @@
+"""The dashboard when all is not as usual: no cluster, no service, another origin, a token, thousands of pods, a phone, no mouse."""
+
+import contextlib
+import functools
+import http.server
+import json
+import pathlib
+import random
+import signal
+import threading
+
+import pytest
+import requests
+from conftest import ROOT, until
+from dashboard import PHONE, VIEWS, dashboard, go, settled, toast
+from playwright.sync_api import expect
+
+CONTRAST = pathlib.Path(__file__).with_name("contrast.js").read_text()
+
+
+@contextlib.contextmanager
+def served(handler):
+    """An HTTP server on another port; gives its origin."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *request):
+        super().__init__(*request, directory=ROOT / "src" / "dashboard")
+
+    def log_message(self, *_):
+        pass
+
+
+class Gate(http.server.BaseHTTPRequestHandler):
+    """Stands before a service and lets through what `admits` has nothing against."""
+
+    def __init__(self, service, admits, *request):
+        self.service, self.admits = service, admits
+        super().__init__(*request)
+
+    def do_GET(self):
+        self.pass_on()
+
+    def do_POST(self):
+        refusal = self.admits(self.headers)
+        if refusal:
+            status, error = refusal
+            self.answer(status, "application/json", json.dumps({"success": False, "error": error}).encode())
+        else:
+            self.pass_on()
+
+    def pass_on(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        kind = {"Content-Type": self.headers["Content-Type"]} if "Content-Type" in self.headers else {}
+        answer = requests.request(self.command, self.service.url + self.path, data=body, headers=kind, timeout=30)
+        self.answer(answer.status_code, answer.headers["Content-Type"], answer.content)
+
+    def answer(self, status, kind, body):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_without_a_cluster_it_says_so_and_how_to_connect(browser, start):
+    service = start(KUBECONFIG="/nowhere")
+    with dashboard(browser, service.url) as page:
+        banner = page.locator(".banner")
+        expect(banner).to_contain_text("No cluster is connected")
+        expect(banner).to_contain_text("kubectl apply -k deploy/overlays/namespaced")
+        expect(banner).to_contain_text("--simulate")
+        expect(page.locator(".readable")).to_have_count(0)
+        expect(page.locator("main")).to_contain_text("No cycles: no cluster is connected.")
+        expect(page.locator(".mode-panel")).to_contain_text("The autoscaler waits for a cluster.")
+        page.get_by_role("button", name="Stop autoscaler").click()
+        expect(page.get_by_role("button", name="Start autoscaler")).to_be_disabled()
+        for view, empty in [("pods", "No pods: no cluster is connected."), ("decisions", "No decisions: no cluster is connected.")]:
+            go(page, view)
+            expect(page.locator("main .empty")).to_have_text(empty)
+        expect(page.get_by_role("button", name="Scale all now")).to_be_disabled()
+        for view in ("configuration", "model"):
+            go(page, view)
+            settled(page, view)
+        expect(banner).to_have_count(1)
+
+
+def test_a_service_that_is_killed_and_comes_back(browser, start):
+    service = start("--simulate", "--speed", "60")
+    with dashboard(browser, service.url, "pods", failing=True) as page:
+        settled(page, "pods")
+        service.stop(signal.SIGKILL)
+        banner = page.locator(".banner.gone")
+        expect(banner).to_contain_text("The service does not answer")
+        expect(banner).to_contain_text("The last answer came")
+        expect(page.locator(".pods tbody tr").first).to_be_visible()
+        page.get_by_role("button", name="Scale all now").click()
+        toast(page, "does not answer")
+        start("--simulate", "--speed", "60", port=service.port)
+        expect(banner).to_have_count(0)
+        page.locator("#nav [data-view=overview]").click()
+        settled(page, "overview")
+        expect(page.locator("html[data-stale]")).to_have_count(0)
+
+
+def test_a_page_that_is_opened_before_the_service_runs(browser, start):
+    gone = start("--simulate", "--speed", "60")
+    with served(Files) as origin:
+        gone.stop()
+        with dashboard(browser, None, address=f"{origin}/?api={gone.url}", failing=True) as page:
+            expect(page.locator(".banner.gone")).to_contain_text(f"{gone.url} does not answer")
+            start("--simulate", "--speed", "60", port=gone.port)
+            settled(page, "overview")
+            expect(page.locator(".banner")).to_have_count(0)
+
+
+def test_a_page_of_another_origin_works_through_cors(browser, start):
+    service = start("--simulate", "--speed", "60", NAMESPACES="default,shop,data,monitoring")
+    with served(Files) as origin, dashboard(browser, None, address=f"{origin}/?api={service.url}#/overview") as page:
+        for view in VIEWS:
+            go(page, view)
+            settled(page, view)
+        # Writes with a body need a preflight, those without none: both go through.
+        go(page, "configuration")
+        page.get_by_label("Cooldown").fill("12")
+        page.get_by_role("button", name="Save").click()
+        toast(page, "Cooldown 30 minutes → 12 minutes")
+        assert service.get("/config").json()["scaling_cooldown"] == 12
+        go(page, "pods")
+        page.get_by_role("button", name="Scale postgres-0 now").click()
+        expect(page.get_by_role("dialog", name="postgres-0").locator(".q-values")).to_have_count(2)
+        page.get_by_role("button", name="Close").click()
+        page.get_by_role("button", name="Scale all now").click()
+        toast(page, "29 pods processed")
+        assert {url.split("/")[2] for url in page.asked} == {origin.split("/")[2], service.url.split("/")[2]}
+
+
+def test_a_token_is_asked_for_and_kept_in_the_tab(browser, start):
+    service = start("--simulate", "--speed", "60")
+
+    def admits(headers):
+        return None if headers.get("Authorization") == "Bearer right" else (401, "A bearer token is needed to change anything")
+
+    with served(functools.partial(Gate, service, admits)) as origin, dashboard(browser, origin, failing=True) as page:
+        settled(page, "overview")
+        stop = page.get_by_role("button", name="Stop autoscaler")
+        stop.click()
+        dialog = page.get_by_role("dialog", name="A token is needed")
+        expect(dialog).to_contain_text("A bearer token is needed to change anything")
+        dialog.get_by_role("button", name="Cancel").click()
+        toast(page, "Nothing was changed: the service wants a token for changes.")
+        stop.click()
+        page.get_by_label("Bearer token").fill("wrong")
+        page.get_by_role("button", name="Use it").click()
+        expect(dialog).to_contain_text("The service did not accept this token.")
+        page.get_by_label("Bearer token").fill("right")
+        page.keyboard.press("Enter")
+        toast(page, "Auto-scaling stopped")
+        assert service.get("/autoscale/status").json()["enabled"] is False
+        page.reload()
+        page.get_by_role("button", name="Start autoscaler").click()
+        toast(page, "Auto-scaling started")
+        stored = page.evaluate("[Object.values(sessionStorage), Object.values(localStorage), document.cookie]")
+        assert stored == [["right"], [], ""]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [
+        (403, "The service is read-only", "Not allowed: The service is read-only"),
+        (503, "This replica follows and changes nothing: scaler-1 leads", "scaler-1 leads"),
+    ],
+)
+def test_a_service_that_takes_no_changes_says_so(browser, demo, status, error, said):
+    with served(functools.partial(Gate, demo, lambda _: (status, error))) as origin, dashboard(browser, origin, failing=True) as page:
+        settled(page, "overview")
+        page.get_by_role("button", name="Stop autoscaler").click()
+        toast(page, said)
+        expect(page.locator(".banner.refused")).to_contain_text(error)
+        go(page, "pods")
+        settled(page, "pods")
+        expect(page.locator(".banner.refused")).to_contain_text("It can be looked at, not changed")
+
+
+def test_thousands_of_pods_are_paged_by_the_service(browser, start, tmp_path):
+    random.seed(1)
+    for number in range(2000):
+        rows = (f"{at},{random.uniform(0.05, 0.6):.3f},{random.uniform(100, 400):.0f}" for at in range(0, 3600, 600))
+        (tmp_path / f"series-{number:04}.csv").write_text("\n".join(("timestamp_s,cpu_cores,memory_mib", *rows)))
+    service = start("--simulate", "--simulate-recordings", str(tmp_path), "--speed", "10")
+    until(lambda: service.get("/pods/overview?status=dry_run&limit=1").json()["found"] > 0, what="a first cycle")
+    with dashboard(browser, service.url, "pods") as page:
+        settled(page, "pods")
+        found, rows = page.locator(".found"), page.locator(".pods tbody tr")
+        expect(found).to_have_text("1–50 of 2,000 pods")
+        assert page.get_by_role("button", name="Previous").is_disabled()
+        page.get_by_role("button", name="Next").click()
+        expect(found).to_have_text("51–100 of 2,000 pods")
+        assert "offset=50" in page.url and rows.count() == 50
+        page.get_by_role("button", name="Previous").click()
+        expect(found).to_have_text("1–50 of 2,000 pods")
+        page.get_by_label("Search").fill("series-0042")
+        expect(rows).to_have_count(1)
+        page.get_by_label("Search").fill("")
+        page.locator("thead").get_by_role("button", name="CPU").click()
+        expect(page.locator("th[aria-sort=descending]")).to_contain_text("CPU")
+        largest = max(len(requests.get(url, timeout=30).content) for url in page.asked if "/pods/overview" in url)
+        assert largest < 150_000
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_both_themes(browser, demo, scheme):
+    with dashboard(browser, demo.url, color_scheme=scheme) as page:
+        for view in VIEWS:
+            go(page, view)
+            settled(page, view)
+            if view == "decisions":
+                page.locator(".row").first.click()
+            assert page.evaluate(CONTRAST) == [], view
+        go(page, "pods")
+        page.get_by_role("link", name="postgres-0").click()
+        expect(page.locator("dialog .chart")).to_have_count(2)
+        assert page.evaluate(CONTRAST) == []
+
+
+def test_the_theme_can_be_chosen(browser, demo):
+    with dashboard(browser, demo.url) as page:
+        ground = functools.partial(page.evaluate, "getComputedStyle(document.body).backgroundColor")
+        light = ground()
+        for name in ("system", "light", "dark"):
+            button = page.get_by_role("button", name=f"Theme: {name}")
+            assert (ground() == light) == (name != "dark")
+            if name == "dark":
+                page.reload()
+                assert ground() != light
+            button.click()
+        expect(page.get_by_role("button", name="Theme: system")).to_be_visible()
+        page.emulate_media(color_scheme="dark")
+        assert ground() != light
+
+
+def test_a_phone_shows_all_without_scrolling_sideways(browser, demo):
+    with dashboard(browser, demo.url, viewport=PHONE, has_touch=True) as page:
+        for view in VIEWS:
+            page.locator(f"#nav [data-view={view}]").tap()
+            settled(page, view)
+            if view == "decisions":
+                page.locator(".row").first.tap()
+                expect(page.locator(".detail:visible .q")).to_have_count(6)
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], view
+            small = page.locator("button:visible, a:visible, input:visible, select:visible").evaluate_all(
+                "all => all.filter(one => !one.closest('.card-text, p') && !one.matches('.skip') && one.getBoundingClientRect().height < 24)"
+                ".map(one => one.outerHTML.slice(0, 90))"
+            )
+            assert small == [], view
+        page.locator("#nav [data-view=pods]").tap()
+        page.get_by_role("link", name="postgres-0").tap()
+        expect(page.locator("dialog .chart")).to_have_count(2)
+        box = page.locator("dialog").bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
+        assert page.evaluate("document.querySelector('dialog').scrollWidth") <= PHONE["width"]
+
+
+def test_a_keyboard_is_enough(browser, start):
+    service = start("--simulate", "--speed", "60", NAMESPACES="data")
+
+    with dashboard(browser, service.url) as page:
+        settled(page, "overview")
+
+        def tab_to(name):
+            for _ in range(80):
+                page.keyboard.press("Tab")
+                focused = page.evaluate(
+                    "(() => { const one = document.activeElement, style = getComputedStyle(one);"
+                    " return [one.getAttribute('aria-label') ?? one.labels?.[0]?.textContent ?? one.textContent, style.outlineStyle] })()"
+                )
+                assert focused[1] != "none", f"{focused[0]}: the focus cannot be seen"
+                if focused[0].strip() == name:
+                    return
+            raise AssertionError(f"{name} cannot be reached")
+
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "main"
+        tab_to("Stop autoscaler")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Start autoscaler")).to_be_focused()
+        page.keyboard.press("Space")
+        expect(page.get_by_role("button", name="Stop autoscaler")).to_be_focused()
+        page.locator(".skip").focus()
+        tab_to("Pods")
+        page.keyboard.press("Enter")
+        settled(page, "pods")
+        tab_to("Search")
+        page.keyboard.type("postgres")
+        expect(page.locator(".pods tbody tr")).to_have_count(2)
+        tab_to("Scale postgres-1 now")
+        # The rows are refreshed under the focus, which stays.
+        page.wait_for_timeout(3500)
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog", name="postgres-1")
+        expect(dialog).to_be_visible()
+        tab_to("Close")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("button", name="Scale postgres-1 now")).to_be_focused()
+        page.locator(".skip").focus()
+        tab_to("Configuration")
+        page.keyboard.press("Enter")
+        settled(page, "configuration")
+        tab_to("Dry run")
+        page.keyboard.press("Space")
+        tab_to("Save")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("dialog", name="Switch dry run off?").get_by_role("button", name="Cancel")).to_be_focused()
+        tab_to("Go live")
+        page.keyboard.press("Enter")
+        until(lambda: service.get("/config").json()["dry_run"] is False, what="the end of the dry run")
+
+
+def test_everything_has_a_name(browser, demo):
+    with dashboard(browser, demo.url) as page:
+        for view in VIEWS:
+            go(page, view)
+            settled(page, view)
+            nameless = page.locator("button, a, input, select, textarea, [role=img], [role=group]").evaluate_all(
+                "all => all.filter(one => !(one.getAttribute('aria-label') || one.textContent.trim() && !one.matches('textarea, select')"
+                " || one.labels?.length)).map(one => one.outerHTML.slice(0, 90))"
+            )
+            assert nameless == [], view
+            assert page.locator("h1").count() == 1
