@@ -87,7 +87,6 @@ function showStatus() {
   const { enabled, running } = app.autoscale;
   attribute(loop, "data-state", running ? "on" : "off");
   text(loop, running ? `Autoscaler on · ${duration(app.autoscale.interval_seconds)}` : enabled ? "Autoscaler waits" : "Autoscaler off");
-  text(cluster, app.connected ? base.host : `${base.host}: no cluster`);
 }
 
 // --- what stands in the way ------------------------------------------------------------------------------------------
@@ -130,6 +129,17 @@ function takesChanges(refusal) {
   if (refusal && app.connected) banner("refused", () => [h("h2", {}, refusal), h("p", {}, "It can be looked at, not changed from here.")]);
 }
 
+/** What `/readyz` knows beyond the statistics: which replica this is, and whether there is anything to decide by. */
+function showReadiness(ready) {
+  const follows = ready?.role === "follower";
+  const leader = ready?.leader ? `${ready.leader} leads.` : "At the moment no replica leads.";
+  banner("follower", follows ? () => [h("h2", {}, "This replica follows"), h("p", {}, `${leader} Here it can be looked at; changes are the leader's to make.`)] : null);
+  const age = ready?.metrics?.age_seconds;
+  const stopped = app.autoscale.running && age > app.config.metrics_max_age + app.autoscale.interval_seconds;
+  banner("metrics", stopped ? () => [h("h2", {}, "There are no fresh metrics"), h("p", {}, "Pods without them are skipped: nothing is decided on a guess. Is the metrics server in order?")] : null);
+  text(cluster, [base.host, app.connected ? ready?.role !== "alone" && ready?.role : "no cluster"].filter(Boolean).join(" · "));
+}
+
 // --- the heartbeat ---------------------------------------------------------------------------------------------------
 
 let underWay = null;
@@ -155,6 +165,7 @@ async function beat() {
     banner("gone", null);
     banner("no-cluster", app.connected ? null : noCluster);
     showStatus();
+    showReadiness(app.connected ? await get("readyz").catch(() => null) : null);
     if (!view) route();
     await view.refresh();
     banner("failed", null);

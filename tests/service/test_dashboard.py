@@ -94,14 +94,14 @@ def test_pods_are_searched_sorted_and_scaled(browser, live):
 
         page.get_by_label("Namespace").select_option("data")
         expect(page.locator(".found")).to_contain_text("of 6 pods (29 in all)")
-        page.get_by_label("Search").fill("KAFKA")
+        page.get_by_role("searchbox", name="Search").fill("KAFKA")
         expect(rows).to_have_count(3)
         assert "search=KAFKA" in page.url and "namespace=data" in page.url
         page.reload()
         expect(rows).to_have_count(3)
-        page.get_by_label("Search").fill("nobody")
+        page.get_by_role("searchbox", name="Search").fill("nobody")
         expect(page.locator(".empty")).to_have_text("No pod fits the search.")
-        page.get_by_label("Search").fill("")
+        page.get_by_role("searchbox", name="Search").fill("")
         page.get_by_label("Namespace").select_option("")
         page.get_by_label("Show").select_option("Not monitored")
         expect(rows).to_have_count(1)
@@ -109,7 +109,7 @@ def test_pods_are_searched_sorted_and_scaled(browser, live):
         page.get_by_label("Show").select_option("All pods")
         page.get_by_label("Sort by").select_option("CPU used")
 
-        page.get_by_label("Search").fill("postgres-0")
+        page.get_by_role("searchbox", name="Search").fill("postgres-0")
         expect(rows).to_have_count(1)
         before = live.get("/decisions?pod=data/postgres-0").json()["count"]
         page.get_by_role("button", name="Scale postgres-0 now").click()
