@@ -5,6 +5,7 @@ from dashboard import dashboard, go, settled
 
 LARGEST = 200_000
 PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1200, "height": 780}
 
 
 def test_the_pictures_of_the_readme(browser, demo):
@@ -19,14 +20,14 @@ def test_the_pictures_of_the_readme(browser, demo):
         page.screenshot(path=file)
         assert file.stat().st_size < LARGEST
 
-    with dashboard(browser, demo.url) as page:
+    with dashboard(browser, demo.url, viewport=DESK) as page:
         settled(page, "overview")
         picture(page, "overview")
         go(page, "pods")
         page.get_by_label("Sort by").select_option("CPU used")
         page.wait_for_timeout(500)
         picture(page, "pods")
-    with dashboard(browser, demo.url, "decisions?action=DECREASE&applied=true", color_scheme="dark") as page:
+    with dashboard(browser, demo.url, "decisions?action=DECREASE&applied=true", viewport=DESK, color_scheme="dark") as page:
         settled(page, "decisions")
         page.locator(".row").first.click()
         picture(page, "decisions-dark")
