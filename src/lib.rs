@@ -14,4 +14,5 @@ pub mod scaler;
 pub mod serve;
 pub mod sim;
 pub mod state;
+pub mod store;
 pub mod train;

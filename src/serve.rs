@@ -22,6 +22,7 @@ use crate::scaler::cycle::Scaler;
 use crate::sim;
 use crate::sim::simulation::Simulation;
 use crate::state::AppState;
+use crate::store::{self, Store};
 
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -36,6 +37,9 @@ pub struct ServeArgs {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub simulate: SimulateArgs,
+    /// Folder for the state that outlives the process; without it the state is kept in memory only
+    #[arg(long, env = "DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub leader: LeaderArgs,
     #[command(flatten)]
@@ -75,6 +79,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let mut state = AppState::new(config, scaler, clock, stopping.clone());
     state.leadership = Arc::new(leadership);
     let state = Arc::new(state);
+    let store = args.data_dir.as_deref().map(|folder| Store::open(folder, &state)).transpose().context("state")?;
     let address = SocketAddr::new(args.host, args.port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
     if args.simulate.simulate {
@@ -87,6 +92,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         tokio::spawn(state.clone().connect())
     };
     let ended = CancellationToken::new();
+    let storing = tokio::spawn(store::run(state.clone(), store, ended.clone()));
     let electing = tokio::spawn(leader::run(state.clone(), ended.clone()));
     let autoscaling = tokio::spawn(autoscale::run(state.clone()));
     let stop = stopping.clone();
@@ -106,6 +112,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     // Only now may another replica act.
     ended.cancel();
     electing.await.context("the leader election")?;
+    storing.await.context("the storing of the state")?;
     Ok(())
 }
 

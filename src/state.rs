@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,6 +14,7 @@ use crate::config::{Changes, Config};
 use crate::leader::{Leadership, SharedLeadership};
 use crate::scaler::autoscale::Autoscaler;
 use crate::scaler::cycle::Scaler;
+use crate::store::Health;
 
 pub struct AppState {
     pub clock: Clock,
@@ -24,6 +25,7 @@ pub struct AppState {
     pub leadership: SharedLeadership,
     pub scaler: Scaler,
     pub autoscaler: Autoscaler,
+    pub store_health: Mutex<Health>,
     pub stopping: CancellationToken,
     /// Work that clients have asked for and that is finished before the service ends.
     pub under_way: TaskTracker,
@@ -40,6 +42,7 @@ impl AppState {
             leadership: Arc::new(Leadership::alone()),
             scaler,
             autoscaler: Autoscaler::default(),
+            store_health: Mutex::default(),
             stopping,
             under_way: TaskTracker::new(),
             cluster: RwLock::new(None),

@@ -70,6 +70,7 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Value>) {
             "newest": measured_at.and_then(super::monitoring::at),
             "age_seconds": age
         },
+        "state": *state.store_health.lock(),
         "timestamp": rfc3339(state.clock.now())
     });
     (code, Json(details))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod as KubePod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::{Deserialize, Serialize};
 
 use super::quantity;
 use crate::scaler::action::{PerResource, Resource};
@@ -12,7 +13,7 @@ use crate::scaler::action::{PerResource, Resource};
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// What identifies a pod's life; a StatefulSet gives the same name to one pod after another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PodKey {
     pub namespace: String,
     pub name: String,

@@ -18,9 +18,10 @@ pub mod network;
 pub use checkpoint::{Checkpoint, NamedTensor};
 pub use error::ModelError;
 pub use network::Network;
+use serde::{Deserialize, Serialize};
 
 /// What the network says of one pod: the value of every action for each resource, and the use it foresees.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct QValues {
     /// Q values of the CPU actions, in the order of the network's outputs.
     pub cpu: [f32; 3],

@@ -23,6 +23,8 @@ pub struct Agent {
     network: Network,
     features: FeatureSet,
     histories: Mutex<HashMap<PodKey, PodHistory>>,
+    /// Pods that have been changed, or were to be, since somebody last asked.
+    touched: Mutex<HashSet<PodKey>>,
 }
 
 /// A pod with what was measured of it, or why nothing can be decided.
@@ -41,7 +43,7 @@ pub struct Decided {
 
 impl Agent {
     pub fn new(network: Network, features: FeatureSet) -> Self {
-        Self { network, features, histories: Mutex::default() }
+        Self { network, features, histories: Mutex::default(), touched: Mutex::default() }
     }
 
     pub fn features(&self) -> &FeatureSet {
@@ -117,6 +119,7 @@ impl Agent {
         let history = histories.entry(pod.clone()).or_default();
         history.resized_at = Some(now);
         (history.retry_at, history.failures) = (None, 0);
+        self.touched.lock().insert(pod.clone());
     }
 
     /// Lets a pod rest after a resize that failed: for `pause` seconds, and twice as long after each further one.
@@ -125,6 +128,31 @@ impl Agent {
         let history = histories.entry(pod.clone()).or_default();
         history.retry_at = Some(now + (pause << history.failures.min(10)).min(LONGEST_PAUSE));
         history.failures += 1;
+        self.touched.lock().insert(pod.clone());
+    }
+
+    /// What is remembered of the pods that have been changed since this was last asked.
+    pub fn take_touched(&self) -> Vec<(PodKey, PodHistory)> {
+        let touched: Vec<_> = std::mem::take(&mut *self.touched.lock()).into_iter().collect();
+        self.histories_of(&touched)
+    }
+
+    /// Every pod of which something is remembered.
+    pub fn known(&self) -> Vec<PodKey> {
+        self.histories.lock().keys().cloned().collect()
+    }
+
+    pub fn histories_of(&self, pods: &[PodKey]) -> Vec<(PodKey, PodHistory)> {
+        let histories = self.histories.lock();
+        pods.iter().filter_map(|pod| Some((pod.clone(), histories.get(pod)?.clone()))).collect()
+    }
+
+    /// Takes in what an earlier life remembered, with peaks of those windows, of pods that this one knows nothing of.
+    pub fn restore(&self, pods: Vec<(PodKey, PodHistory)>, windows: (i64, i64), policy: &Policy, now: i64) {
+        let mut histories = self.histories.lock();
+        for (pod, history) in pods {
+            histories.entry(pod).or_insert_with(|| history.restored(windows, policy, now));
+        }
     }
 
     /// Forgets the pods of these namespaces that are there no more, and those of others that nobody has asked for since

@@ -82,6 +82,10 @@ impl Scaler {
         }
     }
 
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
     pub fn features(&self) -> &FeatureSet {
         self.agent.features()
     }

@@ -1,5 +1,7 @@
 //! From Q values to what is to be done with a pod: pure, given the observation, the past, the settings and the clock.
 
+use serde::{Deserialize, Serialize};
+
 use super::action::{Action, PerResource, Resource};
 use super::guard::{self, Override};
 use super::history::PodHistory;
@@ -10,7 +12,7 @@ use crate::model::QValues;
 /// An INCREASE of a resource used this far does not wait for the cooldown.
 const EMERGENCY_UTILIZATION: f64 = 0.9;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     pub observation: Observation,
     pub q_values: QValues,

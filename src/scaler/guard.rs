@@ -1,6 +1,6 @@
 //! Stands between the network and the cluster: no cut below the recent peak, more memory after an OOM kill.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Resource};
 use super::history::PodHistory;
@@ -11,7 +11,7 @@ use super::policy::Policy;
 const WARM_UP: f64 = 4.0 * 3600.0;
 
 /// Why an action of the network was replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Override {
     /// The cut would leave too little above the recent peak.

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::action::{PerResource, Resource};
 use super::observation::Observation;
 use super::policy::Policy;
@@ -10,7 +12,7 @@ use super::policy::Policy;
 const BUCKETS: usize = 24;
 
 /// The largest value of a sliding window, in constant memory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct PeakWindow {
     buckets: [f32; BUCKETS],
     newest: i64,
@@ -58,7 +60,7 @@ fn slot(bucket: i64) -> usize {
     bucket.rem_euclid(BUCKETS as i64) as usize
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PodHistory {
     samples: VecDeque<PerResource<f32>>,
     peaks: PerResource<PeakWindow>,
@@ -105,6 +107,29 @@ impl PodHistory {
         self.samples.push_back(PerResource::new(usage.cpu as f32, usage.memory as f32));
         self.peaks.cpu.observe(observation.at, usage.cpu, policy.guard.window.cpu);
         self.peaks.memory.observe(observation.at, usage.memory, policy.guard.window.memory);
+    }
+
+    /// What is still worth knowing at `now` of a history from another life, whose peaks were kept for `windows`.
+    pub fn restored(mut self, windows: (i64, i64), policy: &Policy, now: i64) -> Self {
+        let at_most_now = |time: Option<i64>| time.map(|time| time.min(now));
+        (self.resized_at, self.retry_at) = (at_most_now(self.resized_at), self.retry_at.filter(|retry| *retry > now));
+        if self.last_at > now {
+            // The clock has gone back: what lies in its future would keep out what is measured now.
+            return Self { resized_at: self.resized_at, ..Self::default() };
+        }
+        for (resource, kept_for) in [(Resource::Cpu, windows.0), (Resource::Memory, windows.1)] {
+            let window = *policy.guard.window.get(resource);
+            if kept_for != window && self.observed > 0 {
+                // When the peak was is told in parts of another window: it counts as if it were now.
+                let (mut peaks, peak) = (PeakWindow::new(), self.peak(resource));
+                peaks.observe(self.last_at, peak, window);
+                match resource {
+                    Resource::Cpu => self.peaks.cpu = peaks,
+                    Resource::Memory => self.peaks.memory = peaks,
+                }
+            }
+        }
+        self
     }
 
     /// Measurements taken in so far.
@@ -213,6 +238,24 @@ mod tests {
         let mut history = history(&[0.9]);
         history.observe(&observation(1_000_000, 0.1), &policy);
         assert!((history.peak(Resource::Cpu) - 0.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_restored_history_keeps_its_peaks_and_its_cooldown() {
+        let policy = Policy::default();
+        let windows = (policy.guard.window.cpu, policy.guard.window.memory);
+        let mut history = history(&[0.9, 0.2]);
+        history.resized_at = Some(20);
+        let restored = history.clone().restored(windows, &policy, 40);
+        assert_eq!((restored.peak(Resource::Cpu), restored.resized_at), (history.peak(Resource::Cpu), Some(20)));
+        // Of other windows: no peak is lost, nor is it older than it was.
+        let restored = history.clone().restored((3600, 3600), &policy, 40);
+        assert_eq!(restored.faded_peak(Resource::Cpu, 1.0), history.peak(Resource::Cpu));
+        // Of a clock that was ahead: what is measured now counts.
+        let mut restored = history.restored(windows, &policy, 10);
+        assert_eq!((restored.observed(), restored.resized_at), (0, Some(10)));
+        restored.observe(&observation(11, 0.1), &policy);
+        assert!((restored.peak(Resource::Cpu) - 0.1).abs() < 1e-6);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::action::{Action, PerResource};
 use super::decision::Decision;
 use super::outcome::Status;
 use crate::cluster::pod::PodKey;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
     pub pod: PodKey,
     pub at: DateTime<Utc>,
@@ -28,7 +29,7 @@ impl Entry {
     }
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Totals {
     pub decisions: u64,
     pub applied: u64,
@@ -50,6 +51,19 @@ impl Totals {
 
     pub fn average_confidence(&self) -> PerResource<f64> {
         self.average(&self.confidence)
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.decisions += other.decisions;
+        self.applied += other.applied;
+        for (mine, theirs) in
+            [(&mut self.actions.cpu, other.actions.cpu), (&mut self.actions.memory, other.actions.memory)]
+        {
+            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+        }
+        for (mine, theirs) in [(&mut self.usage, other.usage), (&mut self.confidence, other.confidence)] {
+            (mine.cpu, mine.memory) = (mine.cpu + theirs.cpu, mine.memory + theirs.memory);
+        }
     }
 
     fn average(&self, sum: &PerResource<f64>) -> PerResource<f64> {
@@ -79,6 +93,22 @@ impl Journal {
             self.entries.pop_front();
         }
         self.entries.push_back(entry);
+    }
+
+    /// At most `most` of those that are kept with a number of `first` or more, and the number of the first of them.
+    pub fn since(&self, first: u64, most: usize) -> (u64, Vec<Entry>) {
+        let oldest = self.totals.decisions - self.entries.len() as u64;
+        let first = first.clamp(oldest, self.totals.decisions);
+        let skipped = (first - oldest) as usize;
+        (first, self.entries.iter().skip(skipped).take(most).cloned().collect())
+    }
+
+    /// Puts what an earlier life has decided before what is here.
+    pub fn restore(&mut self, earlier: Vec<Entry>, totals: Totals) {
+        earlier.into_iter().rev().for_each(|entry| self.entries.push_front(entry));
+        self.totals.add(&totals);
+        // However much of it was lost, what is kept has been counted.
+        self.totals.decisions = self.totals.decisions.max(self.entries.len() as u64);
     }
 
     /// The newest `limit` of those that are `wanted`, oldest first.

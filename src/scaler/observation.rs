@@ -1,9 +1,11 @@
 //! What is known of one pod at one moment: plain numbers.
 
+use serde::{Deserialize, Serialize};
+
 use super::action::{PerResource, Resource};
 
 /// Usage and limits are cores and MiB, summed over the pod's containers.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// When the usage was measured (seconds since the epoch).
     pub at: i64,

@@ -1,9 +1,11 @@
 //! What came of a pod in a cycle.
 
+use serde::{Deserialize, Serialize};
+
 use super::decision::Decision;
 use crate::cluster::pod::PodKey;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SkipReason {
     CooldownPeriod,
     Excluded,
@@ -43,7 +45,7 @@ impl SkipReason {
 }
 
 /// How a change reached the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Method {
     Vertical,
     DeploymentUpdate,
@@ -58,7 +60,7 @@ impl Method {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     Success(Method),
     DryRun,

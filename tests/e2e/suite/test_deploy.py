@@ -30,7 +30,7 @@ VARIABLES = {
 FIELDS = {"KUBERNETES_IN_CLUSTER": "in_cluster"}
 # Where to listen and who leads is no configuration: that it answers tells.
 ELSEWHERE = {"HOST": "0.0.0.0", "PORT": "5000", "LEADER_ELECT": "false", "LEASE_NAME": "other", "LEASE_NAMESPACE": "default",
-             "POD_NAME": "me", "LEASE_DURATION": "30", "RENEW_DEADLINE": "20", "RETRY_PERIOD": "3"}
+             "POD_NAME": "me", "DATA_DIR": "/tmp", "LEASE_DURATION": "30", "RENEW_DEADLINE": "20", "RETRY_PERIOD": "3"}
 
 
 def overlays():

@@ -1,0 +1,237 @@
+//! The file that state is kept in: an embedded transactional store, so that a kill at any moment leaves the last commit.
+
+use std::path::{Path, PathBuf};
+
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cluster::pod::PodKey;
+use crate::config::Changes;
+use crate::scaler::history::PodHistory;
+use crate::scaler::journal::{Entry, Totals};
+
+/// The version of what the tables hold. Fields may be added to the records; another change takes a new number.
+const FORMAT: u64 = 1;
+
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// By namespace, name and uid.
+const PODS: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition::new("pods");
+/// By their number.
+const DECISIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("decisions");
+
+const CACHE: usize = 8 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("{} is in use by another process: each needs a folder of its own", .0.display())]
+    InUse(PathBuf),
+    #[error("{path}: {error}", path = .0.display(), error = .1)]
+    Io(PathBuf, std::io::Error),
+    /// It is there and cannot be understood.
+    #[error("{path}: {message}", path = .0.display(), message = .1)]
+    Unreadable(PathBuf, String),
+}
+
+#[derive(Default)]
+pub struct Stored {
+    pub changes: Changes,
+    pub totals: Totals,
+    /// Oldest first.
+    pub decisions: Vec<Entry>,
+    /// The windows of the guard that the peaks were kept for.
+    pub windows: (i64, i64),
+    pub pods: Vec<(PodKey, PodHistory)>,
+}
+
+/// What is to be written in one commit.
+#[derive(Default)]
+pub struct Batch {
+    pub changes: Option<Changes>,
+    pub windows: Option<(i64, i64)>,
+    pub totals: Option<Totals>,
+    pub decisions: Vec<(u64, Entry)>,
+    /// Decisions with smaller numbers are forgotten.
+    pub oldest_decision: u64,
+    pub pods: Vec<(PodKey, PodHistory)>,
+}
+
+pub struct StateFile {
+    path: PathBuf,
+    database: Database,
+}
+
+impl StateFile {
+    /// Opens the file, or makes a new one, and checks all of it.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let mut database = redb::Builder::new().set_cache_size(CACHE).create(path).map_err(|e| opening(path, e))?;
+        if !database.check_integrity().map_err(|e| opening(path, e))? {
+            tracing::warn!(path = %path.display(), "the stored state was damaged and is repaired to its last commit");
+        }
+        Ok(Self { path: path.to_owned(), database })
+    }
+
+    pub fn read(&self) -> Result<Stored, FileError> {
+        self.try_read().map_err(|error| self.fault(error))
+    }
+
+    fn try_read(&self) -> Result<Stored, Fault> {
+        let transaction = self.database.begin_read()?;
+        let meta = match transaction.open_table(META) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Stored::default()),
+            table => table?,
+        };
+        let get = |name: &str| Ok::<_, Fault>(meta.get(name)?.map(|value| value.value().to_vec()));
+        let format = get("format")?.map(|bytes| decode::<u64>(&bytes)).transpose()?.unwrap_or_default();
+        if format != FORMAT {
+            return Err(Fault::Content(format!("format {format} is not known to this version, which writes {FORMAT}")));
+        }
+        let mut stored = Stored {
+            changes: get("changes")?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default(),
+            totals: get("totals")?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default(),
+            windows: get("windows")?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default(),
+            ..Stored::default()
+        };
+        for row in transaction.open_table(DECISIONS)?.iter()? {
+            stored.decisions.push(decode(row?.1.value())?);
+        }
+        for row in transaction.open_table(PODS)?.iter()? {
+            let (key, history) = row?;
+            let (namespace, name, uid) = key.value();
+            let key = PodKey { namespace: namespace.into(), name: name.into(), uid: uid.into() };
+            stored.pods.push((key, decode(history.value())?));
+        }
+        Ok(stored)
+    }
+
+    pub fn write(&self, batch: &Batch) -> Result<(), FileError> {
+        self.try_write(batch).map_err(|error| self.fault(error))
+    }
+
+    fn try_write(&self, batch: &Batch) -> Result<(), Fault> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut meta = transaction.open_table(META)?;
+            let mut put = |name: &str, bytes: Vec<u8>| meta.insert(name, bytes.as_slice()).map(drop);
+            put("format", encode(&FORMAT)?)?;
+            if let Some(changes) = &batch.changes {
+                put("changes", encode(changes)?)?;
+            }
+            if let Some(windows) = &batch.windows {
+                put("windows", encode(windows)?)?;
+            }
+            if let Some(totals) = &batch.totals {
+                put("totals", encode(totals)?)?;
+            }
+            let mut decisions = transaction.open_table(DECISIONS)?;
+            for (number, entry) in &batch.decisions {
+                decisions.insert(number, encode(entry)?.as_slice())?;
+            }
+            decisions.retain_in(..batch.oldest_decision, |_, _| false)?;
+            let mut pods = transaction.open_table(PODS)?;
+            for (key, history) in &batch.pods {
+                let bytes = encode(history)?;
+                pods.insert((key.namespace.as_str(), key.name.as_str(), key.uid.as_str()), bytes.as_slice())?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Forgets the pods that are not among these.
+    pub fn keep_pods(&self, present: impl Fn(&PodKey) -> bool) -> Result<(), FileError> {
+        let keep = || -> Result<(), Fault> {
+            let transaction = self.database.begin_write()?;
+            let there = |(namespace, name, uid): (&str, &str, &str)| {
+                present(&PodKey { namespace: namespace.into(), name: name.into(), uid: uid.into() })
+            };
+            transaction.open_table(PODS)?.retain(|key, _| there(key))?;
+            Ok(transaction.commit()?)
+        };
+        keep().map_err(|error| self.fault(error))
+    }
+
+    fn fault(&self, fault: Fault) -> FileError {
+        let path = self.path.clone();
+        match fault {
+            Fault::Redb(error) => match *error {
+                redb::Error::Io(error) => FileError::Io(path, error),
+                error => FileError::Unreadable(path, error.to_string()),
+            },
+            Fault::Content(message) => FileError::Unreadable(path, message),
+        }
+    }
+}
+
+enum Fault {
+    Redb(Box<redb::Error>),
+    Content(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::Redb(Box::new(error.into()))
+    }
+}
+
+fn opening(path: &Path, error: DatabaseError) -> FileError {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => FileError::InUse(path),
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != std::io::ErrorKind::InvalidData => {
+            FileError::Io(path, error)
+        }
+        error => FileError::Unreadable(path, error.to_string()),
+    }
+}
+
+fn encode(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
+    rmp_serde::to_vec_named(value).map_err(|error| Fault::Content(error.to_string()))
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    rmp_serde::from_slice(bytes).map_err(|error| Fault::Content(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scaler::observation::Observation;
+    use crate::scaler::policy::Policy;
+
+    fn batch() -> Batch {
+        let key = PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() };
+        let mut history = PodHistory::default();
+        let usage = crate::scaler::action::PerResource::new(0.5, 100.0);
+        let seen = Observation { at: 90, usage, limit: usage, containers: 1, measured: true, oom_killed_at: None };
+        history.observe(&seen, &Policy::default());
+        history.resized_at = Some(80);
+        Batch { windows: Some((60, 70)), pods: vec![(key, history)], ..Batch::default() }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_what_is_gone_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let written = batch();
+        StateFile::open(&path).unwrap().write(&written).unwrap();
+        let file = StateFile::open(&path).unwrap();
+        let stored = file.read().unwrap();
+        assert_eq!((stored.windows, format!("{:?}", stored.pods)), ((60, 70), format!("{:?}", written.pods)));
+        file.keep_pods(|_| false).unwrap();
+        assert!(file.read().unwrap().pods.is_empty());
+    }
+
+    #[test]
+    fn another_format_is_not_guessed_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let file = StateFile::open(&path).unwrap();
+        file.write(&batch()).unwrap();
+        let transaction = file.database.begin_write().unwrap();
+        let format = encode(&(FORMAT + 1)).ok().unwrap();
+        transaction.open_table(META).unwrap().insert("format", format.as_slice()).unwrap();
+        transaction.commit().unwrap();
+        let message = file.read().err().unwrap().to_string();
+        assert!(message.contains("format 2 is not known"), "{message}");
+    }
+}

@@ -1,0 +1,213 @@
+//! State that outlives the process: what `POST /config` changed, the decisions, and what is remembered of each pod.
+//!
+//! One background task writes, once a second, what has changed since: nothing waits for the disk, and no lock is held while it
+//! is written. A fault of the disk is logged, shown on `/readyz`, and tried again; the service goes on.
+
+pub mod file;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use self::file::{Batch, FileError, StateFile, Stored};
+use crate::clock::rfc3339;
+use crate::config::Changes;
+use crate::state::AppState;
+
+const NAME: &str = "state.redb";
+const PAUSE: Duration = Duration::from_secs(1);
+/// Between two times that everything known of every pod is written. Changes of a pod are written with the next second.
+const SNAPSHOT: Duration = Duration::from_secs(300);
+/// Before a file that could not be written is opened again.
+const RETRY: Duration = Duration::from_secs(10);
+/// Records in one commit.
+const CHUNK: usize = 10_000;
+
+/// How the writing goes, for those who ask.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Health {
+    /// None: kept in memory only.
+    pub folder: Option<PathBuf>,
+    pub written_at: Option<String>,
+    pub error: Option<String>,
+}
+
+pub struct Store {
+    path: PathBuf,
+    file: Option<StateFile>,
+    /// What has been written.
+    changes: Option<Changes>,
+    decisions: u64,
+    snapshot_due: Instant,
+    retry_at: Instant,
+    restored: bool,
+}
+
+impl Store {
+    /// Opens the folder and takes its state in. A file that cannot be understood is set aside.
+    pub fn open(folder: &Path, state: &AppState) -> Result<Self, FileError> {
+        std::fs::create_dir_all(folder).map_err(|error| FileError::Io(folder.to_owned(), error))?;
+        let path = folder.join(NAME);
+        let mut store = Self {
+            path,
+            file: None,
+            changes: None,
+            decisions: 0,
+            snapshot_due: Instant::now() + SNAPSHOT,
+            retry_at: Instant::now(),
+            restored: false,
+        };
+        state.store_health.lock().folder = Some(folder.to_owned());
+        match open(&store.path) {
+            Ok((file, stored)) => {
+                store.restore(stored, state);
+                store.file = Some(file);
+            }
+            // The service is worth more than its memory; who has no room now may have it later.
+            Err(FileError::Io(path, error)) if error.kind() == std::io::ErrorKind::StorageFull => {
+                store.failed(state, &FileError::Io(path, error));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(store)
+    }
+
+    fn restore(&mut self, stored: Stored, state: &AppState) {
+        (self.decisions, self.restored) = (stored.totals.decisions, true);
+        tracing::info!(
+            path = %self.path.display(), decisions = stored.decisions.len(), pods = stored.pods.len(), "state of an earlier life"
+        );
+        if !stored.changes.is_empty() && state.changes().is_empty() {
+            tracing::info!(changes = %stored.changes, "the configuration was changed at run time, which still holds");
+            state.adopt(&stored.changes);
+        }
+        state.scaler.journal.lock().restore(stored.decisions, stored.totals);
+        let policy = state.config().policy();
+        state.scaler.agent().restore(stored.pods, stored.windows, &policy, state.clock.now().timestamp());
+    }
+
+    /// Writes what has changed; everything, if it is time or the `end`.
+    fn flush(&mut self, state: &AppState, end: bool) -> Result<bool, FileError> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let now = Instant::now();
+        let changes = state.changes();
+        let window = state.config().policy().guard.window;
+        let agent = state.scaler.agent();
+        let mut batch = Batch { pods: agent.take_touched(), ..Batch::default() };
+        if self.changes.as_ref() != Some(&changes) {
+            (batch.changes, batch.windows) = (Some(changes.clone()), Some((window.cpu, window.memory)));
+        }
+        let mut written = false;
+        loop {
+            let (first, decisions) = state.scaler.journal.lock().since(self.decisions, CHUNK);
+            let last = first + decisions.len() as u64;
+            if !decisions.is_empty() {
+                batch.totals = Some(state.scaler.journal.lock().totals());
+                batch.oldest_decision = last.saturating_sub(state.config().decisions_kept as u64);
+                batch.decisions = (first..).zip(decisions).collect();
+            }
+            if batch.is_empty() {
+                break;
+            }
+            file.write(&batch)?;
+            (self.decisions, written) = (last, true);
+            batch = Batch::default();
+        }
+        self.changes = Some(changes);
+        if now >= self.snapshot_due || end {
+            let keys = agent.known();
+            for chunk in keys.chunks(CHUNK) {
+                file.write(&Batch { pods: agent.histories_of(chunk), ..Batch::default() })?;
+            }
+            let present: std::collections::HashSet<_> = keys.iter().collect();
+            file.keep_pods(|key| present.contains(key))?;
+            (self.snapshot_due, written) = (now + SNAPSHOT, true);
+        }
+        Ok(written)
+    }
+
+    /// Opens the file again after a failure; what it has missed is written anew.
+    fn reopen(&mut self, state: &AppState) -> Result<(), FileError> {
+        if self.file.is_some() || Instant::now() < self.retry_at {
+            return Ok(());
+        }
+        let (file, stored) = open(&self.path)?;
+        if !self.restored {
+            self.restore(stored, state);
+        }
+        (self.file, self.changes, self.decisions) = (Some(file), None, 0);
+        self.snapshot_due = Instant::now();
+        Ok(())
+    }
+
+    fn failed(&mut self, state: &AppState, error: &FileError) {
+        tracing::error!(%error, "the state is not written; it is tried again in {} s", RETRY.as_secs());
+        state.store_health.lock().error = Some(error.to_string());
+        (self.file, self.retry_at) = (None, Instant::now() + RETRY);
+    }
+
+    fn work(&mut self, state: &AppState, end: bool) {
+        match self.reopen(state).and_then(|()| self.flush(state, end)) {
+            Ok(true) => {
+                let mut health = state.store_health.lock();
+                (health.error, health.written_at) = (None, Some(rfc3339(chrono::Utc::now())));
+            }
+            Ok(false) => {}
+            Err(error) => self.failed(state, &error),
+        }
+    }
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.changes.is_none() && self.decisions.is_empty() && self.pods.is_empty()
+    }
+}
+
+/// Opens and reads the file. One that cannot be understood is moved out of the way, and a new one takes its place.
+fn open(path: &Path) -> Result<(StateFile, Stored), FileError> {
+    let unreadable = match std::panic::catch_unwind(|| open_and_read(path)) {
+        Ok(Err(FileError::Unreadable(_, message))) => message,
+        Ok(done) => return done,
+        Err(_) => "a panic in reading it".into(),
+    };
+    let aside = path.with_extension(format!("redb.unreadable-{}", chrono::Utc::now().timestamp_millis()));
+    tracing::error!(
+        path = %path.display(), error = %unreadable, aside = %aside.display(),
+        "the stored state cannot be understood: it is set aside, and nothing of an earlier life is known"
+    );
+    std::fs::rename(path, &aside).map_err(|error| FileError::Io(path.to_owned(), error))?;
+    open_and_read(path)
+}
+
+fn open_and_read(path: &Path) -> Result<(StateFile, Stored), FileError> {
+    let file = StateFile::open(path)?;
+    let stored = file.read()?;
+    Ok((file, stored))
+}
+
+/// Writes once a second until the service has stopped all its work, then once more.
+pub async fn run(state: Arc<AppState>, store: Option<Store>, ended: CancellationToken) {
+    let Some(store) = store else { return };
+    let store = Arc::new(Mutex::new(store));
+    loop {
+        let end = ended.is_cancelled();
+        let (state, held) = (state.clone(), store.clone());
+        let work = tokio::task::spawn_blocking(move || held.lock().work(&state, end));
+        if work.await.is_err() {
+            tracing::error!("a panic in the writing of the state");
+            store.lock().file = None;
+        }
+        if end {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = ended.cancelled() => {}
+        }
+    }
+}
