@@ -27,10 +27,15 @@ export function memory(mib) {
 export const amount = { cpu: cores, memory };
 
 export function duration(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 129600) return `${number(seconds / 3600, seconds < 36000 ? 1 : 0)} h`;
-  return `${Math.round(seconds / 86400)} days`;
+  const [value, unit] =
+    seconds < 90
+      ? [Math.round(seconds), "s"]
+      : seconds < 5400
+        ? [Math.round(seconds / 60), "min"]
+        : seconds < 129600
+          ? [number(seconds / 3600, seconds < 36000 ? 1 : 0), "h"]
+          : [Math.round(seconds / 86400), "days"];
+  return `${value}\u00a0${unit}`;
 }
 
 /** How long before `now` (both timestamps of the service's own clock). */

@@ -26,7 +26,8 @@ def test_the_overview_tells_what_the_statistics_tell(browser, demo):
         expect(page.locator(".mode-word")).to_have_text("Live")
         expect(page.locator(".distribution")).to_have_count(2)
         chart = page.locator(".readable")
-        assert chart.locator("rect.success").count() > 0 and chart.locator("rect.skipped").count() > 0
+        for kind in ("success", "skipped"):
+            expect(chart.locator(f"rect.{kind}").first).to_be_visible(timeout=20_000)
         chart.hover()
         expect(chart.locator(".readout")).to_contain_text(re.compile(r"\d\d:\d\d:\d\d: \d+ (applied|skipped|no change)"))
         changes = page.locator(".changes li")
@@ -111,13 +112,15 @@ def test_pods_are_searched_sorted_and_scaled(browser, live):
 
         page.get_by_role("searchbox", name="Search").fill("postgres-0")
         expect(rows).to_have_count(1)
-        before = live.get("/decisions?pod=data/postgres-0").json()["count"]
-        page.get_by_role("button", name="Scale postgres-0 now").click()
+        with page.expect_response("**/scale/pod/data/postgres-0") as decided:
+            page.get_by_role("button", name="Scale postgres-0 now").click()
         dialog = page.get_by_role("dialog", name="postgres-0")
         expect(dialog.locator(".q-values")).to_have_count(2)
         expect(dialog.locator(".q.best")).to_have_count(2)
         expect(dialog.locator(".reasoning")).to_contain_text("the network prefers")
-        assert live.get("/decisions?pod=data/postgres-0").json()["count"] > before
+        result = decided.value.json()["result"]
+        expect(dialog.locator(".reasoning")).to_have_text(result["explanation"]["reasoning"])
+        expect(dialog.locator(f".status.{result['status']}")).to_be_visible()
         dialog.get_by_role("button", name="Close").click()
 
         for answer in ("Cancel", "Scale all"):
