@@ -186,7 +186,11 @@ impl Board {
                 usage: PerResource::default(),
                 trail: Thinned::new(REACH / SAMPLES as i64),
             };
-            let card = cards.entry(outcome.pod.uid.as_str().into()).or_insert_with(blank);
+            let uid = outcome.pod.uid.as_str();
+            if !cards.contains_key(uid) {
+                cards.insert(uid.into(), blank());
+            }
+            let Some(card) = cards.get_mut(uid) else { continue };
             card.verdict = verdict;
             if let Some(decision) = decided.filter(|decision| decision.observation.measured) {
                 let usage = &decision.observation.usage;

@@ -6,12 +6,13 @@ import http.server
 import json
 import pathlib
 import random
+import re
 import signal
 import threading
 
 import pytest
 import requests
-from conftest import ROOT, until
+from conftest import ROOT, free_port, until
 from dashboard import PHONE, VIEWS, dashboard, go, settled, toast
 from playwright.sync_api import expect
 
@@ -176,19 +177,50 @@ def test_a_token_is_asked_for_and_kept_in_the_tab(browser, start):
         assert stored == [["right"], [], ""]
 
 
-@pytest.mark.parametrize(
-    ("status", "error", "said"),
-    [
-        (403, "The service is read-only", "Not allowed: The service is read-only"),
-        (503, "This replica follows and changes nothing: scaler-1 leads", "scaler-1 leads"),
-    ],
-)
-def test_a_service_that_takes_no_changes_says_so(browser, demo, status, error, said):
-    with served(functools.partial(Gate, demo, lambda _: (status, error))) as origin, dashboard(browser, origin, failing=True) as page:
+def test_a_follower_says_that_it_follows_and_whom(browser, start, tmp_path):
+    api = f"127.0.0.1:{free_port()}"
+    start("--simulate", "--simulate-listen", api, AUTO_SCALE_ENABLED="false")
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(json.dumps({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": f"http://{api}"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {}}],
+    }))
+
+    def replica(name, role):
+        begun = start(KUBECONFIG=str(kubeconfig), LEADER_ELECT="true", POD_NAME=name, AUTO_SCALE_INTERVAL="2")
+
+        def settles():
+            answer = begun.get("/readyz")
+            told = answer.json()
+            return answer.ok and told["role"] == role and told["leader"]
+
+        until(settles, what=f"{name} as {role}")
+        return begun
+
+    leader, follower = replica("scaler-0", "leader"), replica("scaler-1", "follower")
+    with dashboard(browser, leader.url) as page:
+        settled(page, "overview")
+        expect(page.locator(".where")).to_contain_text("leader")
+        expect(page.locator(".banner")).to_have_count(0)
+    with dashboard(browser, follower.url, failing=True) as page:
+        expect(page.locator(".banner.follower")).to_contain_text(re.compile(r"scaler-0\S* leads\."))
+        page.get_by_role("button", name="Stop autoscaler").click()
+        toast(page, "This replica follows and changes nothing: scaler-0")
+        go(page, "pods")
+        settled(page, "pods")
+
+
+def test_a_service_that_takes_no_changes_says_so(browser, demo):
+    def refuses(_):
+        return 403, "The service is read-only"
+
+    with served(functools.partial(Gate, demo, refuses)) as origin, dashboard(browser, origin, failing=True) as page:
         settled(page, "overview")
         page.get_by_role("button", name="Stop autoscaler").click()
-        toast(page, said)
-        expect(page.locator(".banner.refused")).to_contain_text(error)
+        toast(page, "Not allowed: The service is read-only")
+        expect(page.locator(".banner.refused")).to_contain_text("The service is read-only")
         go(page, "pods")
         settled(page, "pods")
         expect(page.locator(".banner.refused")).to_contain_text("It can be looked at, not changed")
