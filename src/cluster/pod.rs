@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::quantity;
 use crate::scaler::action::{PerResource, Resource};
 
+/// The name that this service writes under.
+pub const FIELD_MANAGER: &str = "dqn-scaler";
+
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// What identifies a pod's life; a StatefulSet gives the same name to one pod after another.
@@ -35,6 +38,8 @@ pub struct Pod {
     pub deleting: bool,
     pub oom_killed_at: Option<i64>,
     pub resize: Option<ResizeCondition>,
+    /// When this service, or another replica of it, last resized the pod, as the API server has noted it.
+    pub resized_at: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -110,6 +115,7 @@ impl Pod {
             deleting: meta.deletion_timestamp.is_some(),
             oom_killed_at: statuses().filter_map(oom_killed_at).max(),
             resize: resize_condition(pod),
+            resized_at: resized_at(pod),
         })
     }
 
@@ -173,6 +179,15 @@ fn oom_killed_at(status: &ContainerStatus) -> Option<i64> {
         .filter(|terminated| terminated.reason.as_deref() == Some("OOMKilled"))
         .filter_map(|terminated| terminated.finished_at.as_ref().map(|time| time.0.as_second()))
         .max()
+}
+
+/// The API server dates the last change that each writer made of the fields that it owns. Before there was `pods/resize`
+/// the pod itself was patched.
+fn resized_at(pod: &KubePod) -> Option<i64> {
+    let ours =
+        pod.metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    let resizes = ours.filter(|entry| matches!(entry.subresource.as_deref(), None | Some("" | "resize")));
+    resizes.filter_map(|entry| entry.time.as_ref().map(|time| time.0.as_second())).max()
 }
 
 /// Conditions since 1.33; before that one word in the status.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::connect::ResizeSupport;
 use super::error::{Call, ClusterError};
-use super::pod::{Pod, PodKey};
+use super::pod::{FIELD_MANAGER, Pod, PodKey};
 use super::retry::Deadline;
 use super::verdict::{Verdict, verdict};
 use crate::scaler::plan::Plan;
@@ -25,7 +25,7 @@ impl Cluster {
         let (namespace, name) = (&pod.key.namespace, &pod.key.name);
         let api = Api::<KubePod>::namespaced(self.client().clone(), namespace);
         let body = Patch::Strategic(patch_body(pod, plan));
-        let params = PatchParams::default();
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         let deadline = Deadline::default();
         match self.resize_support().await? {
             ResizeSupport::Subresource => {

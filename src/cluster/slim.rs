@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, ResourceRequirements};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
+
+use super::pod::FIELD_MANAGER;
 
 #[derive(Debug, Clone)]
 pub struct SlimPod(pub Pod);
@@ -49,7 +51,7 @@ struct Wire {
     status: Option<PodStatus>,
 }
 
-/// Everything but the managed fields and what nobody asks for.
+/// Everything but what nobody asks for.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireMeta {
@@ -63,6 +65,16 @@ struct WireMeta {
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
     owner_references: Option<Vec<OwnerReference>>,
+    #[serde(default)]
+    managed_fields: Vec<WireManager>,
+}
+
+/// Who has last written what, without the what.
+#[derive(Deserialize)]
+struct WireManager {
+    manager: Option<String>,
+    subresource: Option<String>,
+    time: Option<Time>,
 }
 
 #[derive(Deserialize)]
@@ -103,9 +115,22 @@ impl From<WireMeta> for ObjectMeta {
             labels: wire.labels,
             annotations: wire.annotations,
             owner_references: wire.owner_references,
+            managed_fields: ours(wire.managed_fields),
             ..Self::default()
         }
     }
+}
+
+/// Of all managers only this service matters: when it has resized the pod.
+fn ours(managers: Vec<WireManager>) -> Option<Vec<ManagedFieldsEntry>> {
+    let ours = managers.into_iter().filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    let ours = ours.map(|WireManager { manager, subresource, time }| ManagedFieldsEntry {
+        manager,
+        subresource,
+        time,
+        ..ManagedFieldsEntry::default()
+    });
+    Some(ours.collect::<Vec<_>>()).filter(|ours| !ours.is_empty())
 }
 
 impl From<WireSpec> for PodSpec {
@@ -148,7 +173,11 @@ mod tests {
                 "creationTimestamp": "2026-11-23T10:00:00Z", "deletionTimestamp": "2026-11-23T11:00:00Z",
                 "labels": {"app": "web"}, "annotations": {"kubernetes.io/config.mirror": "x"},
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r", "controller": true}],
-                "managedFields": [{"manager": "kubelet", "operation": "Update", "fieldsV1": {"f:status": {}}}]
+                "managedFields": [
+                    {"manager": "kubelet", "operation": "Update", "fieldsV1": {"f:status": {}}},
+                    {"manager": "dqn-scaler", "operation": "Update", "subresource": "resize", "fieldsV1": {"f:spec": {}},
+                     "time": "2026-11-23T10:30:00Z"}
+                ]
             },
             "spec": {
                 "nodeName": "node-1", "volumes": [{"name": "data"}],
@@ -166,8 +195,12 @@ mod tests {
         });
         let whole: Pod = serde_json::from_value(object.clone()).unwrap();
         let slim: SlimPod = serde_json::from_value(object).unwrap();
-        assert!(slim.0.metadata.managed_fields.is_none() && slim.0.spec.as_ref().unwrap().volumes.is_none());
+        assert!(
+            slim.0.metadata.managed_fields.as_ref().unwrap()[0].fields_v1.is_none()
+                && slim.0.spec.as_ref().unwrap().volumes.is_none()
+        );
         let whole = pod::Pod::from_kube(&whole).unwrap();
+        assert_eq!(whole.resized_at, Some(whole.created.unwrap().timestamp() + 1800));
         assert!(whole.mirror && whole.deleting && whole.containers.len() == 2);
         assert_eq!(pod::Pod::from_kube(&slim.0).unwrap(), whole);
         assert!(serde_json::from_value::<SlimPod>(json!({"metadata": {}})).is_ok());

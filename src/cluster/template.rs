@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::Cluster;
 use super::error::{Call, ClusterError};
-use super::pod::Owner;
+use super::pod::{FIELD_MANAGER, Owner};
 use super::quantity;
 use super::retry::{Deadline, with_retries};
 use crate::scaler::plan::{Change, Plan};
@@ -125,7 +125,7 @@ impl Cluster {
         if change == TemplateChange::OnlyUp && !object.is_rolled_out() {
             return Ok(TemplateOutcome::RollingOut);
         }
-        let params = PatchParams::default();
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         let body = Patch::Strategic(json!({"spec": {"template": {"spec": fields}}}));
         let call = Call::on("patch", K::RESOURCE, namespace, name);
         self.write(call, deadline, || api.patch(name, &params, &body)).await?;

@@ -58,6 +58,7 @@ impl Agent {
         now: i64,
         watch: &mut Stopwatch,
     ) -> Result<Vec<Decided>, ModelError> {
+        self.hear_of_resizes(&pods, now);
         let pods: Vec<_> = pods.into_iter().map(|seen| self.worth_deciding(seen)).collect();
         let states = self.observe(&pods, policy)?;
         watch.lap(Phase::Features);
@@ -76,6 +77,16 @@ impl Agent {
         let decided = decided.collect();
         watch.lap(Phase::Plan);
         Ok(decided)
+    }
+
+    /// Takes in what the cluster tells of resizes by other replicas and in other lives.
+    fn hear_of_resizes(&self, pods: &[Seen], now: i64) {
+        let mut histories = self.histories.lock();
+        for Seen { owned, .. } in pods {
+            if let Some(at) = owned.pod.resized_at {
+                histories.entry(owned.pod.key.clone()).or_default().told_of_resize(at, now);
+            }
+        }
     }
 
     /// Without metrics there is something to decide only while an OOM kill has not been answered.

@@ -69,6 +69,9 @@ pub struct PodHistory {
     observed: u32,
     /// When a change of this pod was last applied.
     pub resized_at: Option<i64>,
+    /// When the cluster says that it was.
+    #[serde(default)]
+    told: Option<i64>,
     /// No attempt before this moment, after a resize that failed; and how many have failed in a row.
     pub retry_at: Option<i64>,
     pub failures: u32,
@@ -83,6 +86,7 @@ impl Default for PodHistory {
             last_at: i64::MIN,
             observed: 0,
             resized_at: None,
+            told: None,
             retry_at: None,
             failures: 0,
         }
@@ -107,6 +111,14 @@ impl PodHistory {
         self.samples.push_back(PerResource::new(usage.cpu as f32, usage.memory as f32));
         self.peaks.cpu.observe(observation.at, usage.cpu, policy.guard.window.cpu);
         self.peaks.memory.observe(observation.at, usage.memory, policy.guard.window.memory);
+    }
+
+    /// The cluster says that the pod was resized then, by whichever replica in whichever life. A time to come, of a clock that is
+    /// ahead, is the moment that it is first heard of.
+    pub fn told_of_resize(&mut self, at: i64, now: i64) {
+        if self.told.replace(at) != Some(at) {
+            self.resized_at = self.resized_at.max(Some(at.min(now)));
+        }
     }
 
     /// What is still worth knowing at `now` of a history from another life, whose peaks were kept for `windows`.
@@ -256,6 +268,21 @@ mod tests {
         assert_eq!((restored.observed(), restored.resized_at), (0, Some(10)));
         restored.observe(&observation(11, 0.1), &policy);
         assert!((restored.peak(Resource::Cpu) - 0.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_the_cluster_tells_of_resizes_counts_once_and_never_from_the_future() {
+        let mut history = PodHistory::default();
+        history.told_of_resize(100, 500);
+        assert_eq!(history.resized_at, Some(100));
+        history.told_of_resize(900, 510);
+        history.told_of_resize(900, 700);
+        assert_eq!(history.resized_at, Some(510));
+        let killed = |at| Observation { oom_killed_at: Some(at), ..observation(600, 0.1) };
+        assert!(!history.unanswered_oom(&killed(509)) && history.unanswered_oom(&killed(511)));
+        history.resized_at = Some(1000);
+        history.told_of_resize(990, 1010);
+        assert_eq!(history.resized_at, Some(1000));
     }
 
     #[test]

@@ -135,6 +135,7 @@ mod tests {
             deleting: false,
             oom_killed_at: None,
             resize: None,
+            resized_at: None,
         }
     }
 

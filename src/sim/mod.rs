@@ -6,6 +6,7 @@ pub mod demo;
 pub mod events;
 pub mod json;
 pub mod kubelet;
+pub mod manager;
 pub mod metrics;
 pub mod node;
 pub mod noise;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::json::{self, set};
 use super::kubelet::{spec_resources, status_of};
+use super::manager::Manager;
 use super::node::Node;
 use super::pods::{MIRROR, remove_condition, set_condition};
 use super::requirements::{MIB, Requirements, Sum, is_sidecar, pod_requests, qos_class, running_containers};
@@ -29,11 +30,14 @@ const RESTART: f64 = 2.0;
 
 impl World {
     /// Accepts a pod with other resources, as `pods/resize` does.
-    pub fn resize_pod(&mut self, key: &Key, patched: Value) -> Result<Arc<Object>, ApiError> {
-        let new = self.resized_pod(key, &patched)?;
-        let stored = self.store.get(Resource::Pods, key).filter(|old| old.value() == new);
-        if let Some(unchanged) = stored {
-            return Ok(unchanged.clone());
+    pub fn resize_pod(&mut self, key: &Key, patched: Value, manager: &Manager) -> Result<Arc<Object>, ApiError> {
+        let mut new = self.resized_pod(key, &patched)?;
+        if let Some(old) = self.store.get(Resource::Pods, key) {
+            let before = old.value();
+            if before == new {
+                return Ok(old.clone());
+            }
+            manager.note(&before, &mut new, &self.timestamp());
         }
         self.respecify(key, &new);
         let stored = self.store.put(Resource::Pods, new);

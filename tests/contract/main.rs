@@ -11,6 +11,7 @@ mod faults;
 mod leading;
 mod listing;
 mod looking;
+mod remembering;
 mod resizing;
 mod without_a_cluster;
 

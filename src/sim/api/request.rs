@@ -118,6 +118,7 @@ pub struct Parameters {
     pub dry_run: String,
     pub grace_period_seconds: Option<i64>,
     pub propagation_policy: String,
+    pub field_manager: String,
 }
 
 /// Anything but `0` and `false` is true, even nothing.

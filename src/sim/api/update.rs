@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use super::form::Form;
 use super::request::Call;
 use super::{read, schema};
 use crate::sim::json::{self, set};
+use crate::sim::manager::Manager;
 use crate::sim::resources::Resource;
 use crate::sim::simulation::Simulation;
 use crate::sim::status::{ApiError, FieldError};
@@ -26,10 +27,12 @@ pub fn update(simulation: &Simulation, call: &Call, resource: Resource) -> Resul
     let old = world.store.value(resource, &key).ok_or_else(|| call.not_found(resource))?;
     let new = edit.decoded(resource, &old)?;
     let form = Form::of(call, resource, world.date(world.now));
+    let agent = call.header(header::USER_AGENT);
+    let manager = Manager::new(&call.parameters.field_manager, agent, &call.target.subresource);
     let stored = match call.target.subresource.as_str() {
-        "resize" => resize(&mut world, &key, new, dry_run)?,
+        "resize" => resize(&mut world, &key, new, &manager, dry_run)?,
         "" if resource == Resource::Pods && resizes_in_alpha(world.version, &old, &new) => {
-            resize(&mut world, &key, new, dry_run)?
+            resize(&mut world, &key, new, &manager, dry_run)?
         }
         "" => store(&mut world, resource, &key, &old, checked(resource, &old, new)?, dry_run),
         _ => store(&mut world, resource, &key, &old, with_status_of(&new, &old), dry_run),
@@ -54,11 +57,11 @@ fn resizes_in_alpha(version: ServerVersion, old: &Value, new: &Value) -> bool {
         && validation::pod_update(old, &with_old_resources()).is_empty()
 }
 
-fn resize(world: &mut World, key: &Key, new: Value, dry_run: bool) -> Result<Bytes, ApiError> {
+fn resize(world: &mut World, key: &Key, new: Value, manager: &Manager, dry_run: bool) -> Result<Bytes, ApiError> {
     if dry_run {
         return world.resized_pod(key, &new).map(|pod| edit::unstored(&pod));
     }
-    world.resize_pod(key, new).map(|stored| stored.json.clone())
+    world.resize_pod(key, new, manager).map(|stored| stored.json.clone())
 }
 
 /// An update of an object as a whole leaves its status as it is.
