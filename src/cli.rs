@@ -76,7 +76,10 @@ fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> 
 }
 
 fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // Who changed what is told whatever else is: only `audit=off` silences it.
+    let wanted =
+        std::env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty()).unwrap_or_else(|| "info".to_owned());
+    let filter = EnvFilter::try_new(format!("audit=info,{wanted}")).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
     match format {
         LogFormat::Text => lines.init(),

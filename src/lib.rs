@@ -9,6 +9,8 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod leader;
+pub mod listen;
+pub mod metrics;
 pub mod model;
 pub mod scaler;
 pub mod serve;

@@ -15,6 +15,7 @@ use crate::api;
 use crate::clock::Clock;
 use crate::config::{Config, Layer};
 use crate::leader::{self, LeaderArgs, Leadership};
+use crate::listen;
 use crate::model::Network;
 use crate::model::features::FeatureSet;
 use crate::scaler::autoscale;
@@ -72,6 +73,10 @@ fn speed(text: &str) -> Result<f64, String> {
 
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let config = Config::load(args.config.as_deref(), args.layer).context("configuration")?;
+    let (tls_cert, tls_key) = (config.tls_cert.clone(), config.tls_key.clone());
+    if let Some(file) = &config.write_token_file {
+        api::access::read_token(file).await.with_context(|| format!("token {}", file.display()))?;
+    }
     let stopping = CancellationToken::new();
     let scaler = load_scaler(&config, stopping.clone())?;
     let clock = Clock::new(args.simulate.speed);
@@ -96,14 +101,13 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let electing = tokio::spawn(leader::run(state.clone(), ended.clone()));
     let autoscaling = tokio::spawn(autoscale::run(state.clone()));
     let stop = stopping.clone();
-    axum::serve(listener, api::router(state.clone()))
-        .with_graceful_shutdown(async move {
-            stop_requested().await;
-            tracing::info!("stopping: what is under way is finished, nothing new is begun");
-            stop.cancel();
-        })
-        .await
-        .context("serving")?;
+    let stop = async move {
+        stop_requested().await;
+        tracing::info!("stopping: what is under way is finished, nothing new is begun");
+        stop.cancel();
+    };
+    let tls = tls_cert.as_deref().zip(tls_key.as_deref());
+    listen::answer(listener, api::router(state.clone()), tls, stop).await.context("serving")?;
     stopping.cancel();
     connecting.abort();
     autoscaling.await.context("the autoscale loop")?;

@@ -66,6 +66,9 @@ impl AppState {
             *current = Arc::new(config);
             changes
         });
+        if adopted {
+            self.scaler.metrics.config_changed();
+        }
         if adopted && let Some(cluster) = self.cluster() {
             cluster.watch(&self.config().namespaces);
         }
@@ -76,6 +79,7 @@ impl AppState {
     }
 
     pub fn connected(&self, client: kube::Client) {
+        let client = self.scaler.metrics.counted(client);
         let cluster = Cluster::new(client, self.clock, self.leadership.clone(), &self.config());
         cluster.watch(&self.config().namespaces);
         *self.cluster.write() = Some(Arc::new(cluster));

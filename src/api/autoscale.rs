@@ -4,38 +4,83 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::error::NoCluster;
 use super::{ApiError, SharedState, cluster};
 use crate::state::AppState;
 
-pub async fn start(State(state): SharedState) -> Result<Json<Value>, ApiError> {
+#[derive(Serialize, ToSchema)]
+pub struct Started {
+    #[schema(example = true)]
+    success: bool,
+    #[schema(example = "Auto-scaling started")]
+    message: &'static str,
+    /// Seconds between two cycles.
+    #[schema(example = 30)]
+    interval: u64,
+}
+
+/// Let the autoscale loop run
+///
+/// Started twice is as started once.
+#[utoipa::path(post, path = "/autoscale/start", tag = "autoscale", responses((status = 200, body = Started), NoCluster))]
+pub async fn start(State(state): SharedState) -> Result<Json<Started>, ApiError> {
     cluster(&state)?;
     enable(&state, true);
     let interval = state.config().auto_scale_interval;
-    Ok(Json(json!({"success": true, "message": "Auto-scaling started", "interval": interval})))
+    Ok(Json(Started { success: true, message: "Auto-scaling started", interval }))
 }
 
-pub async fn stop(State(state): SharedState) -> Json<Value> {
+#[derive(Serialize, ToSchema)]
+pub struct Stopped {
+    #[schema(example = true)]
+    success: bool,
+    #[schema(example = "Auto-scaling stopped")]
+    message: &'static str,
+}
+
+/// Stop the autoscale loop
+///
+/// A cycle that is under way ends cleanly; stopped twice is as stopped once.
+#[utoipa::path(post, path = "/autoscale/stop", tag = "autoscale", responses((status = 200, body = Stopped)))]
+pub async fn stop(State(state): SharedState) -> Json<Stopped> {
     enable(&state, false);
-    Json(json!({"success": true, "message": "Auto-scaling stopped"}))
+    Json(Stopped { success: true, message: "Auto-scaling stopped" })
 }
 
 fn enable(state: &AppState, enabled: bool) {
-    state.config.send_if_modified(|config| {
+    let changed = state.config.send_if_modified(|config| {
         let changes = config.auto_scale_enabled != enabled;
         Arc::make_mut(config).auto_scale_enabled = enabled;
         changes
     });
+    if changed {
+        state.scaler.metrics.config_changed();
+    }
 }
 
-pub async fn status(State(state): SharedState) -> Json<Value> {
+#[derive(Serialize, ToSchema)]
+pub struct LoopStatus {
+    /// What the configuration says.
+    enabled: bool,
+    /// Enabled, connected to a cluster, and the task is alive.
+    running: bool,
+    #[schema(example = 30)]
+    interval_seconds: u64,
+    thread_alive: bool,
+}
+
+/// Whether the autoscale loop runs
+#[utoipa::path(get, path = "/autoscale/status", tag = "autoscale", responses((status = 200, body = LoopStatus)))]
+pub async fn status(State(state): SharedState) -> Json<LoopStatus> {
     let config = state.config();
     let running = config.auto_scale_enabled && state.cluster().is_some() && state.autoscaler.is_alive();
-    Json(json!({
-        "enabled": config.auto_scale_enabled,
-        "running": running,
-        "interval_seconds": config.auto_scale_interval,
-        "thread_alive": running
-    }))
+    Json(LoopStatus {
+        enabled: config.auto_scale_enabled,
+        running,
+        interval_seconds: config.auto_scale_interval,
+        thread_alive: running,
+    })
 }

@@ -4,26 +4,152 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use axum::Json;
-use axum::extract::{Query, State};
-use serde_json::{Value, json};
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::error::{BadRequest, NoCluster, NoSuchPod};
 use super::monitoring::{at, boolean};
-use super::{ApiError, PodPath, SharedState, cluster};
+use super::pods::ListedOwner;
+use super::scaling::status_names;
+use super::{ApiError, PodPath, Query, SharedState, cluster};
 use crate::clock::rfc3339;
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::retry::Deadline;
 use crate::config::Config;
+use crate::scaler::action::Action;
 use crate::scaler::board::{Board, Latest, Sample, Verdict};
 use crate::scaler::cycle::{cannot_scale, is_monitored};
 use crate::scaler::explain::in_short;
+use crate::scaler::outcome::SkipReason;
 
 const DEFAULT_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;
 
+#[derive(Serialize, ToSchema)]
+pub struct Page {
+    #[schema(example = true)]
+    success: bool,
+    /// Pods of the configured namespaces.
+    total: usize,
+    /// Pods that the query takes.
+    found: usize,
+    /// How many of those come before this page.
+    offset: usize,
+    /// Pods of this page.
+    count: usize,
+    pods: Vec<PodCard>,
+    #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct PodCard {
+    #[schema(example = "postgres-0")]
+    name: String,
+    #[schema(example = "data")]
+    namespace: String,
+    /// The phase.
+    #[schema(example = "Running")]
+    status: String,
+    /// The Deployment rather than the ReplicaSet between it and the pod.
+    #[schema(required)]
+    workload: Option<ListedOwner>,
+    /// False: excluded, finished, or on its way out.
+    monitored: bool,
+    /// What speaks against scaling it, whatever it uses.
+    #[schema(required)]
+    cannot_scale: Option<SkipReason>,
+    #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    measured_at: Option<String>,
+    metrics: CardMetrics,
+    resources: CardResources,
+    #[schema(required)]
+    last_decision: Option<LastDecision>,
+    history: Trail,
+}
+
+/// Summed over the containers; null where nothing was measured.
+#[derive(Serialize, ToSchema)]
+pub struct CardMetrics {
+    /// Cores.
+    #[schema(required, minimum = 0, example = 0.15)]
+    cpu_usage: Option<f64>,
+    /// MiB.
+    #[schema(required, minimum = 0, example = 256.5)]
+    memory_usage_mb: Option<f64>,
+}
+
+/// Summed over the containers.
+#[derive(Serialize, ToSchema)]
+pub struct CardResources {
+    /// Cores.
+    #[schema(minimum = 0, example = 0.1)]
+    cpu_request: f64,
+    /// MiB.
+    #[schema(minimum = 0, example = 128.0)]
+    memory_request_mb: f64,
+    /// Cores.
+    #[schema(minimum = 0, example = 0.5)]
+    cpu_limit: f64,
+    /// MiB.
+    #[schema(minimum = 0, example = 512.0)]
+    memory_limit_mb: f64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct LastDecision {
+    #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: Option<String>,
+    #[schema(schema_with = status_names)]
+    status: &'static str,
+    #[schema(required)]
+    cpu_action: Option<Action>,
+    #[schema(required)]
+    memory_action: Option<Action>,
+    /// In a few words.
+    #[schema(example = "CPU: INCREASE")]
+    why: String,
+}
+
+/// The recent past: a column for each value.
+#[derive(Serialize, ToSchema)]
+pub struct Trail {
+    timestamps: Vec<Option<String>>,
+    /// Cores.
+    #[schema(example = json!([0.15, 0.17]))]
+    cpu_usage: Vec<f64>,
+    /// Cores.
+    #[schema(example = json!([0.5, 0.5]))]
+    cpu_limit: Vec<f64>,
+    /// MiB.
+    #[schema(example = json!([256.5, 250.1]))]
+    memory_usage_mb: Vec<f64>,
+    /// MiB.
+    #[schema(example = json!([512.0, 512.0]))]
+    memory_limit_mb: Vec<f64>,
+}
+
+/// A page of the pods, each with its last decision and its recent past
+#[utoipa::path(
+    get, path = "/pods/overview", tag = "pods",
+    params(
+        ("search" = Option<String>, Query, nullable = false, example = "postgres", description = "A part of namespace/name or of the workload's name"),
+        ("namespace" = Option<String>, Query, nullable = false, description = "The pod's namespace"),
+        ("monitored" = Option<bool>, Query, nullable = false, description = "Whether the pod is acted upon"),
+        ("status" = Option<String>, Query, nullable = false, example = "success", description = "The status of the last decision"),
+        ("sort" = Option<String>, Query, nullable = false, pattern = "^(name|cpu|memory|cpu_utilization|memory_utilization|decision)$",
+            example = "cpu", description = "name, cpu, memory, cpu_utilization, memory_utilization or decision"),
+        ("order" = Option<String>, Query, nullable = false, pattern = "^(asc|desc)$", example = "desc", description = "asc or desc"),
+        ("offset" = Option<u64>, Query, nullable = false, minimum = 0, example = 0, description = "Pods to leave out before the page"),
+        ("limit" = Option<u64>, Query, nullable = false, minimum = 1, maximum = 500, example = 50, description = "Pods of a page"),
+    ),
+    responses((status = 200, body = Page), BadRequest, NoCluster)
+)]
 pub async fn overview(
     State(state): SharedState,
     Query(query): Query<HashMap<String, String>>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Page>, ApiError> {
     let wish = Wish::parse(&query)?;
     let (config, board) = (state.config(), &state.scaler.board);
     let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
@@ -33,23 +159,31 @@ pub async fn overview(
     found.sort_by(|a, b| wish.order(a, b));
     let page = found.iter().skip(wish.offset).take(wish.limit);
     let pods: Vec<_> = page.map(|seen| shown(seen, board, &config)).collect();
-    Ok(Json(json!({
-        "success": true,
-        "total": total,
-        "found": found.len(),
-        "offset": wish.offset,
-        "count": pods.len(),
-        "pods": pods,
-        "timestamp": rfc3339(state.clock.now())
-    })))
+    let (found, offset, count) = (found.len(), wish.offset, pods.len());
+    let timestamp = rfc3339(state.clock.now());
+    Ok(Json(Page { success: true, total, found, offset, count, pods, timestamp }))
 }
 
-pub async fn history(State(state): SharedState, path: PodPath) -> Result<Json<Value>, ApiError> {
+#[derive(Serialize, ToSchema)]
+pub struct OnePod {
+    #[schema(example = true)]
+    success: bool,
+    pod: PodCard,
+    #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: String,
+}
+
+/// One pod with its last decision and its recent past
+#[utoipa::path(
+    get, path = "/pods/{namespace}/{pod_name}/history", tag = "pods", params(PodPath),
+    responses((status = 200, body = OnePod), BadRequest, NoSuchPod, NoCluster)
+)]
+pub async fn history(State(state): SharedState, path: PodPath) -> Result<Json<OnePod>, ApiError> {
     let owned = cluster(&state)?.pod(&path.namespace, &path.name, Deadline::default()).await?;
     let board = &state.scaler.board;
     let seen = Seen { latest: board.latest(&owned.pod.key.uid), owned };
     let pod = shown(&seen, board, &state.config());
-    Ok(Json(json!({"success": true, "pod": pod, "timestamp": rfc3339(state.clock.now())})))
+    Ok(Json(OnePod { success: true, pod, timestamp: rfc3339(state.clock.now()) }))
 }
 
 struct Seen {
@@ -177,52 +311,52 @@ impl Wish {
     }
 }
 
-fn shown(seen: &Seen, board: &Board, config: &Config) -> Value {
+fn shown(seen: &Seen, board: &Board, config: &Config) -> PodCard {
     let pod = &seen.owned.pod;
     let (request, limit) = (pod.request(), pod.limit());
     let measured = seen.latest.as_ref().and_then(|latest| latest.measured);
     let usage = measured.map(|(_, usage)| usage);
-    json!({
-        "name": pod.key.name,
-        "namespace": pod.key.namespace,
-        "status": pod.phase,
-        "workload": seen.owned.workload.as_ref().map(|owner| json!({"kind": owner.kind, "name": owner.name})),
-        "monitored": is_monitored(&seen.owned, config),
-        "cannot_scale": cannot_scale(&seen.owned, config).map(|reason| reason.name()),
-        "measured_at": measured.and_then(|(when, _)| at(when)),
-        "metrics": {"cpu_usage": usage.map(|u| u.cpu), "memory_usage_mb": usage.map(|u| u.memory)},
-        "resources": {
-            "cpu_request": request.cpu,
-            "memory_request_mb": request.memory,
-            "cpu_limit": limit.cpu,
-            "memory_limit_mb": limit.memory
+    PodCard {
+        name: pod.key.name.clone(),
+        namespace: pod.key.namespace.clone(),
+        status: pod.phase.clone(),
+        workload: seen.owned.workload.as_ref().map(ListedOwner::of),
+        monitored: is_monitored(&seen.owned, config),
+        cannot_scale: cannot_scale(&seen.owned, config),
+        measured_at: measured.and_then(|(when, _)| at(when)),
+        metrics: CardMetrics { cpu_usage: usage.map(|u| u.cpu), memory_usage_mb: usage.map(|u| u.memory) },
+        resources: CardResources {
+            cpu_request: request.cpu,
+            memory_request_mb: request.memory,
+            cpu_limit: limit.cpu,
+            memory_limit_mb: limit.memory,
         },
-        "last_decision": seen.verdict().map(decision),
-        "history": trail(&board.trail(&pod.key.uid))
-    })
+        last_decision: seen.verdict().map(decision),
+        history: trail(&board.trail(&pod.key.uid)),
+    }
 }
 
-fn decision(verdict: &Verdict) -> Value {
+fn decision(verdict: &Verdict) -> LastDecision {
     let decided = verdict.decided.as_ref();
-    json!({
-        "timestamp": at(verdict.at),
-        "status": verdict.status.name(),
-        "cpu_action": decided.map(|decided| decided.actions.cpu),
-        "memory_action": decided.map(|decided| decided.actions.memory),
-        "why": in_short(verdict)
-    })
+    LastDecision {
+        timestamp: at(verdict.at),
+        status: verdict.status.name(),
+        cpu_action: decided.map(|decided| decided.actions.cpu),
+        memory_action: decided.map(|decided| decided.actions.memory),
+        why: in_short(verdict),
+    }
 }
 
-/// A column for each value: short, and as a chart wants it.
-fn trail(samples: &[Sample]) -> Value {
-    let column = |of: &dyn Fn(&Sample) -> f64| samples.iter().map(|sample| short(of(sample))).collect::<Vec<_>>();
-    json!({
-        "timestamps": samples.iter().map(|sample| at(sample.taken_at())).collect::<Vec<_>>(),
-        "cpu_usage": column(&|sample| sample.usage().cpu),
-        "cpu_limit": column(&|sample| sample.limit().cpu),
-        "memory_usage_mb": column(&|sample| sample.usage().memory),
-        "memory_limit_mb": column(&|sample| sample.limit().memory)
-    })
+/// Short, and as a chart wants it.
+fn trail(samples: &[Sample]) -> Trail {
+    let column = |of: &dyn Fn(&Sample) -> f64| samples.iter().map(|sample| short(of(sample))).collect();
+    Trail {
+        timestamps: samples.iter().map(|sample| at(sample.taken_at())).collect(),
+        cpu_usage: column(&|sample| sample.usage().cpu),
+        cpu_limit: column(&|sample| sample.limit().cpu),
+        memory_usage_mb: column(&|sample| sample.usage().memory),
+        memory_limit_mb: column(&|sample| sample.limit().memory),
+    }
 }
 
 /// Four significant digits: a sample holds no more.

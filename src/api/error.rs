@@ -3,11 +3,58 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::cluster::error::ClusterError;
 use crate::scaler::apply::ApplyError;
 use crate::scaler::cycle::CycleError;
+
+/// What every error answers.
+#[derive(Serialize, ToSchema)]
+pub struct Failure {
+    #[schema(example = false)]
+    success: bool,
+    /// What is wrong, in words.
+    #[schema(example = "namespaces: must name at least one namespace")]
+    error: String,
+}
+
+/// The request cannot be read, or a value in it is not allowed; nothing was changed.
+#[derive(IntoResponses)]
+#[response(status = 400)]
+pub struct BadRequest(
+    #[to_schema]
+    #[expect(dead_code, reason = "says what the answer is")]
+    Failure,
+);
+
+/// The cluster has no such pod.
+#[derive(IntoResponses)]
+#[response(status = 404)]
+pub struct NoSuchPod(
+    #[to_schema]
+    #[expect(dead_code, reason = "says what the answer is")]
+    Failure,
+);
+
+/// The pod is being changed by another request.
+#[derive(IntoResponses)]
+#[response(status = 409)]
+pub struct Busy(
+    #[to_schema]
+    #[expect(dead_code, reason = "says what the answer is")]
+    Failure,
+);
+
+/// The service is not connected to a cluster, which it keeps trying; a write also: this replica follows another.
+#[derive(IntoResponses)]
+#[response(status = 503)]
+pub struct NoCluster(
+    #[to_schema]
+    #[expect(dead_code, reason = "says what the answer is")]
+    Failure,
+);
 
 pub struct ApiError {
     status: StatusCode,
@@ -41,13 +88,18 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({"success": false, "error": self.message}))).into_response()
+        (self.status, Json(Failure { success: false, error: self.message })).into_response()
     }
 }
 
 impl From<ClusterError> for ApiError {
     fn from(error: ClusterError) -> Self {
-        let status = if error.is_not_found() { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
+        let status = match &error {
+            ClusterError::NotFound { .. } => StatusCode::NOT_FOUND,
+            // What the client asked for is not allowed there: by validation, a quota, a LimitRange.
+            ClusterError::Refused { code: 400 | 403 | 422, .. } => StatusCode::BAD_REQUEST,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
         Self::new(status, error.to_string())
     }
 }
@@ -65,7 +117,7 @@ impl From<ApplyError> for ApiError {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Cluster(error) => error.into(),
-            ApplyError::Refused(message) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, message),
+            ApplyError::Refused(message) => Self::bad_request(message),
         }
     }
 }

@@ -1,11 +1,14 @@
 //! The HTTP API: a file for each section of the documentation, thin handlers on the shared state.
 
+pub mod access;
 mod autoscale;
 mod board;
 mod configuration;
 mod cors;
 mod dashboard;
+mod document;
 mod error;
+mod metrics;
 mod monitoring;
 mod pods;
 mod resize;
@@ -14,16 +17,21 @@ mod service;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
+use axum::{Extension, Router};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::{IntoParams, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use self::document::Document;
 pub use self::error::ApiError;
 use crate::cluster::Cluster;
 use crate::cluster::names;
@@ -35,40 +43,48 @@ const LARGEST_BODY: usize = 1024 * 1024;
 type SharedState = axum::extract::State<Arc<AppState>>;
 
 pub fn router(state: Arc<AppState>) -> Router {
-    Router::new()
-        .route("/", get(service::index))
-        .route("/health", get(service::health))
-        .route("/livez", get(service::livez))
-        .route("/readyz", get(service::readyz))
-        .route("/model/info", get(service::model_info))
-        .route("/model/card", get(service::model_card))
-        .route("/config", get(configuration::read).post(configuration::update))
-        .route("/pods", get(pods::list))
-        .route("/pods/overview", get(board::overview))
-        .route("/pods/{namespace}/{pod_name}", get(pods::read))
-        .route("/pods/{namespace}/{pod_name}/history", get(board::history))
-        .route("/scale/pod/{namespace}/{pod_name}", post(scaling::scale_pod))
-        .route("/scale/all", post(scaling::scale_all))
-        .route("/api/namespaces/{namespace}/pods/{pod_name}/resize", post(resize::resize))
-        .route("/decisions", get(monitoring::decisions))
-        .route("/statistics", get(monitoring::statistics))
-        .route("/statistics/timeline", get(monitoring::timeline))
-        .route("/autoscale/start", post(autoscale::start))
-        .route("/autoscale/stop", post(autoscale::stop))
-        .route("/autoscale/status", get(autoscale::status))
+    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(service::index))
+        .routes(routes!(service::health))
+        .routes(routes!(service::livez))
+        .routes(routes!(service::readyz))
+        .routes(routes!(service::model_info))
+        .routes(routes!(service::model_card))
+        .routes(routes!(document::read))
+        .routes(routes!(configuration::read, configuration::update))
+        .routes(routes!(pods::list))
+        .routes(routes!(board::overview))
+        .routes(routes!(pods::read))
+        .routes(routes!(board::history))
+        .routes(routes!(scaling::scale_pod))
+        .routes(routes!(scaling::scale_all))
+        .routes(routes!(resize::resize))
+        .routes(routes!(monitoring::decisions))
+        .routes(routes!(monitoring::statistics))
+        .routes(routes!(monitoring::timeline))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(autoscale::start))
+        .routes(routes!(autoscale::stop))
+        .routes(routes!(autoscale::status))
+        .route_layer(middleware::from_fn_with_state(state.clone(), leading))
+        .route_layer(middleware::from_fn_with_state(state.clone(), access::guard))
+        .split_for_parts();
+    document::complete(&mut document);
+    router
+        .merge(document::page())
         .route("/dashboard", get(dashboard::folder))
         .route("/dashboard/", get(dashboard::index))
         .route("/dashboard/{file}", get(dashboard::file))
-        .route_layer(middleware::from_fn_with_state(state.clone(), leading))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "Endpoint not found") })
         .method_not_allowed_fallback(|| async { ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed") })
+        .layer(Extension(Arc::new(document)))
         .layer(middleware::from_fn(bounded))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {
             let message = panic.downcast_ref::<String>().cloned();
             let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             ApiError::internal(&message.unwrap_or_else(|| "a panic without words".into())).into_response()
         }))
-        .layer(middleware::from_fn(cors::cors))
+        .layer(middleware::from_fn_with_state(state.clone(), cors::cors))
         .with_state(state)
 }
 
@@ -111,8 +127,19 @@ where
 }
 
 /// `{namespace}/{pod_name}` of a path, both valid names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
 struct PodPath {
+    /// Kubernetes namespace
+    #[param(max_length = 63, pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", example = "data")]
     namespace: String,
+    /// Pod name
+    #[param(
+        rename = "pod_name",
+        max_length = 253,
+        pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        example = "postgres-0"
+    )]
     name: String,
 }
 
@@ -129,6 +156,18 @@ impl<S: Send + Sync> FromRequestParts<S> for PodPath {
             return Err(ApiError::bad_request(format!("{name:?} is not a valid pod name")));
         }
         Ok(Self { namespace, name })
+    }
+}
+
+/// A query string, or a 400 that says what is wrong with it.
+struct Query<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        query.map(|axum::extract::Query(query)| Self(query)).map_err(|error| ApiError::bad_request(error.body_text()))
     }
 }
 

@@ -3,27 +3,173 @@
 use std::collections::HashMap;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use chrono::DateTime;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::scaling::describe;
-use super::{ApiError, SharedState};
+use super::error::BadRequest;
+use super::scaling::{Explanation, Predictions, QValues, ResourceChanges, describe, status_names};
+use super::{ApiError, Query, SharedState};
 use crate::clock::rfc3339;
-use crate::scaler::action::{Action, Resource};
+use crate::scaler::action::{Action, PerResource, Resource};
 use crate::scaler::board::Tally;
 use crate::scaler::cycle::is_monitored;
 use crate::scaler::decision::Decision;
-use crate::scaler::journal::{Entry, Totals, by_action};
+use crate::scaler::journal::{Entry, Totals};
 use crate::state::AppState;
 
 const DEFAULT_LIMIT: i64 = 50;
 
-/// The newest decisions, of all pods or of those that the query asks for.
+#[derive(Serialize, ToSchema)]
+pub struct Decisions {
+    #[schema(example = true)]
+    success: bool,
+    /// How many decisions follow.
+    count: usize,
+    /// Oldest first.
+    decisions: Vec<PastDecision>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct PastDecision {
+    #[schema(example = "postgres-0")]
+    pod_name: String,
+    #[schema(example = "data")]
+    namespace: String,
+    #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: String,
+    cpu_action: Action,
+    memory_action: Action,
+    confidence: Confidence,
+    /// False: the pod was skipped, as in its cooldown.
+    can_scale: bool,
+    current_metrics: CurrentMetrics,
+    utilization: Utilization,
+    future_predictions: FuturePredictions,
+    #[serde(flatten)]
+    #[schema(inline)]
+    details: Details,
+}
+
+/// Only where `details=true` asks for them.
+#[derive(Serialize, ToSchema, Default)]
+pub struct Details {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    predictions: Option<Predictions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    q_values: Option<QValues>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    resource_changes: Option<ResourceChanges>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    explanation: Option<Explanation>,
+    /// Whether the cluster was changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    applied: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = status_names)]
+    status: Option<&'static str>,
+    /// What came of it, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Scaling executed successfully")]
+    message: Option<String>,
+}
+
+/// The largest softmax of each head's Q values.
+#[derive(Serialize, ToSchema)]
+pub struct Confidence {
+    #[schema(minimum = 0, maximum = 1, example = 0.85)]
+    cpu: f64,
+    #[schema(minimum = 0, maximum = 1, example = 0.92)]
+    memory: f64,
+}
+
+impl Confidence {
+    pub fn of(decision: &Decision) -> Self {
+        Self { cpu: decision.confidence.cpu, memory: decision.confidence.memory }
+    }
+}
+
+/// Summed over the pod's containers.
+#[derive(Serialize, ToSchema)]
+pub struct CurrentMetrics {
+    /// Cores.
+    #[schema(minimum = 0, example = 0.15)]
+    cpu_usage: f64,
+    /// MiB.
+    #[schema(minimum = 0, example = 256.5)]
+    memory_usage_mb: f64,
+    /// Cores; the request of a container that has no limit.
+    #[schema(minimum = 0, example = 0.5)]
+    cpu_limit: f64,
+    /// MiB; the request of a container that has no limit.
+    #[schema(minimum = 0, example = 512.0)]
+    memory_limit_mb: f64,
+}
+
+impl CurrentMetrics {
+    pub fn of(decision: &Decision) -> Self {
+        let (usage, limit) = (&decision.observation.usage, &decision.observation.limit);
+        Self {
+            cpu_usage: usage.cpu,
+            memory_usage_mb: usage.memory,
+            cpu_limit: limit.cpu,
+            memory_limit_mb: limit.memory,
+        }
+    }
+}
+
+/// Usage as a share of the limit.
+#[derive(Serialize, ToSchema)]
+pub struct Utilization {
+    /// Per cent.
+    #[schema(minimum = 0, example = 30.0)]
+    cpu_percentage: f64,
+    /// Per cent.
+    #[schema(minimum = 0, example = 50.1)]
+    memory_percentage: f64,
+}
+
+/// The usage that the network expects at the next step.
+#[derive(Serialize, ToSchema)]
+pub struct FuturePredictions {
+    /// Cores.
+    #[schema(minimum = 0, example = 0.18)]
+    next_step_cpu: f64,
+    /// MiB.
+    #[schema(minimum = 0, example = 250.0)]
+    next_step_memory: f64,
+}
+
+impl FuturePredictions {
+    pub fn of(decision: &Decision) -> Self {
+        Self { next_step_cpu: decision.future.cpu, next_step_memory: decision.future.memory }
+    }
+}
+
+/// The newest decisions, of all pods or of those that the query asks for
+#[utoipa::path(
+    get, path = "/decisions", tag = "monitoring",
+    params(
+        ("limit" = inline(Option<i64>), Query, nullable = false, minimum = 1, example = 10,
+            description = "How many decisions at most: 50 if it is absent or no whole number"),
+        ("pod" = Option<String>, Query, nullable = false, example = "postgres", description = "A part of namespace/name"),
+        ("namespace" = Option<String>, Query, nullable = false, description = "The pod's namespace"),
+        ("action" = Option<Action>, Query, nullable = false, description = "The action on either resource, in any case"),
+        ("applied" = Option<bool>, Query, nullable = false, description = "Whether the cluster was changed"),
+        ("details" = Option<bool>, Query, nullable = false, description = "Also how each decision came about, and what came of it"),
+    ),
+    responses((status = 200, body = Decisions), BadRequest)
+)]
 pub async fn decisions(
     State(state): SharedState,
     Query(query): Query<HashMap<String, String>>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Decisions>, ApiError> {
     let limit = query.get("limit").and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT_LIMIT);
     if limit < 1 {
         return Err(ApiError::bad_request("limit: must be at least 1"));
@@ -33,7 +179,7 @@ pub async fn decisions(
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let entries = state.scaler.journal.lock().newest(limit, |entry| filter.takes(entry));
     let decisions: Vec<_> = entries.iter().map(|entry| shown(entry, details)).collect();
-    Ok(Json(json!({"success": true, "count": decisions.len(), "decisions": decisions})))
+    Ok(Json(Decisions { success: true, count: decisions.len(), decisions }))
 }
 
 /// Which decisions are asked for: all that is named must hold.
@@ -84,113 +230,215 @@ pub fn boolean(query: &HashMap<String, String>, name: &'static str) -> Result<Op
     }
 }
 
-fn shown(entry: &Entry, details: bool) -> Value {
+fn shown(entry: &Entry, details: bool) -> PastDecision {
     let decision = &entry.decision;
     let percentage = |resource| (decision.observation.utilization(resource) * 1000.0).round() / 10.0;
-    let mut shown = json!({
-        "pod_name": entry.pod.name,
-        "namespace": entry.pod.namespace,
-        "timestamp": rfc3339(entry.at),
-        "cpu_action": decision.actions.cpu,
-        "memory_action": decision.actions.memory,
-        "confidence": decision.confidence,
-        "can_scale": entry.can_scale(),
-        "current_metrics": current_metrics(decision),
-        "utilization": {
-            "cpu_percentage": percentage(Resource::Cpu),
-            "memory_percentage": percentage(Resource::Memory)
+    PastDecision {
+        pod_name: entry.pod.name.clone(),
+        namespace: entry.pod.namespace.clone(),
+        timestamp: rfc3339(entry.at),
+        cpu_action: decision.actions.cpu,
+        memory_action: decision.actions.memory,
+        confidence: Confidence::of(decision),
+        can_scale: entry.can_scale(),
+        current_metrics: CurrentMetrics::of(decision),
+        utilization: Utilization {
+            cpu_percentage: percentage(Resource::Cpu),
+            memory_percentage: percentage(Resource::Memory),
         },
-        "future_predictions": future_predictions(decision)
-    });
-    if let (true, Some(fields)) = (details, shown.as_object_mut()) {
-        describe(fields, decision);
-        fields.insert("applied".into(), entry.applied().into());
-        fields.insert("status".into(), entry.status.name().into());
-        fields.insert("message".into(), entry.message.as_str().into());
+        future_predictions: FuturePredictions::of(decision),
+        details: if details { in_detail(entry) } else { Details::default() },
     }
-    shown
 }
 
-pub fn current_metrics(decision: &Decision) -> Value {
-    let (usage, limit) = (&decision.observation.usage, &decision.observation.limit);
-    json!({
-        "cpu_usage": usage.cpu,
-        "memory_usage_mb": usage.memory,
-        "cpu_limit": limit.cpu,
-        "memory_limit_mb": limit.memory
-    })
+fn in_detail(entry: &Entry) -> Details {
+    let described = describe(&entry.decision);
+    Details {
+        predictions: described.predictions,
+        q_values: described.q_values,
+        resource_changes: described.resource_changes,
+        explanation: described.explanation,
+        applied: Some(entry.applied()),
+        status: Some(entry.status.name()),
+        message: Some(entry.message.clone()),
+    }
 }
 
-pub fn future_predictions(decision: &Decision) -> Value {
-    json!({"next_step_cpu": decision.future.cpu, "next_step_memory": decision.future.memory})
+#[derive(Serialize, ToSchema)]
+pub struct StatisticsAnswer {
+    #[schema(example = true)]
+    success: bool,
+    statistics: Statistics,
 }
 
-pub async fn statistics(State(state): SharedState) -> Json<Value> {
+#[derive(Serialize, ToSchema)]
+pub struct Statistics {
+    overview: Overview,
+    action_distribution: ActionDistribution,
+    resource_utilization: ResourceUtilization,
+    model_performance: ModelPerformance,
+    system_status: SystemStatus,
+    #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: String,
+}
+
+/// Since the start.
+#[derive(Serialize, ToSchema)]
+pub struct Overview {
+    #[schema(example = 500)]
+    total_decisions: u64,
+    /// Pods that are watched and not excluded, now.
+    #[schema(example = 12)]
+    total_pods_monitored: usize,
+    #[schema(example = 120)]
+    applied_scalings: u64,
+    /// Applied changes in a hundred decisions.
+    #[schema(minimum = 0, maximum = 100, example = 24.0)]
+    scaling_rate: f64,
+}
+
+impl Overview {
+    pub fn of(state: &AppState, totals: &Totals) -> Self {
+        let config = state.config();
+        let pods = state.cluster().map(|cluster| cluster.known_pods()).unwrap_or_default();
+        Self {
+            total_decisions: totals.decisions,
+            total_pods_monitored: pods.iter().filter(|pod| is_monitored(pod, &config)).count(),
+            applied_scalings: totals.applied,
+            scaling_rate: totals.scaling_rate(),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ActionDistribution {
+    cpu_actions: ActionCounts,
+    memory_actions: ActionCounts,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub struct ActionCounts {
+    #[schema(example = 50)]
+    decrease: u64,
+    #[schema(example = 350)]
+    maintain: u64,
+    #[schema(example = 100)]
+    increase: u64,
+}
+
+impl ActionDistribution {
+    pub fn of(totals: &Totals) -> Self {
+        let counts = |[decrease, maintain, increase]: [u64; 3]| ActionCounts { decrease, maintain, increase };
+        Self { cpu_actions: counts(totals.actions.cpu), memory_actions: counts(totals.actions.memory) }
+    }
+}
+
+/// Over all decisions since the start.
+#[derive(Serialize, ToSchema)]
+pub struct ResourceUtilization {
+    /// Cores.
+    #[schema(minimum = 0, example = 0.45)]
+    average_cpu_usage: f64,
+    /// MiB.
+    #[schema(minimum = 0, example = 512.75)]
+    average_memory_usage_mb: f64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ModelPerformance {
+    #[schema(minimum = 0, maximum = 1, example = 0.87)]
+    average_cpu_confidence: f64,
+    #[schema(minimum = 0, maximum = 1, example = 0.91)]
+    average_memory_confidence: f64,
+    #[schema(example = "Multi-Head DQN")]
+    model_type: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct SystemStatus {
+    dry_run_mode: bool,
+    #[schema(example = 30)]
+    cooldown_period_minutes: u64,
+    #[schema(example = 0.2)]
+    scale_factor: f64,
+    kubernetes_available: bool,
+}
+
+/// Counts and averages since the start, and what holds now
+#[utoipa::path(get, path = "/statistics", tag = "monitoring", responses((status = 200, body = StatisticsAnswer)))]
+pub async fn statistics(State(state): SharedState) -> Json<StatisticsAnswer> {
     let config = state.config();
     let totals = state.scaler.journal.lock().totals();
-    let (usage, confidence) = (totals.average_usage(), totals.average_confidence());
-    Json(json!({
-        "success": true,
-        "statistics": {
-            "overview": overview(&state, &totals),
-            "action_distribution": action_distribution(&totals),
-            "resource_utilization": {
-                "average_cpu_usage": usage.cpu,
-                "average_memory_usage_mb": usage.memory
-            },
-            "model_performance": {
-                "average_cpu_confidence": confidence.cpu,
-                "average_memory_confidence": confidence.memory,
-                "model_type": "Multi-Head DQN"
-            },
-            "system_status": {
-                "dry_run_mode": config.dry_run,
-                "cooldown_period_minutes": config.scaling_cooldown,
-                "scale_factor": config.scale_factor,
-                "kubernetes_available": state.cluster().is_some()
-            },
-            "timestamp": rfc3339(state.clock.now())
-        }
-    }))
+    let PerResource { cpu: average_cpu_usage, memory: average_memory_usage_mb } = totals.average_usage();
+    let confidence = totals.average_confidence();
+    let statistics = Statistics {
+        overview: Overview::of(&state, &totals),
+        action_distribution: ActionDistribution::of(&totals),
+        resource_utilization: ResourceUtilization { average_cpu_usage, average_memory_usage_mb },
+        model_performance: ModelPerformance {
+            average_cpu_confidence: confidence.cpu,
+            average_memory_confidence: confidence.memory,
+            model_type: "Multi-Head DQN",
+        },
+        system_status: SystemStatus {
+            dry_run_mode: config.dry_run,
+            cooldown_period_minutes: config.scaling_cooldown,
+            scale_factor: config.scale_factor,
+            kubernetes_available: state.cluster().is_some(),
+        },
+        timestamp: rfc3339(state.clock.now()),
+    };
+    Json(StatisticsAnswer { success: true, statistics })
 }
 
-/// What the cycles did over time, since the service has run or for the last day.
-pub async fn timeline(State(state): SharedState) -> Json<Value> {
-    let (step, tallies) = state.scaler.board.timeline();
-    let shown = |tally: &Tally| {
-        json!({
-            "timestamp": at(tally.at),
-            "applied": tally.applied,
-            "dry_run": tally.dry_run,
-            "no_action_needed": tally.unchanged,
-            "skipped": tally.skipped,
-            "failed": tally.failed
-        })
+#[derive(Serialize, ToSchema)]
+pub struct Timeline {
+    #[schema(example = true)]
+    success: bool,
+    /// What each entry stands for, in seconds.
+    #[schema(example = 60)]
+    step_seconds: i64,
+    /// Oldest first.
+    cycles: Vec<CycleTally>,
+    #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: String,
+}
+
+/// How many pods met which end in the cycles of one step.
+#[derive(Serialize, ToSchema)]
+pub struct CycleTally {
+    #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: Option<String>,
+    #[schema(example = 2)]
+    applied: u64,
+    #[schema(example = 0)]
+    dry_run: u64,
+    #[schema(example = 20)]
+    no_action_needed: u64,
+    #[schema(example = 6)]
+    skipped: u64,
+    #[schema(example = 0)]
+    failed: u64,
+}
+
+/// What the cycles did over time, since the service has run or for the last day
+#[utoipa::path(get, path = "/statistics/timeline", tag = "monitoring", responses((status = 200, body = Timeline)))]
+pub async fn timeline(State(state): SharedState) -> Json<Timeline> {
+    let (step_seconds, tallies) = state.scaler.board.timeline();
+    let shown = |tally: &Tally| CycleTally {
+        timestamp: at(tally.at),
+        applied: tally.applied,
+        dry_run: tally.dry_run,
+        no_action_needed: tally.unchanged,
+        skipped: tally.skipped,
+        failed: tally.failed,
     };
-    Json(json!({
-        "success": true,
-        "step_seconds": step,
-        "cycles": tallies.iter().map(shown).collect::<Vec<_>>(),
-        "timestamp": rfc3339(state.clock.now())
-    }))
+    let cycles = tallies.iter().map(shown).collect();
+    Json(Timeline { success: true, step_seconds, cycles, timestamp: rfc3339(state.clock.now()) })
 }
 
 /// Seconds since the epoch in the format of the API.
 pub fn at(seconds: i64) -> Option<String> {
     DateTime::from_timestamp(seconds, 0).map(rfc3339)
-}
-
-pub fn overview(state: &AppState, totals: &Totals) -> Value {
-    let config = state.config();
-    let pods = state.cluster().map(|cluster| cluster.known_pods()).unwrap_or_default();
-    json!({
-        "total_decisions": totals.decisions,
-        "total_pods_monitored": pods.iter().filter(|pod| is_monitored(pod, &config)).count(),
-        "applied_scalings": totals.applied,
-        "scaling_rate": totals.scaling_rate()
-    })
-}
-
-pub fn action_distribution(totals: &Totals) -> Value {
-    json!({"cpu_actions": by_action(&totals.actions.cpu), "memory_actions": by_action(&totals.actions.memory)})
 }

@@ -1,6 +1,6 @@
 //! The pods: all of the configured namespaces, or one with its usage.
 
-use std::convert::Infallible;
+use std::collections::BTreeMap;
 use std::iter::once;
 
 use axum::Json;
@@ -8,72 +8,178 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::error::{BadRequest, NoCluster, NoSuchPod};
 use super::{ApiError, PodPath, SharedState, cluster};
 use crate::clock::rfc3339;
 use crate::cluster::inventory::OwnedPod;
+use crate::cluster::pod::Owner;
 use crate::cluster::retry::Deadline;
 use crate::config::Config;
 use crate::scaler::cycle::is_monitored;
 
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is written piece by piece")]
+pub struct PodList {
+    #[schema(example = true)]
+    success: bool,
+    /// How many pods follow.
+    count: usize,
+    pods: Vec<ListedPod>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ListedPod {
+    #[schema(example = "postgres-0")]
+    name: String,
+    #[schema(example = "data")]
+    namespace: String,
+    /// The phase.
+    #[schema(example = "Running")]
+    status: String,
+    #[schema(required, format = DateTime, example = "2026-11-25T10:00:00.000Z")]
+    creation_timestamp: Option<String>,
+    #[schema(example = json!({"app": "postgres"}))]
+    labels: BTreeMap<String, String>,
+    #[schema(required, example = "node-1")]
+    node_name: Option<String>,
+    #[schema(required, example = "10.244.1.5")]
+    pod_ip: Option<String>,
+    /// The containers, then the sidecars.
+    containers: Vec<ListedContainer>,
+    #[schema(required)]
+    owner: Option<ListedOwner>,
+    /// False: excluded, finished, or on its way out.
+    monitored: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ListedContainer {
+    #[schema(example = "postgres")]
+    name: String,
+    #[schema(example = "postgres:17")]
+    image: String,
+    resources: ListedResources,
+}
+
+/// As they stand in the pod: Kubernetes quantities by the name of the resource.
+#[derive(Serialize, ToSchema)]
+pub struct ListedResources {
+    #[schema(example = json!({"cpu": "100m", "memory": "128Mi"}))]
+    requests: BTreeMap<String, String>,
+    #[schema(example = json!({"cpu": "500m", "memory": "512Mi"}))]
+    limits: BTreeMap<String, String>,
+}
+
+/// The object that made the pod.
+#[derive(Serialize, ToSchema)]
+pub struct ListedOwner {
+    #[schema(example = "StatefulSet")]
+    kind: String,
+    #[schema(example = "postgres")]
+    name: String,
+}
+
+impl ListedOwner {
+    pub fn of(owner: &Owner) -> Self {
+        Self { kind: owner.kind.clone(), name: owner.name.clone() }
+    }
+}
+
 /// Pods of one piece of the answer.
 const PIECE: usize = 500;
 
-/// In pieces, each made when the one before has been taken: the answer of a large cluster is never in memory as a whole.
+/// Every pod of the configured namespaces
+#[utoipa::path(get, path = "/pods", tag = "pods", responses((status = 200, body = PodList), NoCluster))]
 pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     let config = state.config();
     let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
     let begin = format!(r#"{{"success":true,"count":{},"pods":["#, pods.len());
+    // Each piece is made when the one before has been taken: the answer of a large cluster is never in memory as a whole.
     let pieces = (0..pods.len()).step_by(PIECE).map(move |first| {
         let piece = &pods[first..(first + PIECE).min(pods.len())];
-        let piece: Vec<_> = piece.iter().map(|pod| shown(pod, &config).to_string()).collect();
+        let piece: Vec<_> = piece.iter().map(|pod| shown(pod, &config)).collect();
         let comma = if first == 0 { "" } else { "," };
-        comma.to_owned() + &piece.join(",")
+        let text = serde_json::to_string(&piece)?;
+        Ok(comma.to_owned() + text.trim_start_matches('[').trim_end_matches(']'))
     });
-    let all = once(begin).chain(pieces).chain(once("]}".to_owned())).map(Ok::<_, Infallible>);
+    let all = once(Ok(begin)).chain(pieces).chain(once(Ok::<_, serde_json::Error>("]}".to_owned())));
     let body = Body::from_stream(futures::stream::iter(all));
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-fn shown(owned: &OwnedPod, config: &Config) -> Value {
+fn shown(owned: &OwnedPod, config: &Config) -> ListedPod {
     let pod = &owned.pod;
-    let containers: Vec<_> = pod
-        .containers
-        .iter()
-        .map(|container| {
-            let resources = &container.resources;
-            json!({
-                "name": container.name,
-                "image": container.image,
-                "resources": {"requests": resources.requests, "limits": resources.limits}
-            })
-        })
-        .collect();
-    json!({
-        "name": pod.key.name,
-        "namespace": pod.key.namespace,
-        "status": pod.phase,
-        "creation_timestamp": pod.created.map(rfc3339),
-        "labels": pod.labels,
-        "node_name": pod.node_name,
-        "pod_ip": pod.pod_ip,
-        "containers": containers,
-        "owner": pod.owner.as_ref().map(|owner| json!({"kind": owner.kind, "name": owner.name})),
-        "monitored": is_monitored(owned, config)
-    })
+    let containers = pod.containers.iter().map(|container| ListedContainer {
+        name: container.name.clone(),
+        image: container.image.clone(),
+        resources: ListedResources {
+            requests: container.resources.requests.clone(),
+            limits: container.resources.limits.clone(),
+        },
+    });
+    ListedPod {
+        name: pod.key.name.clone(),
+        namespace: pod.key.namespace.clone(),
+        status: pod.phase.clone(),
+        creation_timestamp: pod.created.map(rfc3339),
+        labels: pod.labels.clone(),
+        node_name: pod.node_name.clone(),
+        pod_ip: pod.pod_ip.clone(),
+        containers: containers.collect(),
+        owner: pod.owner.as_ref().map(ListedOwner::of),
+        monitored: is_monitored(owned, config),
+    }
 }
 
-pub async fn read(State(state): SharedState, path: PodPath) -> Result<Json<Value>, ApiError> {
+#[derive(Serialize, ToSchema)]
+pub struct PodDetails {
+    #[schema(example = true)]
+    success: bool,
+    /// Namespace and name.
+    #[schema(example = "data/postgres-0")]
+    pod: String,
+    metrics: PodUsage,
+    resources: PodRequests,
+}
+
+/// Usage summed over the containers; null where there are no metrics.
+#[derive(Serialize, ToSchema)]
+pub struct PodUsage {
+    #[schema(required, minimum = 0, example = 0.15)]
+    cpu_usage_cores: Option<f64>,
+    /// MiB.
+    #[schema(required, minimum = 0, example = 256.5)]
+    memory_usage_mb: Option<f64>,
+}
+
+/// Requests summed over the containers.
+#[derive(Serialize, ToSchema)]
+pub struct PodRequests {
+    #[schema(minimum = 0, example = 0.1)]
+    cpu_requests_cores: f64,
+    /// MiB.
+    #[schema(minimum = 0, example = 128.0)]
+    memory_requests_mb: f64,
+}
+
+/// One pod: what it uses and requests
+#[utoipa::path(
+    get, path = "/pods/{namespace}/{pod_name}", tag = "pods", params(PodPath),
+    responses((status = 200, body = PodDetails), BadRequest, NoSuchPod, NoCluster)
+)]
+pub async fn read(State(state): SharedState, path: PodPath) -> Result<Json<PodDetails>, ApiError> {
     let cluster = cluster(&state)?;
     let deadline = Deadline::default();
     let pod = cluster.pod(&path.namespace, &path.name, deadline).await?.pod;
     let usage = cluster.usage_of(&path.namespace, &path.name, deadline).await?.map(|usage| usage.usage);
     let request = pod.request();
-    Ok(Json(json!({
-        "success": true,
-        "pod": format!("{}/{}", path.namespace, path.name),
-        "metrics": {"cpu_usage_cores": usage.map(|u| u.cpu), "memory_usage_mb": usage.map(|u| u.memory)},
-        "resources": {"cpu_requests_cores": request.cpu, "memory_requests_mb": request.memory}
-    })))
+    Ok(Json(PodDetails {
+        success: true,
+        pod: format!("{}/{}", path.namespace, path.name),
+        metrics: PodUsage { cpu_usage_cores: usage.map(|u| u.cpu), memory_usage_mb: usage.map(|u| u.memory) },
+        resources: PodRequests { cpu_requests_cores: request.cpu, memory_requests_mb: request.memory },
+    }))
 }

@@ -1,21 +1,41 @@
 //! Service information, health, and the model.
 
+use std::path::PathBuf;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::SharedState;
 use crate::clock::rfc3339;
 use crate::leader::Role;
 use crate::scaler::action::Action;
+use crate::store;
 
-pub async fn index() -> Json<Value> {
-    Json(json!({
-        "service": "DQN Kubernetes Resource Scaler",
-        "version": env!("CARGO_PKG_VERSION"),
-        "model": "Deep Q-Network (DQN)",
-        "endpoints": {
+#[derive(Serialize, ToSchema)]
+pub struct Index {
+    #[schema(example = "DQN Kubernetes Resource Scaler")]
+    service: &'static str,
+    #[schema(example = "1.0.0")]
+    version: &'static str,
+    #[schema(example = "Deep Q-Network (DQN)")]
+    model: &'static str,
+    /// What can be asked, and what for.
+    #[schema(value_type = std::collections::HashMap<String, String>, example = json!({"GET /health": "Health check"}))]
+    endpoints: Value,
+}
+
+/// Name, version and endpoints of the service
+#[utoipa::path(get, path = "/", tag = "service", responses((status = 200, body = Index)))]
+pub async fn index() -> Json<Index> {
+    Json(Index {
+        service: "DQN Kubernetes Resource Scaler",
+        version: env!("CARGO_PKG_VERSION"),
+        model: "Deep Q-Network (DQN)",
+        endpoints: json!({
             "GET /health": "Health check",
             "GET /config": "Get current configuration",
             "POST /config": "Update configuration",
@@ -29,22 +49,95 @@ pub async fn index() -> Json<Value> {
             "POST /autoscale/stop": "Stop automatic scaling",
             "GET /autoscale/status": "Get auto-scaler status",
             "POST /api/namespaces/<namespace>/pods/<pod_name>/resize": "Resize pod resources"
-        }
-    }))
+        }),
+    })
 }
 
-pub async fn health(State(state): SharedState) -> Json<Value> {
-    Json(json!({"status": "healthy", "service": "dqn-scaler", "timestamp": rfc3339(state.clock.now())}))
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    #[schema(example = "healthy")]
+    status: &'static str,
+    #[schema(example = "dqn-scaler")]
+    service: &'static str,
+    #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: String,
 }
 
-/// The process answers: all that a restart could mend.
+/// Whether the service answers
+#[utoipa::path(get, path = "/health", tag = "service", responses((status = 200, body = Health)))]
+pub async fn health(State(state): SharedState) -> Json<Health> {
+    Json(Health { status: "healthy", service: "dqn-scaler", timestamp: rfc3339(state.clock.now()) })
+}
+
+/// Liveness probe: the process answers, which is all that a restart could mend
+#[utoipa::path(get, path = "/livez", tag = "service", responses((status = 200, body = String, example = "ok")))]
 pub async fn livez() -> &'static str {
     "ok"
 }
 
-/// 200 when questions can be answered: by a leader or a follower, with the cluster in view. Metrics that have stopped are
-/// told of and change nothing: without them nothing is decided.
-pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Value>) {
+#[derive(Serialize, ToSchema)]
+pub struct Readiness {
+    /// `ready` or `not ready`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// `alone`, `leader` or `follower`.
+    #[schema(example = "leader")]
+    role: &'static str,
+    /// The replica that acts, if one does and there are several.
+    #[schema(required, example = "dqn-scaler-7c9d8f6b54-x2x9k")]
+    leader: Option<String>,
+    /// This replica.
+    #[schema(example = "dqn-scaler-7c9d8f6b54-x2x9k")]
+    identity: String,
+    model: ModelState,
+    cluster: ClusterState,
+    watch: WatchState,
+    metrics: MetricsState,
+    state: store::Health,
+    #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ModelState {
+    loaded: bool,
+    #[schema(value_type = String, example = "final-models/dqn_model.pth")]
+    path: PathBuf,
+    /// How many features it takes in.
+    #[schema(example = 8)]
+    features: usize,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ClusterState {
+    connected: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct WatchState {
+    /// What is known of the pods is what the API server has.
+    fresh: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct MetricsState {
+    /// Young enough to act on.
+    fresh: bool,
+    /// When the newest usage that is known had been measured.
+    #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    newest: Option<String>,
+    #[schema(required, example = 15)]
+    age_seconds: Option<i64>,
+}
+
+/// Readiness probe: questions can be answered, by a leader or a follower, with the cluster in view
+///
+/// Metrics that have stopped are told of and change nothing: without them nothing is decided.
+#[utoipa::path(get, path = "/readyz", tag = "service", responses(
+    (status = 200, body = Readiness),
+    (status = 503, body = Readiness, description = "The pods of the cluster are not in view.")
+))]
+pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) {
     let cluster = state.cluster();
     let fresh = cluster.as_ref().is_some_and(|cluster| cluster.is_fresh());
     let (role, leader) = match state.leadership.role() {
@@ -57,44 +150,77 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Value>) {
     let measured_at = cluster.as_ref().and_then(|cluster| cluster.measured_at());
     let age = measured_at.map(|at| now - at);
     let code = if fresh { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let details = json!({
-        "status": if fresh { "ready" } else { "not ready" },
-        "role": role,
-        "leader": leader,
-        "identity": state.leadership.identity(),
-        "model": {"loaded": true, "path": config.model_path, "features": state.scaler.features().len()},
-        "cluster": {"connected": cluster.is_some()},
-        "watch": {"fresh": fresh},
-        "metrics": {
-            "fresh": age.is_some_and(|age| age <= config.metrics_max_age as i64),
-            "newest": measured_at.and_then(super::monitoring::at),
-            "age_seconds": age
+    let details = Readiness {
+        status: if fresh { "ready" } else { "not ready" },
+        role,
+        leader,
+        identity: state.leadership.identity().to_owned(),
+        model: ModelState { loaded: true, path: config.model_path.clone(), features: state.scaler.features().len() },
+        cluster: ClusterState { connected: cluster.is_some() },
+        watch: WatchState { fresh },
+        metrics: MetricsState {
+            fresh: age.is_some_and(|age| age <= config.metrics_max_age as i64),
+            newest: measured_at.and_then(super::monitoring::at),
+            age_seconds: age,
         },
-        "state": *state.store_health.lock(),
-        "timestamp": rfc3339(state.clock.now())
-    });
+        state: state.store_health.lock().clone(),
+        timestamp: rfc3339(state.clock.now()),
+    };
     (code, Json(details))
 }
 
-pub async fn model_info(State(state): SharedState) -> Json<Value> {
+#[derive(Serialize, ToSchema)]
+pub struct ModelInfo {
+    #[schema(example = "Deep Q-Network (DQN)")]
+    model_type: &'static str,
+    #[schema(value_type = String, example = "final-models/dqn_model.pth")]
+    model_path: PathBuf,
+    /// Width of the model's input.
+    #[schema(example = 8)]
+    state_dim: usize,
+    /// Actions of each head.
+    #[schema(example = 3)]
+    action_dim: usize,
+    /// The actions by their index.
+    #[schema(value_type = std::collections::HashMap<String, Action>, example = json!({"0": "DECREASE", "1": "MAINTAIN", "2": "INCREASE"}))]
+    actions: Value,
+    /// The features of a pod's state, in the order of the input.
+    #[schema(example = json!(["CPU usage (normalized)", "Memory usage (normalized)"]))]
+    state_features: Vec<&'static str>,
+}
+
+/// The network and what it takes in
+#[utoipa::path(get, path = "/model/info", tag = "service", responses((status = 200, body = ModelInfo)))]
+pub async fn model_info(State(state): SharedState) -> Json<ModelInfo> {
     let config = state.config();
-    let actions: Value = Action::ALL.iter().map(|a| (a.index().to_string(), Value::from(a.name()))).collect();
-    let labels: Vec<_> = state.scaler.features().iter().map(|feature| feature.label()).collect();
-    Json(json!({
-        "model_type": "Deep Q-Network (DQN)",
-        "model_path": config.model_path,
-        "state_dim": config.state_dim,
-        "action_dim": config.action_dim,
-        "actions": actions,
-        "state_features": labels
-    }))
+    Json(ModelInfo {
+        model_type: "Deep Q-Network (DQN)",
+        model_path: config.model_path.clone(),
+        state_dim: config.state_dim,
+        action_dim: config.action_dim,
+        actions: Action::ALL.iter().map(|a| (a.index().to_string(), Value::from(a.name()))).collect(),
+        state_features: state.scaler.features().iter().map(|feature| feature.label()).collect(),
+    })
 }
 
 /// What is known of the model that this version ships, and whether it is the one in use.
 const MODEL_CARD: &str = include_str!("../../models/README.md");
 const SHIPPED_MODEL: &[u8] = include_bytes!("../../models/final-models/dqn_model.pth");
 
-pub async fn model_card(State(state): SharedState) -> Json<Value> {
+#[derive(Serialize, ToSchema)]
+pub struct ModelCard {
+    #[schema(example = true)]
+    success: bool,
+    /// Whether the model in use is the one that the card is about.
+    in_use: bool,
+    /// Markdown.
+    #[schema(example = "# The shipped model …")]
+    card: &'static str,
+}
+
+/// What is known of the model that this version ships: data, recipe, figures, limits
+#[utoipa::path(get, path = "/model/card", tag = "service", responses((status = 200, body = ModelCard)))]
+pub async fn model_card(State(state): SharedState) -> Json<ModelCard> {
     let in_use = tokio::fs::read(state.config().find_model()).await.is_ok_and(|file| file == SHIPPED_MODEL);
-    Json(json!({"success": true, "in_use": in_use, "card": MODEL_CARD}))
+    Json(ModelCard { success: true, in_use, card: MODEL_CARD })
 }

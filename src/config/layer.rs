@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::{Config, ConfigError};
+use crate::metrics::PodMetrics;
 
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +108,24 @@ pub struct Layer {
     /// Decisions kept for GET /decisions
     #[arg(long, env = "DECISIONS_KEPT")]
     pub decisions_kept: Option<usize>,
+    /// For what usage, requests and limits are told to Prometheus
+    #[arg(long, env = "POD_METRICS", value_enum)]
+    pub pod_metrics: Option<PodMetrics>,
+    /// Let the API refuse every write
+    #[arg(long, env = "READ_ONLY", value_parser = boolean, num_args = 0..=1, default_missing_value = "true")]
+    pub read_only: Option<bool>,
+    /// File with the token that a write needs
+    #[arg(long, env = "WRITE_TOKEN_FILE")]
+    pub write_token_file: Option<PathBuf>,
+    /// Origins whose pages may ask and write, comma-separated; *: all
+    #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_parser = trimmed)]
+    pub cors_origins: Option<Vec<String>>,
+    /// Certificate (PEM); with it the service speaks TLS
+    #[arg(long, env = "TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of the certificate (PEM)
+    #[arg(long, env = "TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// Moves each field that the layer names into the configuration.
@@ -126,15 +145,16 @@ impl Layer {
     }
 
     pub fn apply(self, config: &mut Config) {
-        if self.in_cluster.is_some() {
-            config.in_cluster = self.in_cluster;
-        }
+        config.in_cluster = self.in_cluster.or(config.in_cluster);
+        config.write_token_file = self.write_token_file.or(config.write_token_file.take());
+        config.tls_cert = self.tls_cert.or(config.tls_cert.take());
+        config.tls_key = self.tls_key.or(config.tls_key.take());
         overlay!(self onto config:
             model_path, state_dim, action_dim, history_window, min_cpu, max_cpu, min_memory, max_memory, scale_factor,
             dry_run, namespaces, auto_scale_enabled, auto_scale_interval, scaling_cooldown, excluded_deployments,
             excluded_labels, emergency_scale_up, resize_concurrency, writes_per_second, resizes_per_cycle, resizes_per_namespace, deferred_timeout, resize_timeout, metrics_max_age,
             guard_cpu_window, guard_memory_window, guard_cpu_fade, guard_memory_fade, guard_cpu_headroom,
-            guard_memory_headroom, decisions_kept,
+            guard_memory_headroom, decisions_kept, pod_metrics, read_only, cors_origins,
         );
     }
 }

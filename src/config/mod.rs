@@ -8,40 +8,71 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub use changes::Changes;
 pub use layer::{Layer, boolean};
 pub use update::Updated;
 
+use crate::metrics::PodMetrics;
 use crate::scaler::action::PerResource;
 use crate::scaler::policy::{GuardSettings, Policy};
 
 /// Everything but where to listen. `GET /config` answers with its fields, the documented ones first.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Config {
+    /// The checkpoint.
+    #[schema(value_type = String, example = "final-models/dqn_model.pth")]
     pub model_path: PathBuf,
+    /// Width of the model's input.
+    #[schema(example = 8)]
     pub state_dim: usize,
+    /// Actions of each head.
+    #[schema(example = 3)]
     pub action_dim: usize,
+    /// Samples that a trend is computed over.
+    #[schema(example = 5)]
     pub history_window: usize,
-    /// Cores.
+    /// Smallest CPU limit of a pod, cores.
+    #[schema(example = 0.1)]
     pub min_cpu: f64,
+    /// Largest CPU limit of a pod, cores.
+    #[schema(example = 8.0)]
     pub max_cpu: f64,
-    /// MiB.
+    /// Smallest memory limit of a pod, MiB.
+    #[schema(example = 20)]
     pub min_memory: u64,
+    /// Largest memory limit of a pod, MiB.
+    #[schema(example = 16384)]
     pub max_memory: u64,
+    /// Share of the limit that one step adds or takes.
+    #[schema(exclusive_minimum = 0, exclusive_maximum = 1, example = 0.2)]
     pub scale_factor: f64,
+    /// Decide and explain, change nothing.
     pub dry_run: bool,
-    /// None: try both, in-cluster first.
+    /// Whether the service runs as a pod of the cluster it scales.
+    // None: try both, in-cluster first.
     #[serde(serialize_with = "in_cluster")]
+    #[schema(value_type = bool)]
     pub in_cluster: Option<bool>,
+    /// Namespaces that are watched.
+    #[schema(example = json!(["default"]))]
     pub namespaces: Vec<String>,
+    /// Run the loop.
     pub auto_scale_enabled: bool,
-    /// Seconds.
+    /// Seconds between two cycles.
+    #[schema(minimum = 1, maximum = 86400, example = 30)]
     pub auto_scale_interval: u64,
-    /// Minutes.
+    /// Minutes between two changes of a pod.
+    #[schema(maximum = 1440, example = 30)]
     pub scaling_cooldown: u64,
+    /// Deployments never touched.
+    #[schema(example = json!(["redis", "dqn-scaler"]))]
     pub excluded_deployments: Vec<String>,
+    /// Labels of pods never touched.
+    #[schema(example = json!({"app": "redis"}))]
     pub excluded_labels: BTreeMap<String, String>,
+    /// An INCREASE at 90 % of the limit, or after an OOM kill, does not wait for the cooldown.
     pub emergency_scale_up: bool,
     /// Resizes under way at the same time.
     pub resize_concurrency: usize,
@@ -49,6 +80,7 @@ pub struct Config {
     pub writes_per_second: u32,
     /// Pods that one cycle may change, in all and of one namespace.
     pub resizes_per_cycle: usize,
+    /// The same for each namespace.
     pub resizes_per_namespace: usize,
     /// Seconds after which a resize that the kubelet defers is given up for the template.
     pub deferred_timeout: u64,
@@ -56,17 +88,36 @@ pub struct Config {
     pub resize_timeout: u64,
     /// Seconds after which a measurement is too old to act on.
     pub metrics_max_age: u64,
-    /// Seconds of usage whose peak a cut must keep clear of.
+    /// Seconds of CPU usage whose peak a cut must keep clear of.
     pub guard_cpu_window: u64,
+    /// The same for memory.
     pub guard_memory_window: u64,
-    /// The share of its weight that a peak has lost by the end of the window.
+    /// The share of its weight that a peak of CPU has lost by the end of the window.
     pub guard_cpu_fade: f64,
+    /// The same for memory.
     pub guard_memory_fade: f64,
-    /// Shares of the peak that a cut must leave above it.
+    /// Share of the CPU peak that a cut must leave above it.
     pub guard_cpu_headroom: f64,
+    /// The same for memory.
     pub guard_memory_headroom: f64,
     /// Decisions kept for `GET /decisions`.
     pub decisions_kept: usize,
+    /// For what usage, requests and limits are told to Prometheus.
+    pub pod_metrics: PodMetrics,
+    /// The API refuses every write.
+    pub read_only: bool,
+    /// The file that holds the token that writes need; null: they need none.
+    #[schema(value_type = Option<String>, required, example = "/etc/dqn-scaler/token")]
+    pub write_token_file: Option<PathBuf>,
+    /// Origins whose pages may ask and write; `*`: all.
+    #[schema(example = json!(["*"]))]
+    pub cors_origins: Vec<String>,
+    /// The certificate, PEM; null: plain HTTP.
+    #[schema(value_type = Option<String>, required, example = "/etc/dqn-scaler/tls.crt")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the certificate, PEM.
+    #[schema(value_type = Option<String>, required, example = "/etc/dqn-scaler/tls.key")]
+    pub tls_key: Option<PathBuf>,
 }
 
 fn in_cluster<S: serde::Serializer>(value: &Option<bool>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -117,6 +168,12 @@ impl Default for Config {
             guard_cpu_headroom: policy.guard.headroom.cpu,
             guard_memory_headroom: policy.guard.headroom.memory,
             decisions_kept: 1000,
+            pod_metrics: PodMetrics::default(),
+            read_only: false,
+            write_token_file: None,
+            cors_origins: vec!["*".into()],
+            tls_cert: None,
+            tls_key: None,
         }
     }
 }
@@ -185,6 +242,13 @@ impl Config {
         let headroom = 0.0..=10.0;
         check(headroom.contains(&self.guard_cpu_headroom), "guard_cpu_headroom", "must be from 0 to 10")?;
         check(headroom.contains(&self.guard_memory_headroom), "guard_memory_headroom", "must be from 0 to 10")?;
+        check(!self.cors_origins.is_empty(), "cors_origins", "must name at least one origin")?;
+        for origin in &self.cors_origins {
+            let message = format!("{origin:?} is neither * nor scheme://host or scheme://host:port");
+            check(is_origin(origin), "cors_origins", &message)?;
+        }
+        let together = self.tls_cert.is_some() == self.tls_key.is_some();
+        check(together, "tls_cert", "and tls_key must be given together")?;
         check((1000..=1_000_000).contains(&self.decisions_kept), "decisions_kept", "must be from 1000 to 1000000")
     }
 
@@ -211,6 +275,13 @@ impl Config {
         let below_models = Path::new("models").join(&self.model_path);
         if !self.model_path.exists() && below_models.exists() { below_models } else { self.model_path.clone() }
     }
+}
+
+/// As a browser writes it: nothing after the host and the port.
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let plain = uri.scheme().zip(uri.authority()).map(|(scheme, authority)| format!("{scheme}://{authority}"));
+    text == "*" || plain.is_some_and(|plain| plain == text)
 }
 
 #[cfg(test)]
@@ -251,6 +322,11 @@ mod tests {
             ("namespaces: [Bad_Name]", "Bad_Name"),
             ("min_cpu: 9", "max_cpu"),
             ("scaling_cooldown: -1", "scaling_cooldown"),
+            ("pod_metrics: all", "pod_metrics"),
+            ("cors_origins: []", "cors_origins"),
+            ("cors_origins: [https://a.example/]", "https://a.example/"),
+            ("cors_origins: [a.example]", "a.example"),
+            ("tls_cert: tls.crt", "tls_key"),
         ] {
             std::fs::write(&file, text).unwrap();
             let error = Config::load(Some(&file), Layer::default()).unwrap_err().to_string();

@@ -17,6 +17,7 @@ use crate::cluster::verdict::Verdict;
 pub enum ApplyError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// By the API server, the kubelet, or for want of a template to change.
     #[error("{0}")]
     Refused(String),
 }
@@ -43,7 +44,7 @@ pub async fn apply(
     patience: Duration,
 ) -> Result<Applied, ApplyError> {
     let pod = &owned.pod;
-    let (mut accepted, mut fallback) = (false, fallback);
+    let (mut accepted, mut fallback, mut forbidden) = (false, fallback, None);
     let refusal = match cluster.patch_resize(pod, plan).await {
         Ok(()) => match cluster.await_verdict(pod, plan, patience).await {
             Ok(Verdict::Done) => return Ok(Applied { method: Method::Vertical, pending: None }),
@@ -66,12 +67,19 @@ pub async fn apply(
         // Refused, or refused to another pod of the same name, or the pod is gone: the pod tells which.
         Err(error) => {
             cluster.same_pod(&pod.key).await?;
-            error.to_string()
+            let refusal = error.to_string();
+            forbidden = matches!(error, ClusterError::Forbidden { .. }).then_some(error);
+            refusal
         }
     };
     let applied = match fallback {
         Fallback::Template(change) => fall_back(cluster, owned, plan, change, refusal).await,
         Fallback::None => Err(ApplyError::Refused(refusal)),
+    };
+    let applied = match (applied, forbidden) {
+        // Nothing is wrong with what is asked for: the service lacks a right.
+        (Err(ApplyError::Refused(_)), Some(forbidden)) => Err(forbidden.into()),
+        (applied, _) => applied,
     };
     if accepted && applied.is_err() {
         // What cannot be is taken back: the kubelet would go on trying for ever, or never look at the pod again.

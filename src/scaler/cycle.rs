@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures::{FutureExt, StreamExt};
@@ -31,6 +31,7 @@ use crate::cluster::pod::PodKey;
 use crate::cluster::retry::Deadline;
 use crate::cluster::template::TemplateChange;
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::model::features::FeatureSet;
 use crate::model::{ModelError, Network};
 
@@ -48,6 +49,7 @@ pub struct Scaler {
     agent: Arc<Agent>,
     pub journal: Mutex<Journal>,
     pub board: Board,
+    pub metrics: Metrics,
     /// Pods that are being changed right now.
     claims: Mutex<HashSet<PodKey>>,
     stopping: CancellationToken,
@@ -77,6 +79,7 @@ impl Scaler {
             agent: Arc::new(Agent::new(network, features)),
             journal: Mutex::default(),
             board: Board::default(),
+            metrics: Metrics::default(),
             claims: Mutex::default(),
             stopping,
         }
@@ -92,6 +95,15 @@ impl Scaler {
 
     /// Every pod of the configured namespaces.
     pub async fn scale_all(&self, cluster: &Cluster, config: &Config) -> Result<Cycle, CycleError> {
+        let cycle = self.cycle(cluster, config).await;
+        match &cycle {
+            Ok(cycle) => self.metrics.cycle_done(&cycle.phases),
+            Err(_) => self.metrics.cycle_failed(),
+        }
+        cycle
+    }
+
+    async fn cycle(&self, cluster: &Cluster, config: &Config) -> Result<Cycle, CycleError> {
         let mut watch = Stopwatch::start();
         let deadline = Deadline::default();
         let pods = cluster.pods(&config.namespaces, deadline).await?;
@@ -117,7 +129,9 @@ impl Scaler {
             let usage = usages.get(&key.namespace).and_then(|usages| usages.get(&key.name)).copied();
             (owned, usage)
         });
-        let outcomes = self.run(cluster, config, pods.collect(), &mut watch).await?;
+        let pods: Vec<_> = pods.collect();
+        self.metrics.pods(&pods, config);
+        let outcomes = self.run(cluster, config, pods, &mut watch).await?;
         self.board.forget_gone(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
         Ok(Cycle { outcomes, phases: watch.phases() })
     }
@@ -168,6 +182,7 @@ impl Scaler {
         at_length(|| {
             outcomes.sort_unstable_by(|a, b| a.pod.cmp(&b.pod));
             self.board.note(&outcomes, now.timestamp());
+            self.metrics.outcomes(&outcomes);
         });
         watch.lap(Phase::Apply);
         Ok(outcomes)
@@ -255,6 +270,7 @@ impl Scaler {
             return (Status::Skipped(SkipReason::RateLimited), SkipReason::RateLimited.message(name));
         }
         let patience = Duration::from_secs(config.resize_timeout);
+        let began = Instant::now();
         let applied = match unfinished {
             Some((Pending::TakeBack, message)) => take_back(cluster, owned, &message).await,
             Some((_, message)) => {
@@ -267,6 +283,7 @@ impl Scaler {
             }
             None => apply(cluster, owned, &plan, apply::automatic(&decision.actions), patience).await,
         };
+        self.metrics.resized(began.elapsed(), &applied);
         match applied {
             Ok(applied) => {
                 let (old, new) = (&decision.observation.limit, &decision.new_limit);
@@ -297,7 +314,9 @@ impl Scaler {
     ) -> Option<Result<Applied, ApplyError>> {
         let _claim = self.claim(&owned.pod.key)?;
         let patience = Duration::from_secs(config.resize_timeout);
+        let began = Instant::now();
         let applied = apply(cluster, owned, plan, fallback, patience).await;
+        self.metrics.resized(began.elapsed(), &applied);
         if applied.is_ok() {
             self.agent.resized(&owned.pod.key, cluster.clock().now().timestamp());
         }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::action::{Action, PerResource};
+use super::action::PerResource;
 use super::decision::Decision;
 use super::outcome::Status;
 use crate::cluster::pod::PodKey;
@@ -121,12 +121,4 @@ impl Journal {
     pub fn totals(&self) -> Totals {
         self.totals.clone()
     }
-}
-
-/// The counts under the names of the API.
-pub fn by_action(counts: &[u64; 3]) -> serde_json::Value {
-    Action::ALL
-        .iter()
-        .map(|action| (action.name().to_owned(), serde_json::Value::from(counts[action.index()])))
-        .collect()
 }

@@ -1,11 +1,14 @@
 //! What came of a pod in a cycle.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::decision::Decision;
 use crate::cluster::pod::PodKey;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Why a pod is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum SkipReason {
     CooldownPeriod,
     Excluded,
@@ -45,7 +48,8 @@ impl SkipReason {
 }
 
 /// How a change reached the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Method {
     Vertical,
     DeploymentUpdate,

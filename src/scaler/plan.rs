@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::action::{Action, Resource};
 use super::decision::Decision;
@@ -11,11 +12,15 @@ use crate::cluster::pod::{Pod, PodContainer};
 use crate::cluster::quantity;
 
 /// Requests and limits to be set: what is not named stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Change {
+    /// Kubernetes quantities of `cpu` and `memory`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"cpu": "200m", "memory": "256Mi"}))]
     pub requests: BTreeMap<String, String>,
+    /// The same.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"cpu": "800m", "memory": "1Gi"}))]
     pub limits: BTreeMap<String, String>,
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use self::file::{Batch, FileError, StateFile, Stored};
 use crate::clock::rfc3339;
@@ -28,11 +29,16 @@ const RETRY: Duration = Duration::from_secs(10);
 const CHUNK: usize = 10_000;
 
 /// How the writing goes, for those who ask.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[schema(as = StateHealth)]
 pub struct Health {
-    /// None: kept in memory only.
+    /// Where the state is kept; null: in memory only.
+    #[schema(required, value_type = Option<String>, example = "/var/lib/dqn-scaler")]
     pub folder: Option<PathBuf>,
+    #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
     pub written_at: Option<String>,
+    /// Why the last writing failed, if it did.
+    #[schema(required)]
     pub error: Option<String>,
 }
 

@@ -6,6 +6,7 @@ mod autoscaling;
 mod configuration;
 mod cors;
 mod deciding;
+mod documented;
 mod falling_back;
 mod faults;
 mod leading;

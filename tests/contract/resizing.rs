@@ -70,7 +70,7 @@ async fn without_fallback_a_refusal_changes_nothing() {
     let before = limits(&simulation, &name);
     for path in [path(&name) + "?enable_horizontal_fallback=false", path("lonely")] {
         let (status, answer) = service.post(&path, wanted.clone()).await;
-        assert_eq!((status.as_u16(), &answer["success"]), (500, &json!(false)), "{path}");
+        assert_eq!((status.as_u16(), &answer["success"]), (400, &json!(false)), "{path}");
         let error = answer["error"].as_str().unwrap();
         assert!(error.contains("memory limits cannot be decreased"), "{error}");
     }
@@ -85,7 +85,7 @@ async fn a_limit_below_the_usage_is_refused_by_the_kubelet_and_taken_back() {
     let name = &pods_of(&simulation, "web")[0];
     let before = limits(&simulation, name);
     let (status, answer) = service.post(&path(name), body(json!({"memory": "300Mi"}))).await;
-    assert_eq!(status, 500);
+    assert_eq!(status, 400);
     assert!(answer["error"].as_str().unwrap().contains("below current usage"), "{answer}");
     until("the old limit is asked for again", async || limits(&simulation, name) == before).await;
     assert_eq!(pods_of(&simulation, "web"), std::slice::from_ref(name), "no rollout");

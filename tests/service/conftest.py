@@ -38,7 +38,8 @@ class Service:
     def __init__(self, log, arguments=("--simulate", "--speed", "60"), environment=None, port=None):
         self.log = log
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        scheme = "https" if "TLS_CERT" in (environment or {}) else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
         known = ("PATH", "HOME", "LD_LIBRARY_PATH", "RUST_LOG")
         variables = {name: os.environ[name] for name in known if name in os.environ} | (environment or {})
         with open(log, "ab") as output:
@@ -51,7 +52,7 @@ class Service:
     def answers(self):
         assert self.process.poll() is None, f"the service ended: {pathlib.Path(self.log).read_text()}"
         try:
-            return requests.get(f"{self.url}/livez", timeout=5).ok
+            return requests.get(f"{self.url}/livez", timeout=5, verify=False).ok
         except requests.ConnectionError:
             return False
 

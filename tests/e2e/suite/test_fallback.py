@@ -35,13 +35,13 @@ class Fallback(ScalerTest):
         kinds, name = self.start("Deployment")
         victim = self.cluster.pods_of(name)[0]["metadata"]["name"]
         code, answer = self.scaler.resize(victim, {"app": GUARANTEED}, fallback=False)
-        self.assertEqual(code, 500, answer)
+        self.assertEqual(code, 400, answer)
         self.assertEqual(self.cluster.get(self.cluster.path(kinds, name))["metadata"]["generation"], 1)
 
     def test_bare_pod_has_no_template(self):
         before = self.run_pod("bare")
         code, answer = self.scaler.resize("bare", {"app": GUARANTEED})
-        self.assertEqual(code, 500, answer)
+        self.assertEqual(code, 400, answer)
         self.assertIn("QOS", answer["error"])
         after = self.cluster.pod("bare")
         self.assertEqual((after["metadata"]["uid"], after["metadata"]["generation"]), (before["metadata"]["uid"], before["metadata"]["generation"]))

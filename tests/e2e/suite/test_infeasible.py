@@ -37,7 +37,7 @@ class Infeasible(ScalerTest):
     def test_bare_pod_is_left_as_it_was(self):
         before = self.run_pod("pinned", **OLD)
         code, answer = self.scaler.resize("pinned", WANTED)
-        self.assertEqual(code, 500, answer)
+        self.assertEqual(code, 400, answer)
         self.assertIn("infeasible", answer["error"])
         self.was_infeasible("pinned")
         until(30, "it is taken back", lambda: not resize_conditions(self.cluster.pod("pinned")))

@@ -31,7 +31,7 @@ class Resize(ScalerTest):
         self.assert_resized(self.scaler.resize("guaranteed", {"app": wanted}))
         self.assert_in_force("guaranteed", wanted, (200, 96 * MIB))
         code, answer = self.scaler.resize("guaranteed", {"app": {"requests": {"cpu": "100m"}}})
-        self.assertEqual(code, 500)
+        self.assertEqual(code, 400)
         self.assertIn("QOS", answer["error"])
         self.assert_in_force("guaranteed", wanted, (200, 96 * MIB))
         self.assertEqual(self.cluster.pod("guaranteed")["status"]["qosClass"], "Guaranteed")
@@ -39,7 +39,7 @@ class Resize(ScalerTest):
     def test_best_effort_is_left_as_it_is(self):
         self.run_pod("best-effort", request=None, limit=None)
         code, answer = self.scaler.resize("best-effort", {"app": {"requests": {"cpu": "50m"}}})
-        self.assertEqual(code, 500)
+        self.assertEqual(code, 400)
         self.assertIn("QOS", answer["error"])
         now = self.cluster.pod("best-effort")
         self.assertEqual((now["status"]["qosClass"], now["spec"]["containers"][0]["resources"]), ("BestEffort", {}))
@@ -64,7 +64,7 @@ class Resize(ScalerTest):
         self.run_pod("holding", memory=60)
         since = audit.now() if audit.LOG else None
         code, answer = self.scaler.resize("holding", {"app": resources(("100m", "16Mi"), ("200m", "24Mi"))})
-        self.assertEqual(code, 500, answer)
+        self.assertEqual(code, 400, answer)
         self.assertIn("usage", answer["error"])
         self.assert_in_force("holding", resources(("100m", "64Mi"), ("200m", "128Mi")), (200, 128 * MIB))
         if audit.LOG:
@@ -90,7 +90,7 @@ class Resize(ScalerTest):
     def test_more_than_the_node_has(self):
         self.run_pod("greedy")
         code, answer = self.scaler.resize("greedy", {"app": resources(("64", "64Mi"), ("64", "128Mi"))})
-        self.assertEqual(code, 500)
+        self.assertEqual(code, 400)
         self.assertIn("allocatable", answer["error"])
         self.assert_in_force("greedy", resources(("100m", "64Mi"), ("200m", "128Mi")), (200, 128 * MIB))
 
@@ -106,7 +106,7 @@ class Resize(ScalerTest):
                     until(30, "the quota is counted", lambda: "used" in self.cluster.get(self.cluster.path(kind, "ration"))["status"])
                 time.sleep(1)
                 code, answer = self.scaler.resize("rationed", {"app": {"limits": {"cpu": "3500m"}}})
-                self.assertEqual(code, 500, answer)
+                self.assertEqual(code, 400, answer)
                 self.assertIn(said, answer["error"])
                 self.assertNotIn("service account lacks", answer["error"])
                 self.assertEqual(self.cluster.limits("rationed")[0], 200)

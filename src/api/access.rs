@@ -1,0 +1,133 @@
+//! Who may write: nobody (read-only), whoever knows the token, or anybody; and a line in the log for each write.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq;
+
+use super::{ApiError, SharedState, cors};
+use crate::config::Config;
+
+const SHORTEST_TOKEN: usize = 16;
+
+/// Stands before every route and lets reads pass.
+pub async fn guard(State(state): SharedState, request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let mut line = AuditLine::of(&parts);
+    let response = match permit(&state.config(), &parts).await {
+        Ok(by) => {
+            line.by = by;
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(error) => refusal(error),
+    };
+    line.status = Some(response.status());
+    response
+}
+
+/// What permits a write.
+async fn permit(config: &Config, request: &Parts) -> Result<&'static str, ApiError> {
+    let headers = &request.headers;
+    if config.read_only {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "The API is read-only"));
+    }
+    // A browser sends simple requests first and asks for leave to show the answer afterwards.
+    if let Some(origin) = headers.get(ORIGIN)
+        && !cors::is_allowed(&config.cors_origins, origin)
+        && !is_own(origin, request)
+    {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "The origin of the request is not allowed to write"));
+    }
+    let Some(file) = &config.write_token_file else { return Ok("anybody") };
+    let expected = read_token(file).await.map_err(|error| {
+        tracing::error!(%error, "writes are refused");
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "Writes are refused: the token cannot be read")
+    })?;
+    let given = bearer(headers).unwrap_or_default();
+    if bool::from(expected.as_bytes().ct_eq(given.as_bytes())) {
+        Ok("token")
+    } else {
+        Err(ApiError::new(StatusCode::UNAUTHORIZED, "A write needs the header Authorization: Bearer TOKEN"))
+    }
+}
+
+/// The token as the file holds it now: it may change at any time.
+pub async fn read_token(file: &Path) -> anyhow::Result<String> {
+    let text = tokio::fs::read_to_string(file).await?;
+    let token = text.trim();
+    anyhow::ensure!(token.len() >= SHORTEST_TOKEN, "a token has at least {SHORTEST_TOKEN} characters");
+    anyhow::ensure!(token.bytes().all(|byte| byte.is_ascii_graphic()), "a token is one word of visible ASCII");
+    Ok(token.to_owned())
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// A page that this service itself has served.
+fn is_own(origin: &HeaderValue, request: &Parts) -> bool {
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+    // HTTP/2 has no Host.
+    let host = request.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri.authority().map(|authority| authority.as_str()));
+    authority.is_some() && authority == host
+}
+
+fn refusal(error: ApiError) -> Response {
+    let mut response = error.into_response();
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"dqn-scaler\""));
+    }
+    response
+}
+
+/// Written when the write is over, also when its client has gone meanwhile or its handling has broken off.
+struct AuditLine {
+    client: Option<SocketAddr>,
+    /// As a proxy says, or whoever pretends to be one.
+    forwarded_for: String,
+    origin: String,
+    method: Method,
+    path: String,
+    by: &'static str,
+    status: Option<StatusCode>,
+}
+
+impl AuditLine {
+    fn of(request: &Parts) -> Self {
+        let header = |name: HeaderName| {
+            let text = request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            text.chars().take(200).collect()
+        };
+        Self {
+            client: request.extensions.get().map(|ConnectInfo(address)| *address),
+            forwarded_for: header(HeaderName::from_static("x-forwarded-for")),
+            origin: header(ORIGIN),
+            method: request.method.clone(),
+            path: request.uri.path().to_owned(),
+            by: "nobody",
+            status: None,
+        }
+    }
+}
+
+impl Drop for AuditLine {
+    fn drop(&mut self) {
+        let client = self.client.map(|address| address.to_string()).unwrap_or_default();
+        let status = self.status.map(|status| status.as_u16()).unwrap_or_default();
+        tracing::info!(
+            target: "audit", client, forwarded_for = self.forwarded_for, origin = self.origin, method = %self.method,
+            path = self.path, permitted_by = self.by, status, "{}", if status == 0 { "write, broken off" } else { "write" }
+        );
+    }
+}

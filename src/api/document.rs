@@ -1,0 +1,74 @@
+//! The OpenAPI document, made from the routes themselves, and the page that shows it.
+
+use std::sync::Arc;
+
+use axum::{Extension, Json, Router};
+use utoipa::OpenApi;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Ref, Response, ResponseBuilder};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::error::Failure;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "dqn-scaler",
+        description = "Gives every pod of a Kubernetes cluster the CPU and memory it needs, in place.\n\n\
+            Timestamps are UTC, CPU is in cores, memory in MiB, also where a name says MB. Every error is \
+            `{\"success\": false, \"error\": …}`: 404 for a path that is none, 405 for a method that the path does not have, \
+            413 for a body over 1 MiB. HEAD answers wherever GET does.",
+    ),
+    tags(
+        (name = "service", description = "The service itself and its model"),
+        (name = "configuration", description = "What holds, and changing it"),
+        (name = "pods", description = "What is watched"),
+        (name = "scaling", description = "Deciding at once"),
+        (name = "resize", description = "Giving a pod what you name"),
+        (name = "monitoring", description = "What was decided and done"),
+        (name = "autoscale", description = "The loop"),
+    ),
+    components(schemas(Failure))
+)]
+pub struct Document;
+
+/// Adds what every operation may answer, and what every write may.
+pub fn complete(document: &mut utoipa::openapi::OpenApi) {
+    let token = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    document.components.get_or_insert_default().add_security_scheme("token", token);
+    for item in document.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            answers(operation, "413", "The body is larger than 1 MiB.");
+            answers(operation, "500", "The API server does not answer, a right is missing, or there is a bug.");
+        }
+        if let Some(write) = &mut item.post {
+            // Needed where a token is configured, and only there.
+            let (none, token) = (SecurityRequirement::default(), SecurityRequirement::new("token", [""; 0]));
+            write.security = Some(vec![none, token]);
+            answers(write, "401", "The token is missing or wrong.");
+            answers(write, "403", "The API is read-only, or the origin of the request is not allowed to write.");
+            answers(write, "503", "This replica follows another, or the token cannot be read.");
+        }
+    }
+}
+
+fn answers(operation: &mut Operation, status: &str, description: &str) {
+    let content = utoipa::openapi::Content::new(Some(Ref::from_schema_name("Failure")));
+    let response: Response =
+        ResponseBuilder::new().description(description).content("application/json", content).build();
+    operation.responses.responses.entry(status.to_owned()).or_insert(response.into());
+}
+
+/// This document
+#[utoipa::path(get, path = "/openapi.json", tag = "service",
+    responses((status = 200, body = std::collections::HashMap<String, serde_json::Value>)))]
+pub async fn read(Extension(document): Extension<Arc<utoipa::openapi::OpenApi>>) -> Json<utoipa::openapi::OpenApi> {
+    Json(utoipa::openapi::OpenApi::clone(&document))
+}
+
+/// The document for people, at `/docs`: all of it comes from the binary, and nothing is asked of another host.
+pub fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let config = Config::new(["/openapi.json"]).validator_url("none").try_it_out_enabled(true);
+    SwaggerUi::new("/docs").config(config).into()
+}

@@ -1,0 +1,24 @@
+//! The metrics for Prometheus.
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+
+use super::{ApiError, SharedState};
+use crate::metrics::Now;
+
+/// Metrics in the text format of Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "monitoring",
+    responses((status = 200, body = String, content_type = "text/plain", example = "dqn_scaler_dry_run 1")))]
+pub async fn metrics(State(state): SharedState) -> Result<impl IntoResponse, ApiError> {
+    let (config, cluster) = (state.config(), state.cluster());
+    let now = Now {
+        config: &config,
+        features: state.scaler.features().len(),
+        leading: state.leadership.acts(),
+        connected: cluster.is_some(),
+        watch_fresh: cluster.is_some_and(|cluster| cluster.is_fresh()),
+    };
+    let text = state.scaler.metrics.text(&now).map_err(|error| ApiError::internal(&error))?;
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
+}

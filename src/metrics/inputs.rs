@@ -1,0 +1,125 @@
+//! Usage, requests and limits as inputs for recording rules: summed by namespace, or for every pod.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use clap::ValueEnum;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::cluster::inventory::OwnedPod;
+use crate::cluster::metrics::Usage;
+use crate::config::Config;
+use crate::scaler::action::PerResource;
+use crate::scaler::cycle::is_monitored;
+
+/// For what usage, requests and limits are told to Prometheus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PodMetrics {
+    None,
+    #[default]
+    Namespace,
+    /// Six series a pod.
+    Pod,
+}
+
+/// A pod and what was measured of it.
+pub type Seen = (OwnedPod, Option<Usage>);
+
+/// Cores and MiB.
+#[derive(Debug, Clone, Copy, Default)]
+struct Amounts {
+    usage: PerResource<f64>,
+    request: PerResource<f64>,
+    limit: PerResource<f64>,
+}
+
+/// Of the monitored pods in one cycle; by namespace and pod, where the pod is empty for a sum.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    pub monitored: i64,
+    detail: PodMetrics,
+    amounts: BTreeMap<(String, String), Amounts>,
+}
+
+impl Inputs {
+    pub fn of(pods: &[Seen], config: &Config) -> Self {
+        let mut inputs = Self { detail: config.pod_metrics, ..Self::default() };
+        for (owned, usage) in pods.iter().filter(|(owned, _)| is_monitored(owned, config)) {
+            inputs.monitored += 1;
+            let key = &owned.pod.key;
+            let pod = match config.pod_metrics {
+                PodMetrics::None => continue,
+                PodMetrics::Namespace => String::new(),
+                PodMetrics::Pod => key.name.clone(),
+            };
+            let amounts = inputs.amounts.entry((key.namespace.clone(), pod)).or_default();
+            add(&mut amounts.usage, usage.map(|usage| usage.usage).unwrap_or_default());
+            add(&mut amounts.request, owned.pod.request());
+            add(&mut amounts.limit, owned.pod.limit());
+        }
+        inputs
+    }
+}
+
+fn add(sum: &mut PerResource<f64>, amount: PerResource<f64>) {
+    sum.cpu += amount.cpu;
+    sum.memory += amount.memory;
+}
+
+/// The inputs of the last cycle; pods that are gone are gone from here too.
+#[derive(Clone, Default)]
+pub struct Recorded(Arc<ArcSwap<Inputs>>);
+
+impl Recorded {
+    pub fn replace(&self, inputs: Inputs) {
+        self.0.store(Arc::new(inputs));
+    }
+}
+
+impl fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recorded")
+    }
+}
+
+impl Collector for Recorded {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let inputs = self.0.load();
+        let scope = if inputs.detail == PodMetrics::Pod { "pod" } else { "namespace" };
+        let cores = Unit::Other("cores".to_owned());
+        type Of = fn(&Amounts) -> f64;
+        let kinds: [(&str, &str, Of, Of); 3] = [
+            ("usage", "used by", |a| a.usage.cpu, |a| a.usage.memory),
+            ("request", "requested for", |a| a.request.cpu, |a| a.request.memory),
+            ("limit", "allowed to", |a| a.limit.cpu, |a| a.limit.memory),
+        ];
+        for (kind, done, cpu, memory) in kinds {
+            let columns = [("cpu", &cores, cpu as Of, 1.0), ("memory", &Unit::Bytes, memory, 1024.0 * 1024.0)];
+            for (resource, unit, of, base) in columns {
+                if inputs.amounts.is_empty() {
+                    continue;
+                }
+                let name = format!("{scope}_{resource}_{kind}");
+                let what = if resource == "cpu" { "CPU" } else { "Memory" };
+                let help = format!("{what} {done} the monitored pods in the last cycle, by {scope}");
+                let mut metric = encoder.encode_descriptor(&name, &help, Some(unit), MetricType::Gauge)?;
+                for ((namespace, pod), amounts) in &inputs.amounts {
+                    let gauge = ConstGauge::new(of(amounts) * base);
+                    let all = [("namespace", namespace.as_str()), ("pod", pod.as_str())];
+                    let labels = if pod.is_empty() { &all[..1] } else { &all[..] };
+                    gauge.encode(metric.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

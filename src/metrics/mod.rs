@@ -1,0 +1,249 @@
+//! What Prometheus is told: counted where it happens, written when it is asked for.
+
+mod inputs;
+mod requests;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use chrono::Utc;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+pub use self::inputs::PodMetrics;
+use self::inputs::{Inputs, Recorded};
+use crate::config::Config;
+use crate::scaler::action::Resource;
+use crate::scaler::apply::{Applied, ApplyError};
+use crate::scaler::outcome::{Outcome, Status};
+use crate::scaler::phases::Phases;
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+type Timings<const N: usize> = Family<Labels<N>, Histogram>;
+/// Seconds since the epoch.
+type Moment = Gauge<f64, AtomicU64>;
+
+pub struct Metrics {
+    registry: Registry,
+    cycles: Counters<1>,
+    cycle_duration: Histogram,
+    phase_duration: Timings<1>,
+    last_cycle: Moment,
+    decisions: Counters<2>,
+    skipped: Counters<1>,
+    overrides: Counters<2>,
+    resizes: Counters<1>,
+    failed_resizes: Counter,
+    resize_duration: Timings<1>,
+    requests: requests::Requests,
+    pods_watched: Gauge,
+    pods_monitored: Gauge,
+    recorded: Recorded,
+    model: Family<Vec<(&'static str, String)>, Gauge>,
+    dry_run: Gauge,
+    read_only: Gauge,
+    leading: Gauge,
+    autoscale_enabled: Gauge,
+    autoscale_interval: Gauge,
+    kubernetes_connected: Gauge,
+    watch_fresh: Gauge,
+    config_changed: Moment,
+}
+
+/// What is looked up when the metrics are asked for.
+pub struct Now<'a> {
+    pub config: &'a Config,
+    pub features: usize,
+    pub leading: bool,
+    pub connected: bool,
+    pub watch_fresh: bool,
+}
+
+/// 1 ms to 65 s.
+fn timing() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 17))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("dqn_scaler"),
+            cycles: Family::default(),
+            cycle_duration: timing(),
+            phase_duration: Family::new_with_constructor(timing),
+            last_cycle: Moment::default(),
+            decisions: Family::default(),
+            skipped: Family::default(),
+            overrides: Family::default(),
+            resizes: Family::default(),
+            failed_resizes: Counter::default(),
+            resize_duration: Family::new_with_constructor(timing),
+            requests: requests::Requests::default(),
+            pods_watched: Gauge::default(),
+            pods_monitored: Gauge::default(),
+            recorded: Recorded::default(),
+            model: Family::default(),
+            dry_run: Gauge::default(),
+            read_only: Gauge::default(),
+            leading: Gauge::default(),
+            autoscale_enabled: Gauge::default(),
+            autoscale_interval: Gauge::default(),
+            kubernetes_connected: Gauge::default(),
+            watch_fresh: Gauge::default(),
+            config_changed: Moment::default(),
+        };
+        metrics.config_changed();
+        metrics.registered()
+    }
+}
+
+impl Metrics {
+    fn registered(mut self) -> Self {
+        let version = Family::<Vec<(&'static str, String)>, Gauge>::default();
+        version.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
+        let r = &mut self.registry;
+        r.register("build_info", "The version that runs; always 1", version);
+        r.register("model_info", "The model that decides; always 1", self.model.clone());
+        r.register("cycles", "Cycles over all pods by result", self.cycles.clone());
+        r.register_with_unit(
+            "cycle_duration",
+            "Time that a whole cycle takes",
+            Unit::Seconds,
+            self.cycle_duration.clone(),
+        );
+        let phases = self.phase_duration.clone();
+        r.register_with_unit("cycle_phase_duration", "Time that each phase of a cycle takes", Unit::Seconds, phases);
+        let last = self.last_cycle.clone();
+        r.register_with_unit("last_cycle_timestamp", "When the last whole cycle ended", Unit::Seconds, last);
+        r.register("decisions", "Decisions by resource and action", self.decisions.clone());
+        r.register("skipped", "Pods that were left alone, by reason", self.skipped.clone());
+        r.register("guard_overrides", "Wishes of the network that the guard replaced", self.overrides.clone());
+        r.register("resizes", "Resizes that were carried out, by method", self.resizes.clone());
+        r.register("resize_failures", "Resizes that failed", self.failed_resizes.clone());
+        let resize = self.resize_duration.clone();
+        r.register_with_unit(
+            "resize_duration",
+            "Time from a resize's request to the kubelet's word",
+            Unit::Seconds,
+            resize,
+        );
+        self.requests.register(r);
+        r.register("pods_watched", "Pods of the configured namespaces in the last cycle", self.pods_watched.clone());
+        let monitored = self.pods_monitored.clone();
+        r.register("pods_monitored", "Those of them that are not excluded, finished or on their way out", monitored);
+        r.register("dry_run", "1: decides and changes nothing", self.dry_run.clone());
+        r.register("read_only", "1: the API refuses writes", self.read_only.clone());
+        r.register("leading", "1: this replica acts, alone or as the leader", self.leading.clone());
+        r.register("autoscale_enabled", "1: the loop runs", self.autoscale_enabled.clone());
+        let interval = self.autoscale_interval.clone();
+        r.register_with_unit("autoscale_interval", "Time between two cycles", Unit::Seconds, interval);
+        r.register("kubernetes_connected", "1: connected to a cluster", self.kubernetes_connected.clone());
+        r.register("watch_fresh", "1: what is known of the pods is what the API server has", self.watch_fresh.clone());
+        let changed = self.config_changed.clone();
+        r.register_with_unit(
+            "config_last_change_timestamp",
+            "When the configuration last changed",
+            Unit::Seconds,
+            changed,
+        );
+        r.register_collector(Box::new(self.recorded.clone()));
+        self
+    }
+
+    pub fn cycle_done(&self, phases: &Phases) {
+        self.cycles.get_or_create(&[("result", "success")]).inc();
+        self.cycle_duration.observe(phases.total().wall.as_secs_f64());
+        for (phase, spent) in phases.iter() {
+            self.phase_duration.get_or_create(&[("phase", phase.name())]).observe(spent.wall.as_secs_f64());
+        }
+        self.last_cycle.set(now());
+    }
+
+    pub fn cycle_failed(&self) {
+        self.cycles.get_or_create(&[("result", "failure")]).inc();
+    }
+
+    /// Added up first: a cluster may have very many pods and few kinds of outcomes.
+    pub fn outcomes(&self, outcomes: &[Outcome]) {
+        let (mut decisions, mut skipped, mut overrides) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for outcome in outcomes {
+            if let Status::Skipped(reason) = &outcome.status {
+                *skipped.entry([("reason", reason.name())]).or_default() += 1;
+            }
+            let Some(decision) = &outcome.decided else { continue };
+            for resource in Resource::ALL {
+                let labels = [("resource", resource.name()), ("action", decision.actions.get(resource).name())];
+                *decisions.entry(labels).or_default() += 1;
+            }
+            for (resource, why) in &decision.overrides {
+                *overrides.entry([("resource", resource.name()), ("reason", why.name())]).or_default() += 1;
+            }
+        }
+        add(&self.decisions, decisions);
+        add(&self.skipped, skipped);
+        add(&self.overrides, overrides);
+    }
+
+    pub fn resized(&self, took: Duration, applied: &Result<Applied, ApplyError>) {
+        let result = match applied {
+            Ok(applied) => {
+                self.resizes.get_or_create(&[("method", applied.method.name())]).inc();
+                "success"
+            }
+            Err(_) => {
+                self.failed_resizes.inc();
+                "failure"
+            }
+        };
+        self.resize_duration.get_or_create(&[("result", result)]).observe(took.as_secs_f64());
+    }
+
+    pub fn pods(&self, pods: &[inputs::Seen], config: &Config) {
+        let inputs = Inputs::of(pods, config);
+        self.pods_watched.set(pods.len() as i64);
+        self.pods_monitored.set(inputs.monitored);
+        self.recorded.replace(inputs);
+    }
+
+    pub fn config_changed(&self) {
+        self.config_changed.set(now());
+    }
+
+    /// The client, with every answer of the API server counted.
+    pub fn counted(&self, client: kube::Client) -> kube::Client {
+        self.requests.counted(client)
+    }
+
+    /// In the text format of Prometheus.
+    pub fn text(&self, now: &Now) -> Result<String, std::fmt::Error> {
+        let config = now.config;
+        let path = config.model_path.display().to_string();
+        let model = vec![("path", path), ("features", now.features.to_string())];
+        self.model.get_or_create(&model).set(1);
+        self.dry_run.set(config.dry_run.into());
+        self.read_only.set(config.read_only.into());
+        self.leading.set(now.leading.into());
+        self.autoscale_enabled.set(config.auto_scale_enabled.into());
+        self.autoscale_interval.set(config.auto_scale_interval as i64);
+        self.kubernetes_connected.set(now.connected.into());
+        self.watch_fresh.set(now.watch_fresh.into());
+        let mut text = String::new();
+        prometheus_client::encoding::prometheus_text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn add<const N: usize>(counters: &Counters<N>, amounts: BTreeMap<Labels<N>, u64>) {
+    for (labels, amount) in amounts {
+        counters.get_or_create(&labels).inc_by(amount);
+    }
+}
+
+fn now() -> f64 {
+    Utc::now().timestamp_millis() as f64 / 1000.0
+}
