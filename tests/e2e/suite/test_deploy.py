@@ -26,7 +26,11 @@ VARIABLES = {
     "EMERGENCY_SCALE_UP": ("false", False), "RESIZE_CONCURRENCY": ("2", 2), "DEFERRED_TIMEOUT": ("200", 200), "RESIZE_TIMEOUT": ("9", 9),
     "METRICS_MAX_AGE": ("100", 100), "GUARD_CPU_WINDOW": ("3600", 3600), "GUARD_MEMORY_WINDOW": ("7200", 7200),
     "GUARD_CPU_FADE": ("0.3", 0.3), "GUARD_MEMORY_FADE": ("0.4", 0.4), "GUARD_CPU_HEADROOM": ("0.1", 0.1), "GUARD_MEMORY_HEADROOM": ("0.2", 0.2), "DECISIONS_KEPT": ("2000", 2000),
+    "WRITES_PER_SECOND": ("5", 5), "RESIZES_PER_CYCLE": ("50", 50), "RESIZES_PER_NAMESPACE": ("10", 10), "POD_METRICS": ("pod", "pod"),
+    "READ_ONLY": ("true", True), "CORS_ORIGINS": ("https://a.example,http://b:3000", ["https://a.example", "http://b:3000"]),
 }
+# They name files that the pod does not have: the tests of the service set them.
+FILES = ("WRITE_TOKEN_FILE", "TLS_CERT", "TLS_KEY")
 FIELDS = {"KUBERNETES_IN_CLUSTER": "in_cluster"}
 # Where to listen and who leads is no configuration: that it answers tells.
 ELSEWHERE = {"HOST": "0.0.0.0", "PORT": "5000", "LEADER_ELECT": "false", "LEASE_NAME": "other", "LEASE_NAMESPACE": "default",
@@ -74,7 +78,7 @@ class Manifests(ClusterTest):
     def test_every_variable_is_documented(self):
         with open(f"{ROOT}/README.md") as readme:
             documented = re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`", "".join(line for line in readme if line.startswith("| ")))
-        self.assertEqual(set(documented), set(VARIABLES) | set(ELSEWHERE))
+        self.assertEqual(set(documented), set(VARIABLES) | set(FILES) | set(ELSEWHERE))
 
     def test_only_live_overlays_can_change_anything(self):
         self.assertIn("namespaced", overlays())
@@ -124,7 +128,8 @@ class Deployed(ClusterTest):
     def test_variables(self):
         self.deploy(**ELSEWHERE, **{name: given for name, (given, _) in VARIABLES.items()})
         told = self.cluster.get(self.service + "/config")
-        self.assertEqual({FIELDS.get(name, name.lower()): value for name, (_, value) in VARIABLES.items()}, told)
+        expected = {FIELDS.get(name, name.lower()): value for name, (_, value) in VARIABLES.items()}
+        self.assertEqual(expected | {name.lower(): None for name in FILES}, told)
 
     def test_as_a_pod(self):
         pod = self.deploy(NAMESPACES=NAMESPACE, AUTO_SCALE_INTERVAL=2, SCALING_COOLDOWN=0)
