@@ -76,16 +76,17 @@ export function usageChart(pod, resource) {
 }
 
 function axis(most, y, of, width) {
-  return niceTicks(most).map((value) => [
+  return niceTicks(most, of === amount.memory ? [2, 1, 2] : [10, 1, 2, 5, 10]).map((value) => [
     svg("line", { class: "grid", x1: 52, x2: width, y1: y(value), y2: y(value) }),
     svg("text", { class: "tick", x: 46, y: y(value) + 4, "text-anchor": "end" }, of(value)),
   ]);
 }
 
-function niceTicks(most) {
-  const rough = most / 3;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
+/** Three or four steps of a round size: 1, 2 or 5 times a power of ten, or a power of two for bytes. */
+function niceTicks(most, [base, ...factors] = [10, 1, 2, 5, 10]) {
+  const rough = most / 4.5;
+  const power = base ** Math.floor(Math.log(rough) / Math.log(base));
+  const step = factors.map((factor) => factor * power).find((size) => size >= rough);
   const ticks = [];
   for (let value = 0; value <= most; value += step) ticks.push(value);
   return ticks;

@@ -13,6 +13,7 @@ export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value
 /** Cores as Kubernetes writes them: 250m, 1.6. */
 export function cores(value) {
   if (value === null || value === undefined) return "–";
+  if (value === 0) return "0";
   if (value < 0.9995) return `${whole.format(value * 1000)}m`;
   return digits(2).format(value);
 }
@@ -20,6 +21,7 @@ export function cores(value) {
 /** MiB as Kubernetes writes them: 512Mi, 1.5Gi. */
 export function memory(mib) {
   if (mib === null || mib === undefined) return "–";
+  if (mib === 0) return "0";
   if (mib >= 1023.5) return `${digits(2).format(mib / 1024)}Gi`;
   return `${digits(mib < 10 ? 1 : 0).format(mib)}Mi`;
 }
