@@ -134,6 +134,7 @@ function showReadiness(ready) {
   const follows = ready?.role === "follower";
   const leader = ready?.leader ? `${ready.leader} leads.` : "At the moment no replica leads.";
   banner("follower", follows ? () => [h("h2", {}, "This replica follows"), h("p", {}, `${leader} Here it can be looked at; changes are the leader's to make.`)] : null);
+  banner("read-only", app.config.read_only ? () => [h("h2", {}, "The service is read-only"), h("p", {}, "It goes on as it is configured; nothing can be changed from here.")] : null);
   const age = ready?.metrics?.age_seconds;
   const stopped = app.autoscale.running && age > app.config.metrics_max_age + app.autoscale.interval_seconds;
   banner("metrics", stopped ? () => [h("h2", {}, "There are no fresh metrics"), h("p", {}, "Pods without them are skipped: nothing is decided on a guess. Is the metrics server in order?")] : null);
