@@ -5,12 +5,16 @@ import os
 import unittest
 
 import audit
-from scaler import kubectl
+from scaler import ROOT, kubectl
 
 
 def granted():
-    for role in ("dqn-scaler-reader", "dqn-scaler-resizer"):
-        for rule in json.loads(kubectl("get", "clusterrole", role, "--output=json"))["rules"]:
+    roles = [json.loads(kubectl("get", "clusterrole", role, "--output=json")) for role in ("dqn-scaler-reader", "dqn-scaler-resizer")]
+    # The leader's role is there during its own tests only.
+    of_leader = kubectl("create", "--dry-run=client", "--output=json", "-f", f"{ROOT}/deploy/components/replicated/role.yaml")
+    roles += [role for role in json.loads(of_leader)["items"] if role["kind"] == "Role"]
+    for role in roles:
+        for rule in role["rules"]:
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
                     yield from ((verb, group, resource) for verb in rule["verbs"])
