@@ -133,8 +133,8 @@ class Deployed(ClusterTest):
 
     def test_as_a_pod(self):
         pod = self.deploy(NAMESPACES=NAMESPACE, AUTO_SCALE_INTERVAL=2, SCALING_COOLDOWN=0)
-        for path in ("/livez", "/readyz"):
-            self.assertEqual(self.text(path), "ok")
+        self.assertEqual(self.text("/livez"), "ok")
+        self.assertEqual(json.loads(self.text("/readyz"))["status"], "ready")
         self.assertEqual(json.loads(self.text("/health"))["status"], "healthy")
         budget = "/apis/policy/v1/namespaces/dqn-scaler/poddisruptionbudgets/dqn-scaler"
         until(20, "the budget counts the pod", lambda: self.cluster.get(budget)["status"]["disruptionsAllowed"] == 1)
