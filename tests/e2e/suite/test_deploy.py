@@ -29,12 +29,13 @@ VARIABLES = {
     "WRITES_PER_SECOND": ("5", 5), "RESIZES_PER_CYCLE": ("50", 50), "RESIZES_PER_NAMESPACE": ("10", 10), "POD_METRICS": ("pod", "pod"),
     "READ_ONLY": ("true", True), "CORS_ORIGINS": ("https://a.example,http://b:3000", ["https://a.example", "http://b:3000"]),
 }
-# They name files that the pod does not have: the tests of the service set them.
+# They name files that the pod does not have, and a folder: the tests of the service set them.
 FILES = ("WRITE_TOKEN_FILE", "TLS_CERT", "TLS_KEY")
+FOLDER = {"DATA_DIR"}
 FIELDS = {"KUBERNETES_IN_CLUSTER": "in_cluster"}
 # Where to listen and who leads is no configuration: that it answers tells.
 ELSEWHERE = {"HOST": "0.0.0.0", "PORT": "5000", "LEADER_ELECT": "false", "LEASE_NAME": "other", "LEASE_NAMESPACE": "default",
-             "POD_NAME": "me", "DATA_DIR": "/tmp", "LEASE_DURATION": "30", "RENEW_DEADLINE": "20", "RETRY_PERIOD": "3"}
+             "POD_NAME": "me", "LEASE_DURATION": "30", "RENEW_DEADLINE": "20", "RETRY_PERIOD": "3"}
 
 
 def overlays():
@@ -78,7 +79,7 @@ class Manifests(ClusterTest):
     def test_every_variable_is_documented(self):
         with open(f"{ROOT}/README.md") as readme:
             documented = re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`", "".join(line for line in readme if line.startswith("| ")))
-        self.assertEqual(set(documented), set(VARIABLES) | set(FILES) | set(ELSEWHERE))
+        self.assertEqual(set(documented), set(VARIABLES) | set(FILES) | FOLDER | set(ELSEWHERE))
 
     def test_only_live_overlays_can_change_anything(self):
         self.assertIn("namespaced", overlays())

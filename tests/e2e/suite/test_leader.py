@@ -31,7 +31,8 @@ class Leader(ClusterTest):
             until(10, "the first leads", lambda: role(one) == "leader")
             self.assertTrue(self.lease()["holderIdentity"].startswith("one_"))
             with Scaler("leader-two", pod_name="two", **ELECTION) as two:
-                until(10, "the second follows", lambda: role(two) == "follower")
+                until(10, "the second follows the first", lambda: (two.get("/readyz")[1]["leader"] or "").startswith("one_"))
+                self.assertEqual(role(two), "follower")
                 code, answer = two.resize("led", UP)
                 self.assertEqual(code, 503, answer)
                 self.assertIn("one_", answer["error"])
