@@ -123,9 +123,12 @@ def test_prometheus_scrapes_it_and_every_panel_of_the_dashboard_has_something_to
 
     def query(expression):
         try:
-            answer = requests.get(f"{url}/api/v1/query", params={"query": expression}, timeout=10).json()
+            answer = requests.get(f"{url}/api/v1/query", params={"query": expression}, timeout=10)
         except requests.ConnectionError:
             return None
+        if answer.status_code == 503:  # Prometheus is still starting.
+            return None
+        answer = answer.json()
         assert answer["status"] == "success", (expression, answer)
         # What is neither a number nor there is nothing to look at.
         return [sample for sample in answer["data"]["result"] if sample["value"][1] not in ("NaN", "+Inf", "-Inf")]
