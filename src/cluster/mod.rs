@@ -34,6 +34,8 @@ use crate::leader::SharedLeadership;
 /// A connected cluster, real or simulated: the difference ends at the client.
 pub struct Cluster {
     client: Client,
+    /// Waits for nobody.
+    direct: Client,
     clock: Clock,
     inventory: Inventory,
     resize_support: OnceCell<ResizeSupport>,
@@ -45,10 +47,11 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(client: Client, clock: Clock, leadership: SharedLeadership, config: &Config) -> Self {
-        let client = pace::respectful(client);
+        let (direct, client) = (client.clone(), pace::respectful(client, leadership.clone()));
         Self {
             inventory: Inventory::new(client.clone()),
             client,
+            direct,
             clock,
             resize_support: OnceCell::new(),
             leadership,
@@ -59,6 +62,11 @@ impl Cluster {
 
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// For the election alone: a Lease has to be renewed in time, and is written before there is a leader.
+    pub fn direct(&self) -> &Client {
+        &self.direct
     }
 
     pub fn clock(&self) -> &Clock {

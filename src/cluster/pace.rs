@@ -14,6 +14,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::{BoxError, Service};
 
+use super::retry::NOT_LEADING;
+use crate::leader::SharedLeadership;
+
 /// So that replicas and shards do not come in step.
 const JITTER: Duration = Duration::from_millis(100);
 /// No server may stop us for longer at once.
@@ -44,15 +47,17 @@ impl Pace {
     }
 }
 
-/// A client that holds everything back for as long as the API server asks for with `Retry-After`.
-pub fn respectful(client: Client) -> Client {
+/// A client that holds everything back for as long as the API server asks for with `Retry-After`, and sends no write that
+/// the leadership was lost over meanwhile.
+pub fn respectful(client: Client, leadership: SharedLeadership) -> Client {
     let namespace = client.default_namespace().to_owned();
-    Client::new(Respectful { client, until: Arc::new(Mutex::new(Instant::now())) }, namespace)
+    Client::new(Respectful { client, leadership, until: Arc::new(Mutex::new(Instant::now())) }, namespace)
 }
 
 #[derive(Clone)]
 struct Respectful {
     client: Client,
+    leadership: SharedLeadership,
     /// Nothing is sent before.
     until: Arc<Mutex<Instant>>,
 }
@@ -67,7 +72,7 @@ impl Service<Request<Body>> for Respectful {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Self { client, until } = self.clone();
+        let Self { client, leadership, until } = self.clone();
         Box::pin(async move {
             loop {
                 let wait = until.lock().saturating_duration_since(Instant::now());
@@ -75,6 +80,9 @@ impl Service<Request<Body>> for Respectful {
                     break;
                 }
                 tokio::time::sleep(wait + JITTER.mul_f64(rand::random())).await;
+            }
+            if !request.method().is_safe() && !leadership.acts() {
+                return Err(NOT_LEADING.into());
             }
             let response = client.send(request).await?;
             if let Some(wait) = asked_wait(response.status(), response.headers()) {
@@ -101,6 +109,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::leader::{LeaderArgs, Leadership};
 
     #[tokio::test]
     async fn writes_keep_to_the_rate_and_to_the_places() {
@@ -126,12 +135,37 @@ mod tests {
             };
             async move { answer }
         });
-        let client = respectful(Client::new(server, "default"));
+        let client = respectful(Client::new(server, "default"), Arc::new(Leadership::alone()));
         let began = Instant::now();
         let request = || Request::get("/version").body(Vec::new()).unwrap();
         assert!(client.request_text(request()).await.is_err());
         let (one, other) = tokio::join!(client.request_text(request()), client.request_text(request()));
         assert!(one.is_ok() && other.is_ok() && began.elapsed() >= Duration::from_secs(1));
         assert_eq!(asked.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_does_not_lead_reads_and_writes_nothing() {
+        let args = LeaderArgs {
+            leader_elect: true,
+            lease_name: "dqn-scaler".into(),
+            lease_namespace: None,
+            pod_name: None,
+            lease_duration: 15,
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        };
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let seen = sent.clone();
+        let server = tower::service_fn(move |request: Request<Body>| {
+            seen.lock().push(request.method().clone());
+            async { Response::builder().body(Body::from(b"{}".to_vec())) }
+        });
+        let client = respectful(Client::new(server, "default"), Arc::new(Leadership::new(&args).unwrap()));
+        let request = |method: &str| Request::builder().method(method).uri("/version").body(Vec::new()).unwrap();
+        assert!(client.request_text(request("GET")).await.is_ok());
+        let refused = client.request_text(request("PATCH")).await.unwrap_err();
+        assert!(refused.to_string().contains(NOT_LEADING), "{refused}");
+        assert_eq!(*sent.lock(), [http::Method::GET]);
     }
 }

@@ -8,6 +8,9 @@ use super::error::{Call, ClusterError};
 /// How long one request of a user may wait for the API server in all.
 pub const BUDGET: Duration = Duration::from_secs(10);
 
+/// Why a write is not sent.
+pub const NOT_LEADING: &str = "not sent: this replica does not lead";
+
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -54,7 +57,7 @@ where
     let mut last: Option<kube::Error> = None;
     loop {
         if !is_allowed() {
-            return Err(ClusterError::Unavailable { call, message: "not sent: this replica does not lead".into() });
+            return Err(ClusterError::Unavailable { call, message: NOT_LEADING.into() });
         }
         let error = match tokio::time::timeout(deadline.left(), attempt()).await {
             Ok(Ok(answer)) => return Ok(answer),

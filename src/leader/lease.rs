@@ -34,7 +34,7 @@ pub async fn run(state: Arc<AppState>, ended: tokio_util::sync::CancellationToke
     let Some(args) = leadership.election.clone() else { return };
     let client = loop {
         if let Some(cluster) = state.cluster() {
-            break cluster.client().clone();
+            break cluster.direct().clone();
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
