@@ -56,7 +56,10 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
     text += &format!("the network prefers {}", wanted.name());
     let overridden = decision.overrides.iter().find(|(of, _)| *of == resource).map(|(_, why)| *why);
     match overridden {
-        Some(why) => text += &format!(", the guard {}", guard_says(why)),
+        Some(why) => {
+            let (done, reason) = guard_says(why);
+            text += &format!(", the guard {done}: {reason}");
+        }
         None if done != wanted && decision.cooling_down => text += ", held back by the cooldown",
         None if done != wanted && done == Action::Maintain => text += ", held by the bounds or the cooldown",
         None => {}
@@ -64,13 +67,14 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
     text + "."
 }
 
-fn guard_says(why: Override) -> &'static str {
+/// What the guard does to a wish, and for which reason.
+fn guard_says(why: Override) -> (&'static str, &'static str) {
     match why {
-        Override::RecentPeak => "keeps it: a cut would come too close to the recent peak",
-        Override::TooFewSamples => "keeps it: too few measurements to know a peak",
-        Override::OomKilled => "raises it: a container was killed for memory",
-        Override::NoMetrics => "leaves it: there are no fresh metrics",
-        Override::NoResourceSpec => "leaves it: the pod has no limit or request of it",
+        Override::RecentPeak => ("keeps it", "a cut would come too close to the recent peak"),
+        Override::TooFewSamples => ("keeps it", "too few measurements to know a peak"),
+        Override::OomKilled => ("raises it", "a container was killed for memory"),
+        Override::NoMetrics => ("leaves it", "there are no fresh metrics"),
+        Override::NoResourceSpec => ("leaves it", "the pod has no limit or request of it"),
     }
 }
 
@@ -111,11 +115,7 @@ pub fn in_short(verdict: &Verdict) -> String {
 fn hindrance(resource: Resource, decided: &Decided) -> Option<String> {
     let (wanted, done) = (*decided.predicted.get(resource), *decided.actions.get(resource));
     match decided.overridden.get(resource) {
-        Some(Override::RecentPeak) => Some("a cut would come too close to the recent peak".into()),
-        Some(Override::TooFewSamples) => Some("too few measurements for a cut".into()),
-        Some(Override::OomKilled) => Some("raised after an OOM kill".into()),
-        Some(Override::NoMetrics) => Some("no fresh metrics".into()),
-        Some(Override::NoResourceSpec) => Some("neither limit nor request".into()),
+        Some(why) => Some(guard_says(*why).1.into()),
         None if done != wanted => Some(format!("{} held by bounds or cooldown", wanted.name())),
         None => None,
     }
