@@ -47,3 +47,8 @@ impl Clock {
 pub fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
+
+/// Seconds since the epoch in the format of the API.
+pub fn at(seconds: i64) -> Option<String> {
+    DateTime::from_timestamp(seconds, 0).map(rfc3339)
+}

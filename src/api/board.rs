@@ -9,11 +9,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::{BadRequest, NoCluster, NoSuchPod};
-use super::monitoring::{at, boolean};
 use super::pods::ListedOwner;
 use super::scaling::status_names;
-use super::{ApiError, PodPath, Query, SharedState, cluster};
-use crate::clock::rfc3339;
+use super::{ApiError, PodPath, Query, SharedState, boolean, cluster};
+use crate::clock::{at, rfc3339};
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::retry::Deadline;
 use crate::config::Config;

@@ -6,14 +6,15 @@ mod board;
 mod configuration;
 mod cors;
 mod dashboard;
+mod decisions;
 mod document;
 mod error;
 mod metrics;
-mod monitoring;
 mod pods;
 mod resize;
 mod scaling;
 mod service;
+mod statistics;
 
 use std::sync::Arc;
 
@@ -59,9 +60,9 @@ pub fn router(state: Arc<AppState>) -> Router {
         .routes(routes!(scaling::scale_pod))
         .routes(routes!(scaling::scale_all))
         .routes(routes!(resize::resize))
-        .routes(routes!(monitoring::decisions))
-        .routes(routes!(monitoring::statistics))
-        .routes(routes!(monitoring::timeline))
+        .routes(routes!(decisions::decisions))
+        .routes(routes!(statistics::statistics))
+        .routes(routes!(statistics::timeline))
         .routes(routes!(metrics::metrics))
         .routes(routes!(autoscale::start))
         .routes(routes!(autoscale::stop))
@@ -183,5 +184,15 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for JsonObject {
             Ok(_) => Err(ApiError::bad_request("the body must be a JSON object")),
             Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
         }
+    }
+}
+
+/// A truth value of a query, if it is there.
+fn boolean(query: &std::collections::HashMap<String, String>, name: &'static str) -> Result<Option<bool>, ApiError> {
+    match query.get(name).map(String::as_str) {
+        None | Some("") => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(ApiError::bad_request(format!("{name}: must be true or false"))),
     }
 }

@@ -5,8 +5,9 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::decisions::{Confidence, CurrentMetrics, FuturePredictions};
 use super::error::{BadRequest, NoCluster, NoSuchPod};
-use super::monitoring::{ActionDistribution, Confidence, CurrentMetrics, FuturePredictions, Overview};
+use super::statistics::{ActionDistribution, Overview};
 use super::{ApiError, PodPath, SharedState, cluster, finish};
 use crate::clock::rfc3339;
 use crate::scaler::action::{Action, Resource};

@@ -160,7 +160,7 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
         watch: WatchState { fresh },
         metrics: MetricsState {
             fresh: age.is_some_and(|age| age <= config.metrics_max_age as i64),
-            newest: measured_at.and_then(super::monitoring::at),
+            newest: measured_at.and_then(crate::clock::at),
             age_seconds: age,
         },
         state: state.store_health.lock().clone(),
