@@ -78,7 +78,7 @@ pub struct Config {
     pub resize_concurrency: usize,
     /// Writes to the API server a second, of all kinds.
     pub writes_per_second: u32,
-    /// Pods that one cycle may change, in all and of one namespace.
+    /// Pods that one cycle may change in all.
     pub resizes_per_cycle: usize,
     /// The same for each namespace.
     pub resizes_per_namespace: usize,

@@ -256,7 +256,8 @@ impl Learner {
     }
 }
 
-/// Weights under which all wishes of a batch count alike, however rare: without them the usual one is all that is learnt.
+/// Weights by which the rarer wishes of a batch count more, by the square root: without them the usual one is all that is
+/// learnt, and at full weight the rare one is seen everywhere.
 fn rarity(wishes: &[i64]) -> Vec<f32> {
     let count = |wish: i64| wishes.iter().filter(|other| **other == wish).count();
     let counts = [0, 1, 2].map(count);

@@ -130,7 +130,7 @@ impl Scaler {
             (owned, usage)
         });
         let pods: Vec<_> = pods.collect();
-        self.metrics.pods(&pods, config);
+        at_length(|| self.metrics.pods(&pods, config));
         let outcomes = self.run(cluster, config, pods, &mut watch).await?;
         self.board.forget_gone(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
         Ok(Cycle { outcomes, phases: watch.phases() })

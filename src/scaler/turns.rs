@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use super::action::Action;
+use super::action::{Action, Resource};
 use super::decision::Decision;
 use super::guard::Override;
 use crate::config::Config;
@@ -42,7 +42,7 @@ pub fn urgency(decision: &Decision) -> u8 {
     if decision.overrides.iter().any(|(_, why)| *why == Override::OomKilled) {
         return 0;
     }
-    let fullest = super::action::Resource::ALL.into_iter().filter(|resource| grows(*resource));
+    let fullest = Resource::ALL.into_iter().filter(|resource| grows(*resource));
     let fullest = fullest.map(|resource| decision.observation.utilization(resource)).reduce(f64::max);
     match fullest {
         Some(share) => 1 + (100.0 * (1.0 - share.clamp(0.0, 1.0))) as u8,

@@ -14,7 +14,7 @@ use super::demand::{self, DemandSeries};
 use super::policies::{self, Kind, Outcome};
 use super::report::{self, Report, ReportArgs};
 use super::table::{self, Row, Run};
-use crate::model::{ModelError, Network, use_one_thread};
+use crate::model::{ModelError, Network};
 use crate::scaler::policy::Policy;
 use crate::sim::workload;
 
@@ -158,7 +158,6 @@ pub fn compare(
         (0..kinds.len()).rev().flat_map(|kind| (0..batches.len()).map(move |batch| (kind, batch))).collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(tasks.len())));
     let work = || -> Result<(), ModelError> {
-        use_one_thread();
         while let Some(&(kind, batch)) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
             let outcomes = policies::replay(kinds[kind], &batches[batch], network, &policy, args.seed, false)?;
             done.lock().push((kind, batch, outcomes));

@@ -10,7 +10,7 @@ use super::environment::Pod;
 use super::episodes::Episode;
 use super::score::{OOM_PRICE, RESIZE_PRICE, UNSERVED_PRICE};
 use crate::model::features::FeatureSet;
-use crate::model::{ModelError, Network, QValues, use_one_thread};
+use crate::model::{ModelError, Network, QValues};
 use crate::scaler::action::{Action, PerResource, Resource};
 use crate::scaler::decision::{Decision, decide, granted};
 use crate::scaler::observation::Observation;
@@ -59,10 +59,7 @@ pub struct Conditions<'a> {
 pub fn live(episodes: &[Episode], network: &Network, conditions: Conditions<'_>) -> Result<Vec<Life>, ModelError> {
     let (ours, theirs) = episodes.split_at(episodes.len() / 2);
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| {
-            use_one_thread();
-            live_together(theirs, network, conditions)
-        });
+        let other = scope.spawn(|| live_together(theirs, network, conditions));
         let mut lives = live_together(ours, network, conditions)?;
         lives.extend(other.join().unwrap_or_else(|_| Err(ModelError::Input("a rollout stopped".into())))?);
         Ok(lives)

@@ -276,10 +276,7 @@ impl<'a> Training<'a> {
         };
         let [none, default] = COOLDOWNS;
         let (first, second) = std::thread::scope(|scope| {
-            let other = scope.spawn(|| {
-                use_one_thread();
-                under(default)
-            });
+            let other = scope.spawn(|| under(default));
             (under(none), other.join())
         });
         let mut outcomes = first?;
