@@ -4,6 +4,7 @@
 //! between it and the cluster; the pod is resized in place, or the template of its workload is patched.
 
 pub mod api;
+pub mod blocking;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

@@ -318,8 +318,8 @@ fn shown(seen: &Seen, board: &Board, config: &Config) -> PodCard {
     PodCard {
         name: pod.key.name.clone(),
         namespace: pod.key.namespace.clone(),
-        status: pod.phase.clone(),
-        workload: seen.owned.workload.as_ref().map(ListedOwner::of),
+        status: (&*pod.phase).into(),
+        workload: seen.owned.workload.as_ref().map(|owner| ListedOwner::of(owner)),
         monitored: is_monitored(&seen.owned, config),
         cannot_scale: cannot_scale(&seen.owned, config),
         measured_at: measured.and_then(|(when, _)| at(when)),

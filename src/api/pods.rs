@@ -123,13 +123,13 @@ fn shown(owned: &OwnedPod, config: &Config) -> ListedPod {
     ListedPod {
         name: pod.key.name.clone(),
         namespace: pod.key.namespace.clone(),
-        status: pod.phase.clone(),
+        status: (&*pod.phase).into(),
         creation_timestamp: pod.created.map(rfc3339),
-        labels: pod.labels.clone(),
-        node_name: pod.node_name.clone(),
-        pod_ip: pod.pod_ip.clone(),
+        labels: BTreeMap::clone(&pod.labels),
+        node_name: pod.node_name.as_deref().map(Into::into),
+        pod_ip: pod.pod_ip.as_deref().map(Into::into),
         containers: containers.collect(),
-        owner: pod.owner.as_ref().map(ListedOwner::of),
+        owner: pod.owner.as_ref().map(|owner| ListedOwner::of(owner)),
         monitored: is_monitored(owned, config),
     }
 }

@@ -125,7 +125,7 @@ pub async fn resize(
     .await?;
     let busy = || ApiError::new(StatusCode::CONFLICT, "the pod is being resized by another request");
     let applied = applied.ok_or_else(busy)??;
-    let workload = owned.workload.map(|workload| workload.name).unwrap_or_default();
+    let workload = owned.workload.map(|workload| workload.name.clone()).unwrap_or_default();
     let updated = applied.method == Method::DeploymentUpdate;
     let message = match applied.method {
         Method::Vertical => format!("Successfully resized pod {} vertically", path.name),

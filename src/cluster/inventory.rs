@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use internment::ArcIntern as Shared;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod as KubePod;
 use kube::api::ListParams;
@@ -11,22 +12,23 @@ use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{Call, ClusterError};
-use super::mirror::Mirror;
+use super::mirror::{Items, Mirror};
 use super::pod::{Owner, Pod};
 use super::retry::{Deadline, with_retries};
 use super::slim::SlimPod;
+use crate::blocking::at_length;
 
 /// A pod and the workload behind it: its Deployment rather than the ReplicaSet between them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OwnedPod {
     pub pod: Arc<Pod>,
-    pub workload: Option<Owner>,
+    pub workload: Option<Shared<Owner>>,
 }
 
 struct NamespaceWatch {
     pods: Arc<Mirror<Pod>>,
     /// The Deployment of each ReplicaSet that has one.
-    replica_sets: Arc<Mirror<Option<Owner>>>,
+    replica_sets: Arc<Mirror<Option<Shared<Owner>>>>,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -71,10 +73,12 @@ impl Inventory {
             let pods = watch.pods.items(deadline, || self.probe::<KubePod>("pods", namespace, deadline)).await?;
             let probe = || self.probe::<ReplicaSet>("replicasets", namespace, deadline);
             let replica_sets = watch.replica_sets.items(deadline, probe).await?;
-            all.extend(joined(pods, &replica_sets));
+            at_length(|| all.extend(joined(pods, &replica_sets)));
         }
-        all.sort_by(|a, b| a.pod.key.cmp(&b.pod.key));
-        all.dedup_by(|a, b| a.pod.key == b.pod.key);
+        at_length(|| {
+            all.sort_unstable_by(|a, b| a.pod.key.cmp(&b.pod.key));
+            all.dedup_by(|a, b| a.pod.key == b.pod.key);
+        });
         Ok(all)
     }
 
@@ -121,21 +125,24 @@ impl Inventory {
     /// The pods that the watches have brought so far.
     pub fn known(&self) -> Vec<OwnedPod> {
         let watches: Vec<_> = self.watches.lock().values().cloned().collect();
-        watches.iter().flat_map(|watch| joined(watch.pods.known(), &watch.replica_sets.known())).collect()
+        let mut all = Vec::new();
+        for watch in watches {
+            all.extend(joined(watch.pods.known(), &watch.replica_sets.known()));
+        }
+        all
     }
 }
 
 /// Pods with the workloads behind them.
-fn joined(pods: HashMap<String, Arc<Pod>>, replica_sets: &HashMap<String, Arc<Option<Owner>>>) -> Vec<OwnedPod> {
-    let workload = |owner: &Owner| match replica_sets.get(&owner.name).map(|deployment| (**deployment).clone()) {
-        Some(Some(deployment)) if owner.kind == "ReplicaSet" => deployment,
+fn joined(pods: Items<Pod>, replica_sets: &Items<Option<Shared<Owner>>>) -> impl Iterator<Item = OwnedPod> {
+    let workload = |owner: &Shared<Owner>| match replica_sets.get(owner.name.as_str()).map(|deployment| &**deployment) {
+        Some(Some(deployment)) if owner.kind == "ReplicaSet" => deployment.clone(),
         _ => owner.clone(),
     };
-    let owned = |pod: Arc<Pod>| OwnedPod { workload: pod.owner.as_ref().map(workload), pod };
-    pods.into_values().map(owned).collect()
+    pods.into_values().map(move |pod| OwnedPod { workload: pod.owner.as_ref().map(workload), pod })
 }
 
-fn deployment(set: &ReplicaSet) -> Option<Owner> {
-    let owner = set.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
-    Some(Owner { kind: owner.kind.clone(), name: owner.name.clone() })
+fn deployment(set: &ReplicaSet) -> Option<Shared<Owner>> {
+    let controller = set.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    controller.map(Owner::of)
 }

@@ -17,6 +17,9 @@ use tokio::sync::Notify;
 use super::error::{Call, ClusterError};
 use super::retry::Deadline;
 
+/// By name.
+pub type Items<V> = HashMap<Arc<str>, Arc<V>>;
+
 pub struct Mirror<V> {
     call: Call,
     state: RwLock<State<V>>,
@@ -24,9 +27,9 @@ pub struct Mirror<V> {
 }
 
 struct State<V> {
-    items: HashMap<String, Arc<V>>,
+    items: Items<V>,
     /// What a list that is under way has brought so far; it replaces the items when it is complete.
-    incoming: HashMap<String, Arc<V>>,
+    incoming: Items<V>,
     synced: bool,
     fault: Option<ClusterError>,
 }
@@ -68,7 +71,7 @@ impl<V: Send + Sync + 'static> Mirror<V> {
     }
 
     fn take<K: Resource>(&self, event: Event<K>, convert: fn(&K) -> Option<V>) {
-        let entry = |object: &K| Some((object.meta().name.clone()?, Arc::new(convert(object)?)));
+        let entry = |object: &K| Some((object.meta().name.as_deref()?.into(), Arc::new(convert(object)?)));
         let mut state = self.state.write();
         state.fault = None;
         match event {
@@ -81,7 +84,7 @@ impl<V: Send + Sync + 'static> Mirror<V> {
             Event::Apply(object) => state.items.extend(entry(&object)),
             Event::Delete(object) => {
                 if let Some(name) = &object.meta().name {
-                    state.items.remove(name);
+                    state.items.remove(name.as_str());
                 }
             }
         }
@@ -104,7 +107,7 @@ impl<V: Send + Sync + 'static> Mirror<V> {
 
     /// What there is now, once the copy is complete and its watch in order. `probe` asks the API server directly when the
     /// watch is broken: it may have recovered without having had anything to say yet.
-    pub async fn items<F, Fut>(&self, deadline: Deadline, probe: F) -> Result<HashMap<String, Arc<V>>, ClusterError>
+    pub async fn items<F, Fut>(&self, deadline: Deadline, probe: F) -> Result<Items<V>, ClusterError>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<(), ClusterError>>,
@@ -142,7 +145,7 @@ impl<V: Send + Sync + 'static> Mirror<V> {
     }
 
     /// What is known, complete or not.
-    pub fn known(&self) -> HashMap<String, Arc<V>> {
+    pub fn known(&self) -> Items<V> {
         self.state.read().items.clone()
     }
 }

@@ -1,10 +1,14 @@
 //! A pod as this service needs it: a slim record made from what the API server sends.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 
 use chrono::{DateTime, Utc};
+use internment::ArcIntern as Shared;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod as KubePod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
 use super::quantity;
@@ -23,17 +27,17 @@ pub struct PodKey {
     pub uid: String,
 }
 
+/// What many pods have alike, as those of one workload do, is shared by all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pod {
     pub key: PodKey,
-    pub phase: String,
+    pub phase: Shared<str>,
     pub created: Option<DateTime<Utc>>,
-    pub labels: BTreeMap<String, String>,
-    pub node_name: Option<String>,
-    pub pod_ip: Option<String>,
-    pub owner: Option<Owner>,
-    /// Containers that run for the pod's whole life: the containers, then the sidecars.
-    pub containers: Vec<PodContainer>,
+    pub labels: Shared<BTreeMap<String, String>>,
+    pub node_name: Option<Shared<str>>,
+    pub pod_ip: Option<Box<str>>,
+    pub owner: Option<Shared<Owner>>,
+    pub containers: Shared<Containers>,
     pub mirror: bool,
     pub deleting: bool,
     pub oom_killed_at: Option<i64>,
@@ -48,7 +52,16 @@ pub struct Owner {
     pub name: String,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+/// Containers that run for a pod's whole life, the main ones, then the sidecars; with their sums, for which no quantity is
+/// read twice.
+#[derive(Debug, Clone)]
+pub struct Containers {
+    list: Box<[PodContainer]>,
+    limit: PerResource<f64>,
+    request: PerResource<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PodContainer {
     pub name: String,
     pub image: String,
@@ -60,7 +73,7 @@ pub struct PodContainer {
 }
 
 /// Requests and limits as they stand in the object.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ContainerResources {
     pub requests: BTreeMap<String, String>,
     pub limits: BTreeMap<String, String>,
@@ -104,13 +117,13 @@ impl Pod {
         let owner = meta.owner_references.iter().flatten().find(|o| o.controller == Some(true));
         Some(Self {
             key,
-            phase: status.and_then(|s| s.phase.clone()).unwrap_or_else(|| "Unknown".into()),
+            phase: status.and_then(|s| s.phase.as_deref()).unwrap_or("Unknown").into(),
             created: meta.creation_timestamp.as_ref().and_then(|t| to_chrono(&t.0)),
-            labels: meta.labels.clone().unwrap_or_default(),
-            node_name: spec.and_then(|s| s.node_name.clone()),
-            pod_ip: status.and_then(|s| s.pod_ip.clone()),
-            owner: owner.map(|o| Owner { kind: o.kind.clone(), name: o.name.clone() }),
-            containers: main.chain(sidecars).collect(),
+            labels: Shared::new(meta.labels.clone().unwrap_or_default()),
+            node_name: spec.and_then(|s| s.node_name.as_deref()).map(Shared::from),
+            pod_ip: status.and_then(|s| s.pod_ip.as_deref()).map(Box::from),
+            owner: owner.map(Owner::of),
+            containers: Shared::new(Containers::new(main.chain(sidecars).collect())),
             mirror: meta.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR)),
             deleting: meta.deletion_timestamp.is_some(),
             oom_killed_at: statuses().filter_map(oom_killed_at).max(),
@@ -121,14 +134,53 @@ impl Pod {
 
     /// The limit summed over containers, the request where a container has no limit: cores and MiB, 0 where there is neither.
     pub fn limit(&self) -> PerResource<f64> {
-        PerResource::build(|resource| {
-            let of = |c: &PodContainer| c.resources.limit(resource).or_else(|| c.resources.request(resource));
-            total(self.containers.iter().filter_map(of))
-        })
+        self.containers.limit
     }
 
     pub fn request(&self) -> PerResource<f64> {
-        PerResource::build(|resource| total(self.containers.iter().filter_map(|c| c.resources.request(resource))))
+        self.containers.request
+    }
+}
+
+impl Owner {
+    pub fn of(reference: &OwnerReference) -> Shared<Self> {
+        Shared::new(Self { kind: reference.kind.clone(), name: reference.name.clone() })
+    }
+}
+
+impl Containers {
+    pub fn new(list: Box<[PodContainer]>) -> Self {
+        let request = |c: &PodContainer, resource| c.resources.request(resource);
+        let limit = |c: &PodContainer, resource| c.resources.limit(resource).or_else(|| request(c, resource));
+        Self {
+            limit: PerResource::build(|resource| total(list.iter().filter_map(|c| limit(c, resource)))),
+            request: PerResource::build(|resource| total(list.iter().filter_map(|c| request(c, resource)))),
+            list,
+        }
+    }
+}
+
+impl Deref for Containers {
+    type Target = [PodContainer];
+
+    fn deref(&self) -> &[PodContainer] {
+        &self.list
+    }
+}
+
+// The sums follow from the list.
+
+impl PartialEq for Containers {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+impl Eq for Containers {}
+
+impl Hash for Containers {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.list.hash(state);
     }
 }
 

@@ -36,7 +36,7 @@ fn is_in_force(pod: &Pod, plan: &Plan) -> bool {
     plan.iter().all(|(name, change)| {
         let container = pod.containers.iter().find(|container| &container.name == name);
         let Some(actual) = container.and_then(|container| container.in_force.as_ref()) else {
-            return pod.phase != "Running";
+            return *pod.phase != *"Running";
         };
         let matches = |wanted: &std::collections::BTreeMap<String, String>,
                        actual: &std::collections::BTreeMap<String, String>,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::sync::CancellationToken;
 
 use super::action::PerResource;
@@ -23,6 +22,7 @@ use super::pending::{Pending, asked_for, pending};
 use super::phases::{Phase, Phases, Stopwatch};
 use super::plan::{Plan, plan};
 use super::turns::{Turns, urgency};
+use crate::blocking::at_length;
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::inventory::OwnedPod;
@@ -123,7 +123,7 @@ impl Scaler {
             watch.lap(Phase::Parse);
         }
         let long_ago = cluster.clock().now().timestamp() - config.policy().guard.window.memory;
-        self.agent.forget_gone(&pods, &config.namespaces, long_ago);
+        at_length(|| self.agent.forget_gone(&pods, &config.namespaces, long_ago));
         let pods = pods.into_iter().map(|owned| {
             let key = &owned.pod.key;
             let usage = usages.get(&key.namespace).and_then(|usages| usages.get(&key.name)).copied();
@@ -336,14 +336,6 @@ impl Scaler {
     }
 }
 
-/// Work that takes its time: meanwhile another thread does what else this one would have to.
-fn at_length<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
-    }
-}
-
 /// Without metrics nothing is decided, which is not a failure; a missing permission is.
 fn measured<T: Default>(usage: Result<T, ClusterError>) -> Result<T, ClusterError> {
     match usage {
@@ -377,7 +369,7 @@ pub fn cannot_scale(owned: &OwnedPod, config: &Config) -> Option<SkipReason> {
     let pod = &owned.pod;
     if is_excluded(owned, config) {
         Some(SkipReason::Excluded)
-    } else if pod.phase != "Running" || pod.deleting {
+    } else if *pod.phase != *"Running" || pod.deleting {
         Some(SkipReason::NotRunning)
     } else if pod.limit() == PerResource::new(0.0, 0.0) {
         Some(SkipReason::NoResourceSpec)
@@ -403,6 +395,6 @@ pub fn is_excluded(owned: &OwnedPod, config: &Config) -> bool {
 
 /// Watched and acted upon: neither excluded nor finished nor on its way out.
 pub fn is_monitored(owned: &OwnedPod, config: &Config) -> bool {
-    let finished = matches!(owned.pod.phase.as_str(), "Succeeded" | "Failed");
+    let finished = matches!(&*owned.pod.phase, "Succeeded" | "Failed");
     !is_excluded(owned, config) && !finished && !owned.pod.deleting
 }

@@ -36,7 +36,7 @@ pub fn plan(pod: &Pod, decision: &Decision) -> Plan {
         if action == Action::Maintain || old <= 0.0 {
             continue;
         }
-        for container in &pod.containers {
+        for container in pod.containers.iter() {
             let (request, limit) = scaled(container, resource, new / old, action);
             let name = resource.name().to_owned();
             if let Some(request) = request {
@@ -103,10 +103,11 @@ fn format(resource: Resource, units: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use internment::ArcIntern as Shared;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cluster::pod::{ContainerResources, PodKey};
+    use crate::cluster::pod::{ContainerResources, Containers, PodKey};
     use crate::model::QValues;
     use crate::scaler::action::PerResource;
     use crate::scaler::observation::Observation;
@@ -131,11 +132,11 @@ mod tests {
             key: PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() },
             phase: "Running".into(),
             created: None,
-            labels: BTreeMap::new(),
+            labels: Shared::new(BTreeMap::new()),
             node_name: None,
             pod_ip: None,
             owner: None,
-            containers: containers.into_iter().enumerate().map(container).collect(),
+            containers: Shared::new(Containers::new(containers.into_iter().enumerate().map(container).collect())),
             mirror: false,
             deleting: false,
             oom_killed_at: None,
@@ -203,13 +204,15 @@ mod tests {
             let (action, ratio) = if up { (Action::Increase, 1.0 + ratio) } else { (Action::Decrease, 1.0 - ratio) };
             let decision = decision(&pod, (action, ratio), (action, ratio));
             let before = pod.clone();
+            let mut containers = pod.containers.to_vec();
             for (name, change) in plan(&pod, &decision) {
-                let container = pod.containers.iter_mut().find(|c| c.name == name).unwrap();
+                let container = containers.iter_mut().find(|c| c.name == name).unwrap();
                 container.resources.requests.extend(change.requests);
                 container.resources.limits.extend(change.limits);
             }
+            pod.containers = Shared::new(Containers::new(containers.into()));
             for resource in Resource::ALL {
-                for (old, new) in before.containers.iter().zip(&pod.containers) {
+                for (old, new) in before.containers.iter().zip(pod.containers.iter()) {
                     let (old_limit, new_limit) = (old.resources.limit(resource).unwrap(), new.resources.limit(resource).unwrap());
                     prop_assert!(new_limit > 0.0);
                     let growth = if up { new_limit - old_limit } else { old_limit - new_limit };
