@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::clock::Clock;
+use crate::cluster::events;
 use crate::config::{Config, Layer};
 use crate::leader::{self, LeaderArgs, Leadership};
 use crate::listen;
@@ -96,7 +97,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     } else {
         tokio::spawn(state.clone().connect())
     };
-    let ended = CancellationToken::new();
+    let (worked, ended) = (CancellationToken::new(), CancellationToken::new());
+    let telling = tokio::spawn(events::run(state.clone(), worked.clone()));
     let storing = tokio::spawn(store::run(state.clone(), store, ended.clone()));
     let electing = tokio::spawn(leader::run(state.clone(), ended.clone()));
     let autoscaling = tokio::spawn(autoscale::run(state.clone()));
@@ -113,6 +115,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     autoscaling.await.context("the autoscale loop")?;
     state.under_way.close();
     state.under_way.wait().await;
+    worked.cancel();
+    telling.await.context("the sending of events")?;
     // Only now may another replica act.
     ended.cancel();
     electing.await.context("the leader election")?;

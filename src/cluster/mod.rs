@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod error;
+pub mod events;
 pub mod inventory;
 pub mod metrics;
 mod mirror;
@@ -9,6 +10,7 @@ pub mod names;
 mod pace;
 pub mod pod;
 pub mod quantity;
+mod recent;
 pub mod resize;
 pub mod retry;
 mod slim;
@@ -116,6 +118,11 @@ impl Cluster {
     /// Whether what is known of the pods is what the API server has.
     pub fn is_fresh(&self) -> bool {
         self.inventory.is_fresh()
+    }
+
+    /// What this process is called.
+    pub fn identity(&self) -> &str {
+        self.leadership.identity()
     }
 
     /// Whether this replica may change anything now.

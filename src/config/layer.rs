@@ -69,7 +69,7 @@ pub struct Layer {
     /// Resizes under way at the same time
     #[arg(long, env = "RESIZE_CONCURRENCY")]
     pub resize_concurrency: Option<usize>,
-    /// Writes to the API server a second
+    /// Resizes and templates written to the API server a second
     #[arg(long, env = "WRITES_PER_SECOND")]
     pub writes_per_second: Option<u32>,
     /// Pods that one cycle may change

@@ -76,7 +76,7 @@ pub struct Config {
     pub emergency_scale_up: bool,
     /// Resizes under way at the same time.
     pub resize_concurrency: usize,
-    /// Writes to the API server a second, of all kinds.
+    /// Resizes and templates written to the API server a second; events may be half as many besides.
     pub writes_per_second: u32,
     /// Pods that one cycle may change in all.
     pub resizes_per_cycle: usize,

@@ -40,6 +40,7 @@ pub struct Metrics {
     resizes: Counters<1>,
     failed_resizes: Counter,
     resize_duration: Timings<1>,
+    events: Counters<1>,
     requests: requests::Requests,
     pods_watched: Gauge,
     pods_monitored: Gauge,
@@ -83,6 +84,7 @@ impl Default for Metrics {
             resizes: Family::default(),
             failed_resizes: Counter::default(),
             resize_duration: Family::new_with_constructor(timing),
+            events: Family::default(),
             requests: requests::Requests::default(),
             pods_watched: Gauge::default(),
             pods_monitored: Gauge::default(),
@@ -131,6 +133,11 @@ impl Metrics {
             "Time from a resize's request to the kubelet's word",
             Unit::Seconds,
             resize,
+        );
+        r.register(
+            "events",
+            "Kubernetes Events by result: sent, failed, or dropped for want of room",
+            self.events.clone(),
         );
         self.requests.register(r);
         r.register("pods_watched", "Pods of the configured namespaces in the last cycle", self.pods_watched.clone());
@@ -201,6 +208,10 @@ impl Metrics {
             }
         };
         self.resize_duration.get_or_create(&[("result", result)]).observe(took.as_secs_f64());
+    }
+
+    pub fn event(&self, result: &'static str) {
+        self.events.get_or_create(&[("result", result)]).inc();
     }
 
     pub fn pods(&self, pods: &[inputs::Seen], config: &Config) {

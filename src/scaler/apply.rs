@@ -26,6 +26,8 @@ pub struct Applied {
     pub method: Method,
     /// What the kubelet had last said, if it was not done yet.
     pub pending: Option<String>,
+    /// Why it could not be done in place, if it was not.
+    pub refusal: Option<String>,
 }
 
 /// What may be done when the pod cannot be resized in place.
@@ -47,7 +49,7 @@ pub async fn apply(
     let (mut accepted, mut fallback, mut forbidden) = (false, fallback, None);
     let refusal = match cluster.patch_resize(pod, plan).await {
         Ok(()) => match cluster.await_verdict(pod, plan, patience).await {
-            Ok(Verdict::Done) => return Ok(Applied { method: Method::Vertical, pending: None }),
+            Ok(Verdict::Done) => return Ok(Applied { method: Method::Vertical, pending: None, refusal: None }),
             Ok(Verdict::InProgress) => return Ok(pending("the kubelet is still at it")),
             Ok(Verdict::Deferred(message)) => return Ok(pending(&format!("deferred by the kubelet: {message}"))),
             Ok(Verdict::Infeasible(message)) => {
@@ -112,7 +114,9 @@ pub async fn fall_back(
     };
     tracing::info!(pod = %key.name, namespace = %key.namespace, reason = %refusal, "falling back to the template");
     let obstacle = match cluster.patch_template(&key.namespace, workload, plan, change).await? {
-        TemplateOutcome::Patched => return Ok(Applied { method: Method::DeploymentUpdate, pending: None }),
+        TemplateOutcome::Patched => {
+            return Ok(Applied { method: Method::DeploymentUpdate, pending: None, refusal: Some(refusal) });
+        }
         TemplateOutcome::NothingToChange => "the template needs no change",
         TemplateOutcome::RollingOut => "a rollout is under way, the template is left alone until its end",
     };
@@ -120,7 +124,7 @@ pub async fn fall_back(
 }
 
 fn pending(message: &str) -> Applied {
-    Applied { method: Method::Vertical, pending: Some(message.into()) }
+    Applied { method: Method::Vertical, pending: Some(message.into()), refusal: None }
 }
 
 /// Puts the old values of what the plan changed back into the pod.

@@ -15,6 +15,7 @@ use super::agent::{Agent, Decided, Seen};
 use super::apply::{self, Applied, ApplyError, Fallback, apply, fall_back, take_back};
 use super::board::Board;
 use super::decision::Decision;
+use super::event::{self, ResizeEvent};
 use super::journal::{Entry, Journal};
 use super::observation::Observation;
 use super::outcome::{Outcome, SkipReason, Status};
@@ -25,6 +26,7 @@ use super::turns::{Turns, urgency};
 use crate::blocking::at_length;
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
+use crate::cluster::events::Queue;
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::metrics::Usage;
 use crate::cluster::pod::PodKey;
@@ -50,6 +52,7 @@ pub struct Scaler {
     pub journal: Mutex<Journal>,
     pub board: Board,
     pub metrics: Metrics,
+    pub events: Queue,
     /// Pods that are being changed right now.
     claims: Mutex<HashSet<PodKey>>,
     stopping: CancellationToken,
@@ -80,6 +83,7 @@ impl Scaler {
             journal: Mutex::default(),
             board: Board::default(),
             metrics: Metrics::default(),
+            events: Queue::default(),
             claims: Mutex::default(),
             stopping,
         }
@@ -271,11 +275,13 @@ impl Scaler {
         }
         let patience = Duration::from_secs(config.resize_timeout);
         let began = Instant::now();
+        // What was asked for before is done first.
+        let plan = if unfinished.is_some() { asked_for(&owned.pod) } else { plan };
         let applied = match unfinished {
             Some((Pending::TakeBack, message)) => take_back(cluster, owned, &message).await,
             Some((_, message)) => {
                 let refusal = format!("the kubelet did not resize the pod: {message}");
-                match fall_back(cluster, owned, &asked_for(&owned.pod), TemplateChange::OnlyUp, refusal).await {
+                match fall_back(cluster, owned, &plan, TemplateChange::OnlyUp, refusal).await {
                     // What neither the kubelet does nor the template is asked for no more.
                     Err(ApplyError::Refused(refusal)) => take_back(cluster, owned, &refusal).await,
                     done => done,
@@ -283,7 +289,7 @@ impl Scaler {
             }
             None => apply(cluster, owned, &plan, apply::automatic(&decision.actions), patience).await,
         };
-        self.metrics.resized(began.elapsed(), &applied);
+        self.resized(cluster, owned, &plan, &applied, began, &event::cause(decision));
         match applied {
             Ok(applied) => {
                 let (old, new) = (&decision.observation.limit, &decision.new_limit);
@@ -316,11 +322,27 @@ impl Scaler {
         let patience = Duration::from_secs(config.resize_timeout);
         let began = Instant::now();
         let applied = apply(cluster, owned, plan, fallback, patience).await;
-        self.metrics.resized(began.elapsed(), &applied);
+        self.resized(cluster, owned, plan, &applied, began, event::ASKED_FOR);
         if applied.is_ok() {
             self.agent.resized(&owned.pod.key, cluster.clock().now().timestamp());
         }
         Some(applied)
+    }
+
+    /// Tells of a resize that was tried.
+    fn resized(
+        &self,
+        cluster: &Cluster,
+        owned: &OwnedPod,
+        plan: &Plan,
+        applied: &Result<Applied, ApplyError>,
+        began: Instant,
+        cause: &str,
+    ) {
+        self.metrics.resized(began.elapsed(), applied);
+        if !self.events.put(ResizeEvent::of(owned, plan, applied, cause, cluster.clock().now())) {
+            self.metrics.event("dropped");
+        }
     }
 
     /// The right to change a pod; nobody else has it until the claim is dropped.

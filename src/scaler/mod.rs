@@ -7,6 +7,7 @@ pub mod autoscale;
 pub mod board;
 pub mod cycle;
 pub mod decision;
+pub mod event;
 pub mod explain;
 pub mod guard;
 pub mod history;

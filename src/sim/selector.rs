@@ -20,7 +20,7 @@ pub struct Selector {
     fields: Vec<(String, String, bool)>,
 }
 
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "metadata.name",
     "metadata.namespace",
     "spec.nodeName",
@@ -31,6 +31,7 @@ const FIELDS: [&str; 11] = [
     "involvedObject.name",
     "involvedObject.uid",
     "reason",
+    "source",
     "type",
 ];
 

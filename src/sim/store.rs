@@ -236,6 +236,7 @@ fn fields(resource: Resource, value: &Value) -> Vec<(&'static str, String)> {
             ("involvedObject.name", "/involvedObject/name"),
             ("involvedObject.uid", "/involvedObject/uid"),
             ("reason", "/reason"),
+            ("source", "/source/component"),
             ("type", "/type"),
         ],
         _ => &[],

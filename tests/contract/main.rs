@@ -14,12 +14,14 @@ mod listing;
 mod looking;
 mod remembering;
 mod resizing;
+mod telling;
 mod without_a_cluster;
 
 use std::sync::Arc;
 
 use dqn_scaler::api;
 use dqn_scaler::clock::Clock;
+use dqn_scaler::cluster::events;
 use dqn_scaler::config::Config;
 use dqn_scaler::leader::Leadership;
 use dqn_scaler::model::features::FeatureSet;
@@ -65,13 +67,10 @@ impl Service {
     }
 
     async fn led(config: Config, clock: Clock, leadership: Leadership) -> Self {
-        let stopping = CancellationToken::new();
-        let network = Network::from_checkpoint(&network_that_wants([0.0, 1.0, 2.0], [2.0, 1.0, 0.0])).unwrap();
-        let scaler = Scaler::new(network, FeatureSet::documented(), stopping.clone());
-        let mut state = AppState::new(config, scaler, clock, stopping.clone());
-        state.leadership = Arc::new(leadership);
-        let state = Arc::new(state);
+        let state = state(config, clock, leadership);
+        let stopping = state.stopping.clone();
         tokio::spawn(autoscale::run(state.clone()));
+        tokio::spawn(events::run(state.clone(), stopping.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (stopped, router) = (stopping.clone().cancelled_owned(), api::router(state.clone()));
@@ -94,6 +93,16 @@ impl Service {
     async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
         answer(self.request(Method::POST, path).json(&body).send().await.unwrap()).await
     }
+}
+
+/// A service without its tasks.
+fn state(config: Config, clock: Clock, leadership: Leadership) -> Arc<AppState> {
+    let stopping = CancellationToken::new();
+    let network = Network::from_checkpoint(&network_that_wants([0.0, 1.0, 2.0], [2.0, 1.0, 0.0])).unwrap();
+    let scaler = Scaler::new(network, FeatureSet::documented(), stopping.clone());
+    let mut state = AppState::new(config, scaler, clock, stopping);
+    state.leadership = Arc::new(leadership);
+    Arc::new(state)
 }
 
 /// A cluster that lives twenty times as fast as the clock, so that nobody waits for a kubelet.
