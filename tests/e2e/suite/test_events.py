@@ -40,12 +40,12 @@ class Events(ScalerTest):
 
         code, answer = self.scaler.resize(name, {"app": MORE_THAN_ANY_NODE_HAS}, fallback=False)
         self.assertEqual(code, 400, answer)
-        failed = "cpu 300m -> 64: infeasible: "
+        failed = "cpu 300m -> 64: "
         for kind, about, message in [("pod", name, failed), ("deployment", deployment, f"Pod {name}: {failed}")]:
             line = until(20, f"{kind} {about} tells of the failure", lambda: next(
                 (line for line in self.described(kind, about) if line[1] == "ResizeFailed"), None))
             self.assertEqual(line[0], "Warning")
-            self.assertTrue(line[3].startswith(message), line)
+            self.assertTrue(line[3].startswith(message) and "allocatable" in line[3], line)
 
         shown = kubectl("get", "events", f"--namespace={NAMESPACE}", "--field-selector=source=dqn-scaler,type=Warning,reason=ResizeFailed")
         self.assertIn(f"pod/{name}", shown)
