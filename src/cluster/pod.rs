@@ -20,11 +20,18 @@ pub const FIELD_MANAGER: &str = "dqn-scaler";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// What identifies a pod's life; a StatefulSet gives the same name to one pod after another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PodKey {
     pub namespace: String,
     pub name: String,
     pub uid: String,
+}
+
+/// The uid alone tells pods apart.
+impl Hash for PodKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.uid.hash(state);
+    }
 }
 
 /// What many pods have alike, as those of one workload do, is shared by all of them.

@@ -107,7 +107,10 @@ impl Agent {
         let mut rows = Vec::with_capacity(pods.len() * self.features.len());
         for Seen { owned, observation } in pods {
             let Ok(observation) = observation else { continue };
-            let history = histories.entry(owned.pod.key.clone()).or_default();
+            if !histories.contains_key(&owned.pod.key) {
+                histories.insert(owned.pod.key.clone(), PodHistory::default());
+            }
+            let Some(history) = histories.get_mut(&owned.pod.key) else { continue };
             history.observe(observation, policy);
             self.features.extend_row(&mut rows, observation, history, policy);
         }

@@ -54,6 +54,9 @@ pub fn urgency(decision: &Decision) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::QValues;
+    use crate::scaler::action::PerResource;
+    use crate::scaler::observation::Observation;
 
     #[test]
     fn a_cycle_changes_no_more_than_it_may() {
@@ -61,5 +64,41 @@ mod tests {
         let turns = Turns::new(&config);
         let taken = ["a", "a", "a", "b", "c"].map(|namespace| turns.take(namespace));
         assert_eq!(taken, [true, true, false, true, false]);
+    }
+
+    #[test]
+    fn pods_in_need_come_before_those_that_have_too_much() {
+        let zero = PerResource::new(0.0, 0.0);
+        let decision = |cpu, memory, utilization: f64, overrides| Decision {
+            observation: Observation {
+                at: 0,
+                usage: PerResource::new(utilization, 10.0),
+                limit: PerResource::new(1.0, 100.0),
+                containers: 1,
+                measured: true,
+                oom_killed_at: None,
+            },
+            q_values: QValues { cpu: [0.0; 3], memory: [0.0; 3], future: [0.0; 2] },
+            predicted: PerResource::new(cpu, memory),
+            actions: PerResource::new(cpu, memory),
+            new_limit: zero,
+            confidence: zero,
+            future: zero,
+            trend: zero,
+            overrides,
+            cooling_down: false,
+        };
+        use Action::{Decrease, Increase, Maintain};
+        let in_order = [
+            decision(Maintain, Increase, 0.1, vec![(Resource::Memory, Override::OomKilled)]),
+            decision(Increase, Maintain, 1.3, vec![]),
+            decision(Increase, Decrease, 0.9, vec![]),
+            // Its CPU is fuller, but that is not what grows.
+            decision(Maintain, Increase, 0.99, vec![]),
+            decision(Decrease, Maintain, 0.99, vec![]),
+            decision(Maintain, Maintain, 0.99, vec![]),
+        ];
+        let urgencies: Vec<_> = in_order.iter().map(urgency).collect();
+        assert!(urgencies.is_sorted_by(|a, b| a < b), "{urgencies:?}");
     }
 }
