@@ -126,10 +126,13 @@ async fn measure(cluster: &ApiServer, pods: usize, mode: Mode, cycles: usize) ->
     let (health, decisions) = (Latency::of(health.await??), Latency::of(decisions.await??));
     let rss_without_list = service.peak_rss()?;
     let (end, ended) = tokio::sync::watch::channel(false);
-    let list = tokio::spawn(load::ask(service.url("/pods"), Duration::from_millis(200), ended));
+    let list = tokio::spawn(load::ask(service.url("/pods"), Duration::from_millis(200), ended.clone()));
+    let page = service.url("/pods/overview?sort=cpu_utilization&order=desc");
+    let page = tokio::spawn(load::ask(page, Duration::from_millis(200), ended.clone()));
+    let metrics = tokio::spawn(load::ask(service.url("/metrics"), Duration::from_millis(200), ended));
     following(&mut service, 2).await?;
     end.send_replace(true);
-    let list = Latency::of(list.await??);
+    let (list, page, metrics) = (Latency::of(list.await??), Latency::of(page.await??), Latency::of(metrics.await??));
     Ok(Measured {
         pods,
         mode,
@@ -145,6 +148,8 @@ async fn measure(cluster: &ApiServer, pods: usize, mode: Mode, cycles: usize) ->
         health,
         decisions,
         list,
+        page,
+        metrics,
     })
 }
 

@@ -47,6 +47,9 @@ pub struct Measured {
     pub health: Latency,
     pub decisions: Latency,
     pub list: Latency,
+    /// A page of the dashboard, sorted, and what Prometheus reads.
+    pub page: Latency,
+    pub metrics: Latency,
 }
 
 impl Measured {
@@ -74,13 +77,13 @@ pub fn print(all: &[Measured]) {
         println!("| {} | {} | {} | {phases} | {:.0} |", m.pods, m.mode.name(), spent(m.cycle()), m.applied);
     }
     println!(
-        "\n| pods | mode | first `/health` s | first cycle s | MiB read at start | MiB read a cycle | peak RSS MiB | with `/pods` | `/health` p50 / p99 ms | `/decisions` | `/pods` |"
+        "\n| pods | mode | first `/health` s | first cycle s | MiB read at start | MiB read a cycle | peak RSS MiB | with `/pods` | `/health` p50 / p99 ms | `/decisions` | `/pods` | `/pods/overview` | `/metrics` |"
     );
-    println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for m in all {
         let latency = |l: &Latency| format!("{:.2} / {:.2}", l.p50_ms, l.p99_ms);
         println!(
-            "| {} | {} | {:.2} | {:.2} | {:.1} | {:.2} | {:.0} | {:.0} | {} | {} | {} |",
+            "| {} | {} | {:.2} | {:.2} | {:.1} | {:.2} | {:.0} | {:.0} | {} | {} | {} | {} | {} |",
             m.pods,
             m.mode.name(),
             m.first_health,
@@ -91,7 +94,9 @@ pub fn print(all: &[Measured]) {
             m.peak_rss,
             latency(&m.health),
             latency(&m.decisions),
-            latency(&m.list)
+            latency(&m.list),
+            latency(&m.page),
+            latency(&m.metrics)
         );
     }
     growth(all);

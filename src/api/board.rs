@@ -12,6 +12,7 @@ use super::error::{BadRequest, NoCluster, NoSuchPod};
 use super::pods::ListedOwner;
 use super::scaling::status_names;
 use super::{ApiError, PodPath, Query, SharedState, boolean, cluster};
+use crate::blocking::at_length;
 use crate::clock::{at, rfc3339};
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::retry::Deadline;
@@ -153,9 +154,12 @@ pub async fn overview(
     let (config, board) = (state.config(), &state.scaler.board);
     let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
     let total = pods.len();
-    let seen = pods.into_iter().map(|owned| Seen { latest: board.latest(&owned.pod.key.uid), owned });
-    let mut found: Vec<_> = seen.filter(|seen| wish.takes(seen, &config)).collect();
-    found.sort_by(|a, b| wish.order(a, b));
+    let found = at_length(|| {
+        let seen = pods.into_iter().map(|owned| Seen { latest: board.latest(&owned.pod.key.uid), owned });
+        let mut found: Vec<_> = seen.filter(|seen| wish.takes(seen, &config)).collect();
+        found.sort_by(|a, b| wish.order(a, b));
+        found
+    });
     let page = found.iter().skip(wish.offset).take(wish.limit);
     let pods: Vec<_> = page.map(|seen| shown(seen, board, &config)).collect();
     let (found, offset, count) = (found.len(), wish.offset, pods.len());
