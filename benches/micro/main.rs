@@ -46,12 +46,15 @@ fn pod(index: usize) -> OwnedPod {
         "status": {"phase": "Running"}
     });
     let pod = serde_json::from_value(object).ok().and_then(|object| Pod::from_kube(&object)).expect("a pod");
-    OwnedPod { pod: Arc::new(pod), workload: None }
+    OwnedPod { pod: Arc::new(pod), workload: None, binding: Default::default() }
 }
 
 fn seen(pods: &[OwnedPod], step: usize) -> Vec<Seen> {
-    let seen =
-        |(index, owned): (usize, &OwnedPod)| Seen { owned: owned.clone(), observation: Ok(observation(index, step)) };
+    let seen = |(index, owned): (usize, &OwnedPod)| Seen {
+        owned: owned.clone(),
+        observation: Ok(observation(index, step)),
+        own_policy: None,
+    };
     pods.iter().enumerate().map(seen).collect()
 }
 

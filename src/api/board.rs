@@ -22,6 +22,7 @@ use crate::scaler::board::{Board, Latest, Sample, Verdict};
 use crate::scaler::cycle::{cannot_scale, is_monitored};
 use crate::scaler::explain::in_short;
 use crate::scaler::outcome::SkipReason;
+use crate::scaler::terms::only_named;
 
 const DEFAULT_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;
@@ -69,7 +70,7 @@ pub struct PodCard {
     history: Trail,
 }
 
-/// Summed over the containers; null where nothing was measured.
+/// Summed over the containers that are scaled; null where nothing was measured.
 #[derive(Serialize, ToSchema)]
 pub struct CardMetrics {
     /// Cores.
@@ -80,7 +81,7 @@ pub struct CardMetrics {
     memory_usage_mb: Option<f64>,
 }
 
-/// Summed over the containers.
+/// Summed over the containers that are scaled, which are all unless an annotation names some.
 #[derive(Serialize, ToSchema)]
 pub struct CardResources {
     /// Cores.
@@ -155,7 +156,8 @@ pub async fn overview(
     let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
     let total = pods.len();
     let found = at_length(|| {
-        let seen = pods.into_iter().map(|owned| Seen { latest: board.latest(&owned.pod.key.uid), owned });
+        let seen = pods.into_iter().map(only_named);
+        let seen = seen.map(|owned| Seen { latest: board.latest(&owned.pod.key.uid), owned });
         let mut found: Vec<_> = seen.filter(|seen| wish.takes(seen, &config)).collect();
         found.sort_by(|a, b| wish.order(a, b));
         found
@@ -182,7 +184,7 @@ pub struct OnePod {
     responses((status = 200, body = OnePod), BadRequest, NoSuchPod, NoCluster)
 )]
 pub async fn history(State(state): SharedState, path: PodPath) -> Result<Json<OnePod>, ApiError> {
-    let owned = cluster(&state)?.pod(&path.namespace, &path.name, Deadline::default()).await?;
+    let owned = only_named(cluster(&state)?.pod(&path.namespace, &path.name, Deadline::default()).await?);
     let board = &state.scaler.board;
     let seen = Seen { latest: board.latest(&owned.pod.key.uid), owned };
     let pod = shown(&seen, board, &state.config());

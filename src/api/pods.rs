@@ -1,6 +1,6 @@
 //! The pods: all of the configured namespaces, or one with its usage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
 
 use axum::Json;
@@ -17,8 +17,11 @@ use crate::clock::rfc3339;
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::pod::Owner;
 use crate::cluster::retry::Deadline;
+use crate::cluster::rivals::Rival;
 use crate::config::Config;
+use crate::scaler::action::Resource;
 use crate::scaler::cycle::is_monitored;
+use crate::scaler::wishes::{Mode, Wishes};
 
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is written piece by piece")]
@@ -53,6 +56,81 @@ pub struct ListedPod {
     owner: Option<ListedOwner>,
     /// False: excluded, finished, or on its way out.
     monitored: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    wishes: Option<ListedWishes>,
+    /// The other autoscalers of its workload.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    managed_by: Vec<ListedRival>,
+}
+
+/// What the annotations of the pod, and where they say nothing those of its workload, ask for.
+#[derive(Serialize, ToSchema)]
+pub struct ListedWishes {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    mode: Option<Mode>,
+    /// Cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 0.25)]
+    min_cpu: Option<f64>,
+    /// Cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 2.0)]
+    max_cpu: Option<f64>,
+    /// MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 128.0)]
+    min_memory_mb: Option<f64>,
+    /// MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 2048.0)]
+    max_memory_mb: Option<f64>,
+    /// Nothing is ever cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    up_only: Option<bool>,
+    /// The only ones that are scaled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!(["app"]))]
+    containers: Option<BTreeSet<String>>,
+    /// The first annotation that is not understood; the pod is skipped for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    fault: Option<String>,
+}
+
+impl ListedWishes {
+    fn of(wishes: &Wishes) -> Self {
+        Self {
+            mode: wishes.mode,
+            min_cpu: wishes.min.cpu,
+            max_cpu: wishes.max.cpu,
+            min_memory_mb: wishes.min.memory,
+            max_memory_mb: wishes.max.memory,
+            up_only: wishes.up_only,
+            containers: wishes.containers.clone(),
+            fault: wishes.fault.clone(),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ListedRival {
+    #[schema(example = "HorizontalPodAutoscaler")]
+    kind: &'static str,
+    #[schema(example = "web")]
+    name: String,
+    /// What is left to it.
+    #[schema(example = json!(["cpu"]))]
+    resources: Vec<&'static str>,
+}
+
+impl ListedRival {
+    fn of(rival: &Rival) -> Self {
+        let resources = Resource::ALL.into_iter().filter(|resource| *rival.resources.get(*resource));
+        Self { kind: rival.kind.name(), name: rival.name.clone(), resources: resources.map(Resource::name).collect() }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -131,6 +209,8 @@ fn shown(owned: &OwnedPod, config: &Config) -> ListedPod {
         containers: containers.collect(),
         owner: pod.owner.as_ref().map(|owner| ListedOwner::of(owner)),
         monitored: is_monitored(owned, config),
+        wishes: owned.binding.wishes.as_deref().map(ListedWishes::of),
+        managed_by: owned.binding.rivals.iter().map(|rival| ListedRival::of(rival)).collect(),
     }
 }
 
@@ -174,7 +254,7 @@ pub async fn read(State(state): SharedState, path: PodPath) -> Result<Json<PodDe
     let cluster = cluster(&state)?;
     let deadline = Deadline::default();
     let pod = cluster.pod(&path.namespace, &path.name, deadline).await?.pod;
-    let usage = cluster.usage_of(&path.namespace, &path.name, deadline).await?.map(|usage| usage.usage);
+    let usage = cluster.usage_of(&path.namespace, &path.name, None, deadline).await?.map(|usage| usage.usage);
     let request = pod.request();
     Ok(Json(PodDetails {
         success: true,

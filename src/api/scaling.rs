@@ -44,6 +44,10 @@ pub struct ScalingResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "cooldown_period")]
     reason: Option<String>,
+    /// Why, in words that name what is in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Pod postgres-0 is in cooldown period")]
+    message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     scaling_method: Option<Method>,
@@ -155,9 +159,10 @@ pub async fn scale_pod(State(state): SharedState, path: PodPath) -> Result<Json<
         applied: method.is_some(),
         reason: match outcome.status {
             Status::Skipped(reason) => Some(reason.name().to_owned()),
-            Status::Failed => Some(outcome.message),
+            Status::Failed => Some(outcome.message.clone()),
             _ => None,
         },
+        message: skipped.then_some(outcome.message),
         scaling_method: method,
     };
     Ok(Json(ScaledPod { success: true, result }))

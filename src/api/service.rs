@@ -117,6 +117,9 @@ pub struct ClusterState {
 pub struct WatchState {
     /// What is known of the pods is what the API server has.
     fresh: bool,
+    /// Why it was never known what annotations and other autoscalers ask for, so that those pods are not changed.
+    #[schema(example = json!([]))]
+    never_read: Vec<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -140,6 +143,7 @@ pub struct MetricsState {
 pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) {
     let cluster = state.cluster();
     let fresh = cluster.as_ref().is_some_and(|cluster| cluster.is_fresh());
+    let never_read = cluster.as_ref().map(|cluster| cluster.never_read()).unwrap_or_default();
     let (role, leader) = match state.leadership.role() {
         Role::Alone => ("alone", None),
         Role::Leader => ("leader", Some(state.leadership.identity().to_owned())),
@@ -157,7 +161,7 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
         identity: state.leadership.identity().to_owned(),
         model: ModelState { loaded: true, path: config.model_path.clone(), features: state.scaler.features().len() },
         cluster: ClusterState { connected: cluster.is_some() },
-        watch: WatchState { fresh },
+        watch: WatchState { fresh, never_read: never_read.iter().map(ToString::to_string).collect() },
         metrics: MetricsState {
             fresh: age.is_some_and(|age| age <= config.metrics_max_age as i64),
             newest: measured_at.and_then(crate::clock::at),

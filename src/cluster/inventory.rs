@@ -1,16 +1,17 @@
-//! The pods of the watched namespaces, and which workload each belongs to.
+//! The pods of the watched namespaces, which workload each belongs to, and what binds it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use internment::ArcIntern as Shared;
-use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod as KubePod;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::binding::{Binding, Bindings, Known, Source, of_one};
 use super::error::{Call, ClusterError};
 use super::mirror::{Items, Mirror};
 use super::pod::{Owner, Pod};
@@ -23,13 +24,20 @@ use crate::blocking::at_length;
 pub struct OwnedPod {
     pub pod: Arc<Pod>,
     pub workload: Option<Shared<Owner>>,
+    pub binding: Binding,
+}
+
+impl OwnedPod {
+    fn new(pod: Arc<Pod>, known: &Known) -> Self {
+        let (workload, binding) = known.of(&pod);
+        Self { pod, workload, binding }
+    }
 }
 
 struct NamespaceWatch {
     pods: Arc<Mirror<Pod>>,
-    /// The Deployment of each ReplicaSet that has one.
-    replica_sets: Arc<Mirror<Option<Shared<Owner>>>>,
-    _tasks: [AbortOnDropHandle<()>; 2],
+    bindings: Bindings,
+    _task: AbortOnDropHandle<()>,
 }
 
 pub struct Inventory {
@@ -53,73 +61,78 @@ impl Inventory {
 
     fn start(&self, namespace: &str) -> NamespaceWatch {
         let pods = Arc::new(Mirror::new("pods", namespace));
-        let replica_sets = Arc::new(Mirror::new("replicasets", namespace));
         let of_pods = pods
             .clone()
             .follow(Api::<SlimPod>::namespaced(self.client.clone(), namespace), |pod| Pod::from_kube(&pod.0));
-        let of_sets = replica_sets
-            .clone()
-            .follow(Api::<ReplicaSet>::namespaced(self.client.clone(), namespace), |set| Some(deployment(set)));
-        let tasks = [tokio::spawn(of_pods), tokio::spawn(of_sets)].map(AbortOnDropHandle::new);
-        NamespaceWatch { pods, replica_sets, _tasks: tasks }
+        let _task = AbortOnDropHandle::new(tokio::spawn(of_pods));
+        NamespaceWatch { pods, bindings: Bindings::start(&self.client, namespace), _task }
     }
 
     /// Every pod of the namespaces, sorted by namespace and name. A namespace that cannot be listed fails the whole.
     pub async fn pods(&self, namespaces: &[String], deadline: Deadline) -> Result<Vec<OwnedPod>, ClusterError> {
         self.watch(namespaces);
-        let mut all = Vec::new();
+        let mut found = Vec::new();
         for namespace in namespaces {
             let Some(watch) = self.watches.lock().get(namespace).cloned() else { continue };
-            let pods = watch.pods.items(deadline, || self.probe::<KubePod>("pods", namespace, deadline)).await?;
-            let probe = || self.probe::<ReplicaSet>("replicasets", namespace, deadline);
-            let replica_sets = watch.replica_sets.items(deadline, probe).await?;
-            at_length(|| all.extend(joined(pods, &replica_sets)));
+            let pods = watch.pods.items(deadline, || self.probe(namespace, deadline)).await?;
+            found.push((namespace, watch, pods));
         }
-        at_length(|| {
+        let known = found.iter().map(|(namespace, watch, _)| watch.bindings.settled(&self.client, namespace, deadline));
+        let known = try_join_all(known).await?;
+        Ok(at_length(|| {
+            let pods = found.into_iter().zip(&known).flat_map(|((.., pods), known)| joined(pods, known));
+            let mut all: Vec<_> = pods.collect();
             all.sort_unstable_by(|a, b| a.pod.key.cmp(&b.pod.key));
             all.dedup_by(|a, b| a.pod.key == b.pod.key);
-        });
-        Ok(all)
+            all
+        }))
     }
 
-    async fn probe<K>(&self, resource: &'static str, namespace: &str, deadline: Deadline) -> Result<(), ClusterError>
-    where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + serde::de::DeserializeOwned
-            + std::fmt::Debug,
-    {
-        let api = Api::<K>::namespaced(self.client.clone(), namespace);
-        let page = ListParams::default().limit(1);
-        with_retries(Call::over("list", resource, namespace), deadline, || api.list_metadata(&page)).await.map(drop)
+    async fn probe(&self, namespace: &str, deadline: Deadline) -> Result<(), ClusterError> {
+        let api = Api::<KubePod>::namespaced(self.client.clone(), namespace);
+        let one = ListParams::default().limit(1);
+        with_retries(Call::over("list", "pods", namespace), deadline, || api.list_metadata(&one)).await.map(drop)
     }
 
-    /// One pod, asked for directly: it may be in a namespace that is not watched.
+    /// One pod and its workload, asked for directly: it may be in a namespace that is not watched, of which no more is known.
     pub async fn pod(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<OwnedPod, ClusterError> {
+        let watch = self.watches.lock().get(namespace).cloned();
+        let source = watch.as_ref().map_or(Source::Workload, |watch| Source::Watches(&watch.bindings));
+        self.owned(self.fetch(namespace, name, deadline).await?, source, deadline).await
+    }
+
+    /// The same, with all that binds it.
+    pub async fn bound_pod(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<OwnedPod, ClusterError> {
+        let watch = self.watches.lock().get(namespace).cloned();
+        let pod = self.fetch(namespace, name, deadline).await?;
+        let Some(watch) = watch else { return self.owned(pod, Source::Server, deadline).await };
+        watch.bindings.settle(deadline).await;
+        self.owned(pod, Source::Watches(&watch.bindings), deadline).await
+    }
+
+    /// One pod by itself.
+    pub async fn fetch(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<Pod, ClusterError> {
         let api = Api::<KubePod>::namespaced(self.client.clone(), namespace);
         let call = Call::on("get", "pods", namespace, name);
         let object = with_retries(call.clone(), deadline, || api.get(name)).await?;
-        let pod = Pod::from_kube(&object)
-            .ok_or_else(|| ClusterError::Unavailable { call, message: "the answer has no name or uid".into() })?;
-        let workload = match &pod.owner {
-            Some(owner) if owner.kind == "ReplicaSet" => {
-                let api = Api::<ReplicaSet>::namespaced(self.client.clone(), namespace);
-                let call = Call::on("get", "replicasets", namespace, &owner.name);
-                let set = with_retries(call, deadline, || api.get(&owner.name)).await;
-                match set {
-                    Ok(set) => deployment(&set).or_else(|| pod.owner.clone()),
-                    Err(error) if error.is_not_found() => pod.owner.clone(),
-                    Err(error) => return Err(error),
-                }
-            }
-            owner => owner.clone(),
-        };
-        Ok(OwnedPod { pod: Arc::new(pod), workload })
+        Pod::from_kube(&object)
+            .ok_or_else(|| ClusterError::Unavailable { call, message: "the answer has no name or uid".into() })
     }
 
-    /// Whether every watch is complete and in order.
+    async fn owned(&self, pod: Pod, source: Source<'_>, deadline: Deadline) -> Result<OwnedPod, ClusterError> {
+        let known = of_one(&self.client, &pod, source, deadline).await?;
+        Ok(OwnedPod::new(Arc::new(pod), &known))
+    }
+
+    /// Whether every watch that the pods are known by is complete and in order.
     pub fn is_fresh(&self) -> bool {
-        self.watches.lock().values().all(|watch| watch.pods.is_fresh() && watch.replica_sets.is_fresh())
+        self.watches.lock().values().all(|watch| watch.pods.is_fresh() && watch.bindings.is_fresh())
+    }
+
+    /// Why it is not known what binds some pods, so that they are not changed.
+    pub fn never_read(&self) -> Vec<ClusterError> {
+        let watches: Vec<_> = self.watches.lock().values().cloned().collect();
+        watches.iter().flat_map(|watch| watch.bindings.never_read()).collect()
     }
 
     /// The pods that the watches have brought so far.
@@ -127,22 +140,13 @@ impl Inventory {
         let watches: Vec<_> = self.watches.lock().values().cloned().collect();
         let mut all = Vec::new();
         for watch in watches {
-            all.extend(joined(watch.pods.known(), &watch.replica_sets.known()));
+            all.extend(joined(watch.pods.known(), &watch.bindings.known()));
         }
         all
     }
 }
 
-/// Pods with the workloads behind them.
-fn joined(pods: Items<Pod>, replica_sets: &Items<Option<Shared<Owner>>>) -> impl Iterator<Item = OwnedPod> {
-    let workload = |owner: &Shared<Owner>| match replica_sets.get(owner.name.as_str()).map(|deployment| &**deployment) {
-        Some(Some(deployment)) if owner.kind == "ReplicaSet" => deployment.clone(),
-        _ => owner.clone(),
-    };
-    pods.into_values().map(move |pod| OwnedPod { workload: pod.owner.as_ref().map(workload), pod })
-}
-
-fn deployment(set: &ReplicaSet) -> Option<Shared<Owner>> {
-    let controller = set.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
-    controller.map(Owner::of)
+/// Pods with what is known of the controllers behind them.
+fn joined(pods: Items<Pod>, known: &Known) -> impl Iterator<Item = OwnedPod> {
+    pods.into_values().map(|pod| OwnedPod::new(pod, known))
 }

@@ -1,7 +1,7 @@
 //! Usage as `metrics.k8s.io/v1beta1` tells it, summed over a pod's containers.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use futures::AsyncReadExt;
@@ -49,6 +49,8 @@ struct Metadata<'a> {
 #[derive(Deserialize)]
 struct ContainerMetrics<'a> {
     #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
     usage: ContainerUsage<'a>,
 }
 
@@ -61,14 +63,17 @@ struct ContainerUsage<'a> {
 }
 
 impl PodMetrics<'_> {
-    /// None when a container's figure is no quantity: half a sum would be a guess.
-    fn usage(&self) -> Option<Usage> {
-        let mut usage = PerResource::new(0.0, 0.0);
-        for container in &self.containers {
+    /// Of all containers, or of a part of them. None when a figure is missing or no quantity: half a sum would be a guess.
+    fn usage(&self, part: Option<&BTreeSet<String>>) -> Option<Usage> {
+        let counts = |container: &&ContainerMetrics| part.is_none_or(|part| part.contains(container.name.as_ref()));
+        let (mut usage, mut counted) = (PerResource::new(0.0, 0.0), 0);
+        for container in self.containers.iter().filter(counts) {
+            counted += 1;
             usage.cpu += quantity::cores(&container.usage.cpu)?;
             usage.memory += quantity::mib(&container.usage.memory)?;
         }
-        (!self.containers.is_empty()).then_some(Usage { at: self.timestamp.timestamp(), usage })
+        let complete = counted > 0 && part.is_none_or(|part| part.len() == counted);
+        complete.then_some(Usage { at: self.timestamp.timestamp(), usage })
     }
 }
 
@@ -97,10 +102,16 @@ pub async fn of_namespace(client: &Client, namespace: &str, deadline: Deadline) 
     get(client, Call::over("list", RESOURCE, namespace), &path(namespace), deadline).await
 }
 
+/// The containers that count, by the name of the pod; of a pod that is not named all do.
+pub type Parts<'a> = HashMap<&'a str, &'a BTreeSet<String>>;
+
 /// The usage of every pod of a namespace, by pod name.
-pub fn read_list(body: &[u8], namespace: &str) -> Result<HashMap<String, Usage>, ClusterError> {
+pub fn read_list(body: &[u8], namespace: &str, parts: &Parts) -> Result<HashMap<String, Usage>, ClusterError> {
     let list: PodMetricsList = read(body, Call::over("list", RESOURCE, namespace))?;
-    let usage = |pod: PodMetrics| pod.usage().map(|usage| (pod.metadata.name.into_owned(), usage));
+    let usage = |pod: PodMetrics| {
+        let usage = pod.usage(parts.get(pod.metadata.name.as_ref()).copied())?;
+        Some((pod.metadata.name.into_owned(), usage))
+    };
     Ok(list.items.into_iter().filter_map(usage).collect())
 }
 
@@ -109,11 +120,12 @@ pub async fn of_pod(
     client: &Client,
     namespace: &str,
     name: &str,
+    part: Option<&BTreeSet<String>>,
     deadline: Deadline,
 ) -> Result<Option<Usage>, ClusterError> {
     let call = Call::on("get", RESOURCE, namespace, name);
     match get(client, call.clone(), &format!("{}/{name}", path(namespace)), deadline).await {
-        Ok(body) => Ok(read::<PodMetrics>(&body, call)?.usage()),
+        Ok(body) => Ok(read::<PodMetrics>(&body, call)?.usage(part)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
@@ -125,15 +137,20 @@ mod tests {
 
     #[test]
     fn usage_is_summed_and_a_bad_figure_voids_it() {
-        let parse = |cpu: &str| {
+        let usage = |cpu: &str, part: &[&str]| {
             let text = format!(
                 r#"{{"metadata":{{"name":"web"}},"timestamp":"2026-11-23T10:00:00Z","window":"15s","containers":[
                 {{"name":"a","usage":{{"cpu":"150000000n","memory":"131072Ki"}}}},
                 {{"name":"b","usage":{{"cpu":"{cpu}","memory":"128Mi"}}}}]}}"#
             );
-            serde_json::from_str::<PodMetrics>(&text).unwrap().usage()
+            let part: BTreeSet<_> = part.iter().map(|name| String::from(*name)).collect();
+            let part = Some(&part).filter(|part| !part.is_empty());
+            serde_json::from_str::<PodMetrics>(&text).unwrap().usage(part).map(|usage| usage.usage)
         };
-        assert_eq!(parse("50m").unwrap().usage, PerResource::new(0.2, 256.0));
-        assert_eq!(parse("fast"), None);
+        assert_eq!(usage("50m", &[]), Some(PerResource::new(0.2, 256.0)));
+        assert_eq!(usage("fast", &[]), None);
+        assert_eq!(usage("fast", &["a"]), Some(PerResource::new(0.15, 128.0)), "what does not count voids nothing");
+        assert_eq!(usage("fast", &["a", "b"]), None);
+        assert_eq!(usage("50m", &["a", "c"]), None, "a container that is not measured");
     }
 }

@@ -81,7 +81,11 @@ impl<V: Send + Sync + 'static> Mirror<V> {
                 state.items = std::mem::take(&mut state.incoming);
                 state.synced = true;
             }
-            Event::Apply(object) => state.items.extend(entry(&object)),
+            Event::Apply(object) => match (entry(&object), &object.meta().name) {
+                (Some((name, value)), _) => drop(state.items.insert(name, value)),
+                // One that had something to say may have nothing any more.
+                (None, name) => drop(name.as_ref().and_then(|name| state.items.remove(name.as_str()))),
+            },
             Event::Delete(object) => {
                 if let Some(name) = &object.meta().name {
                     state.items.remove(name.as_str());
@@ -101,8 +105,58 @@ impl<V: Send + Sync + 'static> Mirror<V> {
             watcher::Error::WatchError(status) if status.code == 410 => return,
             other => ClusterError::Unavailable { call: self.call.clone(), message: other.to_string() },
         };
+        self.broken(fault);
+    }
+
+    pub fn broken(&self, fault: ClusterError) {
         tracing::warn!(error = %fault, "a watch is broken");
         self.state.write().fault = Some(fault);
+        self.changed.notify_waiters();
+    }
+
+    /// There is nothing to follow.
+    pub fn holds_nothing(&self) {
+        *self.state.write() = State { items: HashMap::new(), incoming: HashMap::new(), synced: true, fault: None };
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the copy is complete, or its watch out of order.
+    pub async fn settle(&self, deadline: Deadline) {
+        let is_settled = || {
+            let state = self.state.read();
+            state.synced || state.fault.is_some()
+        };
+        loop {
+            let changed = self.changed.notified();
+            if is_settled() || tokio::time::timeout(deadline.left(), changed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What the copy holds, or held when its watch was last in order.
+    pub fn last_known(&self) -> Result<Items<V>, ClusterError> {
+        self.once_complete(Items::clone)
+    }
+
+    /// The same of one object.
+    pub fn last_known_of(&self, name: &str) -> Result<Option<Arc<V>>, ClusterError> {
+        self.once_complete(|items| items.get(name).cloned())
+    }
+
+    /// Why the copy never was complete.
+    pub fn never_complete(&self) -> Option<ClusterError> {
+        self.once_complete(|_| ()).err()
+    }
+
+    fn once_complete<T>(&self, read: impl FnOnce(&Items<V>) -> T) -> Result<T, ClusterError> {
+        let state = self.state.read();
+        if state.synced { Ok(read(&state.items)) } else { Err(state.fault.clone().unwrap_or_else(|| self.no_answer())) }
+    }
+
+    fn no_answer(&self) -> ClusterError {
+        let call = Call { verb: "list", ..self.call.clone() };
+        ClusterError::Unavailable { call, message: "timed out: no answer".into() }
     }
 
     /// What there is now, once the copy is complete and its watch in order. `probe` asks the API server directly when the
@@ -132,8 +186,7 @@ impl<V: Send + Sync + 'static> Mirror<V> {
                 }
             }
             if tokio::time::timeout(deadline.left(), changed).await.is_err() {
-                let call = Call { verb: "list", ..self.call.clone() };
-                return Err(ClusterError::Unavailable { call, message: "timed out: no answer".into() });
+                return Err(self.no_answer());
             }
         }
     }

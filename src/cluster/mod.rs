@@ -1,5 +1,6 @@
 //! The Kubernetes client: inventory, metrics, resize, owners. Everything that talks to the API server is here.
 
+pub mod binding;
 pub mod connect;
 pub mod error;
 pub mod events;
@@ -13,11 +14,12 @@ pub mod quantity;
 mod recent;
 pub mod resize;
 pub mod retry;
+pub mod rivals;
 mod slim;
 pub mod template;
 pub mod verdict;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use kube::Client;
@@ -26,7 +28,7 @@ use tokio::sync::OnceCell;
 use self::connect::ResizeSupport;
 use self::error::{Call, ClusterError};
 use self::inventory::{Inventory, OwnedPod};
-use self::metrics::Usage;
+use self::metrics::{Parts, Usage};
 use self::pace::Pace;
 use self::retry::Deadline;
 use crate::clock::Clock;
@@ -88,21 +90,37 @@ impl Cluster {
         self.inventory.pod(namespace, name, deadline).await
     }
 
+    /// A pod with what binds it, in any namespace.
+    pub async fn bound_pod(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<OwnedPod, ClusterError> {
+        self.inventory.bound_pod(namespace, name, deadline).await
+    }
+
     /// What the metrics API says of a namespace, to be read by [`Self::usage`].
     pub async fn metrics(&self, namespace: &str, deadline: Deadline) -> Result<Vec<u8>, ClusterError> {
         metrics::of_namespace(&self.client, namespace, deadline).await
     }
 
-    pub fn usage(&self, namespace: &str, metrics: &[u8]) -> Result<HashMap<String, Usage>, ClusterError> {
-        let usage = metrics::read_list(metrics, namespace)?;
+    pub fn usage(
+        &self,
+        namespace: &str,
+        metrics: &[u8],
+        parts: &Parts,
+    ) -> Result<HashMap<String, Usage>, ClusterError> {
+        let usage = metrics::read_list(metrics, namespace, parts)?;
         if let Some(newest) = usage.values().map(|usage| usage.at).max() {
             self.measured_at.fetch_max(newest, Ordering::Relaxed);
         }
         Ok(usage)
     }
 
-    pub async fn usage_of(&self, namespace: &str, name: &str, d: Deadline) -> Result<Option<Usage>, ClusterError> {
-        metrics::of_pod(&self.client, namespace, name, d).await
+    pub async fn usage_of(
+        &self,
+        namespace: &str,
+        name: &str,
+        part: Option<&BTreeSet<String>>,
+        deadline: Deadline,
+    ) -> Result<Option<Usage>, ClusterError> {
+        metrics::of_pod(&self.client, namespace, name, part, deadline).await
     }
 
     /// When the newest usage that is known had been measured.
@@ -113,6 +131,11 @@ impl Cluster {
     /// Pods that the watches hold now, whether they are complete or not.
     pub fn known_pods(&self) -> Vec<OwnedPod> {
         self.inventory.known()
+    }
+
+    /// Why it is not known what binds some pods, so that they are not changed.
+    pub fn never_read(&self) -> Vec<ClusterError> {
+        self.inventory.never_read()
     }
 
     /// Whether what is known of the pods is what the API server has.

@@ -1,18 +1,20 @@
 //! A pod as this service needs it: a slim record made from what the API server sends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use internment::ArcIntern as Shared;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod as KubePod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::quantity;
 use crate::scaler::action::{PerResource, Resource};
+use crate::scaler::wishes::Wishes;
 
 /// The name that this service writes under.
 pub const FIELD_MANAGER: &str = "dqn-scaler";
@@ -47,7 +49,8 @@ pub struct Pod {
     pub containers: Shared<Containers>,
     pub mirror: bool,
     pub deleting: bool,
-    pub oom_killed_at: Option<i64>,
+    /// By the pod's own annotations.
+    pub wishes: Option<Arc<Wishes>>,
     pub resize: Option<ResizeCondition>,
     /// When this service, or another replica of it, last resized the pod, as the API server has noted it.
     pub resized_at: Option<i64>,
@@ -55,6 +58,8 @@ pub struct Pod {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner {
+    /// The API group, without a version.
+    pub group: String,
     pub kind: String,
     pub name: String,
 }
@@ -77,6 +82,7 @@ pub struct PodContainer {
     pub resources: ContainerResources,
     /// What the kubelet says is in force; None while the container does not run or the kubelet does not say.
     pub in_force: Option<ContainerResources>,
+    pub oom_killed_at: Option<i64>,
 }
 
 /// Requests and limits as they stand in the object.
@@ -121,7 +127,6 @@ impl Pod {
             .flat_map(|s| s.init_containers.iter().flatten())
             .filter(|c| c.restart_policy.as_deref() == Some("Always"))
             .map(|c| container(c, true, status_of(&c.name)));
-        let owner = meta.owner_references.iter().flatten().find(|o| o.controller == Some(true));
         Some(Self {
             key,
             phase: status.and_then(|s| s.phase.as_deref()).unwrap_or("Unknown").into(),
@@ -129,14 +134,25 @@ impl Pod {
             labels: Shared::new(meta.labels.clone().unwrap_or_default()),
             node_name: spec.and_then(|s| s.node_name.as_deref()).map(Shared::from),
             pod_ip: status.and_then(|s| s.pod_ip.as_deref()).map(Box::from),
-            owner: owner.map(Owner::of),
+            owner: Owner::of(meta),
             containers: Shared::new(Containers::new(main.chain(sidecars).collect())),
             mirror: meta.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR)),
             deleting: meta.deletion_timestamp.is_some(),
-            oom_killed_at: statuses().filter_map(oom_killed_at).max(),
+            wishes: Wishes::parse(meta.annotations.as_ref()).map(Arc::new),
             resize: resize_condition(pod),
             resized_at: resized_at(pod),
         })
+    }
+
+    /// The pod as if it had only these containers.
+    pub fn only(&self, names: &BTreeSet<String>) -> Self {
+        let named = self.containers.iter().filter(|container| names.contains(&container.name));
+        Self { containers: Shared::new(Containers::new(named.cloned().collect())), ..self.clone() }
+    }
+
+    /// When a container of the pod was last killed for memory, if it ever was.
+    pub fn oom_killed_at(&self) -> Option<i64> {
+        self.containers.iter().filter_map(|container| container.oom_killed_at).max()
     }
 
     /// The limit summed over containers, the request where a container has no limit: cores and MiB, 0 where there is neither.
@@ -150,9 +166,16 @@ impl Pod {
 }
 
 impl Owner {
-    pub fn of(reference: &OwnerReference) -> Shared<Self> {
-        Shared::new(Self { kind: reference.kind.clone(), name: reference.name.clone() })
+    /// The controller of an object.
+    pub fn of(meta: &ObjectMeta) -> Option<Shared<Self>> {
+        let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+        let group = group_of(&owner.api_version).to_owned();
+        Some(Shared::new(Self { group, kind: owner.kind.clone(), name: owner.name.clone() }))
     }
+}
+
+pub fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 impl Containers {
@@ -221,6 +244,7 @@ fn container(container: &Container, sidecar: bool, status: Option<&ContainerStat
         sidecar,
         resources: container.resources.as_ref().map(resources).unwrap_or_default(),
         in_force: status.and_then(|s| s.resources.as_ref()).map(resources),
+        oom_killed_at: status.and_then(oom_killed_at),
     }
 }
 
@@ -330,10 +354,13 @@ mod tests {
     fn what_happened_to_the_pod_is_seen() {
         let pod = pod();
         let created = pod.created.unwrap().timestamp();
-        assert_eq!(pod.oom_killed_at, Some(created + 5));
+        assert_eq!(pod.oom_killed_at(), Some(created + 5));
+        let bare = pod.only(&BTreeSet::from(["bare".to_owned()]));
+        assert_eq!((bare.containers.len(), bare.oom_killed_at()), (1, None));
         let resize = pod.resize.unwrap();
         assert_eq!((resize.state, resize.since), (ResizeState::Deferred, Some(created + 10)));
         assert_eq!(pod.containers[0].in_force.as_ref().unwrap().limits["cpu"], "400m");
-        assert_eq!(pod.owner.unwrap().name, "web");
+        let owner = pod.owner.unwrap();
+        assert_eq!((owner.group.as_str(), owner.kind.as_str(), owner.name.as_str()), ("apps", "ReplicaSet", "web"));
     }
 }

@@ -1,6 +1,5 @@
 //! Changes the resources of a running pod in place and waits for the kubelet's word on it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod as KubePod;
@@ -48,8 +47,8 @@ impl Cluster {
     }
 
     /// The pod as it is now; not found when another has taken its name.
-    pub async fn same_pod(&self, key: &PodKey) -> Result<Arc<Pod>, ClusterError> {
-        let now = self.pod(&key.namespace, &key.name, Deadline::default()).await?.pod;
+    pub async fn same_pod(&self, key: &PodKey) -> Result<Pod, ClusterError> {
+        let now = self.inventory.fetch(&key.namespace, &key.name, Deadline::default()).await?;
         if now.key == *key {
             return Ok(now);
         }

@@ -267,6 +267,7 @@ impl Config {
                 headroom: PerResource::new(self.guard_cpu_headroom, self.guard_memory_headroom),
                 ..GuardSettings::default()
             },
+            ..Policy::default()
         }
     }
 

@@ -138,6 +138,8 @@ function showReadiness(ready) {
   const age = ready?.metrics?.age_seconds;
   const stopped = app.autoscale.running && age > app.config.metrics_max_age + app.autoscale.interval_seconds;
   banner("metrics", stopped ? () => [h("h2", {}, "There are no fresh metrics"), h("p", {}, "Pods without them are skipped: nothing is decided on a guess. Is the metrics server in order?")] : null);
+  const unread = ready?.watch?.never_read ?? [];
+  banner("unread", unread.length ? () => [h("h2", {}, "Pods are held back: annotations or other autoscalers cannot be read"), h("p", {}, unread.join(" · "))] : null);
   text(cluster, [base.host, app.connected ? ready?.role !== "alone" && ready?.role : "no cluster"].filter(Boolean).join(" · "));
 }
 

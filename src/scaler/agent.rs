@@ -31,6 +31,8 @@ pub struct Agent {
 pub struct Seen {
     pub owned: OwnedPod,
     pub observation: Result<Observation, SkipReason>,
+    /// The policy of this pod, where it is another than for all.
+    pub own_policy: Option<Box<Policy>>,
 }
 
 /// A pod with what was decided, or why nothing was.
@@ -66,11 +68,11 @@ impl Agent {
         watch.lap(Phase::Forward);
         let histories = self.histories.lock();
         let unknown = PodHistory::default();
-        let decided = pods.into_iter().map(|Seen { owned, observation }| {
+        let decided = pods.into_iter().map(|Seen { owned, observation, own_policy }| {
             let history = histories.get(&owned.pod.key).unwrap_or(&unknown);
             let decision = observation.and_then(|observation| {
                 let q_values = q_values.next().ok_or(SkipReason::NoMetrics)?;
-                Ok(decide(&observation, history, &q_values, policy, now))
+                Ok(decide(&observation, history, &q_values, own_policy.as_deref().unwrap_or(policy), now))
             });
             Decided { owned, decision, resized_at: history.resized_at }
         });
@@ -90,7 +92,7 @@ impl Agent {
     }
 
     /// Without metrics there is something to decide only while an OOM kill has not been answered.
-    fn worth_deciding(&self, Seen { owned, observation }: Seen) -> Seen {
+    fn worth_deciding(&self, Seen { owned, observation, own_policy }: Seen) -> Seen {
         let unanswered = |observation: &Observation| {
             self.histories.lock().get(&owned.pod.key).is_none_or(|history| history.unanswered_oom(observation))
         };
@@ -98,14 +100,14 @@ impl Agent {
             let worth = observation.measured || unanswered(&observation);
             worth.then_some(observation).ok_or(SkipReason::NoMetrics)
         });
-        Seen { owned, observation }
+        Seen { owned, observation, own_policy }
     }
 
     /// The states of the pods that were measured, one row each.
     fn observe(&self, pods: &[Seen], policy: &Policy) -> Result<Array2<f32>, ModelError> {
         let mut histories = self.histories.lock();
         let mut rows = Vec::with_capacity(pods.len() * self.features.len());
-        for Seen { owned, observation } in pods {
+        for Seen { owned, observation, .. } in pods {
             let Ok(observation) = observation else { continue };
             if !histories.contains_key(&owned.pod.key) {
                 histories.insert(owned.pod.key.clone(), PodHistory::default());

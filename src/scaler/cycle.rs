@@ -16,20 +16,23 @@ use super::apply::{self, Applied, ApplyError, Fallback, apply, fall_back, take_b
 use super::board::Board;
 use super::decision::Decision;
 use super::event::{self, ResizeEvent};
+use super::guard::Override;
 use super::journal::{Entry, Journal};
 use super::observation::Observation;
 use super::outcome::{Outcome, SkipReason, Status};
 use super::pending::{Pending, asked_for, pending};
 use super::phases::{Phase, Phases, Stopwatch};
 use super::plan::{Plan, plan};
+use super::policy::Policy;
+use super::terms::{self, only_named};
 use super::turns::{Turns, urgency};
 use crate::blocking::at_length;
 use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::events::Queue;
 use crate::cluster::inventory::OwnedPod;
-use crate::cluster::metrics::Usage;
-use crate::cluster::pod::PodKey;
+use crate::cluster::metrics::{Parts, Usage};
+use crate::cluster::pod::{Pod, PodKey};
 use crate::cluster::retry::Deadline;
 use crate::cluster::template::TemplateChange;
 use crate::config::Config;
@@ -112,6 +115,7 @@ impl Scaler {
         let deadline = Deadline::default();
         let pods = cluster.pods(&config.namespaces, deadline).await?;
         watch.lap(Phase::List);
+        let (parts, all) = (parts(&pods), Parts::new());
         let mut usages = HashMap::new();
         let answers = config
             .namespaces
@@ -122,7 +126,8 @@ impl Scaler {
         let mut answers = futures::stream::iter(answers).buffered(2);
         while let Some((answer, namespace)) = answers.next().await {
             watch.lap(Phase::Fetch);
-            let usage = at_length(|| answer.and_then(|metrics| cluster.usage(&namespace, &metrics)));
+            let parts = parts.get(namespace.as_str()).unwrap_or(&all);
+            let usage = at_length(|| answer.and_then(|metrics| cluster.usage(&namespace, &metrics, parts)));
             usages.insert(namespace, measured(usage)?);
             watch.lap(Phase::Parse);
         }
@@ -131,7 +136,7 @@ impl Scaler {
         let pods = pods.into_iter().map(|owned| {
             let key = &owned.pod.key;
             let usage = usages.get(&key.namespace).and_then(|usages| usages.get(&key.name)).copied();
-            (owned, usage)
+            (only_named(owned), usage)
         });
         let pods: Vec<_> = pods.collect();
         at_length(|| self.metrics.pods(&pods, config));
@@ -149,9 +154,10 @@ impl Scaler {
         name: &str,
     ) -> Result<Vec<Outcome>, CycleError> {
         let deadline = Deadline::default();
-        let owned = cluster.pod(namespace, name, deadline).await?;
-        let usage = measured(cluster.usage_of(namespace, name, deadline).await)?;
-        self.run(cluster, config, vec![(owned, usage)], &mut Stopwatch::start()).await
+        let owned = cluster.bound_pod(namespace, name, deadline).await?;
+        let part = owned.binding.wishes.as_ref().and_then(|wishes| wishes.containers.as_ref());
+        let usage = measured(cluster.usage_of(namespace, name, part, deadline).await)?;
+        self.run(cluster, config, vec![(only_named(owned), usage)], &mut Stopwatch::start()).await
     }
 
     async fn run(
@@ -162,9 +168,9 @@ impl Scaler {
         watch: &mut Stopwatch,
     ) -> Result<Vec<Outcome>, CycleError> {
         let now = cluster.clock().now();
-        let seen = |(owned, usage)| Seen { observation: observe(&owned, usage, config, now.timestamp()), owned };
-        let seen = at_length(|| pods.into_iter().map(seen).collect());
         let (agent, policy) = (self.agent.clone(), config.policy());
+        let seen = |(owned, usage)| look(owned, usage, config, &policy, now.timestamp());
+        let seen = at_length(|| pods.into_iter().map(seen).collect());
         let mut laps = *watch;
         let (decided, laps) = tokio::task::spawn_blocking(move || {
             let decided = agent.decide(seen, &policy, now.timestamp(), &mut laps);
@@ -208,7 +214,7 @@ impl Scaler {
         let decision = match decision {
             Ok(decision) => decision,
             Err(reason) => {
-                let message = reason.message(&pod.name);
+                let message = terms::message(reason, &owned, &config.policy());
                 return Outcome { pod, status: Status::Skipped(reason), message, decided: None };
             }
         };
@@ -259,10 +265,17 @@ impl Scaler {
         }
         let plan = plan(&owned.pod, decision);
         if plan.is_empty() && unfinished.is_none() {
+            if decision.overrides.iter().any(|(_, why)| *why == Override::ManagedByHpa) {
+                let message = terms::message(SkipReason::ManagedByHpa, owned, &config.policy());
+                return (Status::Skipped(SkipReason::ManagedByHpa), message);
+            }
             return (Status::NoActionNeeded, "No scaling action needed".into());
         }
         if config.dry_run {
             return (Status::DryRun, "Dry run: nothing was changed".into());
+        }
+        if let Some(held) = terms::hold(owned) {
+            return held;
         }
         if !cluster.may_act() {
             return (Status::Skipped(SkipReason::NotLeading), SkipReason::NotLeading.message(name));
@@ -276,7 +289,8 @@ impl Scaler {
         let patience = Duration::from_secs(config.resize_timeout);
         let began = Instant::now();
         // What was asked for before is done first.
-        let plan = if unfinished.is_some() { asked_for(&owned.pod) } else { plan };
+        let managed_by_hpa = terms::managed_by_hpa(owned);
+        let plan = if unfinished.is_some() { asked_for(&owned.pod, managed_by_hpa) } else { plan };
         let applied = match unfinished {
             Some((Pending::TakeBack, message)) => take_back(cluster, owned, &message).await,
             Some((_, message)) => {
@@ -369,34 +383,54 @@ fn measured<T: Default>(usage: Result<T, ClusterError>) -> Result<T, ClusterErro
     }
 }
 
-fn observe(owned: &OwnedPod, usage: Option<Usage>, config: &Config, now: i64) -> Result<Observation, SkipReason> {
-    if let Some(reason) = cannot_scale(owned, config) {
-        return Err(reason);
+/// The containers that count, by namespace and pod, of the few pods that name some.
+fn parts(pods: &[OwnedPod]) -> HashMap<&str, Parts<'_>> {
+    let mut parts: HashMap<&str, Parts> = HashMap::new();
+    for OwnedPod { pod, binding, .. } in pods {
+        if let Some(named) = binding.wishes.as_ref().and_then(|wishes| wishes.containers.as_ref()) {
+            parts.entry(&pod.key.namespace).or_default().insert(&pod.key.name, named);
+        }
     }
-    let pod = &owned.pod;
+    parts
+}
+
+/// A pod with what was measured of it, and the policy it is decided by.
+fn look(owned: OwnedPod, usage: Option<Usage>, config: &Config, policy: &Policy, now: i64) -> Seen {
+    match terms(&owned, config, policy) {
+        Ok(own_policy) => Seen { observation: observe(&owned.pod, usage, config, now), owned, own_policy },
+        Err(reason) => Seen { owned, observation: Err(reason), own_policy: None },
+    }
+}
+
+fn observe(pod: &Pod, usage: Option<Usage>, config: &Config, now: i64) -> Result<Observation, SkipReason> {
     let is_fresh = |at: i64| now - at <= config.metrics_max_age as i64;
-    let limit = pod.limit();
-    let (at, usage, measured) = match (usage.filter(|usage| is_fresh(usage.at)), pod.oom_killed_at) {
+    let (limit, oom_killed_at) = (pod.limit(), pod.oom_killed_at());
+    let (at, usage, measured) = match (usage.filter(|usage| is_fresh(usage.at)), oom_killed_at) {
         (Some(usage), _) => (usage.at, usage.usage, true),
         // Killed before it could be measured, perhaps again and again: it used all the memory it had.
         (None, Some(killed)) if is_fresh(killed) => (killed, PerResource::new(0.0, limit.memory), false),
         _ => return Err(SkipReason::NoMetrics),
     };
-    let containers = pod.containers.len();
-    Ok(Observation { at, usage, limit, containers, measured, oom_killed_at: pod.oom_killed_at })
+    Ok(Observation { at, usage, limit, containers: pod.containers.len(), measured, oom_killed_at })
 }
 
 /// What speaks against scaling the pod, whatever it uses.
 pub fn cannot_scale(owned: &OwnedPod, config: &Config) -> Option<SkipReason> {
-    let pod = &owned.pod;
+    terms(owned, config, &config.policy()).err()
+}
+
+/// The policy of a pod that can be scaled, where it is another than for all.
+fn terms(owned: &OwnedPod, config: &Config, policy: &Policy) -> Result<Option<Box<Policy>>, SkipReason> {
     if is_excluded(owned, config) {
-        Some(SkipReason::Excluded)
-    } else if *pod.phase != *"Running" || pod.deleting {
-        Some(SkipReason::NotRunning)
-    } else if pod.limit() == PerResource::new(0.0, 0.0) {
-        Some(SkipReason::NoResourceSpec)
-    } else {
-        None
+        return Err(SkipReason::Excluded);
+    }
+    let own_policy = terms::own_policy(owned, policy).map_err(|_| SkipReason::InvalidAnnotation)?;
+    let pod = &owned.pod;
+    match terms::refusal(owned) {
+        Some(reason) => Err(reason),
+        None if *pod.phase != *"Running" || pod.deleting => Err(SkipReason::NotRunning),
+        None if pod.limit() == PerResource::new(0.0, 0.0) => Err(SkipReason::NoResourceSpec),
+        None => Ok(own_policy),
     }
 }
 

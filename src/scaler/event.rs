@@ -124,7 +124,8 @@ mod tests {
     fn owned(containers: serde_json::Value, workload: &str) -> OwnedPod {
         let object = json!({"metadata": {"namespace": "shop", "name": "web-1", "uid": "u1"}, "spec": {"containers": containers}});
         let pod = Pod::from_kube(&serde_json::from_value(object).unwrap()).unwrap();
-        OwnedPod { pod: Arc::new(pod), workload: Some(Owner { kind: workload.into(), name: "web".into() }.into()) }
+        let workload = Owner { group: "apps".into(), kind: workload.into(), name: "web".into() };
+        OwnedPod { pod: Arc::new(pod), workload: Some(workload.into()), binding: Default::default() }
     }
 
     fn app() -> serde_json::Value {

@@ -75,6 +75,8 @@ fn guard_says(why: Override) -> (&'static str, &'static str) {
         Override::OomKilled => ("raises it", "a container was killed for memory"),
         Override::NoMetrics => ("leaves it", "there are no fresh metrics"),
         Override::NoResourceSpec => ("leaves it", "the pod has no limit or request of it"),
+        Override::ManagedByHpa => ("leaves it", "a HorizontalPodAutoscaler measures the workload by it"),
+        Override::UpOnly => ("keeps it", "by an annotation nothing is cut"),
     }
 }
 

@@ -24,6 +24,10 @@ pub enum Override {
     NoMetrics,
     /// The pod has neither a limit nor a request of this resource.
     NoResourceSpec,
+    /// A HorizontalPodAutoscaler measures the workload by this resource.
+    ManagedByHpa,
+    /// The pod or its workload wishes that limits are never cut.
+    UpOnly,
 }
 
 impl Override {
@@ -34,6 +38,8 @@ impl Override {
             Self::OomKilled => "oom_killed",
             Self::NoMetrics => "no_metrics",
             Self::NoResourceSpec => "no_resource_spec",
+            Self::ManagedByHpa => "managed_by_hpa",
+            Self::UpOnly => "up_only",
         }
     }
 }
@@ -46,6 +52,9 @@ pub fn review(
     history: &PodHistory,
     policy: &Policy,
 ) -> (Action, Option<Override>) {
+    if *policy.managed_by_hpa.get(resource) {
+        return (Action::Maintain, Some(Override::ManagedByHpa));
+    }
     let limit = *observation.limit.get(resource);
     if limit <= 0.0 {
         let why = (wanted != Action::Maintain).then_some(Override::NoResourceSpec);
@@ -60,6 +69,9 @@ pub fn review(
         return (Action::Maintain, why);
     }
     if wanted == Action::Decrease {
+        if policy.up_only {
+            return (Action::Maintain, Some(Override::UpOnly));
+        }
         if (history.observed() as usize) < policy.history_window {
             return (Action::Maintain, Some(Override::TooFewSamples));
         }
@@ -169,6 +181,27 @@ mod tests {
             assert_eq!(review(Resource::Memory, wanted, &observation, &history, &policy()).0, Action::Increase);
             assert_eq!(review(Resource::Cpu, wanted, &observation, &history, &policy()).0, Action::Maintain);
         }
+    }
+
+    #[test]
+    fn what_an_hpa_measures_is_left_alone_even_after_an_oom_kill() {
+        let (mut observation, history) = observed(300, 0.1, 30);
+        observation.oom_killed_at = Some(5000);
+        let policy = Policy { managed_by_hpa: PerResource::new(false, true), ..policy() };
+        for wanted in Action::ALL {
+            let verdict = review(Resource::Memory, wanted, &observation, &history, &policy);
+            assert_eq!(verdict, (Action::Maintain, Some(Override::ManagedByHpa)));
+            assert_eq!(review(Resource::Cpu, wanted, &observation, &history, &policy), (wanted, None));
+        }
+    }
+
+    #[test]
+    fn up_only_lets_nothing_be_cut() {
+        let (observation, history) = observed(300, 0.1, 30);
+        let policy = Policy { up_only: true, ..policy() };
+        let verdict = |wanted| review(Resource::Cpu, wanted, &observation, &history, &policy);
+        assert_eq!(verdict(Action::Decrease), (Action::Maintain, Some(Override::UpOnly)));
+        assert_eq!(verdict(Action::Increase), (Action::Increase, None));
     }
 
     #[test]

@@ -18,5 +18,7 @@ pub mod pending;
 pub mod phases;
 pub mod plan;
 pub mod policy;
+pub mod terms;
 pub mod thinned;
 pub mod turns;
+pub mod wishes;

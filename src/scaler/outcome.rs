@@ -19,6 +19,18 @@ pub enum SkipReason {
     NotLeading,
     /// As many pods as one cycle may change were changed.
     RateLimited,
+    /// By an annotation.
+    SwitchedOff,
+    /// An annotation cannot be followed.
+    InvalidAnnotation,
+    /// What would be changed is what a HorizontalPodAutoscaler measures the workload by.
+    ManagedByHpa,
+    /// A VerticalPodAutoscaler changes the workload.
+    ManagedByVpa,
+    /// The annotations of the workload could not be read.
+    WishesUnknown,
+    /// It could not be read whether another autoscaler is at work.
+    ConflictsUnknown,
 }
 
 impl SkipReason {
@@ -31,6 +43,12 @@ impl SkipReason {
             Self::NotRunning => "not_running",
             Self::NotLeading => "not_leading",
             Self::RateLimited => "rate_limited",
+            Self::SwitchedOff => "switched_off",
+            Self::InvalidAnnotation => "invalid_annotation",
+            Self::ManagedByHpa => "managed_by_hpa",
+            Self::ManagedByVpa => "managed_by_vpa",
+            Self::WishesUnknown => "wishes_unknown",
+            Self::ConflictsUnknown => "conflicts_unknown",
         }
     }
 
@@ -43,6 +61,16 @@ impl SkipReason {
             Self::NotRunning => format!("Pod {pod} is not running"),
             Self::NotLeading => format!("Pod {pod} is left to the replica that leads"),
             Self::RateLimited => format!("Pod {pod} has to wait for the next cycle: this one has changed enough"),
+            Self::SwitchedOff => format!("Pod {pod} is switched off by an annotation"),
+            Self::InvalidAnnotation => format!("Pod {pod} has, or its workload, an annotation that cannot be followed"),
+            Self::ManagedByHpa => format!("Pod {pod} is measured by a HorizontalPodAutoscaler:"),
+            Self::ManagedByVpa => format!("Pod {pod} is managed by a VerticalPodAutoscaler:"),
+            Self::WishesUnknown => {
+                format!("Pod {pod} is not changed, as the annotations of its workload are not known")
+            }
+            Self::ConflictsUnknown => {
+                format!("Pod {pod} is not changed, as it is not known whether another autoscaler is at work")
+            }
         }
     }
 }

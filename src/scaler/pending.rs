@@ -1,8 +1,8 @@
 //! A resize that the API server accepted and the kubelet has not carried out: wait for it, give it up, or take it back.
 
-use super::action::Resource;
+use super::action::{PerResource, Resource};
 use super::plan::{Change, Plan};
-use crate::cluster::pod::{ContainerResources, Pod, ResizeCondition, ResizeState};
+use crate::cluster::pod::{ContainerResources, Pod, PodContainer, ResizeCondition, ResizeState};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pending {
@@ -27,9 +27,17 @@ pub fn pending(condition: &ResizeCondition, asked_at: Option<i64>, now: i64, def
     }
 }
 
-/// What the pod's spec asks for, as a plan.
-pub fn asked_for(pod: &Pod) -> Plan {
-    pod.containers.iter().map(|container| (container.name.clone(), change(&container.resources))).collect()
+/// What the pod's spec asks for, as a plan, but for the resources that another autoscaler goes by.
+pub fn asked_for(pod: &Pod, others: PerResource<bool>) -> Plan {
+    let asked = |container: &PodContainer| {
+        let mut change = change(&container.resources);
+        for resource in Resource::ALL.into_iter().filter(|resource| *others.get(*resource)) {
+            change.requests.remove(resource.name());
+            change.limits.remove(resource.name());
+        }
+        (container.name.clone(), change)
+    };
+    pod.containers.iter().map(asked).collect()
 }
 
 /// What is in force, as a plan for the containers whose spec asks for something else.

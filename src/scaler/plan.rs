@@ -127,6 +127,7 @@ mod tests {
             sidecar: false,
             resources,
             in_force: None,
+            oom_killed_at: None,
         };
         Pod {
             key: PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() },
@@ -139,7 +140,7 @@ mod tests {
             containers: Shared::new(Containers::new(containers.into_iter().enumerate().map(container).collect())),
             mirror: false,
             deleting: false,
-            oom_killed_at: None,
+            wishes: None,
             resize: None,
             resized_at: None,
         }

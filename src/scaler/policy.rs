@@ -16,6 +16,10 @@ pub struct Policy {
     /// An urgent INCREASE does not wait for the cooldown.
     pub emergency_scale_up: bool,
     pub guard: GuardSettings,
+    /// Limits grow and are never cut.
+    pub up_only: bool,
+    /// Resources that a HorizontalPodAutoscaler measures the workload by: a limit that moves would lead it astray.
+    pub managed_by_hpa: PerResource<bool>,
 }
 
 /// How far below the recent peak a limit may be cut: not at all, and not near it.
@@ -53,6 +57,8 @@ impl Default for Policy {
             cooldown: 30 * 60,
             emergency_scale_up: true,
             guard: GuardSettings::default(),
+            up_only: false,
+            managed_by_hpa: PerResource::new(false, false),
         }
     }
 }

@@ -12,12 +12,15 @@ pub enum Resource {
     StatefulSets,
     DaemonSets,
     Leases,
+    HorizontalPodAutoscalers,
+    VerticalPodAutoscalers,
 }
 
 /// What discovery says of a resource.
 pub struct Description {
     pub resource: Resource,
     pub group: &'static str,
+    pub version: &'static str,
     pub plural: &'static str,
     pub singular: &'static str,
     pub kind: &'static str,
@@ -31,10 +34,11 @@ pub struct Description {
 const STATUS: (&str, &[&str]) = ("status", &["get", "patch", "update"]);
 const SCALE: (&str, &[&str]) = ("scale", &["get", "patch", "update"]);
 
-pub const ALL: [Description; 9] = [
+pub const ALL: [Description; 11] = [
     Description {
         resource: Resource::Namespaces,
         group: "",
+        version: "v1",
         plural: "namespaces",
         singular: "namespace",
         kind: "Namespace",
@@ -46,6 +50,7 @@ pub const ALL: [Description; 9] = [
     Description {
         resource: Resource::Nodes,
         group: "",
+        version: "v1",
         plural: "nodes",
         singular: "node",
         kind: "Node",
@@ -57,6 +62,7 @@ pub const ALL: [Description; 9] = [
     Description {
         resource: Resource::Pods,
         group: "",
+        version: "v1",
         plural: "pods",
         singular: "pod",
         kind: "Pod",
@@ -68,6 +74,7 @@ pub const ALL: [Description; 9] = [
     Description {
         resource: Resource::Events,
         group: "",
+        version: "v1",
         plural: "events",
         singular: "event",
         kind: "Event",
@@ -79,6 +86,7 @@ pub const ALL: [Description; 9] = [
     Description {
         resource: Resource::Deployments,
         group: "apps",
+        version: "v1",
         plural: "deployments",
         singular: "deployment",
         kind: "Deployment",
@@ -90,6 +98,7 @@ pub const ALL: [Description; 9] = [
     Description {
         resource: Resource::ReplicaSets,
         group: "apps",
+        version: "v1",
         plural: "replicasets",
         singular: "replicaset",
         kind: "ReplicaSet",
@@ -101,6 +110,7 @@ pub const ALL: [Description; 9] = [
     Description {
         resource: Resource::StatefulSets,
         group: "apps",
+        version: "v1",
         plural: "statefulsets",
         singular: "statefulset",
         kind: "StatefulSet",
@@ -112,6 +122,7 @@ pub const ALL: [Description; 9] = [
     Description {
         resource: Resource::DaemonSets,
         group: "apps",
+        version: "v1",
         plural: "daemonsets",
         singular: "daemonset",
         kind: "DaemonSet",
@@ -123,11 +134,37 @@ pub const ALL: [Description; 9] = [
     Description {
         resource: Resource::Leases,
         group: "coordination.k8s.io",
+        version: "v1",
         plural: "leases",
         singular: "lease",
         kind: "Lease",
         namespaced: true,
         short_names: &[],
+        categories: &[],
+        subresources: &[],
+    },
+    // No controller acts on these two: they are what other autoscalers would go by.
+    Description {
+        resource: Resource::HorizontalPodAutoscalers,
+        group: "autoscaling",
+        version: "v2",
+        plural: "horizontalpodautoscalers",
+        singular: "horizontalpodautoscaler",
+        kind: "HorizontalPodAutoscaler",
+        namespaced: true,
+        short_names: &["hpa"],
+        categories: &["all"],
+        subresources: &[STATUS],
+    },
+    Description {
+        resource: Resource::VerticalPodAutoscalers,
+        group: "autoscaling.k8s.io",
+        version: "v1",
+        plural: "verticalpodautoscalers",
+        singular: "verticalpodautoscaler",
+        kind: "VerticalPodAutoscaler",
+        namespaced: true,
+        short_names: &["vpa"],
         categories: &[],
         subresources: &[],
     },
@@ -161,9 +198,9 @@ impl Resource {
     }
 
     pub fn api_version(self) -> String {
-        match self.describe().group {
-            "" => "v1".to_owned(),
-            group => format!("{group}/v1"),
+        match self.describe() {
+            Description { group: "", version, .. } => (*version).to_owned(),
+            Description { group, version, .. } => format!("{group}/{version}"),
         }
     }
 }

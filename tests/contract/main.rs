@@ -15,6 +15,7 @@ mod looking;
 mod remembering;
 mod resizing;
 mod telling;
+mod wishes;
 mod without_a_cluster;
 
 use std::sync::Arc;

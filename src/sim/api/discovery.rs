@@ -12,7 +12,13 @@ use crate::sim::world::ServerVersion;
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// Groups beside the core group, and their only version.
-const GROUPS: [(&str, &str); 3] = [("apps", "v1"), ("coordination.k8s.io", "v1"), (metrics::GROUP, metrics::VERSION)];
+const GROUPS: [(&str, &str); 5] = [
+    ("apps", "v1"),
+    ("autoscaling", "v2"),
+    ("autoscaling.k8s.io", "v1"),
+    ("coordination.k8s.io", "v1"),
+    (metrics::GROUP, metrics::VERSION),
+];
 
 /// Answers what leads to no resource.
 pub fn answer(version: ServerVersion, verb: &str, path: &str) -> Result<Response, ApiError> {
@@ -40,8 +46,8 @@ pub fn answer(version: ServerVersion, verb: &str, path: &str) -> Result<Response
         ["api", "v1"] => resources(version, "", "v1"),
         ["apis", group, of] if GROUPS.contains(&(group, of)) => resources(version, group, of),
         ["openapi", "v3"] => schema_index(),
-        ["openapi", "v3", "api", "v1"] => schema(""),
-        ["openapi", "v3", "apis", group, of] if GROUPS.contains(&(group, of)) => schema(group),
+        ["openapi", "v3", "api", "v1"] => schema("", "v1"),
+        ["openapi", "v3", "apis", group, of] if GROUPS.contains(&(group, of)) => schema(group, of),
         _ => return Err(ApiError::no_resource()),
     };
     read_only(verb, Json(found))
@@ -123,16 +129,16 @@ fn schema_index() -> Value {
     json!({ "paths": paths.map(entry).collect::<serde_json::Map<_, _>>() })
 }
 
-fn schema(group: &str) -> Value {
+fn schema(group: &str, version: &str) -> Value {
     let parameter = |name: &str| json!({ "name": name, "in": "query", "schema": { "type": "string" } });
     let path = |known: &Description| {
-        let base = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/v1") };
+        let base = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/{version}") };
         let namespace = if known.namespaced { "/namespaces/{namespace}" } else { "" };
         let patch = json!({
             "parameters": [parameter("dryRun"), parameter("fieldValidation")],
             "responses": {},
             "x-kubernetes-action": "patch",
-            "x-kubernetes-group-version-kind": { "group": group, "version": "v1", "kind": known.kind },
+            "x-kubernetes-group-version-kind": { "group": group, "version": version, "kind": known.kind },
         });
         (format!("{base}{namespace}/{}/{{name}}", known.plural), json!({ "patch": patch }))
     };

@@ -88,7 +88,11 @@ impl Edit {
 /// The refusal of a body that is no such object.
 pub fn not_handled(resource: Resource, problem: &Undecodable) -> ApiError {
     let kind = resource.describe().kind;
-    ApiError::bad_request(format!("{kind} in version \"v1\" cannot be handled as a {kind}: {}", problem.0))
+    ApiError::bad_request(format!(
+        "{kind} in version {:?} cannot be handled as a {kind}: {}",
+        resource.describe().version,
+        problem.0
+    ))
 }
 
 /// An object as it would be answered, had it been stored.

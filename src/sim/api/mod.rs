@@ -71,7 +71,8 @@ fn dispatch(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiEr
     if target.group == metrics::GROUP {
         return metrics::answer(simulation, call);
     }
-    let resource = Resource::find(&target.group, &target.resource).filter(|_| target.version == "v1");
+    let resource = Resource::find(&target.group, &target.resource);
+    let resource = resource.filter(|resource| target.version == resource.describe().version);
     let resource = resource.ok_or_else(ApiError::no_resource)?;
     let known = resource.describe();
     let (subresource, named) = (target.subresource.as_str(), !target.name.is_empty());

@@ -1,8 +1,10 @@
 //! What an object must look like to be stored at all.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
+use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -46,6 +48,9 @@ pub fn decode(resource: Resource, object: &mut Value) -> Result<(), Undecodable>
         Resource::StatefulSets => check::<StatefulSet>(object),
         Resource::DaemonSets => check::<DaemonSet>(object),
         Resource::Leases => check::<Lease>(object),
+        Resource::HorizontalPodAutoscalers => check::<HorizontalPodAutoscaler>(object),
+        // A custom resource, of which no more than the common fields are checked.
+        Resource::VerticalPodAutoscalers => check::<DynamicObject>(object),
     }
     .map_err(|error| Undecodable(error.to_string()))
 }

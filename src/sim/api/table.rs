@@ -89,6 +89,9 @@ fn described(resource: Resource) -> &'static [Column] {
         ],
         Resource::Namespaces => &[("Name", "string", 0), ("Status", "string", 0), ("Age", "string", 0)],
         Resource::Leases => &[("Name", "string", 0), ("Holder", "string", 0), ("Age", "string", 0)],
+        Resource::HorizontalPodAutoscalers | Resource::VerticalPodAutoscalers => {
+            &[("Name", "string", 0), ("Target", "string", 0), ("Age", "string", 0)]
+        }
     }
 }
 
@@ -204,6 +207,14 @@ pub fn cells(resource: Resource, object: &Value, now: DateTime<Utc>) -> Value {
         }
         Resource::Namespaces => json!([name, text("/status/phase"), age]),
         Resource::Leases => json!([name, text("/spec/holderIdentity"), age]),
+        Resource::HorizontalPodAutoscalers => {
+            let target = [text("/spec/scaleTargetRef/kind"), text("/spec/scaleTargetRef/name")];
+            json!([name, target.join("/"), age])
+        }
+        Resource::VerticalPodAutoscalers => {
+            let target = [text("/spec/targetRef/kind"), text("/spec/targetRef/name")];
+            json!([name, target.join("/"), age])
+        }
     }
 }
 

@@ -1,0 +1,457 @@
+//! What binds the scaler's hands beside the pod itself: the wishes at the controllers behind it, and other autoscalers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{join_all, select};
+use futures::{FutureExt, TryFutureExt};
+use internment::ArcIntern as Shared;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::api::{ListParams, PartialObjectMeta};
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Client};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::{Call, ClusterError};
+use super::mirror::{Items, Mirror};
+use super::pod::{Owner, Pod};
+use super::retry::{Deadline, with_retries};
+use super::rivals::{Rival, Rivals, serves_vpas, vpa_resource};
+use crate::scaler::wishes::Wishes;
+
+const HPAS: &str = "horizontalpodautoscalers";
+const VPAS: &str = "verticalpodautoscalers";
+
+/// How long the first answers are waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the cluster is asked whether it knows VerticalPodAutoscalers by now.
+const LOOK: Duration = Duration::from_secs(60);
+/// No pod has more controllers, one above the other.
+const MOST_CONTROLLERS: usize = 5;
+
+/// What is known of the controllers behind one pod. Nearly all pods have nothing of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Binding {
+    /// Of the pod, and where it says nothing, of its workload.
+    pub wishes: Option<Arc<Wishes>>,
+    pub rivals: Vec<Arc<Rival>>,
+    /// What never could be read; as long as it is not known, nothing is changed.
+    pub unknown: Option<Arc<Unknown>>,
+}
+
+/// With why it is not known: the call that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unknown {
+    Wishes(String),
+    Rivals(String),
+}
+
+impl Unknown {
+    fn wishes(why: impl ToString) -> Arc<Self> {
+        Arc::new(Self::Wishes(why.to_string()))
+    }
+
+    fn rivals(why: impl ToString) -> Arc<Self> {
+        Arc::new(Self::Rivals(why.to_string()))
+    }
+}
+
+/// The kinds of controllers whose wishes are heeded, and whose own controllers are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    ReplicaSet,
+    Deployment,
+    StatefulSet,
+    DaemonSet,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::ReplicaSet, Self::Deployment, Self::StatefulSet, Self::DaemonSet];
+
+    fn of(owner: &Owner) -> Option<Self> {
+        match (owner.group.as_str(), owner.kind.as_str()) {
+            ("apps", "ReplicaSet") => Some(Self::ReplicaSet),
+            ("apps", "Deployment") => Some(Self::Deployment),
+            ("apps", "StatefulSet") => Some(Self::StatefulSet),
+            ("apps", "DaemonSet") => Some(Self::DaemonSet),
+            _ => None,
+        }
+    }
+
+    fn plural(self) -> &'static str {
+        match self {
+            Self::ReplicaSet => "replicasets",
+            Self::Deployment => "deployments",
+            Self::StatefulSet => "statefulsets",
+            Self::DaemonSet => "daemonsets",
+        }
+    }
+
+    /// For its metadata alone.
+    fn api(self, client: &Client, namespace: &str) -> Api<Object> {
+        let resource = match self {
+            Self::ReplicaSet => ApiResource::erase::<ReplicaSet>(&()),
+            Self::Deployment => ApiResource::erase::<Deployment>(&()),
+            Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
+            Self::DaemonSet => ApiResource::erase::<DaemonSet>(&()),
+        };
+        Api::namespaced_with(client.clone(), namespace, &resource)
+    }
+}
+
+type Object = PartialObjectMeta<DynamicObject>;
+
+/// Of a controller what matters here.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Controller {
+    owner: Option<Shared<Owner>>,
+    wishes: Option<Arc<Wishes>>,
+}
+
+impl Controller {
+    fn read(object: &Object) -> Self {
+        let meta = &object.metadata;
+        Self { owner: Owner::of(meta), wishes: Wishes::parse(meta.annotations.as_ref()).map(Arc::new) }
+    }
+
+    /// None for one that says nothing, as nearly all.
+    fn if_any(object: &Object) -> Option<Self> {
+        Some(Self::read(object)).filter(|controller| *controller != Self::default())
+    }
+}
+
+type Controllers = Items<Controller>;
+
+/// Follows the controllers and the rivals of one namespace.
+pub struct Bindings {
+    replica_sets: Arc<Mirror<Controller>>,
+    /// Of the other kinds, in their order, those that say something.
+    others: [Arc<Mirror<Controller>>; 3],
+    hpas: Arc<Mirror<Rival>>,
+    vpas: Arc<Mirror<Rival>>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Bindings {
+    pub fn start(client: &Client, namespace: &str) -> Self {
+        let mut tasks = Vec::new();
+        let mut follow = |kind: Kind, read: fn(&Object) -> Option<Controller>| {
+            let mirror = Arc::new(Mirror::new(kind.plural(), namespace));
+            tasks.push(tokio::spawn(mirror.clone().follow(kind.api(client, namespace), read)));
+            mirror
+        };
+        let replica_sets = follow(Kind::ReplicaSet, |set| Some(Controller::read(set)));
+        let others =
+            [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet].map(|kind| follow(kind, Controller::if_any));
+        let (hpas, vpas) = (Arc::new(Mirror::new(HPAS, namespace)), Arc::new(Mirror::new(VPAS, namespace)));
+        tasks.push(tokio::spawn(hpas.clone().follow(Api::namespaced(client.clone(), namespace), Rival::from_hpa)));
+        tasks.push(tokio::spawn(follow_vpas(vpas.clone(), client.clone(), namespace.to_owned())));
+        let _tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
+        Self { replica_sets, others, hpas, vpas, _tasks }
+    }
+
+    /// Whether it is known of every pod which workload it belongs to.
+    pub fn is_fresh(&self) -> bool {
+        self.replica_sets.is_fresh()
+    }
+
+    /// All that is known, once the ReplicaSets are, which tell the workloads; the rest is waited for a moment.
+    pub async fn settled(&self, client: &Client, namespace: &str, deadline: Deadline) -> Result<Known, ClusterError> {
+        let api = Api::<ReplicaSet>::namespaced(client.clone(), namespace);
+        let one = ListParams::default().limit(1);
+        let call = Call::over("list", Kind::ReplicaSet.plural(), namespace);
+        let probe = || with_retries(call.clone(), deadline, || api.list_metadata(&one)).map_ok(drop);
+        let replica_sets = self.replica_sets.items(deadline, probe).await?;
+        self.settle(deadline).await;
+        Ok(self.known_with(replica_sets))
+    }
+
+    /// Waits a moment for what is not complete yet, unless it is known to be out of order.
+    pub async fn settle(&self, deadline: Deadline) {
+        let patience = Deadline::after(deadline.left().min(PATIENCE));
+        let others = join_all(self.others.iter().map(|mirror| mirror.settle(patience)));
+        futures::join!(others, self.hpas.settle(patience), self.vpas.settle(patience));
+    }
+
+    /// All that is known now, or was known last.
+    pub fn known(&self) -> Known {
+        self.known_with(self.replica_sets.known())
+    }
+
+    fn known_with(&self, replica_sets: Controllers) -> Known {
+        let [deployments, stateful_sets, daemon_sets] =
+            self.others.each_ref().map(|mirror| mirror.last_known().map_err(Unknown::wishes));
+        let controllers = [Ok(replica_sets), deployments, stateful_sets, daemon_sets];
+        Known { controllers, rivals: self.rivals().map_err(Unknown::rivals) }
+    }
+
+    fn rivals(&self) -> Result<Rivals, ClusterError> {
+        let (hpas, vpas) = (self.hpas.last_known()?, self.vpas.last_known()?);
+        Ok(Rivals::new(hpas.into_values().chain(vpas.into_values())))
+    }
+
+    /// What never could be read.
+    pub fn never_read(&self) -> impl Iterator<Item = ClusterError> {
+        let others = self.others.iter().map(|mirror| mirror.never_complete());
+        others.chain([self.hpas.never_complete(), self.vpas.never_complete()]).flatten()
+    }
+}
+
+/// What is known of the controllers and rivals of pods, by kind and name.
+pub struct Known {
+    controllers: [Result<Controllers, Arc<Unknown>>; 4],
+    rivals: Result<Rivals, Arc<Unknown>>,
+}
+
+impl Known {
+    /// The workload behind a pod, the Deployment rather than the ReplicaSet between them, and what binds the pod.
+    pub fn of(&self, pod: &Pod) -> (Option<Shared<Owner>>, Binding) {
+        let Some(owner) = &pod.owner else {
+            return (None, Binding { wishes: pod.wishes.clone(), ..Binding::default() });
+        };
+        let (mut binding, mut workload, mut wishes) = (Binding::default(), owner, None);
+        let mut next = Some(owner);
+        for _ in 0..MOST_CONTROLLERS {
+            let Some(owner) = next.take() else { break };
+            if let Ok(rivals) = &self.rivals {
+                binding.rivals.extend(rivals.of(owner).cloned());
+            }
+            let Some(kind) = Kind::of(owner) else { break };
+            match self.find(kind, &owner.name) {
+                Ok(None) => {}
+                Ok(Some(controller)) => {
+                    next = controller.owner.as_ref();
+                    // A Deployment's annotations are copied to its ReplicaSets, where they may be out of date.
+                    let is_copy = kind == Kind::ReplicaSet && next.and_then(|owner| Kind::of(owner)).is_some();
+                    wishes = controller.wishes.as_ref().filter(|_| !is_copy).or(wishes);
+                    workload = next.filter(|_| kind == Kind::ReplicaSet).unwrap_or(workload);
+                }
+                Err(unknown) => binding.unknown = Some(unknown.clone()),
+            }
+        }
+        binding.wishes = match (&pod.wishes, wishes) {
+            (Some(own), Some(workload)) => Some(Arc::new(own.or(workload))),
+            (own, workload) => own.as_ref().or(workload).cloned(),
+        };
+        binding.unknown = binding.unknown.or_else(|| self.rivals.as_ref().err().cloned());
+        (Some(workload.clone()), binding)
+    }
+
+    fn find(&self, kind: Kind, name: &str) -> Result<Option<&Controller>, Arc<Unknown>> {
+        let found = self.controllers[kind as usize].as_ref().map_err(Arc::clone)?.get(name);
+        if found.is_none() && kind == Kind::ReplicaSet {
+            return Err(Unknown::wishes(format!("ReplicaSet {name} is not known yet")));
+        }
+        Ok(found.map(Arc::as_ref))
+    }
+}
+
+/// Where to learn what binds one pod.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    Watches(&'a Bindings),
+    /// Everything is asked for: nothing is watched there.
+    Server,
+    /// No more than the workload is wanted.
+    Workload,
+}
+
+/// What is known of the controllers and rivals of one pod. Its workload is asked for in any case, and has to be known.
+pub async fn of_one(client: &Client, pod: &Pod, source: Source<'_>, deadline: Deadline) -> Result<Known, ClusterError> {
+    let namespace = &pod.key.namespace;
+    let not_asked = |resource| {
+        let call = Call::over("watch", resource, namespace);
+        ClusterError::Unavailable { call, message: "the namespace is not watched".into() }
+    };
+    let mut controllers = Kind::ALL.map(|_| Ok(Controllers::new()));
+    let mut next = pod.owner.clone();
+    for _ in 0..MOST_CONTROLLERS {
+        let Some((kind, name)) = next.take().and_then(|owner| Some((Kind::of(&owner)?, owner.name.clone()))) else {
+            break;
+        };
+        let found = match source {
+            Source::Watches(watches) if kind != Kind::ReplicaSet => {
+                watches.others[kind as usize - 1].last_known_of(&name)
+            }
+            Source::Workload if kind != Kind::ReplicaSet => Err(not_asked(kind.plural())),
+            _ => get(client, kind, namespace, &name, deadline).await.map(Some),
+        };
+        match found {
+            Err(error) if kind == Kind::ReplicaSet => return Err(error),
+            Err(error) => controllers[kind as usize] = Err(Unknown::wishes(error)),
+            Ok(None) => {}
+            Ok(Some(controller)) => {
+                next = controller.owner.clone();
+                if let Ok(known) = &mut controllers[kind as usize] {
+                    known.insert(name.into(), controller);
+                }
+            }
+        }
+    }
+    let rivals = match source {
+        Source::Watches(watches) => watches.rivals(),
+        Source::Server => list_rivals(client, namespace, deadline).await,
+        Source::Workload => Err(not_asked(HPAS)),
+    };
+    Ok(Known { controllers, rivals: rivals.map_err(Unknown::rivals) })
+}
+
+/// One that is gone says nothing.
+async fn get(
+    client: &Client,
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+    deadline: Deadline,
+) -> Result<Arc<Controller>, ClusterError> {
+    let api = kind.api(client, namespace);
+    match with_retries(Call::on("get", kind.plural(), namespace, name), deadline, || api.get(name)).await {
+        Ok(object) => Ok(Arc::new(Controller::read(&object))),
+        Err(error) if error.is_not_found() => Ok(Arc::default()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn list_rivals(client: &Client, namespace: &str, deadline: Deadline) -> Result<Rivals, ClusterError> {
+    let all = ListParams::default();
+    let api = Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), namespace);
+    let hpas = with_retries(Call::over("list", HPAS, namespace), deadline, || api.list(&all)).await?;
+    let mut vpas = Vec::new();
+    if serves_vpas(client, deadline).await? {
+        let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &vpa_resource());
+        vpas = with_retries(Call::over("list", VPAS, namespace), deadline, || api.list(&all)).await?.items;
+    }
+    let rivals = hpas.iter().filter_map(Rival::from_hpa).chain(vpas.iter().filter_map(Rival::from_vpa));
+    Ok(Rivals::new(rivals.map(Arc::new)))
+}
+
+/// The kind comes and goes with its add-on.
+async fn follow_vpas(mirror: Arc<Mirror<Rival>>, client: Client, namespace: String) {
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &vpa_resource());
+    let serves = || serves_vpas(&client, Deadline::default());
+    loop {
+        match serves().await {
+            Ok(true) => {
+                let removed = async {
+                    tokio::time::sleep(LOOK).await;
+                    while !matches!(serves().await, Ok(false)) {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                };
+                let followed = mirror.clone().follow(api.clone(), Rival::from_vpa);
+                select(followed.boxed(), removed.boxed()).await;
+                // It may be back at once: what was known holds until it is seen to be gone once more.
+                tokio::time::sleep(LOOK / 6).await;
+            }
+            Ok(false) => {
+                mirror.holds_nothing();
+                tokio::time::sleep(LOOK.mul_f64(rand::random_range(0.8..1.2))).await;
+            }
+            Err(fault) => {
+                mirror.broken(fault);
+                tokio::time::sleep(LOOK / 6).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::scaler::wishes::Mode;
+
+    fn owner(group: &str, kind: &str, name: &str) -> Shared<Owner> {
+        Shared::new(Owner { group: group.into(), kind: kind.into(), name: name.into() })
+    }
+
+    fn annotated(mode: &str) -> Value {
+        json!({"annotations": {"dqn-scaler.io/mode": mode}})
+    }
+
+    fn controller(owner: Option<Shared<Owner>>, mode: Option<&str>) -> Arc<Controller> {
+        let object = json!({"metadata": mode.map_or(json!({}), annotated)});
+        Arc::new(Controller { owner, ..Controller::read(&serde_json::from_value(object).unwrap()) })
+    }
+
+    fn pod(of: Option<Shared<Owner>>, mode: Option<&str>) -> Pod {
+        let mut metadata = mode.map_or(json!({}), annotated);
+        for (field, value) in [("namespace", "default"), ("name", "web-1"), ("uid", "u")] {
+            metadata[field] = value.into();
+        }
+        let pod = Pod::from_kube(&serde_json::from_value(json!({"metadata": metadata})).unwrap()).unwrap();
+        Pod { owner: of, ..pod }
+    }
+
+    /// Pod, ReplicaSet, Deployment, and an operator's own kind above it.
+    fn known(rivals: &[(&str, &str, &str)]) -> Known {
+        let sets = [
+            ("web", controller(Some(owner("apps", "Deployment", "web")), Some("off"))),
+            ("alone", controller(None, Some("recommend"))),
+            ("canary", controller(Some(owner("example.test", "Rollout", "canary")), None)),
+        ];
+        let deployments = [("web", controller(Some(owner("example.test", "App", "shop")), Some("live")))];
+        let named = |(name, controller): (&str, _)| (name.into(), controller);
+        let of_kinds = [Vec::from(sets), Vec::from(deployments), vec![], vec![]];
+        let rivals = rivals.iter().map(|(version, kind, name)| {
+            let spec = json!({"targetRef": {"apiVersion": version, "kind": kind, "name": name}});
+            let vpa = serde_json::from_value(json!({"metadata": {"name": "v"}, "spec": spec})).unwrap();
+            Arc::new(Rival::from_vpa(&vpa).unwrap())
+        });
+        Known {
+            controllers: of_kinds.map(|controllers| Ok(controllers.into_iter().map(named).collect())),
+            rivals: Ok(Rivals::new(rivals)),
+        }
+    }
+
+    #[test]
+    fn the_wishes_are_the_pods_then_the_workloads() {
+        let mode =
+            |of: Option<Shared<Owner>>, own| known(&[]).of(&pod(of, own)).1.wishes.and_then(|wishes| wishes.mode);
+        let web = || Some(owner("apps", "ReplicaSet", "web"));
+        assert_eq!(mode(web(), None), Some(Mode::Live), "the Deployment's, not its ReplicaSet's copy");
+        assert_eq!(mode(web(), Some("off")), Some(Mode::Off));
+        assert_eq!(mode(Some(owner("apps", "ReplicaSet", "alone")), None), Some(Mode::Recommend));
+        assert_eq!(mode(None, Some("off")), Some(Mode::Off));
+        assert_eq!(mode(Some(owner("batch", "Job", "web")), None), None);
+    }
+
+    #[test]
+    fn a_rival_may_target_any_controller_on_the_way() {
+        let rivals = |target, of| known(&[target]).of(&pod(Some(of), None)).1.rivals.len();
+        let web = || owner("apps", "ReplicaSet", "web");
+        for target in
+            [("apps/v1", "ReplicaSet", "web"), ("apps/v1", "Deployment", "web"), ("example.test/v2", "App", "shop")]
+        {
+            assert_eq!(rivals(target, web()), 1, "{target:?}");
+        }
+        assert_eq!(rivals(("example.test/v1", "Deployment", "web"), web()), 0, "of another group");
+        assert_eq!(rivals(("example.test/v1", "Rollout", "canary"), owner("apps", "ReplicaSet", "canary")), 1);
+        assert_eq!(rivals(("kafka.test/v1", "PodSet", "kafka"), owner("kafka.test", "PodSet", "kafka")), 1);
+    }
+
+    #[test]
+    fn the_workload_is_the_deployment_and_no_further() {
+        let workload = |of| known(&[]).of(&pod(Some(of), None)).0.unwrap();
+        assert_eq!(workload(owner("apps", "ReplicaSet", "web")), owner("apps", "Deployment", "web"));
+        assert_eq!(workload(owner("apps", "ReplicaSet", "alone")), owner("apps", "ReplicaSet", "alone"));
+        assert_eq!(workload(owner("apps", "StatefulSet", "db")), owner("apps", "StatefulSet", "db"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_told_where_it_matters() {
+        let unknown = |known: &Known, kind| known.of(&pod(Some(owner("apps", kind, "web")), None)).1.unknown;
+        let mut some = known(&[]);
+        assert_eq!(unknown(&some, "ReplicaSet"), None);
+        some.controllers[Kind::StatefulSet as usize] = Err(Unknown::wishes("no right"));
+        assert_eq!(unknown(&some, "ReplicaSet"), None);
+        assert_eq!(unknown(&some, "StatefulSet"), Some(Unknown::wishes("no right")));
+        some.rivals = Err(Unknown::rivals("no answer"));
+        assert_eq!(unknown(&some, "ReplicaSet"), Some(Unknown::rivals("no answer")));
+        assert_eq!(some.of(&pod(None, None)).1.unknown, None, "nobody else scales a bare pod");
+        let new = some.of(&pod(Some(owner("apps", "ReplicaSet", "new")), None)).1.unknown.unwrap();
+        assert!(matches!(&*new, Unknown::Wishes(why) if why.contains("new")));
+    }
+}

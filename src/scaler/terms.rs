@@ -1,0 +1,173 @@
+//! On which terms one pod may be scaled: what it and its workload wish for, and what other autoscalers do to it.
+
+use std::sync::Arc;
+
+use super::action::PerResource;
+use super::outcome::{SkipReason, Status};
+use super::policy::Policy;
+use super::wishes::{Mode, PREFIX};
+use crate::cluster::binding::Unknown;
+use crate::cluster::inventory::OwnedPod;
+use crate::cluster::rivals::Kind;
+
+/// The pod with no more containers than it names, if it names some and has them all.
+pub fn only_named(mut owned: OwnedPod) -> OwnedPod {
+    let named = owned.binding.wishes.as_ref().and_then(|wishes| wishes.containers.as_ref());
+    if let Some(named) = named.filter(|_| missing(&owned).is_none()) {
+        owned.pod = Arc::new(owned.pod.only(named));
+    }
+    owned
+}
+
+/// The first container that is named and that the pod does not have.
+fn missing(owned: &OwnedPod) -> Option<&str> {
+    let named = owned.binding.wishes.as_ref()?.containers.as_ref()?;
+    let is_there = |name: &&String| owned.pod.containers.iter().any(|container| container.name == **name);
+    named.iter().find(|name| !is_there(name)).map(String::as_str)
+}
+
+/// The policy for the pod where it is another than for all; the error names the annotation that cannot be followed.
+pub fn own_policy(owned: &OwnedPod, policy: &Policy) -> Result<Option<Box<Policy>>, String> {
+    let managed_by_hpa = managed_by_hpa(owned);
+    let Some(wishes) = &owned.binding.wishes else {
+        let differs = managed_by_hpa != policy.managed_by_hpa;
+        return Ok(differs.then(|| Box::new(Policy { managed_by_hpa, ..policy.clone() })));
+    };
+    let narrowed = wishes.narrow(policy)?;
+    match missing(owned) {
+        Some(name) => Err(format!("annotation {PREFIX}containers: the pod has no container {name:?}")),
+        None => Ok(Some(Box::new(Policy { managed_by_hpa, ..narrowed }))),
+    }
+}
+
+/// The resources that a HorizontalPodAutoscaler measures the workload by.
+pub fn managed_by_hpa(owned: &OwnedPod) -> PerResource<bool> {
+    let hpas = owned.binding.rivals.iter().filter(|rival| rival.kind == Kind::Hpa);
+    PerResource::build(|resource| hpas.clone().any(|hpa| *hpa.resources.get(resource)))
+}
+
+/// Why the pod is left alone, whatever it uses.
+pub fn refusal(owned: &OwnedPod) -> Option<SkipReason> {
+    if mode(owned) == Some(Mode::Off) {
+        return Some(SkipReason::SwitchedOff);
+    }
+    owned.binding.rivals.iter().any(|rival| rival.kind == Kind::Vpa).then_some(SkipReason::ManagedByVpa)
+}
+
+/// What a decision comes to on a pod that may be decided on and not changed.
+pub fn hold(owned: &OwnedPod) -> Option<(Status, String)> {
+    if mode(owned) == Some(Mode::Recommend) {
+        let message = format!("Recommended only, as the annotation {PREFIX}mode says: nothing was changed");
+        return Some((Status::DryRun, message));
+    }
+    let (reason, why) = match owned.binding.unknown.as_deref()? {
+        Unknown::Wishes(why) => (SkipReason::WishesUnknown, why),
+        Unknown::Rivals(why) => (SkipReason::ConflictsUnknown, why),
+    };
+    Some((Status::Skipped(reason), format!("{}: {why}", reason.message(&owned.pod.key.name))))
+}
+
+fn mode(owned: &OwnedPod) -> Option<Mode> {
+    owned.binding.wishes.as_ref().and_then(|wishes| wishes.mode)
+}
+
+/// Why the pod is left alone, in words that name what is in the way.
+pub fn message(reason: SkipReason, owned: &OwnedPod, policy: &Policy) -> String {
+    let text = reason.message(&owned.pod.key.name);
+    let kind = match reason {
+        SkipReason::InvalidAnnotation => {
+            return own_policy(owned, policy).err().map_or(text.clone(), |fault| format!("{text}: {fault}"));
+        }
+        SkipReason::ManagedByHpa => Kind::Hpa,
+        SkipReason::ManagedByVpa => Kind::Vpa,
+        _ => return text,
+    };
+    let names = owned.binding.rivals.iter().filter(|rival| rival.kind == kind).map(|rival| rival.name.as_str());
+    format!("{text} {}", names.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::binding::Binding;
+    use crate::cluster::pod::Pod;
+    use crate::cluster::rivals::Rival;
+
+    fn owned(wishes: &[(&str, &str)]) -> OwnedPod {
+        let named = wishes.iter().map(|(name, value)| (format!("{PREFIX}{name}"), json!(value)));
+        let annotations: serde_json::Map<_, _> = named.collect();
+        let container = |name| json!({"name": name, "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}});
+        let pod = json!({
+            "metadata": {"namespace": "default", "name": "web", "uid": "u", "annotations": annotations},
+            "spec": {"containers": [container("app"), container("proxy")]}
+        });
+        let pod = Pod::from_kube(&serde_json::from_value(pod).unwrap()).unwrap();
+        let binding = Binding { wishes: pod.wishes.clone(), ..Binding::default() };
+        OwnedPod { pod: Arc::new(pod), workload: None, binding }
+    }
+
+    fn hpa(metric: &str) -> Arc<Rival> {
+        let target = json!({"type": "Utilization", "averageUtilization": 70});
+        let spec = json!({
+            "maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "web"},
+            "metrics": [{"type": "Resource", "resource": {"name": metric, "target": target}}]
+        });
+        let hpa = json!({"metadata": {"name": "web-hpa"}, "spec": spec});
+        Arc::new(Rival::from_hpa(&serde_json::from_value(hpa).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn most_pods_have_no_terms_of_their_own() {
+        let pod = owned(&[]);
+        assert_eq!(own_policy(&pod, &Policy::default()), Ok(None));
+        assert!(refusal(&pod).is_none() && hold(&pod).is_none() && Arc::ptr_eq(&only_named(pod.clone()).pod, &pod.pod));
+    }
+
+    #[test]
+    fn containers_that_are_not_named_are_as_if_they_were_not_there() {
+        let pod = only_named(owned(&[("containers", "app")]));
+        assert_eq!(pod.pod.limit(), PerResource::new(1.0, 1024.0));
+        assert!(own_policy(&pod, &Policy::default()).is_ok());
+        let wrong = only_named(owned(&[("containers", "app,other")]));
+        assert_eq!(wrong.pod.containers.len(), 2);
+        let told = message(SkipReason::InvalidAnnotation, &wrong, &Policy::default());
+        assert!(told.contains("dqn-scaler.io/containers") && told.contains("\"other\""), "{told}");
+    }
+
+    #[test]
+    fn modes_leave_alone_recommend_or_go_on() {
+        assert_eq!(refusal(&owned(&[("mode", "off")])), Some(SkipReason::SwitchedOff));
+        let recommended = owned(&[("mode", "recommend")]);
+        assert_eq!((refusal(&recommended), hold(&recommended).unwrap().0), (None, Status::DryRun));
+        let live = owned(&[("mode", "live")]);
+        assert!(refusal(&live).is_none() && hold(&live).is_none());
+    }
+
+    #[test]
+    fn what_is_not_known_holds_changes_back_and_is_named() {
+        let mut pod = owned(&[("mode", "live")]);
+        for (unknown, reason) in [
+            (Unknown::Wishes("list deployments".into()), SkipReason::WishesUnknown),
+            (Unknown::Rivals("list hpas".into()), SkipReason::ConflictsUnknown),
+        ] {
+            let (Unknown::Wishes(why) | Unknown::Rivals(why)) = unknown.clone();
+            pod.binding.unknown = Some(Arc::new(unknown));
+            let (status, message) = hold(&pod).unwrap();
+            assert!(status == Status::Skipped(reason) && message.ends_with(&why), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_hpas_measure_is_left_to_all_of_them() {
+        let mut pod = owned(&[("max-cpu", "2")]);
+        pod.binding.rivals = vec![hpa("cpu")];
+        let policy = own_policy(&pod, &Policy::default()).unwrap().unwrap();
+        assert_eq!((policy.managed_by_hpa, policy.max.cpu), (PerResource::new(true, false), 2.0));
+        assert!(message(SkipReason::ManagedByHpa, &pod, &policy).contains("web-hpa"));
+        pod.binding = Binding { rivals: vec![hpa("cpu"), hpa("memory")], ..Binding::default() };
+        let policy = own_policy(&pod, &Policy::default()).unwrap().unwrap();
+        assert_eq!((policy.managed_by_hpa, refusal(&pod)), (PerResource::new(true, true), None));
+    }
+}
