@@ -44,7 +44,9 @@ type Line = (&'static str, Box<dyn Fn(&Measured) -> f64>);
 fn lines(all: &[&Measured], title: &str, lines: &[Line], file: &Path) -> anyhow::Result<()> {
     let values = || all.iter().flat_map(|m| lines.iter().map(|line| line.1(m))).filter(|value| *value > 0.0);
     let (low, high) = (values().fold(f64::MAX, f64::min), values().fold(0.0, f64::max));
-    let (first, last) = (all[0].pods as f64, all[all.len() - 1].pods as f64);
+    let (low, high) = (low.max(0.01) * 0.7, high * 1.5);
+    let sizes: Vec<f64> = all.iter().map(|m| m.pods as f64).collect();
+    let (first, last) = (sizes[0] * 0.8, sizes[sizes.len() - 1] * 1.25);
     let draw = || -> Result<(), Box<dyn std::error::Error>> {
         let area = SVGBackend::new(file, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
@@ -54,10 +56,16 @@ fn lines(all: &[&Measured], title: &str, lines: &[Line], file: &Path) -> anyhow:
             .x_label_area_size(36)
             .y_label_area_size(60)
             .build_cartesian_2d(
-                (first * 0.8..last * 1.25).log_scale(),
-                (low.max(0.01) * 0.7..high * 1.5).log_scale(),
+                (first..last).log_scale().with_key_points(sizes),
+                (low..high).log_scale().with_key_points(marks(low, high)),
             )?;
-        chart.configure_mesh().x_desc("pods").light_line_style(TRANSPARENT).draw()?;
+        chart
+            .configure_mesh()
+            .x_desc("pods")
+            .light_line_style(TRANSPARENT)
+            .x_label_formatter(&|pods| format!("{pods:.0}"))
+            .y_label_formatter(&|value| format!("{value}"))
+            .draw()?;
         for ((name, value), colour) in lines.iter().zip(COLOURS) {
             let points: Vec<(f64, f64)> = all.iter().map(|m| (m.pods as f64, value(m).max(0.01))).collect();
             chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
@@ -75,4 +83,12 @@ fn lines(all: &[&Measured], title: &str, lines: &[Line], file: &Path) -> anyhow:
         Ok(())
     };
     draw().map_err(|error| anyhow!("{}: {error}", file.display()))
+}
+
+/// Round numbers for a logarithmic axis: one a decade, or three where there are few decades.
+fn marks(low: f64, high: f64) -> Vec<f64> {
+    let steps: &[f64] = if high / low > 100.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let marks = decades.flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)));
+    marks.filter(|mark| (low..=high).contains(mark)).collect()
 }
