@@ -37,17 +37,23 @@ pub struct Document;
 pub fn complete(document: &mut utoipa::openapi::OpenApi) {
     let token = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     document.components.get_or_insert_default().add_security_scheme("token", token);
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
+        let one_namespace = path.contains("{namespace}");
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
             answers(operation, "413", "The body is larger than 1 MiB.");
             answers(operation, "500", "The API server does not answer, a right is missing, or there is a bug.");
+        }
+        if let Some(read) = item.get.as_mut().filter(|_| one_namespace) {
+            answers(read, "403", "The namespace is not among `allowed_namespaces`.");
         }
         if let Some(write) = &mut item.post {
             // Needed where a token is configured, and only there.
             let (none, token) = (SecurityRequirement::default(), SecurityRequirement::new("token", [""; 0]));
             write.security = Some(vec![none, token]);
             answers(write, "401", "The token is missing or wrong.");
-            answers(write, "403", "The API is read-only, or the origin of the request is not allowed to write.");
+            let refused = "The API is read-only, or the origin of the request is not allowed to write";
+            let outside = if one_namespace { ", or the namespace is not among `allowed_namespaces`" } else { "" };
+            answers(write, "403", &format!("{refused}{outside}."));
             answers(write, "503", "This replica follows another, or the token cannot be read.");
         }
     }

@@ -127,7 +127,7 @@ where
     state.under_way.spawn(work(state.clone())).await.map_err(|error| ApiError::internal(&error))
 }
 
-/// `{namespace}/{pod_name}` of a path, both valid names.
+/// `{namespace}/{pod_name}` of a path, both valid names, and the namespace one that this service may look into.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 struct PodPath {
@@ -144,10 +144,10 @@ struct PodPath {
     name: String,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for PodPath {
+impl FromRequestParts<Arc<AppState>> for PodPath {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<AppState>) -> Result<Self, ApiError> {
         let path = Path::<(String, String)>::from_request_parts(parts, state).await;
         let Path((namespace, name)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
         if !names::is_dns_label(&namespace) {
@@ -155,6 +155,10 @@ impl<S: Send + Sync> FromRequestParts<S> for PodPath {
         }
         if !names::is_dns_subdomain(&name) {
             return Err(ApiError::bad_request(format!("{name:?} is not a valid pod name")));
+        }
+        if !state.config().allows(&namespace) {
+            let message = format!("The namespace {namespace:?} is not among allowed_namespaces: nothing was done");
+            return Err(ApiError::new(StatusCode::FORBIDDEN, message));
         }
         Ok(Self { namespace, name })
     }

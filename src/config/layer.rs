@@ -111,6 +111,9 @@ pub struct Layer {
     /// For what usage, requests and limits are told to Prometheus
     #[arg(long, env = "POD_METRICS", value_enum)]
     pub pod_metrics: Option<PodMetrics>,
+    /// Namespaces in which this service may look and act at all, comma-separated; unless given, all
+    #[arg(long, env = "ALLOWED_NAMESPACES", value_delimiter = ',', value_parser = trimmed)]
+    pub allowed_namespaces: Option<Vec<String>>,
     /// Let the API refuse every write
     #[arg(long, env = "READ_ONLY", value_parser = boolean, num_args = 0..=1, default_missing_value = "true")]
     pub read_only: Option<bool>,
@@ -154,7 +157,7 @@ impl Layer {
             dry_run, namespaces, auto_scale_enabled, auto_scale_interval, scaling_cooldown, excluded_deployments,
             excluded_labels, emergency_scale_up, resize_concurrency, writes_per_second, resizes_per_cycle, resizes_per_namespace, deferred_timeout, resize_timeout, metrics_max_age,
             guard_cpu_window, guard_memory_window, guard_cpu_fade, guard_memory_fade, guard_cpu_headroom,
-            guard_memory_headroom, decisions_kept, pod_metrics, read_only, cors_origins,
+            guard_memory_headroom, decisions_kept, pod_metrics, allowed_namespaces, read_only, cors_origins,
         );
     }
 }

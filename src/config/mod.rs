@@ -14,6 +14,7 @@ pub use changes::Changes;
 pub use layer::{Layer, boolean};
 pub use update::Updated;
 
+use crate::cluster::names::is_dns_label;
 use crate::metrics::PodMetrics;
 use crate::scaler::action::PerResource;
 use crate::scaler::policy::{GuardSettings, Policy};
@@ -104,6 +105,9 @@ pub struct Config {
     pub decisions_kept: usize,
     /// For what usage, requests and limits are told to Prometheus.
     pub pod_metrics: PodMetrics,
+    /// Namespaces in which this service may look and act at all; empty: all.
+    #[schema(example = json!(["default", "data"]))]
+    pub allowed_namespaces: Vec<String>,
     /// The API refuses every write.
     pub read_only: bool,
     /// The file that holds the token that writes need; null: they need none.
@@ -169,6 +173,7 @@ impl Default for Config {
             guard_memory_headroom: policy.guard.headroom.memory,
             decisions_kept: 1000,
             pod_metrics: PodMetrics::default(),
+            allowed_namespaces: Vec::new(),
             read_only: false,
             write_token_file: None,
             cors_origins: vec!["*".into()],
@@ -217,9 +222,15 @@ impl Config {
         check(self.max_memory >= self.min_memory, "max_memory", "must not be below min_memory")?;
         check(self.scale_factor > 0.0 && self.scale_factor < 1.0, "scale_factor", "must be above 0 and below 1")?;
         check(!self.namespaces.is_empty(), "namespaces", "must name at least one namespace")?;
+        for (field, names) in [("allowed_namespaces", &self.allowed_namespaces), ("namespaces", &self.namespaces)] {
+            for namespace in names {
+                let message = format!("{namespace:?} is not a valid namespace name");
+                check(is_dns_label(namespace), field, &message)?;
+            }
+        }
         for namespace in &self.namespaces {
-            let message = format!("{namespace:?} is not a valid namespace name");
-            check(crate::cluster::names::is_dns_label(namespace), "namespaces", &message)?;
+            let message = format!("{namespace:?} is not among allowed_namespaces");
+            check(self.allows(namespace), "namespaces", &message)?;
         }
         check(
             (1..=86_400).contains(&self.auto_scale_interval),
@@ -250,6 +261,11 @@ impl Config {
         let together = self.tls_cert.is_some() == self.tls_key.is_some();
         check(together, "tls_cert", "and tls_key must be given together")?;
         check((1000..=1_000_000).contains(&self.decisions_kept), "decisions_kept", "must be from 1000 to 1000000")
+    }
+
+    /// Whether this service may look and act in the namespace at all.
+    pub fn allows(&self, namespace: &str) -> bool {
+        self.allowed_namespaces.is_empty() || self.allowed_namespaces.iter().any(|allowed| allowed == namespace)
     }
 
     /// What the pure core needs of it.
@@ -328,6 +344,8 @@ mod tests {
             ("cors_origins: [https://a.example/]", "https://a.example/"),
             ("cors_origins: [a.example]", "a.example"),
             ("tls_cert: tls.crt", "tls_key"),
+            ("allowed_namespaces: ['']", "allowed_namespaces"),
+            ("allowed_namespaces: [shop]", "\"default\" is not among allowed_namespaces"),
         ] {
             std::fs::write(&file, text).unwrap();
             let error = Config::load(Some(&file), Layer::default()).unwrap_err().to_string();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod autoscaling;
+mod bounded;
 mod configuration;
 mod cors;
 mod deciding;

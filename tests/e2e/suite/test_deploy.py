@@ -27,7 +27,7 @@ VARIABLES = {
     "METRICS_MAX_AGE": ("100", 100), "GUARD_CPU_WINDOW": ("3600", 3600), "GUARD_MEMORY_WINDOW": ("7200", 7200),
     "GUARD_CPU_FADE": ("0.3", 0.3), "GUARD_MEMORY_FADE": ("0.4", 0.4), "GUARD_CPU_HEADROOM": ("0.1", 0.1), "GUARD_MEMORY_HEADROOM": ("0.2", 0.2), "DECISIONS_KEPT": ("2000", 2000),
     "WRITES_PER_SECOND": ("5", 5), "RESIZES_PER_CYCLE": ("50", 50), "RESIZES_PER_NAMESPACE": ("10", 10), "POD_METRICS": ("pod", "pod"),
-    "READ_ONLY": ("true", True), "CORS_ORIGINS": ("https://a.example,http://b:3000", ["https://a.example", "http://b:3000"]),
+    "ALLOWED_NAMESPACES": (f"{NAMESPACE},default,other", [NAMESPACE, "default", "other"]), "READ_ONLY": ("true", True), "CORS_ORIGINS": ("https://a.example,http://b:3000", ["https://a.example", "http://b:3000"]),
 }
 # They name files that the pod does not have, and a folder: the tests of the service set them.
 FILES = ("WRITE_TOKEN_FILE", "TLS_CERT", "TLS_KEY")
