@@ -42,10 +42,12 @@ def overlays():
     return sorted(os.listdir(f"{ROOT}/deploy/overlays"))
 
 
-def apply(overlay, literals={}, image=None, watched=None):
+def apply(overlay, literals={}, image=None, watched=None, components=()):
     """Applies an overlay, with a kustomization on top of it as a user would write one."""
     with tempfile.TemporaryDirectory() as folder:
-        top = {"resources": [os.path.relpath(f"{ROOT}/deploy/overlays/{overlay}", os.path.realpath(folder))], "patches": [],
+        def path(below):
+            return os.path.relpath(f"{ROOT}/deploy/{below}", os.path.realpath(folder))
+        top = {"resources": [path(f"overlays/{overlay}")], "patches": [], "components": [path(f"components/{name}") for name in components],
                "replicas": [{"name": "dqn-scaler", "count": 1 if image else 0}]}
         if literals:
             top["configMapGenerator"] = [{"name": "dqn-scaler", "namespace": "dqn-scaler", "behavior": "merge",
@@ -117,8 +119,8 @@ class Deployed(ClusterTest):
         cls.service = "/api/v1/namespaces/dqn-scaler/services/dqn-scaler:http/proxy"
         cls.addClassCleanup(kubectl, "--namespace=dqn-scaler", "scale", "deployment", "dqn-scaler", "--replicas=0")
 
-    def deploy(self, **literals):
-        apply("cluster-wide-live", image=IMAGE, literals=literals)
+    def deploy(self, *components, **literals):
+        apply("cluster-wide-live", image=IMAGE, literals=literals, components=components)
         kubectl("--namespace=dqn-scaler", "rollout", "status", "deployment", "dqn-scaler", "--timeout=90s")
         pods = self.cluster.get("/api/v1/namespaces/dqn-scaler/pods")["items"]
         return next(pod for pod in pods if "deletionTimestamp" not in pod["metadata"])
@@ -131,6 +133,26 @@ class Deployed(ClusterTest):
         told = self.cluster.get(self.service + "/config")
         expected = {FIELDS.get(name, name.lower()): value for name, (_, value) in VARIABLES.items()}
         self.assertEqual(expected | {name.lower(): None for name in FILES}, told)
+
+    def test_https_and_a_token(self):
+        with tempfile.TemporaryDirectory() as folder:
+            cert, key = f"{folder}/tls.crt", f"{folder}/tls.key"
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=dqn-scaler",
+                            "-keyout", key, "-out", cert], check=True, capture_output=True)
+            for secret in (["tls", "dqn-scaler-tls", f"--cert={cert}", f"--key={key}"],
+                           ["generic", "dqn-scaler-write-token", "--from-literal=token=of-sixteen-letters-or-more"]):
+                kubectl("--namespace=dqn-scaler", "create", "secret", *secret)
+                self.addCleanup(kubectl, "--namespace=dqn-scaler", "delete", "secret", secret[1])
+        # Its probes are answered over HTTPS, or it would not be ready.
+        pod = self.deploy("tls", "write-token", NAMESPACES=NAMESPACE)
+        host = f"https://{pod['status']['podIP']}:5000"
+        def ask(path, *options):
+            done = subprocess.run(["curl", "--silent", "--insecure", "--write-out", "%{http_code}", *options, host + path],
+                                  check=True, capture_output=True, text=True)
+            return int(done.stdout[-3:])
+        write = ("--json", '{"scale_factor": 0.3}')
+        self.assertEqual((ask("/health"), ask("/config", *write)), (200, 401))
+        self.assertEqual(ask("/config", *write, "--header", "Authorization: Bearer of-sixteen-letters-or-more"), 200)
 
     def test_as_a_pod(self):
         pod = self.deploy(NAMESPACES=NAMESPACE, AUTO_SCALE_INTERVAL=2, SCALING_COOLDOWN=0)
