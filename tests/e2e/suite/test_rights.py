@@ -17,7 +17,8 @@ def granted():
         for rule in role["rules"]:
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
-                    yield from ((verb, group, resource) for verb in rule["verbs"])
+                    # A watch begins with a list, but of its own where the server streams it, as this one does.
+                    yield from ((verb, group, resource) for verb in rule["verbs"] if verb != "list" or "watch" not in rule["verbs"])
 
 
 @unittest.skipUnless(audit.LOG and os.environ.get("E2E_WHOLE"), "takes an audit log, and all the other tests before it")
