@@ -21,6 +21,14 @@ impl Autoscaler {
     }
 }
 
+/// Up to so much of the interval is added, so that several scalers that were started together do not stay in step.
+const JITTER: f64 = 0.1;
+
+/// Never less than the interval; `chance` is from 0 to 1.
+fn pause(interval: u64, chance: f64) -> Duration {
+    Duration::from_secs(interval).mul_f64(1.0 + JITTER * chance.clamp(0.0, 1.0))
+}
+
 /// Runs until the service stops. Starting and stopping is a matter of the configuration alone, so that the two can follow
 /// each other at any pace: a cycle under way ends cleanly, and what counts is what is configured after it.
 pub async fn run(state: Arc<AppState>) {
@@ -42,7 +50,7 @@ pub async fn run(state: Arc<AppState>) {
             }
         }
         let wait = if state.cluster().is_some() {
-            state.clock.real(Duration::from_secs(config.auto_scale_interval))
+            state.clock.real(pause(config.auto_scale_interval, rand::random()))
         } else {
             Duration::from_secs(1)
         };
@@ -53,4 +61,19 @@ pub async fn run(state: Arc<AppState>) {
         }
     }
     state.autoscaler.alive.store(false, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_the_interval_and_up_to_a_tenth_more() {
+        let seconds = Duration::from_secs_f64;
+        let expected = (seconds(30.0), seconds(31.5), seconds(33.0));
+        assert_eq!((pause(30, 0.0), pause(30, 0.5), pause(30, 1.0)), expected);
+        let drawn: Vec<_> = (0..100).map(|_| pause(86_400, rand::random())).collect();
+        assert!(drawn.iter().all(|pause| (86_400..=95_040).contains(&pause.as_secs())));
+        assert!(drawn.iter().any(|pause| pause != &drawn[0]), "two scalers would stay in step");
+    }
 }

@@ -149,3 +149,27 @@ async fn a_cordoned_node_gets_no_new_pods_and_a_deleted_one_takes_its_pods_along
     })
     .await;
 }
+
+#[tokio::test]
+async fn events_of_clients_are_kept_found_by_source_and_forgotten_after_an_hour() {
+    const EVENTS: &str = "/api/v1/namespaces/default/events";
+    let cluster = Cluster::with_web().await;
+    let dated = |name: &str, hours: i64| {
+        let world = cluster.simulation.world();
+        let at = world.date(world.now) - chrono::Duration::hours(hours);
+        let at = at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        json!({
+            "metadata": { "name": name }, "involvedObject": { "kind": "Pod", "namespace": "default", "name": "web" },
+            "reason": "Resized", "type": "Normal", "source": { "component": "test" }, "count": 1, "lastTimestamp": at,
+        })
+    };
+    for (name, hours) in [("old", 2), ("new", 0), ("renewed", 2)] {
+        assert_eq!(cluster.post(EVENTS, dated(name, hours)).await.0, 201);
+    }
+    let again = json!({ "count": 2, "lastTimestamp": dated("renewed", 0)["lastTimestamp"] });
+    let (code, renewed) = cluster.patch(&format!("{EVENTS}/renewed"), again).await;
+    assert_eq!((code, &renewed["count"]), (200, &json!(2)));
+    cluster.simulation.world().expire_events();
+    let (code, list) = cluster.get(&format!("{EVENTS}?fieldSelector=source%3Dtest")).await;
+    assert_eq!((code, names(&list)), (200, vec!["new", "renewed"]));
+}
