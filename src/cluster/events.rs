@@ -96,8 +96,8 @@ pub async fn run(state: Arc<AppState>, ended: CancellationToken) {
 type Subject = (String, &'static str, Option<String>);
 
 struct Recorder {
-    /// The event that tells of it.
-    told: Recent<Subject, Event>,
+    /// The name of the event that tells of it, and how often it was told.
+    told: Recent<Subject, (String, i32)>,
     uids: Recent<(String, Owner), String>,
     complaints: Recent<(String, Discriminant<ClusterError>), ()>,
 }
@@ -122,7 +122,7 @@ impl Recorder {
         addressees
     }
 
-    /// A workload that is gone has nobody to look at it.
+    /// None for one that is gone: nobody will look at it.
     async fn workload(&mut self, cluster: &Cluster, namespace: &str, workload: &Owner) -> Option<ObjectReference> {
         let now = cluster.clock().now().timestamp();
         let (resources, resource) = match workload.kind.as_str() {
@@ -137,8 +137,14 @@ impl Recorder {
         let api = Api::<DynamicObject>::namespaced_with(cluster.client().clone(), namespace, &resource);
         let call = Call::on("get", resources, namespace, &workload.name);
         let found = with_retries(call, Deadline::after(PATIENCE), || api.get_metadata(&workload.name)).await;
-        let found = found.inspect_err(|error| self.complain(namespace, error, now)).ok()?;
-        let uid = found.metadata.uid?;
+        let uid = match found {
+            Ok(found) => found.metadata.uid?,
+            Err(error) if error.is_not_found() => return None,
+            Err(error) => {
+                self.complain(namespace, &error, now);
+                return None;
+            }
+        };
         let about = reference(&resource, namespace, &workload.name, &uid);
         self.uids.put(key, uid, now);
         Some(about)
@@ -150,15 +156,19 @@ impl Recorder {
         let namespace = event.pod.namespace.as_str();
         let uid = about.uid.clone().unwrap_or_default();
         let subject = (uid, event.reason, (about.kind.as_deref() == Some("Pod")).then(|| event.what.clone()));
-        let counted = self.told.get(&subject, now).map(|told| counted(told, &text, event.at));
-        let mut told = match counted {
-            Some(counted) => patch(cluster, namespace, counted).await,
-            None => create(cluster, namespace, fresh(cluster, event, about.clone(), text.clone())).await,
+        let again = match self.told.get(&subject, now).cloned() {
+            Some((name, count)) => {
+                let count = count.saturating_add(1);
+                let told = patch(cluster, namespace, &name, count, event.at, &text).await;
+                Some(told.map(|()| (name, count)))
+            }
+            None => None,
         };
-        // The API server has forgotten what is remembered here, or never had the namespace.
-        if let Err(ClusterError::NotFound { .. }) = told {
-            told = create(cluster, namespace, fresh(cluster, event, about, text)).await;
-        }
+        // What is remembered here the API server may have forgotten.
+        let told = match again.filter(|told| !told.as_ref().is_err_and(ClusterError::is_not_found)) {
+            Some(told) => told,
+            None => create(cluster, namespace, fresh(cluster, event, about, text)).await.map(|name| (name, 1)),
+        };
         match told {
             Ok(told) => self.told.put(subject, told, now),
             Err(error) => {
@@ -210,17 +220,12 @@ fn fresh(cluster: &Cluster, event: &ResizeEvent, about: ObjectReference, text: S
     }
 }
 
-/// The same once more.
-fn counted(told: &Event, text: &str, at: DateTime<Utc>) -> Event {
-    let count = told.count.unwrap_or_default().saturating_add(1);
-    Event { count: Some(count), last_timestamp: time(at), message: Some(text.to_owned()), ..told.clone() }
-}
-
 fn time(at: DateTime<Utc>) -> Option<Time> {
     Timestamp::from_second(at.timestamp()).ok().map(Time)
 }
 
-async fn create(cluster: &Cluster, namespace: &str, event: Event) -> Result<Event, ClusterError> {
+/// Gives the event's name.
+async fn create(cluster: &Cluster, namespace: &str, event: Event) -> Result<String, ClusterError> {
     let api = Api::<Event>::namespaced(cluster.client().clone(), namespace);
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     let call = Call::over("create", "events", namespace);
@@ -237,16 +242,21 @@ async fn create(cluster: &Cluster, namespace: &str, event: Event) -> Result<Even
         },
     )
     .await?;
-    Ok(event)
+    Ok(event.metadata.name.unwrap_or_default())
 }
 
-async fn patch(cluster: &Cluster, namespace: &str, event: Event) -> Result<Event, ClusterError> {
+async fn patch(
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+    count: i32,
+    at: DateTime<Utc>,
+    text: &str,
+) -> Result<(), ClusterError> {
     let api = Api::<Event>::namespaced(cluster.client().clone(), namespace);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    let name = event.metadata.name.as_deref().unwrap_or_default();
     let call = Call::on("patch", "events", namespace, name);
-    let body = json!({"count": event.count, "lastTimestamp": event.last_timestamp, "message": event.message});
-    let body = Patch::Merge(body);
-    while_allowed(call, Deadline::after(PATIENCE), || cluster.may_act(), || api.patch(name, &params, &body)).await?;
-    Ok(event)
+    let body = Patch::Merge(json!({"count": count, "lastTimestamp": time(at), "message": text}));
+    let deadline = Deadline::after(PATIENCE);
+    while_allowed(call, deadline, || cluster.may_act(), || api.patch(name, &params, &body)).await.map(drop)
 }
