@@ -112,20 +112,23 @@ impl Scaler {
 
     async fn cycle(&self, cluster: &Cluster, config: &Config) -> Result<Cycle, CycleError> {
         let mut watch = Stopwatch::start();
-        let deadline = Deadline::default();
-        let pods = cluster.pods(&config.namespaces, deadline).await?;
+        let pods = cluster.pods(&config.namespaces, Deadline::default()).await?;
         watch.lap(Phase::List);
         let (parts, all) = (parts(&pods), Parts::new());
         let mut usages = HashMap::new();
-        let answers = config
-            .namespaces
-            .clone()
-            .into_iter()
-            .map(|namespace| async move { (cluster.metrics(&namespace, deadline).await, namespace) });
+        // As long as answers come, there is time for the next.
+        let deadline = Mutex::new(Deadline::default());
+        let answers = config.namespaces.clone().into_iter().map(|namespace| {
+            let deadline = *deadline.lock();
+            async move { (cluster.metrics(&namespace, deadline).await, namespace) }
+        });
         // The next answer comes while this one is read.
         let mut answers = futures::stream::iter(answers).buffered(2);
         while let Some((answer, namespace)) = answers.next().await {
             watch.lap(Phase::Fetch);
+            if answer.is_ok() {
+                *deadline.lock() = Deadline::default();
+            }
             let parts = parts.get(namespace.as_str()).unwrap_or(&all);
             let usage = at_length(|| answer.and_then(|metrics| cluster.usage(&namespace, &metrics, parts)));
             usages.insert(namespace, measured(usage)?);

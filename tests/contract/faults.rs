@@ -151,6 +151,27 @@ async fn without_the_metrics_api_nothing_is_decided_and_then_all_goes_on() {
 }
 
 #[tokio::test]
+async fn many_slow_answers_may_take_longer_than_one() {
+    let namespaces: Vec<_> = ('a'..='e').map(String::from).collect();
+    let simulation = cluster(|world| {
+        let resources = json!({"limits": {"cpu": "500m", "memory": "512Mi"}});
+        let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1", "resources": resources}]});
+        for namespace in &namespaces {
+            add_namespace(world, namespace);
+            declare(world, Resource::Deployments, namespace, "web", 1, spec.clone(), Workload::constant(0.2, 100.0));
+        }
+    });
+    let late = Rule { group: Some("metrics.k8s.io".into()), ..Rule::new(Effect::Delay { milliseconds: 4500 }) };
+    simulation.faults().add(late);
+    let config = Config { namespaces, metrics_max_age: 3600, ..quiet() };
+    let service = Service::on(&simulation, config).await;
+    let (_, body) = service.post("/scale/all", json!({})).await;
+    let results = body["results"].as_array().unwrap();
+    assert_eq!(results.len(), 5);
+    assert!(results.iter().all(|result| result["reason"] != "no_metrics"), "{body}");
+}
+
+#[tokio::test]
 async fn the_loop_outlives_an_api_server_that_goes_away_and_comes_back() {
     let simulation = web();
     let names = pods_of(&simulation, "web");
