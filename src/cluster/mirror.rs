@@ -151,12 +151,16 @@ impl<V: Send + Sync + 'static> Mirror<V> {
 
     fn once_complete<T>(&self, read: impl FnOnce(&Items<V>) -> T) -> Result<T, ClusterError> {
         let state = self.state.read();
-        if state.synced { Ok(read(&state.items)) } else { Err(state.fault.clone().unwrap_or_else(|| self.no_answer())) }
+        if state.synced {
+            Ok(read(&state.items))
+        } else {
+            Err(state.fault.clone().unwrap_or_else(|| self.unanswered("no answer yet")))
+        }
     }
 
-    fn no_answer(&self) -> ClusterError {
+    fn unanswered(&self, how: &str) -> ClusterError {
         let call = Call { verb: "list", ..self.call.clone() };
-        ClusterError::Unavailable { call, message: "timed out: no answer".into() }
+        ClusterError::Unavailable { call, message: how.into() }
     }
 
     /// What there is now, once the copy is complete and its watch in order. `probe` asks the API server directly when the
@@ -186,7 +190,7 @@ impl<V: Send + Sync + 'static> Mirror<V> {
                 }
             }
             if tokio::time::timeout(deadline.left(), changed).await.is_err() {
-                return Err(self.no_answer());
+                return Err(self.unanswered("timed out: no answer"));
             }
         }
     }

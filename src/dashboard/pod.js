@@ -25,7 +25,7 @@ function scaled(app, result) {
   return [
     h("p", { class: "chips" }, [cpu, memory, statusChip(result.status), dry && h("span", { class: "muted" }, "dry run: nothing is changed")]),
     h("p", { class: "deltas" }, changed(result)),
-    result.reason && h("p", { class: "muted" }, `${words(result.status)}: ${words(result.reason)}`),
+    result.reason && h("p", { class: "muted" }, `${words(result.status)}: ${result.message ?? words(result.reason)}`),
     explained(result),
   ];
 }

@@ -184,6 +184,23 @@ def test_a_service_that_takes_no_changes_says_so(browser, start):
         expect(page.locator(".banner.refused")).to_contain_text("It can be looked at, not changed")
 
 
+def test_pods_that_are_held_back_for_want_of_a_right(browser, start):
+    cluster = f"127.0.0.1:{free_port()}"
+    service = start("--simulate", "--simulate-listen", cluster, "--speed", "60", DRY_RUN="false", NAMESPACES="default")
+    forbidden = {"resource": "horizontalpodautoscalers", "namespace": "shop", "effect": {"status": {"code": 403}}}
+    rules = [{"verb": verb, **forbidden} for verb in ("list", "watch")]
+    requests.put(f"http://{cluster}/sim/faults", json=rules, timeout=10).raise_for_status()
+    service.post("/config", json={"namespaces": ["default", "shop"]}).raise_for_status()
+    with dashboard(browser, service.url) as page:
+        banner = page.locator(".banner.unread")
+        expect(banner).to_contain_text('lacks the verb "watch" on "horizontalpodautoscalers"')
+        held = lambda: "conflicts unknown" in str(service.get("/pods/overview?namespace=shop&status=skipped").json()["pods"])
+        until(held, what="a pod that would be changed")
+        requests.delete(f"http://{cluster}/sim/faults", timeout=10).raise_for_status()
+        expect(banner).to_have_count(0, timeout=20_000)
+        until(lambda: not held(), seconds=60, what="the next decision")
+
+
 def test_thousands_of_pods_are_paged_by_the_service(browser, start, tmp_path):
     random.seed(1)
     for number in range(2000):
