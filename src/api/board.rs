@@ -19,10 +19,10 @@ use crate::cluster::retry::Deadline;
 use crate::config::Config;
 use crate::scaler::action::Action;
 use crate::scaler::board::{Board, Latest, Sample, Verdict};
-use crate::scaler::cycle::{cannot_scale, is_monitored};
 use crate::scaler::explain::in_short;
 use crate::scaler::outcome::SkipReason;
 use crate::scaler::terms::only_named;
+use crate::scaler::terms::{cannot_scale, is_monitored};
 
 const DEFAULT_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;

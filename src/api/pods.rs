@@ -20,7 +20,7 @@ use crate::cluster::retry::Deadline;
 use crate::cluster::rivals::Rival;
 use crate::config::Config;
 use crate::scaler::action::Resource;
-use crate::scaler::cycle::is_monitored;
+use crate::scaler::terms::is_monitored;
 use crate::scaler::wishes::{Mode, Wishes};
 
 #[derive(ToSchema)]

@@ -9,8 +9,8 @@ use super::SharedState;
 use crate::clock::{at, rfc3339};
 use crate::scaler::action::PerResource;
 use crate::scaler::board::Tally;
-use crate::scaler::cycle::is_monitored;
 use crate::scaler::journal::Totals;
+use crate::scaler::terms::is_monitored;
 use crate::state::AppState;
 
 #[derive(Serialize, ToSchema)]

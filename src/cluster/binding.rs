@@ -6,15 +6,16 @@ use std::time::Duration;
 use futures::future::{join_all, select};
 use futures::{FutureExt, TryFutureExt};
 use internment::ArcIntern as Shared;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use kube::api::{ListParams, PartialObjectMeta};
-use kube::core::{ApiResource, DynamicObject};
+use kube::api::ListParams;
+use kube::core::DynamicObject;
 use kube::{Api, Client};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::controllers::{Controller, Controllers, Kind, Object, get};
 use super::error::{Call, ClusterError};
-use super::mirror::{Items, Mirror};
+use super::mirror::Mirror;
 use super::pod::{Owner, Pod};
 use super::retry::{Deadline, with_retries};
 use super::rivals::{Rival, Rivals, serves_vpas, vpa_resource};
@@ -56,72 +57,6 @@ impl Unknown {
         Arc::new(Self::Rivals(why.to_string()))
     }
 }
-
-/// The kinds of controllers whose wishes are heeded, and whose own controllers are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    ReplicaSet,
-    Deployment,
-    StatefulSet,
-    DaemonSet,
-}
-
-impl Kind {
-    const ALL: [Self; 4] = [Self::ReplicaSet, Self::Deployment, Self::StatefulSet, Self::DaemonSet];
-
-    fn of(owner: &Owner) -> Option<Self> {
-        match (owner.group.as_str(), owner.kind.as_str()) {
-            ("apps", "ReplicaSet") => Some(Self::ReplicaSet),
-            ("apps", "Deployment") => Some(Self::Deployment),
-            ("apps", "StatefulSet") => Some(Self::StatefulSet),
-            ("apps", "DaemonSet") => Some(Self::DaemonSet),
-            _ => None,
-        }
-    }
-
-    fn plural(self) -> &'static str {
-        match self {
-            Self::ReplicaSet => "replicasets",
-            Self::Deployment => "deployments",
-            Self::StatefulSet => "statefulsets",
-            Self::DaemonSet => "daemonsets",
-        }
-    }
-
-    /// For its metadata alone.
-    fn api(self, client: &Client, namespace: &str) -> Api<Object> {
-        let resource = match self {
-            Self::ReplicaSet => ApiResource::erase::<ReplicaSet>(&()),
-            Self::Deployment => ApiResource::erase::<Deployment>(&()),
-            Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
-            Self::DaemonSet => ApiResource::erase::<DaemonSet>(&()),
-        };
-        Api::namespaced_with(client.clone(), namespace, &resource)
-    }
-}
-
-type Object = PartialObjectMeta<DynamicObject>;
-
-/// Of a controller what matters here.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Controller {
-    owner: Option<Shared<Owner>>,
-    wishes: Option<Arc<Wishes>>,
-}
-
-impl Controller {
-    fn read(object: &Object) -> Self {
-        let meta = &object.metadata;
-        Self { owner: Owner::of(meta), wishes: Wishes::parse(meta.annotations.as_ref()).map(Arc::new) }
-    }
-
-    /// None for one that says nothing, as nearly all.
-    fn if_any(object: &Object) -> Option<Self> {
-        Some(Self::read(object)).filter(|controller| *controller != Self::default())
-    }
-}
-
-type Controllers = Items<Controller>;
 
 /// Follows the controllers and the rivals of one namespace.
 pub struct Bindings {
@@ -295,22 +230,6 @@ pub async fn of_one(client: &Client, pod: &Pod, source: Source<'_>, deadline: De
         Source::Workload => Err(not_asked(HPAS)),
     };
     Ok(Known { controllers, rivals: rivals.map_err(Unknown::rivals) })
-}
-
-/// One that is gone says nothing.
-async fn get(
-    client: &Client,
-    kind: Kind,
-    namespace: &str,
-    name: &str,
-    deadline: Deadline,
-) -> Result<Arc<Controller>, ClusterError> {
-    let api = kind.api(client, namespace);
-    match with_retries(Call::on("get", kind.plural(), namespace, name), deadline, || api.get(name)).await {
-        Ok(object) => Ok(Arc::new(Controller::read(&object))),
-        Err(error) if error.is_not_found() => Ok(Arc::default()),
-        Err(error) => Err(error),
-    }
 }
 
 async fn list_rivals(client: &Client, namespace: &str, deadline: Deadline) -> Result<Rivals, ClusterError> {

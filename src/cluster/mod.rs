@@ -2,6 +2,7 @@
 
 pub mod binding;
 pub mod connect;
+mod controllers;
 pub mod error;
 pub mod events;
 pub mod inventory;

@@ -18,7 +18,7 @@ use crate::cluster::inventory::OwnedPod;
 use crate::cluster::metrics::Usage;
 use crate::config::Config;
 use crate::scaler::action::PerResource;
-use crate::scaler::cycle::is_monitored;
+use crate::scaler::terms::is_monitored;
 
 /// For what usage, requests and limits are told to Prometheus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, ToSchema)]

@@ -10,7 +10,6 @@ use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::action::PerResource;
 use super::agent::{Agent, Decided, Seen};
 use super::apply::{self, Applied, ApplyError, Fallback, apply, fall_back, take_back};
 use super::board::Board;
@@ -18,13 +17,13 @@ use super::decision::Decision;
 use super::event::{self, ResizeEvent};
 use super::guard::Override;
 use super::journal::{Entry, Journal};
-use super::observation::Observation;
+use super::observation::observe;
 use super::outcome::{Outcome, SkipReason, Status};
 use super::pending::{Pending, asked_for, pending};
 use super::phases::{Phase, Phases, Stopwatch};
 use super::plan::{Plan, plan};
 use super::policy::Policy;
-use super::terms::{self, only_named};
+use super::terms::{self, only_named, terms};
 use super::turns::{Turns, urgency};
 use crate::blocking::at_length;
 use crate::cluster::Cluster;
@@ -32,7 +31,7 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::events::Queue;
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::metrics::{Parts, Usage};
-use crate::cluster::pod::{Pod, PodKey};
+use crate::cluster::pod::PodKey;
 use crate::cluster::retry::Deadline;
 use crate::cluster::template::TemplateChange;
 use crate::config::Config;
@@ -403,57 +402,4 @@ fn look(owned: OwnedPod, usage: Option<Usage>, config: &Config, policy: &Policy,
         Ok(own_policy) => Seen { observation: observe(&owned.pod, usage, config, now), owned, own_policy },
         Err(reason) => Seen { owned, observation: Err(reason), own_policy: None },
     }
-}
-
-fn observe(pod: &Pod, usage: Option<Usage>, config: &Config, now: i64) -> Result<Observation, SkipReason> {
-    let is_fresh = |at: i64| now - at <= config.metrics_max_age as i64;
-    let (limit, oom_killed_at) = (pod.limit(), pod.oom_killed_at());
-    let (at, usage, measured) = match (usage.filter(|usage| is_fresh(usage.at)), oom_killed_at) {
-        (Some(usage), _) => (usage.at, usage.usage, true),
-        // Killed before it could be measured, perhaps again and again: it used all the memory it had.
-        (None, Some(killed)) if is_fresh(killed) => (killed, PerResource::new(0.0, limit.memory), false),
-        _ => return Err(SkipReason::NoMetrics),
-    };
-    Ok(Observation { at, usage, limit, containers: pod.containers.len(), measured, oom_killed_at })
-}
-
-/// What speaks against scaling the pod, whatever it uses.
-pub fn cannot_scale(owned: &OwnedPod, config: &Config) -> Option<SkipReason> {
-    terms(owned, config, &config.policy()).err()
-}
-
-/// The policy of a pod that can be scaled, where it is another than for all.
-fn terms(owned: &OwnedPod, config: &Config, policy: &Policy) -> Result<Option<Box<Policy>>, SkipReason> {
-    if is_excluded(owned, config) {
-        return Err(SkipReason::Excluded);
-    }
-    let own_policy = terms::own_policy(owned, policy).map_err(|_| SkipReason::InvalidAnnotation)?;
-    let pod = &owned.pod;
-    match terms::refusal(owned) {
-        Some(reason) => Err(reason),
-        None if *pod.phase != *"Running" || pod.deleting => Err(SkipReason::NotRunning),
-        None if pod.limit() == PerResource::new(0.0, 0.0) => Err(SkipReason::NoResourceSpec),
-        None => Ok(own_policy),
-    }
-}
-
-pub fn is_excluded(owned: &OwnedPod, config: &Config) -> bool {
-    let labels = &owned.pod.labels;
-    let by_label = config.excluded_labels.iter().any(|(key, value)| labels.get(key) == Some(value));
-    let by_deployment = owned.workload.as_ref().is_some_and(|workload| match workload.kind.as_str() {
-        "Deployment" => config.excluded_deployments.contains(&workload.name),
-        // A ReplicaSet whose Deployment is not known yet carries its name before the hash.
-        "ReplicaSet" => workload
-            .name
-            .rsplit_once('-')
-            .is_some_and(|(name, _)| config.excluded_deployments.iter().any(|d| d == name)),
-        _ => false,
-    });
-    by_label || by_deployment || owned.pod.mirror
-}
-
-/// Watched and acted upon: neither excluded nor finished nor on its way out.
-pub fn is_monitored(owned: &OwnedPod, config: &Config) -> bool {
-    let finished = matches!(&*owned.pod.phase, "Succeeded" | "Failed");
-    !is_excluded(owned, config) && !finished && !owned.pod.deleting
 }

@@ -1,4 +1,4 @@
-//! On which terms one pod may be scaled: what it and its workload wish for, and what other autoscalers do to it.
+//! On which terms one pod may be scaled: what is configured, what it and its workload wish for, and what other autoscalers do.
 
 use std::sync::Arc;
 
@@ -9,6 +9,48 @@ use super::wishes::{Mode, PREFIX};
 use crate::cluster::binding::Unknown;
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::rivals::Kind;
+use crate::config::Config;
+
+/// What speaks against scaling the pod, whatever it uses.
+pub fn cannot_scale(owned: &OwnedPod, config: &Config) -> Option<SkipReason> {
+    terms(owned, config, &config.policy()).err()
+}
+
+/// The policy of a pod that can be scaled, where it is another than for all.
+pub fn terms(owned: &OwnedPod, config: &Config, policy: &Policy) -> Result<Option<Box<Policy>>, SkipReason> {
+    if is_excluded(owned, config) {
+        return Err(SkipReason::Excluded);
+    }
+    let own_policy = own_policy(owned, policy).map_err(|_| SkipReason::InvalidAnnotation)?;
+    let pod = &owned.pod;
+    match refusal(owned) {
+        Some(reason) => Err(reason),
+        None if *pod.phase != *"Running" || pod.deleting => Err(SkipReason::NotRunning),
+        None if pod.limit() == PerResource::new(0.0, 0.0) => Err(SkipReason::NoResourceSpec),
+        None => Ok(own_policy),
+    }
+}
+
+pub fn is_excluded(owned: &OwnedPod, config: &Config) -> bool {
+    let labels = &owned.pod.labels;
+    let by_label = config.excluded_labels.iter().any(|(key, value)| labels.get(key) == Some(value));
+    let by_deployment = owned.workload.as_ref().is_some_and(|workload| match workload.kind.as_str() {
+        "Deployment" => config.excluded_deployments.contains(&workload.name),
+        // A ReplicaSet whose Deployment is not known yet carries its name before the hash.
+        "ReplicaSet" => workload
+            .name
+            .rsplit_once('-')
+            .is_some_and(|(name, _)| config.excluded_deployments.iter().any(|d| d == name)),
+        _ => false,
+    });
+    by_label || by_deployment || owned.pod.mirror
+}
+
+/// Watched and acted upon: neither excluded nor finished nor on its way out.
+pub fn is_monitored(owned: &OwnedPod, config: &Config) -> bool {
+    let finished = matches!(&*owned.pod.phase, "Succeeded" | "Failed");
+    !is_excluded(owned, config) && !finished && !owned.pod.deleting
+}
 
 /// The pod with no more containers than it names, if it names some and has them all.
 pub fn only_named(mut owned: OwnedPod) -> OwnedPod {
