@@ -35,6 +35,7 @@ fn observation(pod: usize, step: usize) -> Observation {
         containers: 2,
         measured: true,
         oom_killed_at: None,
+        fullest: PerResource::default(),
     }
 }
 

@@ -253,9 +253,9 @@ pub struct PodRequests {
 pub async fn read(State(state): SharedState, path: PodPath) -> Result<Json<PodDetails>, ApiError> {
     let cluster = cluster(&state)?;
     let deadline = Deadline::default();
-    let pod = cluster.pod(&path.namespace, &path.name, deadline).await?.pod;
-    let usage = cluster.usage_of(&path.namespace, &path.name, None, deadline).await?.map(|usage| usage.usage);
-    let request = pod.request();
+    let owned = cluster.pod(&path.namespace, &path.name, deadline).await?;
+    let usage = cluster.usage_of(&owned, deadline).await?.map(|usage| usage.usage);
+    let request = owned.pod.request();
     Ok(Json(PodDetails {
         success: true,
         pod: format!("{}/{}", path.namespace, path.name),

@@ -32,6 +32,11 @@ impl OwnedPod {
         let (workload, binding) = known.of(&pod);
         Self { pod, workload, binding }
     }
+
+    /// Whether only some of its containers are to be scaled.
+    pub fn names_containers(&self) -> bool {
+        self.binding.wishes.as_ref().is_some_and(|wishes| wishes.containers.is_some())
+    }
 }
 
 struct NamespaceWatch {

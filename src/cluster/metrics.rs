@@ -1,7 +1,7 @@
 //! Usage as `metrics.k8s.io/v1beta1` tells it, summed over a pod's containers.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use futures::AsyncReadExt;
@@ -9,6 +9,8 @@ use kube::Client;
 use serde::Deserialize;
 
 use super::error::{Call, ClusterError};
+use super::inventory::OwnedPod;
+use super::pod::{Containers, PodKey};
 use super::quantity;
 use super::retry::{Deadline, with_retries};
 use crate::scaler::action::PerResource;
@@ -21,6 +23,8 @@ pub struct Usage {
     pub at: i64,
     /// Cores and MiB.
     pub usage: PerResource<f64>,
+    /// The largest share of its own limit that a container uses.
+    pub fullest: PerResource<f64>,
 }
 
 // Texts are borrowed from the answer, which is large: nothing of it is copied but the pods' names.
@@ -63,17 +67,24 @@ struct ContainerUsage<'a> {
 }
 
 impl PodMetrics<'_> {
-    /// Of all containers, or of a part of them. None when a figure is missing or no quantity: half a sum would be a guess.
-    fn usage(&self, part: Option<&BTreeSet<String>>) -> Option<Usage> {
-        let counts = |container: &&ContainerMetrics| part.is_none_or(|part| part.contains(container.name.as_ref()));
-        let (mut usage, mut counted) = (PerResource::new(0.0, 0.0), 0);
-        for container in self.containers.iter().filter(counts) {
+    /// Of these containers. None when a figure is no quantity, or one is missing where `all` are needed: half a sum would be
+    /// a guess.
+    fn usage(&self, containers: &Containers, all: bool) -> Option<Usage> {
+        let (mut usage, mut fullest, mut counted) = (PerResource::default(), PerResource::default(), 0);
+        for measured in &self.containers {
+            let Some(index) = containers.iter().position(|container| container.name == measured.name) else { continue };
             counted += 1;
-            usage.cpu += quantity::cores(&container.usage.cpu)?;
-            usage.memory += quantity::mib(&container.usage.memory)?;
+            let used = PerResource::new(quantity::cores(&measured.usage.cpu)?, quantity::mib(&measured.usage.memory)?);
+            let limit = containers.limit_of(index);
+            let share = |used: f64, limit: f64| if limit > 0.0 { used / limit } else { 0.0 };
+            usage = PerResource::new(usage.cpu + used.cpu, usage.memory + used.memory);
+            fullest = PerResource::new(
+                share(used.cpu, limit.cpu).max(fullest.cpu),
+                share(used.memory, limit.memory).max(fullest.memory),
+            );
         }
-        let complete = counted > 0 && part.is_none_or(|part| part.len() == counted);
-        complete.then_some(Usage { at: self.timestamp.timestamp(), usage })
+        let complete = counted > 0 && (!all || counted == containers.len());
+        complete.then_some(Usage { at: self.timestamp.timestamp(), usage, fullest })
     }
 }
 
@@ -102,30 +113,22 @@ pub async fn of_namespace(client: &Client, namespace: &str, deadline: Deadline) 
     get(client, Call::over("list", RESOURCE, namespace), &path(namespace), deadline).await
 }
 
-/// The containers that count, by the name of the pod; of a pod that is not named all do.
-pub type Parts<'a> = HashMap<&'a str, &'a BTreeSet<String>>;
-
-/// The usage of every pod of a namespace, by pod name.
-pub fn read_list(body: &[u8], namespace: &str, parts: &Parts) -> Result<HashMap<String, Usage>, ClusterError> {
+/// The usage of each of these pods of a namespace, in their order.
+pub fn read_list(body: &[u8], namespace: &str, pods: &[OwnedPod]) -> Result<Vec<Option<Usage>>, ClusterError> {
     let list: PodMetricsList = read(body, Call::over("list", RESOURCE, namespace))?;
-    let usage = |pod: PodMetrics| {
-        let usage = pod.usage(parts.get(pod.metadata.name.as_ref()).copied())?;
-        Some((pod.metadata.name.into_owned(), usage))
+    let measured: HashMap<&str, &PodMetrics> = list.items.iter().map(|pod| (&*pod.metadata.name, pod)).collect();
+    let usage = |owned: &OwnedPod| {
+        measured.get(owned.pod.key.name.as_str())?.usage(&owned.pod.containers, owned.names_containers())
     };
-    Ok(list.items.into_iter().filter_map(usage).collect())
+    Ok(pods.iter().map(usage).collect())
 }
 
 /// The usage of one pod; None when there is none (yet), or no metrics API at all.
-pub async fn of_pod(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-    part: Option<&BTreeSet<String>>,
-    deadline: Deadline,
-) -> Result<Option<Usage>, ClusterError> {
+pub async fn of_pod(client: &Client, owned: &OwnedPod, deadline: Deadline) -> Result<Option<Usage>, ClusterError> {
+    let PodKey { namespace, name, .. } = &owned.pod.key;
     let call = Call::on("get", RESOURCE, namespace, name);
     match get(client, call.clone(), &format!("{}/{name}", path(namespace)), deadline).await {
-        Ok(body) => Ok(read::<PodMetrics>(&body, call)?.usage(part)),
+        Ok(body) => Ok(read::<PodMetrics>(&body, call)?.usage(&owned.pod.containers, owned.names_containers())),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
@@ -133,24 +136,39 @@ pub async fn of_pod(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::cluster::pod::Pod;
+
+    fn usage(cpu: &str, containers: &[&str], all: bool) -> Option<Usage> {
+        let text = format!(
+            r#"{{"metadata":{{"name":"web"}},"timestamp":"2026-11-23T10:00:00Z","window":"15s","containers":[
+            {{"name":"a","usage":{{"cpu":"150000000n","memory":"131072Ki"}}}},
+            {{"name":"b","usage":{{"cpu":"{cpu}","memory":"128Mi"}}}}]}}"#
+        );
+        let limits = json!({"a": {"cpu": "1", "memory": "1Gi"}, "b": {"cpu": "100m"}});
+        let containers: Vec<_> =
+            containers.iter().map(|name| json!({"name": name, "resources": {"limits": limits[*name]}})).collect();
+        let pod =
+            json!({"metadata": {"namespace": "n", "name": "web", "uid": "u"}, "spec": {"containers": containers}});
+        let pod = Pod::from_kube(&serde_json::from_value(pod).unwrap()).unwrap();
+        serde_json::from_str::<PodMetrics>(&text).unwrap().usage(&pod.containers, all)
+    }
 
     #[test]
     fn usage_is_summed_and_a_bad_figure_voids_it() {
-        let usage = |cpu: &str, part: &[&str]| {
-            let text = format!(
-                r#"{{"metadata":{{"name":"web"}},"timestamp":"2026-11-23T10:00:00Z","window":"15s","containers":[
-                {{"name":"a","usage":{{"cpu":"150000000n","memory":"131072Ki"}}}},
-                {{"name":"b","usage":{{"cpu":"{cpu}","memory":"128Mi"}}}}]}}"#
-            );
-            let part: BTreeSet<_> = part.iter().map(|name| String::from(*name)).collect();
-            let part = Some(&part).filter(|part| !part.is_empty());
-            serde_json::from_str::<PodMetrics>(&text).unwrap().usage(part).map(|usage| usage.usage)
-        };
-        assert_eq!(usage("50m", &[]), Some(PerResource::new(0.2, 256.0)));
-        assert_eq!(usage("fast", &[]), None);
-        assert_eq!(usage("fast", &["a"]), Some(PerResource::new(0.15, 128.0)), "what does not count voids nothing");
-        assert_eq!(usage("fast", &["a", "b"]), None);
-        assert_eq!(usage("50m", &["a", "c"]), None, "a container that is not measured");
+        let sum = |cpu, containers: &[&str], all| usage(cpu, containers, all).map(|usage| usage.usage);
+        assert_eq!(sum("50m", &["a", "b"], false), Some(PerResource::new(0.2, 256.0)));
+        assert_eq!(sum("fast", &["a", "b"], false), None);
+        assert_eq!(sum("fast", &["a"], true), Some(PerResource::new(0.15, 128.0)), "what does not count voids nothing");
+        assert_eq!(sum("50m", &["a", "b", "c"], true), None, "a container that is not measured");
+        assert_eq!(sum("50m", &["a", "b", "c"], false), Some(PerResource::new(0.2, 256.0)), "it may not run yet");
+        assert_eq!(sum("50m", &["c"], false), None);
+    }
+
+    #[test]
+    fn the_fullest_container_is_known_for_each_resource() {
+        assert_eq!(usage("50m", &["a", "b"], false).unwrap().fullest, PerResource::new(0.5, 0.125));
     }
 }

@@ -20,7 +20,6 @@ mod slim;
 pub mod template;
 pub mod verdict;
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use kube::Client;
@@ -29,7 +28,7 @@ use tokio::sync::OnceCell;
 use self::connect::ResizeSupport;
 use self::error::{Call, ClusterError};
 use self::inventory::{Inventory, OwnedPod};
-use self::metrics::{Parts, Usage};
+use self::metrics::Usage;
 use self::pace::Pace;
 use self::retry::Deadline;
 use crate::clock::Clock;
@@ -105,23 +104,17 @@ impl Cluster {
         &self,
         namespace: &str,
         metrics: &[u8],
-        parts: &Parts,
-    ) -> Result<HashMap<String, Usage>, ClusterError> {
-        let usage = metrics::read_list(metrics, namespace, parts)?;
-        if let Some(newest) = usage.values().map(|usage| usage.at).max() {
+        pods: &[OwnedPod],
+    ) -> Result<Vec<Option<Usage>>, ClusterError> {
+        let usage = metrics::read_list(metrics, namespace, pods)?;
+        if let Some(newest) = usage.iter().flatten().map(|usage| usage.at).max() {
             self.measured_at.fetch_max(newest, Ordering::Relaxed);
         }
         Ok(usage)
     }
 
-    pub async fn usage_of(
-        &self,
-        namespace: &str,
-        name: &str,
-        part: Option<&BTreeSet<String>>,
-        deadline: Deadline,
-    ) -> Result<Option<Usage>, ClusterError> {
-        metrics::of_pod(&self.client, namespace, name, part, deadline).await
+    pub async fn usage_of(&self, owned: &OwnedPod, deadline: Deadline) -> Result<Option<Usage>, ClusterError> {
+        metrics::of_pod(&self.client, owned, deadline).await
     }
 
     /// When the newest usage that is known had been measured.

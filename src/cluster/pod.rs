@@ -69,6 +69,7 @@ pub struct Owner {
 #[derive(Debug, Clone)]
 pub struct Containers {
     list: Box<[PodContainer]>,
+    limits: Box<[PerResource<f64>]>,
     limit: PerResource<f64>,
     request: PerResource<f64>,
 }
@@ -182,11 +183,19 @@ impl Containers {
     pub fn new(list: Box<[PodContainer]>) -> Self {
         let request = |c: &PodContainer, resource| c.resources.request(resource);
         let limit = |c: &PodContainer, resource| c.resources.limit(resource).or_else(|| request(c, resource));
+        let limits = list.iter().map(|c| PerResource::build(|resource| limit(c, resource).unwrap_or_default()));
+        let limits: Box<[PerResource<f64>]> = limits.collect();
         Self {
-            limit: PerResource::build(|resource| total(list.iter().filter_map(|c| limit(c, resource)))),
+            limit: PerResource::build(|resource| total(limits.iter().map(|limit| *limit.get(resource)))),
+            limits,
             request: PerResource::build(|resource| total(list.iter().filter_map(|c| request(c, resource)))),
             list,
         }
+    }
+
+    /// Of one container: the request where it has no limit, 0 where it has neither.
+    pub fn limit_of(&self, index: usize) -> PerResource<f64> {
+        self.limits.get(index).copied().unwrap_or_default()
     }
 }
 

@@ -205,6 +205,7 @@ mod tests {
             containers: 2,
             measured: true,
             oom_killed_at: None,
+            fullest: PerResource::default(),
         };
         history.observe(&observation, &policy);
         observation.at = 30;

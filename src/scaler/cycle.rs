@@ -1,6 +1,7 @@
 //! One way through the data, for one pod or for all: observe, decide, plan, apply, record.
 
 use std::collections::{HashMap, HashSet};
+use std::iter::repeat;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ use crate::cluster::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::events::Queue;
 use crate::cluster::inventory::OwnedPod;
-use crate::cluster::metrics::{Parts, Usage};
+use crate::cluster::metrics::Usage;
 use crate::cluster::pod::PodKey;
 use crate::cluster::retry::Deadline;
 use crate::cluster::template::TemplateChange;
@@ -113,8 +114,12 @@ impl Scaler {
         let mut watch = Stopwatch::start();
         let pods = cluster.pods(&config.namespaces, Deadline::default()).await?;
         watch.lap(Phase::List);
-        let (parts, all) = (parts(&pods), Parts::new());
-        let mut usages = HashMap::new();
+        let long_ago = cluster.clock().now().timestamp() - config.policy().guard.window.memory;
+        let mut unmeasured = at_length(|| {
+            self.agent.forget_gone(&pods, &config.namespaces, long_ago);
+            by_namespace(pods)
+        });
+        let mut pods = Vec::new();
         // As long as answers come, there is time for the next.
         let deadline = Mutex::new(Deadline::default());
         let answers = config.namespaces.clone().into_iter().map(|namespace| {
@@ -128,19 +133,11 @@ impl Scaler {
             if answer.is_ok() {
                 *deadline.lock() = Deadline::default();
             }
-            let parts = parts.get(namespace.as_str()).unwrap_or(&all);
-            let usage = at_length(|| answer.and_then(|metrics| cluster.usage(&namespace, &metrics, parts)));
-            usages.insert(namespace, measured(usage)?);
+            let here = unmeasured.remove(&namespace).unwrap_or_default();
+            let usage = at_length(|| answer.and_then(|metrics| cluster.usage(&namespace, &metrics, &here)));
+            pods.extend(here.into_iter().zip(measured(usage)?.into_iter().chain(repeat(None))));
             watch.lap(Phase::Parse);
         }
-        let long_ago = cluster.clock().now().timestamp() - config.policy().guard.window.memory;
-        at_length(|| self.agent.forget_gone(&pods, &config.namespaces, long_ago));
-        let pods = pods.into_iter().map(|owned| {
-            let key = &owned.pod.key;
-            let usage = usages.get(&key.namespace).and_then(|usages| usages.get(&key.name)).copied();
-            (only_named(owned), usage)
-        });
-        let pods: Vec<_> = pods.collect();
         at_length(|| self.metrics.pods(&pods, config));
         let outcomes = self.run(cluster, config, pods, &mut watch).await?;
         self.board.forget_gone(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
@@ -156,10 +153,9 @@ impl Scaler {
         name: &str,
     ) -> Result<Vec<Outcome>, CycleError> {
         let deadline = Deadline::default();
-        let owned = cluster.bound_pod(namespace, name, deadline).await?;
-        let part = owned.binding.wishes.as_ref().and_then(|wishes| wishes.containers.as_ref());
-        let usage = measured(cluster.usage_of(namespace, name, part, deadline).await)?;
-        self.run(cluster, config, vec![(only_named(owned), usage)], &mut Stopwatch::start()).await
+        let owned = only_named(cluster.bound_pod(namespace, name, deadline).await?);
+        let usage = measured(cluster.usage_of(&owned, deadline).await)?;
+        self.run(cluster, config, vec![(owned, usage)], &mut Stopwatch::start()).await
     }
 
     async fn run(
@@ -385,15 +381,15 @@ fn measured<T: Default>(usage: Result<T, ClusterError>) -> Result<T, ClusterErro
     }
 }
 
-/// The containers that count, by namespace and pod, of the few pods that name some.
-fn parts(pods: &[OwnedPod]) -> HashMap<&str, Parts<'_>> {
-    let mut parts: HashMap<&str, Parts> = HashMap::new();
-    for OwnedPod { pod, binding, .. } in pods {
-        if let Some(named) = binding.wishes.as_ref().and_then(|wishes| wishes.containers.as_ref()) {
-            parts.entry(&pod.key.namespace).or_default().insert(&pod.key.name, named);
+fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
+    let mut by_namespace: HashMap<String, Vec<OwnedPod>> = HashMap::new();
+    for owned in pods.into_iter().map(only_named) {
+        match by_namespace.get_mut(&owned.pod.key.namespace) {
+            Some(pods) => pods.push(owned),
+            None => drop(by_namespace.insert(owned.pod.key.namespace.clone(), vec![owned])),
         }
     }
-    parts
+    by_namespace
 }
 
 /// A pod with what was measured of it, and the policy it is decided by.

@@ -152,7 +152,15 @@ mod tests {
     fn settled(usage: PerResource<f64>, limit: PerResource<f64>) -> (Observation, PodHistory, Policy) {
         let policy = Policy::default();
         let mut history = PodHistory::default();
-        let mut observation = Observation { at: 0, usage, limit, containers: 1, measured: true, oom_killed_at: None };
+        let mut observation = Observation {
+            at: 0,
+            usage,
+            limit,
+            containers: 1,
+            measured: true,
+            oom_killed_at: None,
+            fullest: PerResource::default(),
+        };
         for step in 0..1000 {
             observation.at = step * 30;
             history.observe(&observation, &policy);
@@ -219,6 +227,7 @@ mod tests {
             let limit = PerResource::new(limit.0, limit.1);
             let mut observation = Observation {
                 at: 0, usage: PerResource::new(peak.0, peak.1), limit, containers: 1, measured: true, oom_killed_at: None,
+                fullest: PerResource::default(),
             };
             for sample in 0..samples {
                 observation.at = sample * 30;

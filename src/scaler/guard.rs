@@ -115,6 +115,7 @@ mod tests {
             containers: 1,
             measured: true,
             oom_killed_at: None,
+            fullest: PerResource::default(),
         };
         for sample in 0..samples {
             observation.at = sample * step;
@@ -137,6 +138,19 @@ mod tests {
         let (observation, history) = observed(800, 0.81, 30);
         let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &policy());
         assert_eq!(verdict, (Action::Maintain, Some(Override::RecentPeak)));
+    }
+
+    #[test]
+    fn a_cut_keeps_clear_of_what_the_fullest_container_uses() {
+        let verdict = |fullest| {
+            let (mut observation, mut history) = observed(800, 0.1, 30);
+            observation.fullest.cpu = fullest;
+            observation.at += 30;
+            history.observe(&observation, &policy());
+            review(Resource::Cpu, Action::Decrease, &observation, &history, &policy())
+        };
+        assert_eq!(verdict(0.79), (Action::Decrease, None));
+        assert_eq!(verdict(0.81), (Action::Maintain, Some(Override::RecentPeak)));
     }
 
     #[test]

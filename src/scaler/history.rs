@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::action::{PerResource, Resource};
+use super::action::{Action, PerResource, Resource};
 use super::observation::Observation;
 use super::policy::Policy;
 
@@ -96,6 +96,11 @@ impl Default for PodHistory {
 impl PodHistory {
     /// Takes in a measurement; one that is not newer than the last says nothing new.
     pub fn observe(&mut self, observation: &Observation, policy: &Policy) {
+        if let Some(killed) = observation.oom_killed_at.filter(|_| self.unanswered_oom(observation)) {
+            // Whatever was measured: it wanted more than it had. The step up that answers the kill is not taken back soon.
+            let wanted = observation.limit.memory * Action::Increase.factor(policy.scale_factor);
+            self.peaks.memory.observe(killed, wanted, policy.guard.window.memory);
+        }
         if !observation.measured || observation.at <= self.last_at {
             return;
         }
@@ -109,8 +114,8 @@ impl PodHistory {
         }
         let usage = observation.usage;
         self.samples.push_back(PerResource::new(usage.cpu as f32, usage.memory as f32));
-        self.peaks.cpu.observe(observation.at, usage.cpu, policy.guard.window.cpu);
-        self.peaks.memory.observe(observation.at, usage.memory, policy.guard.window.memory);
+        self.peaks.cpu.observe(observation.at, observation.needed(Resource::Cpu), policy.guard.window.cpu);
+        self.peaks.memory.observe(observation.at, observation.needed(Resource::Memory), policy.guard.window.memory);
     }
 
     /// The cluster says that the pod was resized then, by whichever replica in whichever life. A time to come, of a clock that is
@@ -208,6 +213,7 @@ mod tests {
             containers: 1,
             measured: true,
             oom_killed_at: None,
+            fullest: PerResource::default(),
         }
     }
 
@@ -283,6 +289,19 @@ mod tests {
         history.resized_at = Some(1000);
         history.told_of_resize(990, 1010);
         assert_eq!(history.resized_at, Some(1000));
+    }
+
+    #[test]
+    fn more_than_a_container_was_killed_at_counts_as_a_peak() {
+        let mut history = history(&[0.1]);
+        let killed = Observation { oom_killed_at: Some(45), ..observation(60, 0.1) };
+        history.observe(&killed, &Policy::default());
+        assert!((history.peak(Resource::Memory) - 240.0).abs() < 1e-3);
+        // Once it is answered it is the past.
+        history.resized_at = Some(61);
+        let raised = Observation { at: 90, limit: PerResource::new(1.0, 400.0), ..killed };
+        history.observe(&raised, &Policy::default());
+        assert!((history.peak(Resource::Memory) - 240.0).abs() < 1e-3);
     }
 
     #[test]

@@ -152,7 +152,15 @@ mod tests {
         let new =
             |(action, ratio): (Action, f64), limit: f64| if action == Action::Maintain { limit } else { limit * ratio };
         Decision {
-            observation: Observation { at: 0, usage: zero, limit, containers: 1, measured: true, oom_killed_at: None },
+            observation: Observation {
+                at: 0,
+                usage: zero,
+                limit,
+                containers: 1,
+                measured: true,
+                oom_killed_at: None,
+                fullest: PerResource::default(),
+            },
             q_values: QValues { cpu: [0.0; 3], memory: [0.0; 3], future: [0.0; 2] },
             predicted: PerResource::new(cpu.0, memory.0),
             actions: PerResource::new(cpu.0, memory.0),

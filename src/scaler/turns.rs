@@ -77,6 +77,7 @@ mod tests {
                 containers: 1,
                 measured: true,
                 oom_killed_at: None,
+                fullest: PerResource::default(),
             },
             q_values: QValues { cpu: [0.0; 3], memory: [0.0; 3], future: [0.0; 2] },
             predicted: PerResource::new(cpu, memory),

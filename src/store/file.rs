@@ -202,7 +202,15 @@ mod tests {
         let key = PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() };
         let mut history = PodHistory::default();
         let usage = crate::scaler::action::PerResource::new(0.5, 100.0);
-        let seen = Observation { at: 90, usage, limit: usage, containers: 1, measured: true, oom_killed_at: None };
+        let seen = Observation {
+            at: 90,
+            usage,
+            limit: usage,
+            containers: 1,
+            measured: true,
+            oom_killed_at: None,
+            fullest: Default::default(),
+        };
         history.observe(&seen, &Policy::default());
         history.resized_at = Some(80);
         Batch { windows: Some((60, 70)), pods: vec![(key, history)], ..Batch::default() }

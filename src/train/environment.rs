@@ -88,6 +88,7 @@ impl Pod {
             containers: 1,
             measured: true,
             oom_killed_at: self.oom_killed_at,
+            fullest: PerResource::default(),
         };
         self.history.observe(&observation, policy);
         (step, Some(observation))

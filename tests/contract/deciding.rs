@@ -219,3 +219,31 @@ async fn a_pod_that_is_killed_before_it_is_measured_gets_memory_until_it_lives()
     }
     panic!("it still has {}", limit());
 }
+
+#[tokio::test]
+async fn a_container_that_is_fuller_than_its_pod_is_not_cut_below_what_it_uses() {
+    let simulation = cluster(|world| {
+        let container = |name: &str| {
+            let resources = json!({"requests": {"memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}});
+            json!({"name": name, "image": "example.test/app:1", "resources": resources})
+        };
+        let spec = json!({"containers": [container("side"), container("app")]});
+        declare(world, Resource::Deployments, "default", "web", 1, spec, Workload::constant(0.2, 400.0));
+    });
+    let name = pods_of(&simulation, "web").remove(0);
+    let service = Service::on(&simulation, Config { scaling_cooldown: 0, max_cpu: 1.0, ..live() }).await;
+    let more = json!({"containers": {"app": {"limits": {"memory": "2Gi"}}}});
+    let (status, body) = service.post(&format!("/api/namespaces/default/pods/{name}/resize"), more).await;
+    assert_eq!(status, 200, "{body}");
+    // Of the pod's 2.5 GiB a sixth is used, of this one's half a GiB two fifths.
+    let mebibytes = || quantity::mib(limits(&simulation, &name).0["memory"].as_str().unwrap()).unwrap();
+    until("its memory is cut, and no further than it may be", async || {
+        let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        let factors = body["result"]["explanation"]["factors"].as_array().unwrap();
+        mebibytes() < 300.0 && factors.contains(&json!("memory_guard_recent_peak"))
+    })
+    .await;
+    assert!(mebibytes() > 200.0);
+    assert_eq!(pod(&simulation, &name)["status"]["containerStatuses"][0]["restartCount"], 0);
+}

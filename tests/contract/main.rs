@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use dqn_scaler::api;
 use dqn_scaler::clock::Clock;
-use dqn_scaler::cluster::events;
+use dqn_scaler::cluster::{events, quantity};
 use dqn_scaler::config::Config;
 use dqn_scaler::leader::Leadership;
 use dqn_scaler::model::features::FeatureSet;
