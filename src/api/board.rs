@@ -9,9 +9,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::{BadRequest, NoCluster, NoSuchPod};
-use super::pods::ListedOwner;
-use super::scaling::status_names;
-use super::{ApiError, PodPath, Query, SharedState, boolean, cluster};
+use super::pods::{ListedOwner, ListedRival, ListedWishes};
+use super::scaling::{StatusName, status_names};
+use super::{ApiError, PodPath, Query, SharedState, boolean, cluster, status};
 use crate::blocking::at_length;
 use crate::clock::{at, rfc3339};
 use crate::cluster::inventory::OwnedPod;
@@ -21,8 +21,7 @@ use crate::scaler::action::Action;
 use crate::scaler::board::{Board, Latest, Sample, Verdict};
 use crate::scaler::explain::in_short;
 use crate::scaler::outcome::SkipReason;
-use crate::scaler::terms::only_named;
-use crate::scaler::terms::{cannot_scale, is_monitored};
+use crate::scaler::terms::{cannot_scale, in_the_way, is_monitored, only_named, told};
 
 const DEFAULT_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;
@@ -61,6 +60,16 @@ pub struct PodCard {
     /// What speaks against scaling it, whatever it uses.
     #[schema(required)]
     cannot_scale: Option<SkipReason>,
+    /// What keeps it from being scaled or changed now, in words that name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Pod postgres-0 is managed by a VerticalPodAutoscaler: postgres")]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    wishes: Option<ListedWishes>,
+    /// The other autoscalers of its workload.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    managed_by: Vec<ListedRival>,
     #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
     measured_at: Option<String>,
     metrics: CardMetrics,
@@ -138,7 +147,7 @@ pub struct Trail {
         ("search" = Option<String>, Query, nullable = false, example = "postgres", description = "A part of namespace/name or of the workload's name"),
         ("namespace" = Option<String>, Query, nullable = false, description = "The pod's namespace"),
         ("monitored" = Option<bool>, Query, nullable = false, description = "Whether the pod is acted upon"),
-        ("status" = Option<String>, Query, nullable = false, example = "success", description = "The status of the last decision"),
+        ("status" = inline(Option<StatusName>), Query, nullable = false, example = "success", description = "The status of the last decision"),
         ("sort" = Option<String>, Query, nullable = false, pattern = "^(name|cpu|memory|cpu_utilization|memory_utilization|decision)$",
             example = "cpu", description = "name, cpu, memory, cpu_utilization, memory_utilization or decision"),
         ("order" = Option<String>, Query, nullable = false, pattern = "^(asc|desc)$", example = "desc", description = "asc or desc"),
@@ -261,7 +270,7 @@ impl Wish {
             search: named("search").map(|text| text.trim().to_lowercase()).unwrap_or_default(),
             namespace: named("namespace").cloned(),
             monitored: boolean(query, "monitored")?,
-            status: named("status").cloned(),
+            status: status(query)?,
             sort,
             descending,
             offset: number("offset", 0)?,
@@ -328,6 +337,9 @@ fn shown(seen: &Seen, board: &Board, config: &Config) -> PodCard {
         workload: seen.owned.workload.as_ref().map(|owner| ListedOwner::of(owner)),
         monitored: is_monitored(&seen.owned, config),
         cannot_scale: cannot_scale(&seen.owned, config),
+        message: in_the_way(&seen.owned, config),
+        wishes: ListedWishes::of(&seen.owned, &config.policy()),
+        managed_by: ListedRival::all(&seen.owned),
         measured_at: measured.and_then(|(when, _)| at(when)),
         metrics: CardMetrics { cpu_usage: usage.map(|u| u.cpu), memory_usage_mb: usage.map(|u| u.memory) },
         resources: CardResources {
@@ -336,19 +348,19 @@ fn shown(seen: &Seen, board: &Board, config: &Config) -> PodCard {
             cpu_limit: limit.cpu,
             memory_limit_mb: limit.memory,
         },
-        last_decision: seen.verdict().map(decision),
+        last_decision: seen.verdict().map(|verdict| decision(verdict, &seen.owned, config)),
         history: trail(&board.trail(&pod.key.uid)),
     }
 }
 
-fn decision(verdict: &Verdict) -> LastDecision {
+fn decision(verdict: &Verdict, owned: &OwnedPod, config: &Config) -> LastDecision {
     let decided = verdict.decided.as_ref();
     LastDecision {
         timestamp: at(verdict.at),
         status: verdict.status.name(),
         cpu_action: decided.map(|decided| decided.actions.cpu),
         memory_action: decided.map(|decided| decided.actions.memory),
-        why: in_short(verdict),
+        why: in_short(verdict, told(&verdict.status, owned, config)),
     }
 }
 

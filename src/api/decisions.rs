@@ -8,8 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::BadRequest;
-use super::scaling::{Explanation, Predictions, QValues, ResourceChanges, describe, status_names};
-use super::{ApiError, Query, SharedState, boolean};
+use super::scaling::{Explanation, Predictions, QValues, ResourceChanges, StatusName, describe, status_names};
+use super::{ApiError, Query, SharedState, boolean, status};
 use crate::clock::rfc3339;
 use crate::scaler::action::{Action, Resource};
 use crate::scaler::decision::Decision;
@@ -158,7 +158,7 @@ impl FuturePredictions {
         ("namespace" = Option<String>, Query, nullable = false, description = "The pod's namespace"),
         ("action" = Option<Action>, Query, nullable = false, description = "The action on either resource, in any case"),
         ("applied" = Option<bool>, Query, nullable = false, description = "Whether the cluster was changed"),
-        ("status" = Option<String>, Query, nullable = false, example = "success", description = "What came of the decision"),
+        ("status" = inline(Option<StatusName>), Query, nullable = false, example = "success", description = "What came of the decision"),
         ("details" = Option<bool>, Query, nullable = false, description = "Also how each decision came about, and what came of it"),
     ),
     responses((status = 200, body = Decisions), BadRequest)
@@ -204,7 +204,7 @@ impl Filter {
             namespace: named("namespace").cloned(),
             action: action.transpose()?,
             applied: boolean(query, "applied")?,
-            status: named("status").cloned(),
+            status: status(query)?,
         })
     }
 

@@ -37,6 +37,7 @@ pub use self::error::ApiError;
 use crate::cluster::Cluster;
 use crate::cluster::names;
 use crate::leader::Role;
+use crate::scaler::outcome::Status;
 use crate::state::AppState;
 
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -189,6 +190,15 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for JsonObject {
             Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
         }
     }
+}
+
+/// What came of a decision, as a query names it, if it does.
+fn status(query: &std::collections::HashMap<String, String>) -> Result<Option<String>, ApiError> {
+    let Some(text) = query.get("status").filter(|text| !text.is_empty()) else { return Ok(None) };
+    if Status::NAMES.contains(&text.as_str()) {
+        return Ok(Some(text.clone()));
+    }
+    Err(ApiError::bad_request(format!("status: must be one of {}", Status::NAMES.join(", "))))
 }
 
 /// A truth value of a query, if it is there.

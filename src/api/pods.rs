@@ -20,8 +20,9 @@ use crate::cluster::retry::Deadline;
 use crate::cluster::rivals::Rival;
 use crate::config::Config;
 use crate::scaler::action::Resource;
-use crate::scaler::terms::is_monitored;
-use crate::scaler::wishes::{Mode, Wishes};
+use crate::scaler::policy::Policy;
+use crate::scaler::terms::{is_monitored, own_policy};
+use crate::scaler::wishes::Mode;
 
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is written piece by piece")]
@@ -94,15 +95,16 @@ pub struct ListedWishes {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = json!(["app"]))]
     containers: Option<BTreeSet<String>>,
-    /// The first annotation that is not understood; the pod is skipped for it.
+    /// The first annotation that cannot be followed; the pod is skipped for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     fault: Option<String>,
 }
 
 impl ListedWishes {
-    fn of(wishes: &Wishes) -> Self {
-        Self {
+    pub fn of(owned: &OwnedPod, policy: &Policy) -> Option<Self> {
+        let wishes = owned.binding.wishes.as_deref()?;
+        Some(Self {
             mode: wishes.mode,
             min_cpu: wishes.min.cpu,
             max_cpu: wishes.max.cpu,
@@ -110,8 +112,8 @@ impl ListedWishes {
             max_memory_mb: wishes.max.memory,
             up_only: wishes.up_only,
             containers: wishes.containers.clone(),
-            fault: wishes.fault.clone(),
-        }
+            fault: own_policy(owned, policy).err(),
+        })
     }
 }
 
@@ -127,6 +129,10 @@ pub struct ListedRival {
 }
 
 impl ListedRival {
+    pub fn all(owned: &OwnedPod) -> Vec<Self> {
+        owned.binding.rivals.iter().map(|rival| Self::of(rival)).collect()
+    }
+
     fn of(rival: &Rival) -> Self {
         let resources = Resource::ALL.into_iter().filter(|resource| *rival.resources.get(*resource));
         Self { kind: rival.kind.name(), name: rival.name.clone(), resources: resources.map(Resource::name).collect() }
@@ -175,10 +181,11 @@ pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     let config = state.config();
     let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
     let begin = format!(r#"{{"success":true,"count":{},"pods":["#, pods.len());
+    let policy = config.policy();
     // Each piece is made when the one before has been taken: the answer of a large cluster is never in memory as a whole.
     let pieces = (0..pods.len()).step_by(PIECE).map(move |first| {
         let piece = &pods[first..(first + PIECE).min(pods.len())];
-        let piece: Vec<_> = piece.iter().map(|pod| shown(pod, &config)).collect();
+        let piece: Vec<_> = piece.iter().map(|pod| shown(pod, &config, &policy)).collect();
         let comma = if first == 0 { "" } else { "," };
         let text = serde_json::to_string(&piece)?;
         Ok(comma.to_owned() + text.trim_start_matches('[').trim_end_matches(']'))
@@ -188,7 +195,7 @@ pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-fn shown(owned: &OwnedPod, config: &Config) -> ListedPod {
+fn shown(owned: &OwnedPod, config: &Config, policy: &Policy) -> ListedPod {
     let pod = &owned.pod;
     let containers = pod.containers.iter().map(|container| ListedContainer {
         name: container.name.clone(),
@@ -209,8 +216,8 @@ fn shown(owned: &OwnedPod, config: &Config) -> ListedPod {
         containers: containers.collect(),
         owner: pod.owner.as_ref().map(|owner| ListedOwner::of(owner)),
         monitored: is_monitored(owned, config),
-        wishes: owned.binding.wishes.as_deref().map(ListedWishes::of),
-        managed_by: owned.binding.rivals.iter().map(|rival| ListedRival::of(rival)).collect(),
+        wishes: ListedWishes::of(owned, policy),
+        managed_by: ListedRival::all(owned),
     }
 }
 

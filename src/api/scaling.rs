@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::decisions::{Confidence, CurrentMetrics, FuturePredictions};
 use super::error::{BadRequest, NoCluster, NoSuchPod};
@@ -13,7 +14,7 @@ use crate::clock::rfc3339;
 use crate::scaler::action::{Action, Resource};
 use crate::scaler::decision::Decision;
 use crate::scaler::explain::explain;
-use crate::scaler::outcome::{Method, Outcome, SkipReason, Status};
+use crate::scaler::outcome::{DRY_RUN, Method, Outcome, SkipReason, Status};
 
 #[derive(Serialize, ToSchema)]
 pub struct ScaledPod {
@@ -44,7 +45,7 @@ pub struct ScalingResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "cooldown_period")]
     reason: Option<String>,
-    /// Why, in words that name what is in the way.
+    /// Why it was skipped, or why nothing was changed though the service is live, in words that name what is in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Pod postgres-0 is in cooldown period")]
     message: Option<String>,
@@ -56,9 +57,20 @@ pub struct ScalingResult {
 pub fn status_names() -> utoipa::openapi::schema::Object {
     utoipa::openapi::ObjectBuilder::new()
         .schema_type(utoipa::openapi::schema::Type::String)
-        .enum_values(Some(["success", "dry_run", "no_action_needed", "skipped", "failed"]))
+        .enum_values(Some(Status::NAMES))
         .build()
 }
+
+/// Stands for those names where a query takes one.
+pub struct StatusName;
+
+impl PartialSchema for StatusName {
+    fn schema() -> RefOr<Schema> {
+        status_names().into()
+    }
+}
+
+impl ToSchema for StatusName {}
 
 /// How a decision came about.
 #[derive(Serialize, ToSchema, Default)]
@@ -162,7 +174,7 @@ pub async fn scale_pod(State(state): SharedState, path: PodPath) -> Result<Json<
             Status::Failed => Some(outcome.message.clone()),
             _ => None,
         },
-        message: skipped.then_some(outcome.message),
+        message: (skipped || outcome.status == Status::DryRun && outcome.message != DRY_RUN).then_some(outcome.message),
         scaling_method: method,
     };
     Ok(Json(ScaledPod { success: true, result }))

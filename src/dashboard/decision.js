@@ -15,6 +15,25 @@ export function chip(label, action) {
   return h("span", { class: `chip ${kind}` }, `${label} `, h("b", { "aria-hidden": "true" }, sign), h("span", { class: "spoken" }, word));
 }
 
+/** What the last decision came to, and what is in the way now where that says something else. */
+export function why({ last_decision: last, message }) {
+  const said = last?.why ?? "";
+  return message && !said.includes(message) ? `${said} ${message}.`.trim() : said;
+}
+
+/** What annotations ask for and what other autoscalers have, in a few words each. */
+export function terms({ wishes = {}, managed_by: rivals = [] }) {
+  const { mode, up_only: upOnly, containers } = wishes;
+  const bounds = RESOURCES.flatMap(([key]) => {
+    const label = key === "cpu" ? "CPU" : key;
+    const [min, max] = ["min", "max"].map((bound) => wishes[`${bound}_${key === "memory" ? "memory_mb" : key}`]);
+    return [min && `${label} of at least ${amount[key](min)}`, max && `${label} of at most ${amount[key](max)}`];
+  });
+  const wished = [mode && `mode ${mode}`, ...bounds, upOnly && "never cut", containers && `only ${containers.join(", ")}`].filter(Boolean);
+  const left = rivals.map(({ kind, name, resources }) => `${resources.join(" and ")} left to ${kind} ${name}`);
+  return [wished.length > 0 && `by annotation: ${wished.join(", ")}`, ...left].filter(Boolean);
+}
+
 export const statusChip = (status) => h("span", { class: `status ${status}` }, STATUS[status] ?? words(status));
 
 /** From which limit to which, for the resources that change. */
@@ -29,7 +48,7 @@ export function changed({ resource_changes: changes }) {
 /** Q values, what came of them, and why. */
 export function explained(decision) {
   const { q_values: q, predictions, confidence, resource_changes: changes, explanation, future_predictions: future, current_metrics: now } = decision;
-  if (!q) return h("p", { class: "muted" }, `Nothing could be decided: ${words(decision.reason ?? "no reason given")}.`);
+  if (!q) return h("p", { class: "muted" }, `Nothing could be decided: ${decision.message ?? words(decision.reason ?? "no reason given")}.`);
   const head = { cpu: [q.cpu_q_values, predictions.cpu_action], memory: [q.memory_q_values, predictions.memory_action] };
   const usage = { cpu: now.cpu_usage, memory: now.memory_usage_mb };
   const next = { cpu: future.next_step_cpu, memory: future.next_step_memory };

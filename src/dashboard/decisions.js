@@ -84,7 +84,7 @@ function row(decision) {
   function toggle() {
     const open = head.getAttribute("aria-expanded") === "true";
     if (!open && detail.childElementCount === 0) {
-      detail.append(...[decision.status === "failed" && h("p", { class: "error" }, decision.message), explained(decision)].filter(Boolean));
+      detail.append(h("p", { class: decision.status === "failed" ? "error" : "muted" }, decision.message), explained(decision));
     }
     attribute(head, "aria-expanded", String(!open));
     attribute(detail, "hidden", open);

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { usageChart } from "./charts.js";
-import { RESOURCES, changed, chip, explained, statusChip } from "./decision.js";
+import { RESOURCES, changed, chip, explained, statusChip, terms, why } from "./decision.js";
 import { open, refused } from "./dialogs.js";
 import { busy, h } from "./dom.js";
 import { ago, words } from "./format.js";
@@ -25,7 +25,7 @@ function scaled(app, result) {
   return [
     h("p", { class: "chips" }, [cpu, memory, statusChip(result.status), dry && h("span", { class: "muted" }, "dry run: nothing is changed")]),
     h("p", { class: "deltas" }, changed(result)),
-    result.reason && h("p", { class: "muted" }, `${words(result.status)}: ${result.message ?? words(result.reason)}`),
+    result.q_values && (result.message ?? result.reason) && h("p", { class: "muted" }, `${words(result.status)}: ${result.message ?? words(result.reason)}`),
     explained(result),
   ];
 }
@@ -47,9 +47,10 @@ export async function showPod(app, namespace, name) {
       const button = h("button", { type: "button", class: "primary", click: () => (close(), scaleNow(app, button, namespace, name)) }, "Scale now");
       return [
         h("p", { class: "muted" }, [namespace, pod.workload && `${pod.workload.kind} ${pod.workload.name}`, pod.status, pod.cannot_scale && `not scaled: ${words(pod.cannot_scale)}`].filter(Boolean).join(" · ")),
+        terms(pod).map((term) => h("p", { class: "muted terms" }, term)),
         RESOURCES.map(([key]) => usageChart(pod, key)),
         h("h3", {}, "Last decision ", last && h("small", { class: "muted" }, ago(last.timestamp, now))),
-        pod.last_decision && h("p", { class: "why" }, pod.last_decision.why),
+        h("p", { class: "why" }, why(pod)),
         last ? explained(last) : h("p", { class: "muted" }, "No decision on it is among those that are kept."),
         h("div", { class: "buttons" }, h("a", { class: "button", href: `#/decisions?pod=${namespace}/${name}` }, "Its decisions"), button),
       ];

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { sparkline } from "./charts.js";
 import { confirm, refused, toast } from "./dialogs.js";
-import { chip, statusChip } from "./decision.js";
+import { chip, statusChip, terms, why } from "./decision.js";
 import { attribute, busy, h, keyed, text } from "./dom.js";
 import { STATUS, ago, amount, count, percent, plural, words } from "./format.js";
 import { scaleNow, showPod } from "./pod.js";
@@ -147,7 +147,7 @@ function row(app, pod) {
   const usage = { cpu: usageCell("cpu"), memory: usageCell("memory") };
   const where = h("small", {});
   const chips = h("span", { class: "chips" });
-  const why = h("p", { class: "why" });
+  const said = h("p", { class: "why" });
   const button = h("button", { type: "button", class: "scale", "aria-label": `Scale ${pod.name} now`, click: () => scaleNow(app, button, pod.namespace, pod.name) }, "Scale now");
   const node = h(
     "tr",
@@ -155,7 +155,7 @@ function row(app, pod) {
     h("th", { scope: "row" }, h("a", { href: `#/pods/${pod.namespace}/${pod.name}` }, pod.name), where),
     usage.cpu.node,
     usage.memory.node,
-    h("td", { class: "decision" }, chips, why),
+    h("td", { class: "decision" }, chips, said),
     h("td", { class: "act" }, button),
   );
   let verdict;
@@ -165,14 +165,14 @@ function row(app, pod) {
     usage.memory.update(now, now.metrics.memory_usage_mb, now.resources.memory_limit_mb);
     attribute(node, "data-monitored", now.monitored ? null : "no");
     const last = now.last_decision;
-    const key = JSON.stringify([last, now.cannot_scale]);
+    const key = JSON.stringify([last, now.cannot_scale, now.message, now.wishes, now.managed_by]);
     if (key !== verdict) {
       verdict = key;
       const when = h("time", { class: "muted" });
       chips.replaceChildren(
         ...(last ? [chip("CPU", last.cpu_action), chip("Memory", last.memory_action), statusChip(last.status), when] : [h("span", { class: "muted" }, now.cannot_scale ? words(now.cannot_scale) : "none yet")]).filter(Boolean),
       );
-      text(why, last?.why ?? "");
+      text(said, [why(now), ...terms(now)].filter(Boolean).join(" · "));
     }
     const when = chips.querySelector("time");
     if (when && last) text(when, ago(last.timestamp, now.now));

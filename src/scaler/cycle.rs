@@ -19,7 +19,7 @@ use super::event::{self, ResizeEvent};
 use super::guard::Override;
 use super::journal::{Entry, Journal};
 use super::observation::observe;
-use super::outcome::{Outcome, SkipReason, Status};
+use super::outcome::{DRY_RUN, Outcome, SkipReason, Status};
 use super::pending::{Pending, asked_for, pending};
 use super::phases::{Phase, Phases, Stopwatch};
 use super::plan::{Plan, plan};
@@ -270,7 +270,7 @@ impl Scaler {
             return (Status::NoActionNeeded, "No scaling action needed".into());
         }
         if config.dry_run {
-            return (Status::DryRun, "Dry run: nothing was changed".into());
+            return (Status::DryRun, DRY_RUN.into());
         }
         if let Some(held) = terms::hold(owned) {
             return held;

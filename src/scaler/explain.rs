@@ -87,8 +87,9 @@ fn label(resource: Resource) -> &'static str {
     }
 }
 
-/// The last verdict on a pod in a few words: what kept the network from its will, and what came of it.
-pub fn in_short(verdict: &Verdict) -> String {
+/// The last verdict on a pod in a few words: what kept the network from its will, and what came of it, as `told` where it has
+/// more to say.
+pub fn in_short(verdict: &Verdict, told: Option<String>) -> String {
     let mut sentences = Vec::new();
     if let Some(decided) = &verdict.decided {
         match PerResource::build(|resource| hindrance(resource, decided)) {
@@ -103,6 +104,7 @@ pub fn in_short(verdict: &Verdict) -> String {
         }
     }
     sentences.extend(match &verdict.status {
+        Status::Skipped(_) | Status::DryRun if told.is_some() => told.map(|told| told + "."),
         Status::Skipped(reason) => Some(format!("Skipped: {}.", reason.name().replace('_', " "))),
         Status::Failed => Some("The resize failed.".into()),
         Status::DryRun => Some("Dry run: nothing was changed.".into()),
@@ -134,7 +136,7 @@ mod tests {
         let maintain = PerResource::new(Action::Maintain, Action::Maintain);
         let verdict = |status, actions, cpu, memory| {
             let decided = Decided { predicted: wish, actions, overridden: PerResource::new(cpu, memory) };
-            in_short(&Verdict { at: 0, status, decided: Some(decided) })
+            in_short(&Verdict { at: 0, status, decided: Some(decided) }, None)
         };
         let peak = Some(Override::RecentPeak);
         assert_eq!(
@@ -155,6 +157,7 @@ mod tests {
             "CPU: DECREASE held by bounds or cooldown. Memory: INCREASE held by bounds or cooldown. Skipped: cooldown period."
         );
         let excluded = Verdict { at: 0, status: Status::Skipped(SkipReason::Excluded), decided: None };
-        assert_eq!(in_short(&excluded), "Skipped: excluded.");
+        assert_eq!(in_short(&excluded, None), "Skipped: excluded.");
+        assert_eq!(in_short(&excluded, Some("Pod web is excluded".into())), "Pod web is excluded.");
     }
 }

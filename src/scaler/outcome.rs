@@ -6,6 +6,9 @@ use utoipa::ToSchema;
 use super::decision::Decision;
 use crate::cluster::pod::PodKey;
 
+/// What the service's own dry run makes of a decision.
+pub const DRY_RUN: &str = "Dry run: nothing was changed";
+
 /// Why a pod is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -62,7 +65,7 @@ impl SkipReason {
             Self::NotLeading => format!("Pod {pod} is left to the replica that leads"),
             Self::RateLimited => format!("Pod {pod} has to wait for the next cycle: this one has changed enough"),
             Self::SwitchedOff => format!("Pod {pod} is switched off by an annotation"),
-            Self::InvalidAnnotation => format!("Pod {pod} has, or its workload, an annotation that cannot be followed"),
+            Self::InvalidAnnotation => format!("Pod {pod} is left alone for an annotation that cannot be followed"),
             Self::ManagedByHpa => format!("Pod {pod} is measured by a HorizontalPodAutoscaler:"),
             Self::ManagedByVpa => format!("Pod {pod} is managed by a VerticalPodAutoscaler:"),
             Self::WishesUnknown => {
@@ -102,6 +105,8 @@ pub enum Status {
 }
 
 impl Status {
+    pub const NAMES: [&str; 5] = ["success", "dry_run", "no_action_needed", "skipped", "failed"];
+
     pub fn name(&self) -> &'static str {
         match self {
             Self::Success(_) => "success",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::action::PerResource;
 use super::outcome::{SkipReason, Status};
 use super::policy::Policy;
-use super::wishes::{Mode, PREFIX};
+use super::wishes::{Mode, PREFIX, Wishes};
 use crate::cluster::binding::Unknown;
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::rivals::Kind;
@@ -75,10 +75,30 @@ pub fn own_policy(owned: &OwnedPod, policy: &Policy) -> Result<Option<Box<Policy
         let differs = managed_by_hpa != policy.managed_by_hpa;
         return Ok(differs.then(|| Box::new(Policy { managed_by_hpa, ..policy.clone() })));
     };
-    let narrowed = wishes.narrow(policy)?;
-    match missing(owned) {
-        Some(name) => Err(format!("annotation {PREFIX}containers: the pod has no container {name:?}")),
-        None => Ok(Some(Box::new(Policy { managed_by_hpa, ..narrowed }))),
+    let narrowed = wishes.narrow(policy).map_err(|fault| {
+        let own = owned.pod.wishes.as_deref();
+        let place = match own {
+            Some(own) if wishes.fault.is_some() => place(owned, own.fault.is_some()),
+            Some(own) if own.has_bounds() && (own.min, own.max) != (wishes.min, wishes.max) => {
+                format!("{} and {}", place(owned, true), place(owned, false))
+            }
+            _ => place(owned, own.is_some_and(Wishes::has_bounds)),
+        };
+        format!("on {place}, {fault}")
+    })?;
+    if let Some(name) = missing(owned) {
+        let own = owned.pod.wishes.as_ref().is_some_and(|own| own.containers.is_some());
+        let place = place(owned, own);
+        return Err(format!("on {place}, annotation {PREFIX}containers: the pod has no container {name:?}"));
+    }
+    Ok(Some(Box::new(Policy { managed_by_hpa, ..narrowed })))
+}
+
+/// The object that an annotation sits on.
+fn place(owned: &OwnedPod, own: bool) -> String {
+    match &owned.workload {
+        Some(workload) if !own => format!("{} {}", workload.kind, workload.name),
+        _ => format!("Pod {}", owned.pod.key.name),
     }
 }
 
@@ -99,7 +119,8 @@ pub fn refusal(owned: &OwnedPod) -> Option<SkipReason> {
 /// What a decision comes to on a pod that may be decided on and not changed.
 pub fn hold(owned: &OwnedPod) -> Option<(Status, String)> {
     if mode(owned) == Some(Mode::Recommend) {
-        let message = format!("Recommended only, as the annotation {PREFIX}mode says: nothing was changed");
+        let place = place_of_mode(owned);
+        let message = format!("Recommended only, as the annotation {PREFIX}mode on {place} says: nothing was changed");
         return Some((Status::DryRun, message));
     }
     let (reason, why) = match owned.binding.unknown.as_deref()? {
@@ -107,6 +128,10 @@ pub fn hold(owned: &OwnedPod) -> Option<(Status, String)> {
         Unknown::Rivals(why) => (SkipReason::ConflictsUnknown, why),
     };
     Some((Status::Skipped(reason), format!("{}: {why}", reason.message(&owned.pod.key.name))))
+}
+
+fn place_of_mode(owned: &OwnedPod) -> String {
+    place(owned, owned.pod.wishes.as_ref().is_some_and(|own| own.mode.is_some()))
 }
 
 fn mode(owned: &OwnedPod) -> Option<Mode> {
@@ -120,12 +145,32 @@ pub fn message(reason: SkipReason, owned: &OwnedPod, policy: &Policy) -> String 
         SkipReason::InvalidAnnotation => {
             return own_policy(owned, policy).err().map_or(text.clone(), |fault| format!("{text}: {fault}"));
         }
+        SkipReason::SwitchedOff => return format!("{text} on {}", place_of_mode(owned)),
         SkipReason::ManagedByHpa => Kind::Hpa,
         SkipReason::ManagedByVpa => Kind::Vpa,
         _ => return text,
     };
     let names = owned.binding.rivals.iter().filter(|rival| rival.kind == kind).map(|rival| rival.name.as_str());
     format!("{text} {}", names.collect::<Vec<_>>().join(", "))
+}
+
+/// What came of the pod last, in words that name what was in the way, if something is that has a name.
+pub fn told(status: &Status, owned: &OwnedPod, config: &Config) -> Option<String> {
+    use SkipReason::{InvalidAnnotation, ManagedByHpa, ManagedByVpa, SwitchedOff};
+    if let Status::Skipped(reason @ (InvalidAnnotation | ManagedByHpa | ManagedByVpa | SwitchedOff)) = status {
+        return Some(message(*reason, owned, &config.policy()));
+    }
+    hold(owned).filter(|(held, _)| held == status && !config.dry_run).map(|(_, message)| message)
+}
+
+/// What keeps the pod from being scaled or changed now, whatever it uses.
+pub fn in_the_way(owned: &OwnedPod, config: &Config) -> Option<String> {
+    let policy = config.policy();
+    match terms(owned, config, &policy) {
+        Err(reason) => Some(message(reason, owned, &policy)),
+        Ok(_) if config.dry_run => None,
+        Ok(_) => hold(owned).map(|(_, message)| message),
+    }
 }
 
 #[cfg(test)]

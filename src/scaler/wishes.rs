@@ -53,7 +53,10 @@ impl Wishes {
 
     fn set(&mut self, wish: &str, value: &str) -> Result<(), String> {
         let cores = || amount(quantity::cores(value), value, "cores, such as 500m or 2");
-        let mib = || amount(quantity::mib(value), value, "bytes, such as 256Mi or 2Gi");
+        let mib = || match amount(quantity::mib(value), value, "bytes, such as 256Mi or 2Gi")? {
+            mib if mib < 1.0 => Err(format!("{value:?} is less than 1Mi: it needs a unit, such as 256Mi or 2Gi")),
+            mib => Ok(mib),
+        };
         match wish {
             "mode" => {
                 self.mode = Some(match value {
@@ -99,6 +102,11 @@ impl Wishes {
             containers: self.containers.clone().or_else(|| workload.containers.clone()),
             fault: self.fault.clone().or_else(|| workload.fault.clone()),
         }
+    }
+
+    pub fn has_bounds(&self) -> bool {
+        let none = PerResource::default();
+        (self.min, self.max) != (none, none)
     }
 
     /// The policy for the one pod: its bounds can be made narrower than the configured ones, never wider.
@@ -162,6 +170,8 @@ mod tests {
             ("max-cpu", "0"),
             ("min-memory", "-1Gi"),
             ("max-memory", "inf"),
+            ("max-memory", "512"),
+            ("min-memory", "512m"),
             ("containers", ""),
             ("containers", "app,,proxy"),
             ("maxcpu", "1"),

@@ -56,6 +56,8 @@ async fn a_wish_that_cannot_be_met_is_named() {
         ("/pods/overview?monitored=yes", "monitored"),
         ("/decisions?action=GROW", "action"),
         ("/decisions?applied=1", "applied"),
+        ("/decisions?status=foo", "status"),
+        ("/pods/overview?status=Success", "status"),
         ("/decisions?details=1", "details"),
     ] {
         let (status, body) = service.get(path).await;

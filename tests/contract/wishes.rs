@@ -94,6 +94,23 @@ async fn a_recommendation_changes_nothing_and_dry_run_wins_over_live() {
             (&json!("dry_run"), &json!("INCREASE"))
         );
         assert_eq!(pod(&simulation, name)["spec"], before, "{mode}");
+        let (_, body) = service.get(&format!("/pods/default/{name}/history")).await;
+        let (card, why) = (&body["pod"], body["pod"]["last_decision"]["why"].as_str().unwrap());
+        assert_eq!(card["wishes"], json!({"mode": mode}));
+        if mode == "live" {
+            assert!(
+                result.get("message").is_none() && card.get("message").is_none(),
+                "no more than the dry run: {body}"
+            );
+            assert!(why.ends_with("Dry run: nothing was changed."), "{why}");
+            continue;
+        }
+        let told =
+            format!("Recommended only, as the annotation dqn-scaler.io/mode on Pod {name} says: nothing was changed");
+        assert_eq!((&result["message"], &card["message"]), (&json!(told), &json!(told)));
+        assert!(why.ends_with(&format!("{told}.")) && !why.contains("Dry run"), "{why}");
+        let (_, body) = service.get("/decisions?details=true").await;
+        assert_eq!(body["decisions"][0]["message"], told);
     }
 }
 
@@ -111,11 +128,41 @@ async fn what_is_not_understood_is_skipped_and_named() {
             result["message"].as_str().is_some_and(|told| told.contains(&format!("dqn-scaler.io/{wish}"))),
             "{body}"
         );
+        // What the answer says the pods' lists and the last decision say too.
+        let (_, listed) = service.get("/pods").await;
+        let fault = listed["pods"][0]["wishes"]["fault"].as_str().unwrap().to_owned();
+        assert!(fault.starts_with(&format!("on Pod {name}, annotation")), "{fault}");
+        let (_, overview) = service.get("/pods/overview").await;
+        let card = &overview["pods"][0];
+        assert_eq!((&card["wishes"]["fault"], &card["message"]), (&json!(fault), &result["message"]));
+        assert!(card["last_decision"]["why"].as_str().unwrap().contains(&fault), "{card}");
         let kube = kube::Api::<Pod>::namespaced(simulation.client(), "default");
         let none = json!({"metadata": {"annotations": {format!("dqn-scaler.io/{wish}"): null}}});
         kube.patch(name, &PatchParams::default(), &Patch::Merge(none)).await.unwrap();
     }
     assert_eq!(service.post(&format!("/scale/pod/default/{name}"), json!({})).await.1["result"]["status"], "success");
+}
+
+#[tokio::test]
+async fn the_object_that_a_bad_annotation_sits_on_is_named() {
+    let simulation = one_pod();
+    let name = &pods_of(&simulation, "web")[0];
+    annotate::<Deployment>(&simulation, "web", &[("min-cpu", "2")]).await;
+    let service = Service::on(&simulation, live()).await;
+    let fault = async |what: &str| {
+        let holds = |result: &Value| result["message"].as_str().is_some_and(|told| told.contains(what));
+        until_scaled(&service, name, what, holds).await;
+    };
+    annotate::<Pod>(&simulation, name, &[("max-cpu", "1")]).await;
+    fault(&format!("on Pod {name} and Deployment web, annotations dqn-scaler.io/min-cpu and")).await;
+    annotate::<Deployment>(&simulation, "web", &[("containers", "nope")]).await;
+    annotate::<Pod>(&simulation, name, &[("max-cpu", "3")]).await;
+    fault("on Deployment web, annotation dqn-scaler.io/containers: the pod has no container \"nope\"").await;
+    annotate::<Deployment>(&simulation, "web", &[("max-memory", "512")]).await;
+    fault("on Deployment web, annotation dqn-scaler.io/max-memory: \"512\" is less than 1Mi: it needs a unit").await;
+    annotate::<Deployment>(&simulation, "web", &[("max-memory", "512Mi"), ("containers", "app"), ("mode", "off")])
+        .await;
+    fault("switched off by an annotation on Deployment web").await;
 }
 
 #[tokio::test]
@@ -148,6 +195,9 @@ async fn what_an_hpa_measures_is_left_to_it() {
         (&body["results"][0]["status"], &body["results"][0]["reason"]),
         (&json!("skipped"), &json!("managed_by_hpa"))
     );
+    let card = &service.get("/pods/overview").await.1["pods"][0];
+    assert!(card["last_decision"]["why"].as_str().unwrap().ends_with("HorizontalPodAutoscaler: web."), "{card}");
+    assert_eq!(card["managed_by"][0]["resources"], json!(["cpu"]));
     let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
     let factors = body["result"]["explanation"]["factors"].as_array().unwrap();
     assert!(factors.contains(&json!("cpu_guard_managed_by_hpa")), "{body}");
@@ -179,7 +229,9 @@ async fn what_a_vpa_changes_is_left_to_it_and_one_that_recommends_is_no_rival() 
             let (_, pods) = service.get("/pods").await;
             let rival = json!({"kind": "VerticalPodAutoscaler", "name": "web-vpa", "resources": ["cpu", "memory"]});
             assert_eq!(pods["pods"][0]["managed_by"], json!([rival]));
-            assert_eq!(service.get("/pods/overview").await.1["pods"][0]["cannot_scale"], "managed_by_vpa");
+            let card = &service.get("/pods/overview").await.1["pods"][0];
+            assert_eq!((&card["cannot_scale"], &card["message"]), (&json!("managed_by_vpa"), &result["message"]));
+            assert_eq!(card["managed_by"], json!([rival]));
         }
     }
 }

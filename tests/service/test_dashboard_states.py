@@ -194,11 +194,48 @@ def test_pods_that_are_held_back_for_want_of_a_right(browser, start):
     with dashboard(browser, service.url) as page:
         banner = page.locator(".banner.unread")
         expect(banner).to_contain_text('lacks the verb "watch" on "horizontalpodautoscalers"')
-        held = lambda: "conflicts unknown" in str(service.get("/pods/overview?namespace=shop&status=skipped").json()["pods"])
+        held = lambda: "not known whether another autoscaler is at work" in str(service.get("/pods/overview?namespace=shop&status=skipped").json()["pods"])
         until(held, what="a pod that would be changed")
         requests.delete(f"http://{cluster}/sim/faults", timeout=10).raise_for_status()
         expect(banner).to_have_count(0, timeout=20_000)
         until(lambda: not held(), seconds=60, what="the next decision")
+
+
+def test_what_is_in_the_way_of_a_pod_is_named_everywhere(browser, start):
+    cluster = f"127.0.0.1:{free_port()}"
+    service = start("--simulate", "--simulate-listen", cluster, "--speed", "60", DRY_RUN="false", NAMESPACES="default,data")
+
+    def annotate(path, **wishes):
+        annotations = {f"dqn-scaler.io/{wish.replace('_', '-')}": value for wish, value in wishes.items()}
+        kind = {"Content-Type": "application/merge-patch+json"}
+        body = json.dumps({"metadata": {"annotations": annotations}})
+        requests.patch(f"http://{cluster}/apis/apps/v1/namespaces/{path}", data=body, headers=kind, timeout=10).raise_for_status()
+
+    annotate("default/deployments/web", max_cpu="lots")
+    annotate("data/statefulsets/kafka", mode="recommend", max_memory="4Gi")
+    hpa = {"metadata": {"name": "pg-hpa"}, "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "postgres"},
+           "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}]}}
+    requests.post(f"http://{cluster}/apis/autoscaling/v2/namespaces/data/horizontalpodautoscalers", json=hpa, timeout=10).raise_for_status()
+    fault = 'on Deployment web, annotation dqn-scaler.io/max-cpu: "lots" is no quantity of cores'
+    held = "Recommended only, as the annotation dqn-scaler.io/mode on StatefulSet kafka says: nothing was changed"
+    with dashboard(browser, service.url, "pods") as page:
+        row = lambda pod: page.locator(".pods tbody tr", has_text=pod).first.locator(".why")
+        expect(row("web-")).to_contain_text(fault, timeout=30_000)
+        expect(row("kafka-0")).to_contain_text(held)
+        expect(row("kafka-0")).to_contain_text("by annotation: mode recommend, memory of at most 4Gi")
+        expect(row("kafka-0")).not_to_contain_text("Dry run")
+        expect(row("postgres-0")).to_contain_text("cpu left to HorizontalPodAutoscaler pg-hpa")
+        page.get_by_role("button", name="Scale web-").first.click()
+        expect(page.get_by_role("dialog")).to_contain_text(fault)
+        page.get_by_role("button", name="Close").click()
+        page.locator(".pods tbody tr a", has_text="web-").first.click()
+        expect(page.get_by_role("dialog").locator(".why")).to_contain_text(fault)
+        page.get_by_role("button", name="Close").click()
+        recommended = lambda: service.get("/decisions?pod=data/kafka&status=dry_run").json()["count"]
+        until(recommended, seconds=120, what="a recommendation")
+        page.goto(f"{service.url}/dashboard#/decisions?pod=data/kafka")
+        page.locator(".decisions li:has(.status.dry_run) .row").first.click()
+        expect(page.locator(".detail:visible")).to_contain_text(held)
 
 
 def test_thousands_of_pods_are_paged_by_the_service(browser, start, tmp_path):
