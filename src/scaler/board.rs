@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 
 use super::action::{Action, PerResource};
-use super::decision::Decision;
+use super::decision::{Bound, Decision};
 use super::guard::Override;
 use super::outcome::{Outcome, Status};
 use super::thinned::{Mark, Thinned};
@@ -92,12 +92,18 @@ pub struct Decided {
     pub predicted: PerResource<Action>,
     pub actions: PerResource<Action>,
     pub overridden: PerResource<Option<Override>>,
+    pub beyond: PerResource<Option<Bound>>,
 }
 
 impl Decided {
     fn new(decision: &Decision) -> Self {
         let overridden = |resource| decision.overrides.iter().find(|(of, _)| *of == resource).map(|(_, why)| *why);
-        Self { predicted: decision.predicted, actions: decision.actions, overridden: PerResource::build(overridden) }
+        Self {
+            predicted: decision.predicted,
+            actions: decision.actions,
+            overridden: PerResource::build(overridden),
+            beyond: decision.beyond,
+        }
     }
 }
 

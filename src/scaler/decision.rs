@@ -30,6 +30,15 @@ pub struct Decision {
     pub overrides: Vec<(Resource, Override)>,
     /// The pod waits, and nothing urgent breaks the wait.
     pub cooling_down: bool,
+    /// The bound that the limit lies beyond, where it stays there for now.
+    #[serde(default)]
+    pub beyond: PerResource<Option<Bound>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bound {
+    Min,
+    Max,
 }
 
 impl Decision {
@@ -68,6 +77,22 @@ pub fn decide(
         trend: PerResource::build(|resource| history.trend(resource, *observation.limit.get(resource))),
         overrides,
         cooling_down: (is_cooling_down(history, policy, now) || backs_off(history, now)) && !acts,
+        beyond: PerResource::build(|resource| match actions.get(resource) {
+            Action::Maintain => beyond(resource, *observation.limit.get(resource), policy),
+            _ => None,
+        }),
+    }
+}
+
+fn beyond(resource: Resource, limit: f64, policy: &Policy) -> Option<Bound> {
+    let (min, max) = (*policy.min.get(resource), *policy.max.get(resource));
+    // What rounding does is no matter.
+    let slack = 1.001;
+    match limit {
+        limit if limit <= 0.0 => None,
+        limit if limit > max * slack => Some(Bound::Max),
+        limit if limit * slack < min => Some(Bound::Min),
+        _ => None,
     }
 }
 
@@ -185,6 +210,19 @@ mod tests {
         let decision = decide(&observation, &history, &q(UP, DOWN), &policy, observation.at);
         assert!(!decision.changes_something());
         assert_eq!(decision.predicted, PerResource::new(Action::Increase, Action::Decrease));
+    }
+
+    #[test]
+    fn a_limit_beyond_its_bounds_is_told_as_long_as_it_is_held_there() {
+        let (observation, history, mut policy) = settled(PerResource::new(0.9, 450.0), PerResource::new(1.0, 512.0));
+        (policy.min.cpu, policy.max.memory) = (2.0, 256.0);
+        let held = decide(&observation, &history, &q(KEEP, DOWN), &policy, observation.at);
+        assert!(!held.changes_something(), "memory in use is not cut, whatever the bounds");
+        assert_eq!(held.beyond, PerResource::new(Some(Bound::Min), Some(Bound::Max)));
+        let raised = decide(&observation, &history, &q(UP, KEEP), &policy, observation.at);
+        assert_eq!((raised.new_limit.cpu, raised.beyond.cpu), (2.0, None));
+        policy.max.memory = 511.9999;
+        assert_eq!(decide(&observation, &history, &q(KEEP, KEEP), &policy, observation.at).beyond.memory, None);
     }
 
     #[test]

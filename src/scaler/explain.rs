@@ -2,7 +2,7 @@
 
 use super::action::{Action, PerResource, Resource};
 use super::board::{Decided, Verdict};
-use super::decision::Decision;
+use super::decision::{Bound, Decision};
 use super::guard::Override;
 use super::outcome::{Method, Status};
 
@@ -35,6 +35,12 @@ pub fn explain(decision: &Decision) -> Explanation {
         }
         sentences.push(sentence(resource, decision, utilization));
     }
+    for resource in Resource::ALL {
+        factors.extend(decision.beyond.get(resource).map(|bound| match bound {
+            Bound::Min => format!("{}_below_min", resource.name()),
+            Bound::Max => format!("{}_above_max", resource.name()),
+        }));
+    }
     for (resource, why) in &decision.overrides {
         factors.push(format!("{}_guard_{}", resource.name(), why.name()));
     }
@@ -64,7 +70,22 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
         None if done != wanted && done == Action::Maintain => text += ", held by the bounds or the cooldown",
         None => {}
     }
+    if let Some(bound) = decision.beyond.get(resource) {
+        let when = match bound {
+            Bound::Min => "is raised when the network prefers to",
+            Bound::Max => "is cut when the network prefers to and the guard sees no danger in it",
+        };
+        text += &format!("; {}, and {when}", where_it_is(resource, *bound));
+    }
     text + "."
+}
+
+fn where_it_is(resource: Resource, bound: Bound) -> String {
+    let name = resource.name();
+    match bound {
+        Bound::Min => format!("the limit is below its min-{name}"),
+        Bound::Max => format!("the limit is above its max-{name}"),
+    }
 }
 
 /// What the guard does to a wish, and for which reason.
@@ -118,11 +139,14 @@ pub fn in_short(verdict: &Verdict, told: Option<String>) -> String {
 
 fn hindrance(resource: Resource, decided: &Decided) -> Option<String> {
     let (wanted, done) = (*decided.predicted.get(resource), *decided.actions.get(resource));
-    match decided.overridden.get(resource) {
+    let held = match decided.overridden.get(resource) {
         Some(why) => Some(guard_says(*why).1.into()),
         None if done != wanted => Some(format!("{} held by bounds or cooldown", wanted.name())),
         None => None,
-    }
+    };
+    let beyond = decided.beyond.get(resource).as_ref().map(|bound| where_it_is(resource, *bound));
+    let both: Vec<_> = beyond.into_iter().chain(held).collect();
+    (!both.is_empty()).then(|| both.join(", "))
 }
 
 #[cfg(test)]
@@ -135,7 +159,8 @@ mod tests {
         let wish = PerResource::new(Action::Decrease, Action::Increase);
         let maintain = PerResource::new(Action::Maintain, Action::Maintain);
         let verdict = |status, actions, cpu, memory| {
-            let decided = Decided { predicted: wish, actions, overridden: PerResource::new(cpu, memory) };
+            let overridden = PerResource::new(cpu, memory);
+            let decided = Decided { predicted: wish, actions, overridden, beyond: PerResource::default() };
             in_short(&Verdict { at: 0, status, decided: Some(decided) }, None)
         };
         let peak = Some(Override::RecentPeak);
@@ -155,6 +180,18 @@ mod tests {
         assert_eq!(
             verdict(Status::Skipped(SkipReason::CooldownPeriod), maintain, None, None),
             "CPU: DECREASE held by bounds or cooldown. Memory: INCREASE held by bounds or cooldown. Skipped: cooldown period."
+        );
+        let kept = PerResource::new(Action::Maintain, Action::Maintain);
+        let decided = Decided {
+            predicted: PerResource::new(Action::Maintain, Action::Decrease),
+            actions: kept,
+            overridden: PerResource::new(None, peak),
+            beyond: PerResource::new(Some(Bound::Min), Some(Bound::Max)),
+        };
+        assert_eq!(
+            in_short(&Verdict { at: 0, status: Status::NoActionNeeded, decided: Some(decided) }, None),
+            "CPU: the limit is below its min-cpu. \
+             Memory: the limit is above its max-memory, a cut would come too close to the recent peak."
         );
         let excluded = Verdict { at: 0, status: Status::Skipped(SkipReason::Excluded), decided: None };
         assert_eq!(in_short(&excluded, None), "Skipped: excluded.");

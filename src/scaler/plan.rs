@@ -170,6 +170,7 @@ mod tests {
             trend: zero,
             overrides: vec![],
             cooling_down: false,
+            beyond: PerResource::default(),
         }
     }
 

@@ -88,6 +88,7 @@ mod tests {
             trend: zero,
             overrides,
             cooling_down: false,
+            beyond: PerResource::default(),
         };
         use Action::{Decrease, Increase, Maintain};
         let in_order = [

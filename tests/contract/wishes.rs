@@ -254,6 +254,22 @@ async fn one_pod_is_bound_wherever_it_is() {
     assert_eq!(limits(&simulation, name).0["cpu"], "500m");
 }
 
+/// Memory that was in use a moment ago is not cut, whatever the annotation.
+#[tokio::test]
+async fn a_limit_above_its_bound_is_held_and_told() {
+    let simulation = cluster(|world| add(world, Resource::Deployments, "web", 1, 0.45, 480.0));
+    annotate::<Deployment>(&simulation, "web", &[("max-memory", "256Mi")]).await;
+    let name = &pods_of(&simulation, "web")[0];
+    let service = Service::on(&simulation, live()).await;
+    let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
+    let explanation = &body["result"]["explanation"];
+    assert!(explanation["factors"].as_array().unwrap().contains(&json!("memory_above_max")), "{body}");
+    assert!(explanation["reasoning"].as_str().unwrap().contains("the limit is above its max-memory"), "{body}");
+    let (_, body) = service.get(&format!("/pods/default/{name}/history")).await;
+    assert!(body["pod"]["last_decision"]["why"].as_str().unwrap().contains("above its max-memory"), "{body}");
+    assert_eq!(limits(&simulation, name).0["memory"], "512Mi");
+}
+
 /// A person's order heeds no annotation.
 #[tokio::test]
 async fn a_resize_that_somebody_asks_for_is_carried_out() {
