@@ -112,7 +112,7 @@ impl ListedWishes {
             max_memory_mb: wishes.max.memory,
             up_only: wishes.up_only,
             containers: wishes.containers.clone(),
-            fault: own_policy(owned, policy).err(),
+            fault: own_policy(owned, policy).err().map(|fault| fault.to_string()),
         })
     }
 }

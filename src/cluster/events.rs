@@ -1,4 +1,5 @@
-//! Tells of resizes by Kubernetes Events, on the pod and on the workload behind it, so that `kubectl describe` shows them.
+//! Tells of resizes, and of annotations that cannot be followed, by Kubernetes Events, on the pod and on the workload behind it,
+//! so that `kubectl describe` shows them.
 //!
 //! Best effort, at a pace of its own: a resize neither waits for its event nor fails with it. What happens again is counted
 //! on the event that tells of it already: on a pod when the same change is told, on a workload whatever the pod.
@@ -113,11 +114,14 @@ impl Recorder {
     async fn addressees(&mut self, cluster: &Cluster, event: &ResizeEvent) -> Vec<(ObjectReference, String)> {
         let ResizeEvent { pod, what, why, .. } = event;
         let about = reference(&ApiResource::erase::<Pod>(&()), &pod.namespace, &pod.name, &pod.uid);
-        let mut addressees = vec![(about, format!("{what}: {why}"))];
+        let mut addressees = Vec::new();
         if let Some(workload) = &event.workload
             && let Some(about) = self.workload(cluster, &pod.namespace, workload).await
         {
             addressees.push((about, format!("Pod {}: {what}: {why}", pod.name)));
+        }
+        if !event.of_workload || addressees.is_empty() {
+            addressees.insert(0, (about, format!("{what}: {why}")));
         }
         addressees
     }

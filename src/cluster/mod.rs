@@ -12,7 +12,7 @@ pub mod names;
 mod pace;
 pub mod pod;
 pub mod quantity;
-mod recent;
+pub mod recent;
 pub mod resize;
 pub mod retry;
 pub mod rivals;

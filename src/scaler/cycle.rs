@@ -16,6 +16,7 @@ use super::apply::{self, Applied, ApplyError, Fallback, apply, fall_back, take_b
 use super::board::Board;
 use super::decision::Decision;
 use super::event::{self, ResizeEvent};
+use super::faults::Faults;
 use super::guard::Override;
 use super::journal::{Entry, Journal};
 use super::observation::observe;
@@ -56,6 +57,7 @@ pub struct Scaler {
     pub board: Board,
     pub metrics: Metrics,
     pub events: Queue,
+    faults: Faults,
     /// Pods that are being changed right now.
     claims: Mutex<HashSet<PodKey>>,
     stopping: CancellationToken,
@@ -87,6 +89,7 @@ impl Scaler {
             board: Board::default(),
             metrics: Metrics::default(),
             events: Queue::default(),
+            faults: Faults::default(),
             claims: Mutex::default(),
             stopping,
         }
@@ -212,7 +215,13 @@ impl Scaler {
         let decision = match decision {
             Ok(decision) => decision,
             Err(reason) => {
-                let message = terms::message(reason, &owned, &config.policy());
+                let policy = config.policy();
+                if reason == SkipReason::InvalidAnnotation {
+                    let live = !config.dry_run && cluster.may_act();
+                    let event = self.faults.tell(&owned, &policy, live, now);
+                    event.into_iter().for_each(|event| self.put(event));
+                }
+                let message = terms::message(reason, &owned, &policy);
                 return Outcome { pod, status: Status::Skipped(reason), message, decided: None };
             }
         };
@@ -352,7 +361,11 @@ impl Scaler {
         cause: &str,
     ) {
         self.metrics.resized(began.elapsed(), applied);
-        if !self.events.put(ResizeEvent::of(owned, plan, applied, cause, cluster.clock().now())) {
+        self.put(ResizeEvent::of(owned, plan, applied, cause, cluster.clock().now()));
+    }
+
+    fn put(&self, event: ResizeEvent) {
+        if !self.events.put(event) {
             self.metrics.event("dropped");
         }
     }

@@ -8,6 +8,7 @@ use super::decision::Decision;
 use super::guard::Override;
 use super::outcome::Method;
 use super::plan::{Change, Plan};
+use super::terms::Fault;
 use crate::cluster::Cluster;
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::pod::{Owner, Pod, PodContainer, PodKey};
@@ -32,6 +33,8 @@ pub struct ResizeEvent {
     pub what: String,
     /// What else there is to say, which may differ each time.
     pub why: String,
+    /// The pod itself has nothing to do with it.
+    pub of_workload: bool,
 }
 
 impl ResizeEvent {
@@ -59,7 +62,21 @@ impl ResizeEvent {
         };
         let why = why.chars().take(LONGEST).collect();
         let what = what(&owned.pod, plan).chars().take(LONGEST / 2).collect();
-        Self { pod: owned.pod.key.clone(), workload, at, warning, reason, what, why }
+        Self { pod: owned.pod.key.clone(), workload, at, warning, reason, what, why, of_workload: false }
+    }
+
+    /// That an annotation cannot be followed: told to the workload, and to the pod where that has annotations of its own.
+    pub fn of_fault(owned: &OwnedPod, fault: &Fault, at: DateTime<Utc>) -> Self {
+        Self {
+            pod: owned.pod.key.clone(),
+            workload: owned.workload.as_deref().filter(|owner| Cluster::has_template(owner)).cloned(),
+            at,
+            warning: true,
+            reason: "InvalidAnnotation",
+            what: "not scaled".into(),
+            why: fault.to_string().chars().take(LONGEST).collect(),
+            of_workload: owned.pod.wishes.is_none(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod cycle;
 pub mod decision;
 pub mod event;
 pub mod explain;
+pub mod faults;
 pub mod guard;
 pub mod history;
 pub mod journal;

@@ -68,14 +68,22 @@ fn missing(owned: &OwnedPod) -> Option<&str> {
     named.iter().find(|name| !is_there(name)).map(String::as_str)
 }
 
-/// The policy for the pod where it is another than for all; the error names the annotation that cannot be followed.
-pub fn own_policy(owned: &OwnedPod, policy: &Policy) -> Result<Option<Box<Policy>>, String> {
+/// Why annotations cannot be followed, and the objects that they sit on.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("on {place}, {problem}")]
+pub struct Fault {
+    place: String,
+    pub problem: String,
+}
+
+/// The policy for the pod where it is another than for all.
+pub fn own_policy(owned: &OwnedPod, policy: &Policy) -> Result<Option<Box<Policy>>, Fault> {
     let managed_by_hpa = managed_by_hpa(owned);
     let Some(wishes) = &owned.binding.wishes else {
         let differs = managed_by_hpa != policy.managed_by_hpa;
         return Ok(differs.then(|| Box::new(Policy { managed_by_hpa, ..policy.clone() })));
     };
-    let narrowed = wishes.narrow(policy).map_err(|fault| {
+    let narrowed = wishes.narrow(policy).map_err(|problem| {
         let own = owned.pod.wishes.as_deref();
         let place = match own {
             Some(own) if wishes.fault.is_some() => place(owned, own.fault.is_some()),
@@ -84,12 +92,13 @@ pub fn own_policy(owned: &OwnedPod, policy: &Policy) -> Result<Option<Box<Policy
             }
             _ => place(owned, own.is_some_and(Wishes::has_bounds)),
         };
-        format!("on {place}, {fault}")
+        Fault { place, problem }
     })?;
     if let Some(name) = missing(owned) {
         let own = owned.pod.wishes.as_ref().is_some_and(|own| own.containers.is_some());
         let place = place(owned, own);
-        return Err(format!("on {place}, annotation {PREFIX}containers: the pod has no container {name:?}"));
+        let problem = format!("annotation {PREFIX}containers: the pod has no container {name:?}");
+        return Err(Fault { place, problem });
     }
     Ok(Some(Box::new(Policy { managed_by_hpa, ..narrowed })))
 }

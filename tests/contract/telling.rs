@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use dqn_scaler::cluster::pod::PodKey;
 use dqn_scaler::scaler::event::ResizeEvent;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Patch, PatchParams};
 
 use super::*;
 
@@ -168,10 +170,41 @@ async fn a_dry_run_tells_nothing() {
     assert_eq!((told(&simulation, "Pod").len(), told(&simulation, "Deployment").len()), (1, 0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_annotation_that_cannot_be_followed_is_told_once_where_it_sits() {
+    let bad = json!({"metadata": {"annotations": {"dqn-scaler.io/max-cpu": "lots"}}});
+    for (dry_run, on_deployment) in [(false, 1), (true, 0)] {
+        let simulation = web();
+        let (params, patch) = (PatchParams::default(), Patch::Merge(&bad));
+        let api = kube::Api::<Deployment>::namespaced(simulation.client(), "default");
+        api.patch("web", &params, &patch).await.unwrap();
+        let service = Service::on(&simulation, Config { dry_run, ..quiet() }).await;
+        for _ in 0..3 {
+            service.post("/scale/all", json!({})).await;
+        }
+        // What is told afterwards shows that nothing else was on its way.
+        assert_eq!(resize(&service, "lonely", "600m").await.0, 200);
+        until("a person's resize is told", async || {
+            told(&simulation, "Pod")
+                .iter()
+                .any(|(_, reason, _, _, message)| reason == "Resized" && message.contains("600m"))
+        })
+        .await;
+        let (pods, deployments) = (told(&simulation, "Pod"), told(&simulation, "Deployment"));
+        assert!(pods.iter().all(|(_, reason, ..)| reason != "InvalidAnnotation"), "{pods:?}");
+        assert_eq!(deployments.len(), on_deployment, "{deployments:?}");
+        for (name, reason, count, kind, message) in deployments {
+            assert_eq!((&*name, &*reason, count, &*kind), ("web", "InvalidAnnotation", 1, "Warning"));
+            let fault = "not scaled: on Deployment web, annotation dqn-scaler.io/max-cpu: \"lots\"";
+            assert!(message.contains(fault), "{message}");
+        }
+    }
+}
+
 fn event(number: usize) -> ResizeEvent {
     let pod = PodKey { namespace: "default".into(), name: "lonely".into(), uid: "u".into() };
     let (at, what, why) = (chrono::Utc::now(), format!("step {number}"), String::new());
-    ResizeEvent { pod, workload: None, at, warning: false, reason: "Resized", what, why }
+    ResizeEvent { pod, workload: None, at, warning: false, reason: "Resized", what, why, of_workload: false }
 }
 
 #[tokio::test(flavor = "multi_thread")]
