@@ -74,7 +74,9 @@ class Asked(ClusterTest):
         pod = self.deploy(mode="off")
         self.until_skipped(pod, "switched_off")
         self.annotate(mode="live", max_cpu="lots")
-        self.assertIn(f"{PREFIX}max-cpu", self.until_skipped(pod, "invalid_annotation"))
+        fault = f"on Deployment deployment, annotation {PREFIX}max-cpu"
+        self.assertIn(fault, self.until_skipped(pod, "invalid_annotation"))
+        until(20, "an Event of it", lambda: fault in kubectl("describe", "deployment", "deployment", f"--namespace={NAMESPACE}"))
         self.assertEqual(self.limit(pod), 100)
         self.annotate(max_cpu="110m")
         until(30, "as much as it may have", lambda: self.scaler.outcome(pod) and self.limit(pod) == 110, pause=1)
