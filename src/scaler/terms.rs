@@ -165,11 +165,15 @@ pub fn message(reason: SkipReason, owned: &OwnedPod, policy: &Policy) -> String 
 
 /// What came of the pod last, in words that name what was in the way, if something is that has a name.
 pub fn told(status: &Status, owned: &OwnedPod, config: &Config) -> Option<String> {
-    use SkipReason::{InvalidAnnotation, ManagedByHpa, ManagedByVpa, SwitchedOff};
-    if let Status::Skipped(reason @ (InvalidAnnotation | ManagedByHpa | ManagedByVpa | SwitchedOff)) = status {
-        return Some(message(*reason, owned, &config.policy()));
+    use SkipReason::{ConflictsUnknown, CooldownPeriod, NoMetrics, NotLeading, RateLimited, WishesUnknown};
+    match status {
+        // What says it all, and what `hold` has more to say of.
+        Status::Skipped(CooldownPeriod | NoMetrics | NotLeading | RateLimited) => None,
+        Status::Skipped(reason) if !matches!(reason, WishesUnknown | ConflictsUnknown) => {
+            Some(message(*reason, owned, &config.policy()))
+        }
+        _ => hold(owned).filter(|(held, _)| held == status && !config.dry_run).map(|(_, message)| message),
     }
-    hold(owned).filter(|(held, _)| held == status && !config.dry_run).map(|(_, message)| message)
 }
 
 /// What keeps the pod from being scaled or changed now, whatever it uses.

@@ -32,6 +32,8 @@ async fn pods_are_searched_sorted_and_paged() {
     let (_, rest) = service.get("/pods/overview?sort=cpu&order=desc&limit=2&offset=2").await;
     let last = &rest["pods"][1];
     assert_eq!((&last["cannot_scale"], &last["metrics"]["cpu_usage"]), (&json!("excluded"), &Value::Null));
+    let why = last["message"].as_str().unwrap().to_owned() + ".";
+    assert!(why.ends_with("is excluded from scaling.") && last["last_decision"]["why"] == why, "said once: {last}");
     let (_, found) = service.get("/pods/overview?search=WEB").await;
     assert_eq!((&found["total"], &found["found"]), (&json!(4), &json!(2)));
     let (_, found) = service.get("/pods/overview?status=skipped&monitored=false&namespace=default").await;

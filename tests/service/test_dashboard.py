@@ -106,7 +106,7 @@ def test_pods_are_searched_sorted_and_scaled(browser, live):
         page.get_by_label("Namespace").select_option("")
         page.get_by_label("Show").select_option("Not monitored")
         expect(rows).to_have_count(1)
-        expect(rows.first).to_contain_text("Skipped: excluded.")
+        expect(rows.first).to_contain_text("is excluded from scaling.")
         page.get_by_label("Show").select_option("All pods")
         page.get_by_label("Sort by").select_option("CPU used")
 
