@@ -283,7 +283,7 @@ mod tests {
     use crate::scaler::wishes::Mode;
 
     fn owner(group: &str, kind: &str, name: &str) -> Shared<Owner> {
-        Shared::new(Owner { group: group.into(), kind: kind.into(), name: name.into() })
+        Shared::new(Owner { group: group.into(), kind: kind.into(), name: name.into(), uid: "w".into() })
     }
 
     fn annotated(mode: &str) -> Value {

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, Patch, PatchParams, PostParams};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use super::Cluster;
 use super::error::{Call, ClusterError};
 use super::pace::Pace;
-use super::pod::{FIELD_MANAGER, Owner};
+use super::pod::FIELD_MANAGER;
 use super::recent::Recent;
-use super::retry::{Deadline, while_allowed, with_retries};
+use super::retry::{Deadline, while_allowed};
 use crate::scaler::event::ResizeEvent;
 use crate::state::AppState;
 
@@ -37,8 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(2);
 /// As long as an API server keeps events unless it is told otherwise.
 const KEPT: i64 = 3600;
-/// A workload that is made anew has another uid.
-const UID_HOLDS: i64 = 300;
 /// What is left of a name beside what makes an event's name unique.
 const LONGEST_NAME: usize = 253 - 17;
 
@@ -75,7 +73,7 @@ pub async fn run(state: Arc<AppState>, ended: CancellationToken) {
                 () = ended.cancelled() => None,
             };
             let (Some(event), Some(cluster)) = (event, state.cluster()) else { break };
-            for (about, text) in recorder.addressees(&cluster, &event).await {
+            for (about, text) in addressees(&event) {
                 tokio::select! {
                     _ = pace.turn(Duration::MAX) => {}
                     () = ended.cancelled() => {}
@@ -99,61 +97,16 @@ type Subject = (String, &'static str, Option<String>);
 struct Recorder {
     /// The name of the event that tells of it, and how often it was told.
     told: Recent<Subject, (String, i32)>,
-    uids: Recent<(String, Owner), String>,
     complaints: Recent<(String, Discriminant<ClusterError>), ()>,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { told: Recent::new(KEPT), uids: Recent::new(UID_HOLDS), complaints: Recent::new(KEPT) }
+        Self { told: Recent::new(KEPT), complaints: Recent::new(KEPT) }
     }
 }
 
 impl Recorder {
-    /// Whose event it is, and what it says there.
-    async fn addressees(&mut self, cluster: &Cluster, event: &ResizeEvent) -> Vec<(ObjectReference, String)> {
-        let ResizeEvent { pod, what, why, .. } = event;
-        let about = reference(&ApiResource::erase::<Pod>(&()), &pod.namespace, &pod.name, &pod.uid);
-        let mut addressees = Vec::new();
-        if let Some(workload) = &event.workload
-            && let Some(about) = self.workload(cluster, &pod.namespace, workload).await
-        {
-            addressees.push((about, format!("Pod {}: {what}: {why}", pod.name)));
-        }
-        if !event.of_workload || addressees.is_empty() {
-            addressees.insert(0, (about, format!("{what}: {why}")));
-        }
-        addressees
-    }
-
-    /// None for one that is gone: nobody will look at it.
-    async fn workload(&mut self, cluster: &Cluster, namespace: &str, workload: &Owner) -> Option<ObjectReference> {
-        let now = cluster.clock().now().timestamp();
-        let (resources, resource) = match workload.kind.as_str() {
-            "StatefulSet" => ("statefulsets", ApiResource::erase::<StatefulSet>(&())),
-            "DaemonSet" => ("daemonsets", ApiResource::erase::<DaemonSet>(&())),
-            _ => ("deployments", ApiResource::erase::<Deployment>(&())),
-        };
-        let key = (namespace.to_owned(), workload.clone());
-        if let Some(uid) = self.uids.get(&key, now) {
-            return Some(reference(&resource, namespace, &workload.name, uid));
-        }
-        let api = Api::<DynamicObject>::namespaced_with(cluster.client().clone(), namespace, &resource);
-        let call = Call::on("get", resources, namespace, &workload.name);
-        let found = with_retries(call, Deadline::after(PATIENCE), || api.get_metadata(&workload.name)).await;
-        let uid = match found {
-            Ok(found) => found.metadata.uid?,
-            Err(error) if error.is_not_found() => return None,
-            Err(error) => {
-                self.complain(namespace, &error, now);
-                return None;
-            }
-        };
-        let about = reference(&resource, namespace, &workload.name, &uid);
-        self.uids.put(key, uid, now);
-        Some(about)
-    }
-
     /// Whether it could be told.
     async fn tell(&mut self, cluster: &Cluster, event: &ResizeEvent, about: ObjectReference, text: String) -> bool {
         let now = cluster.clock().now().timestamp();
@@ -191,6 +144,26 @@ impl Recorder {
             self.complaints.put(cause, (), now);
         }
     }
+}
+
+/// Whose event it is, and what it says there.
+fn addressees(event: &ResizeEvent) -> Vec<(ObjectReference, String)> {
+    let ResizeEvent { pod, what, why, .. } = event;
+    let mut addressees = Vec::new();
+    if !event.of_workload || event.workload.is_none() {
+        let about = reference(&ApiResource::erase::<Pod>(&()), &pod.namespace, &pod.name, &pod.uid);
+        addressees.push((about, format!("{what}: {why}")));
+    }
+    if let Some(workload) = &event.workload {
+        let resource = match workload.kind.as_str() {
+            "StatefulSet" => ApiResource::erase::<StatefulSet>(&()),
+            "DaemonSet" => ApiResource::erase::<DaemonSet>(&()),
+            _ => ApiResource::erase::<Deployment>(&()),
+        };
+        let about = reference(&resource, &pod.namespace, &workload.name, &workload.uid);
+        addressees.push((about, format!("Pod {}: {what}: {why}", pod.name)));
+    }
+    addressees
 }
 
 fn reference(resource: &ApiResource, namespace: &str, name: &str, uid: &str) -> ObjectReference {

@@ -62,6 +62,7 @@ pub struct Owner {
     pub group: String,
     pub kind: String,
     pub name: String,
+    pub uid: String,
 }
 
 /// Containers that run for a pod's whole life, the main ones, then the sidecars; with their sums, for which no quantity is
@@ -171,7 +172,7 @@ impl Owner {
     pub fn of(meta: &ObjectMeta) -> Option<Shared<Self>> {
         let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
         let group = group_of(&owner.api_version).to_owned();
-        Some(Shared::new(Self { group, kind: owner.kind.clone(), name: owner.name.clone() }))
+        Some(Shared::new(Self { group, kind: owner.kind.clone(), name: owner.name.clone(), uid: owner.uid.clone() }))
     }
 }
 

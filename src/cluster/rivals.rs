@@ -180,7 +180,7 @@ mod tests {
     fn a_target_is_known_by_group_kind_and_name_and_not_by_version() {
         let of = |target, group: &str, kind: &str, name: &str| {
             let rivals = Rivals::new(vpa(target, json!({})).map(Arc::new));
-            let controller = Owner { group: group.into(), kind: kind.into(), name: name.into() };
+            let controller = Owner { group: group.into(), kind: kind.into(), name: name.into(), uid: "w".into() };
             rivals.of(&controller).count() == 1
         };
         let target = |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "name": "web"});

@@ -141,7 +141,7 @@ mod tests {
     fn owned(containers: serde_json::Value, workload: &str) -> OwnedPod {
         let object = json!({"metadata": {"namespace": "shop", "name": "web-1", "uid": "u1"}, "spec": {"containers": containers}});
         let pod = Pod::from_kube(&serde_json::from_value(object).unwrap()).unwrap();
-        let workload = Owner { group: "apps".into(), kind: workload.into(), name: "web".into() };
+        let workload = Owner { group: "apps".into(), kind: workload.into(), name: "web".into(), uid: "w".into() };
         OwnedPod { pod: Arc::new(pod), workload: Some(workload.into()), binding: Default::default() }
     }
 

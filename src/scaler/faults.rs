@@ -55,7 +55,7 @@ mod tests {
         let annotations = json!({"dqn-scaler.io/max-cpu": max_cpu});
         let object = json!({"metadata": {"namespace": "shop", "name": name, "uid": name, "annotations": annotations}});
         let pod = Pod::from_kube(&serde_json::from_value(object).unwrap()).unwrap();
-        let workload = Owner { group: "apps".into(), kind: "Deployment".into(), name: "web".into() };
+        let workload = Owner { group: "apps".into(), kind: "Deployment".into(), name: "web".into(), uid: "w".into() };
         let binding = Binding { wishes: pod.wishes.clone(), ..Binding::default() };
         OwnedPod { pod: Arc::new(pod), workload: Some(workload.into()), binding }
     }
