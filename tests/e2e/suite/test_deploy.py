@@ -91,6 +91,11 @@ class Manifests(ClusterTest):
             self.assertEqual((f'DRY_RUN: "{str(not live).lower()}"' in rendered, "pods/resize" in rendered), (True, live), overlay)
             self.assertEqual("kind: ClusterRoleBinding" in rendered, overlay.startswith("cluster-wide"), overlay)
 
+    def test_replicas_may_hold_the_lease_that_they_are_told_of(self):
+        rendered = kubectl("kustomize", f"{ROOT}/deploy/overlays/cluster-wide-replicated-live")
+        lease = re.search(r"LEASE_NAME: (\S+)", rendered)[1]
+        self.assertRegex(rendered, f"resourceNames:\n +- {lease}\n")
+
     @unittest.skipIf(os.environ.get("E2E_USE_CURRENT"), "it takes the cluster-wide rights away for a while")
     def test_namespaced_rights_end_at_the_namespace(self):
         self.run_pod("fenced", **POD)

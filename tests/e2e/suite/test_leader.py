@@ -9,7 +9,7 @@ from cluster import NAMESPACE, resources, until
 from scaler import ROOT, Scaler, kubectl
 
 UP = {"app": resources(("60m", "64Mi"), ("120m", "96Mi"))}
-ELECTION = {"leader_elect": "true", "lease_namespace": "dqn-scaler", "lease_duration": 5, "renew_deadline": 3, "retry_period": 0.5}
+ELECTION = {"leader_elect": "true", "lease_name": "dqn-scaler-leader", "lease_namespace": "dqn-scaler", "lease_duration": 5, "renew_deadline": 3, "retry_period": 0.5}
 
 
 class Leader(ClusterTest):
@@ -19,10 +19,10 @@ class Leader(ClusterTest):
         role = f"{ROOT}/deploy/components/replicated/role.yaml"
         kubectl("apply", "-f", role)
         cls.addClassCleanup(kubectl, "delete", "-f", role)
-        cls.addClassCleanup(kubectl, "delete", "lease", "dqn-scaler", "--namespace=dqn-scaler", "--ignore-not-found")
+        cls.addClassCleanup(kubectl, "delete", "lease", "dqn-scaler-leader", "--namespace=dqn-scaler", "--ignore-not-found")
 
     def lease(self):
-        return json.loads(kubectl("get", "lease", "dqn-scaler", "--namespace=dqn-scaler", "--output=json"))["spec"]
+        return json.loads(kubectl("get", "lease", "dqn-scaler-leader", "--namespace=dqn-scaler", "--output=json"))["spec"]
 
     def test_leader_is_followed_killed_and_replaced(self):
         self.run_pod("led", cpu=20, memory=30, request=("50m", "64Mi"), limit=("100m", "96Mi"))
