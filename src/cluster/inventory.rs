@@ -1,6 +1,6 @@
 //! The pods of the watched namespaces, which workload each belongs to, and what binds it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::try_join_all;
@@ -57,8 +57,9 @@ impl Inventory {
 
     /// Watches these namespaces and no others from now on.
     pub fn watch(&self, namespaces: &[String]) {
+        let wanted: HashSet<_> = namespaces.iter().collect();
         let mut watches = self.watches.lock();
-        watches.retain(|namespace, _| namespaces.contains(namespace));
+        watches.retain(|namespace, _| wanted.contains(namespace));
         for namespace in namespaces {
             watches.entry(namespace.clone()).or_insert_with(|| Arc::new(self.start(namespace)));
         }

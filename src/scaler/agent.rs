@@ -175,9 +175,13 @@ impl Agent {
     /// `long_ago`.
     pub fn forget_gone(&self, present: &[OwnedPod], namespaces: &[String], long_ago: i64) {
         let present: HashSet<_> = present.iter().map(|owned| &owned.pod.key).collect();
-        self.histories.lock().retain(|key, history| {
+        let namespaces: HashSet<_> = namespaces.iter().collect();
+        let mut histories = self.histories.lock();
+        histories.retain(|key, history| {
             let elsewhere = !namespaces.contains(&key.namespace) && history.last_at() > Some(long_ago);
             elsewhere || present.contains(key)
         });
+        // Nobody may ever ask for them: without a folder for the state nothing is stored.
+        self.touched.lock().retain(|key| histories.contains_key(key));
     }
 }
