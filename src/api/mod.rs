@@ -16,6 +16,7 @@ mod scaling;
 mod service;
 mod statistics;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
@@ -193,7 +194,7 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for JsonObject {
 }
 
 /// What came of a decision, as a query names it, if it does.
-fn status(query: &std::collections::HashMap<String, String>) -> Result<Option<String>, ApiError> {
+fn status(query: &HashMap<String, String>) -> Result<Option<String>, ApiError> {
     let Some(text) = query.get("status").filter(|text| !text.is_empty()) else { return Ok(None) };
     if Status::NAMES.contains(&text.as_str()) {
         return Ok(Some(text.clone()));
@@ -202,7 +203,7 @@ fn status(query: &std::collections::HashMap<String, String>) -> Result<Option<St
 }
 
 /// A truth value of a query, if it is there.
-fn boolean(query: &std::collections::HashMap<String, String>, name: &'static str) -> Result<Option<bool>, ApiError> {
+fn boolean(query: &HashMap<String, String>, name: &'static str) -> Result<Option<bool>, ApiError> {
     match query.get(name).map(String::as_str) {
         None | Some("") => Ok(None),
         Some("true") => Ok(Some(true)),

@@ -26,7 +26,7 @@ use super::pace::Pace;
 use super::pod::FIELD_MANAGER;
 use super::recent::Recent;
 use super::retry::{Deadline, while_allowed};
-use crate::scaler::event::ResizeEvent;
+use crate::scaler::event::PodEvent;
 use crate::state::AppState;
 
 /// Resizes that wait to be told of.
@@ -42,8 +42,8 @@ const LONGEST_NAME: usize = 253 - 17;
 
 /// What is to be told, from whoever resizes to the task that tells.
 pub struct Queue {
-    sender: mpsc::Sender<ResizeEvent>,
-    receiver: Mutex<Option<mpsc::Receiver<ResizeEvent>>>,
+    sender: mpsc::Sender<PodEvent>,
+    receiver: Mutex<Option<mpsc::Receiver<PodEvent>>>,
 }
 
 impl Default for Queue {
@@ -55,7 +55,7 @@ impl Default for Queue {
 
 impl Queue {
     /// Never waits; false: there was no room.
-    pub fn put(&self, event: ResizeEvent) -> bool {
+    pub fn put(&self, event: PodEvent) -> bool {
         self.sender.try_send(event).is_ok()
     }
 }
@@ -108,7 +108,7 @@ impl Default for Recorder {
 
 impl Recorder {
     /// Whether it could be told.
-    async fn tell(&mut self, cluster: &Cluster, event: &ResizeEvent, about: ObjectReference, text: String) -> bool {
+    async fn tell(&mut self, cluster: &Cluster, event: &PodEvent, about: ObjectReference, text: String) -> bool {
         let now = cluster.clock().now().timestamp();
         let namespace = event.pod.namespace.as_str();
         let uid = about.uid.clone().unwrap_or_default();
@@ -139,16 +139,15 @@ impl Recorder {
     /// Once for each namespace and kind of fault: what lacks a right for one event lacks it for all.
     fn complain(&mut self, namespace: &str, error: &ClusterError, now: i64) {
         let cause = (namespace.to_owned(), std::mem::discriminant(error));
-        if self.complaints.get(&cause, now).is_none() {
+        if self.complaints.is_new(cause, now) {
             tracing::warn!(%error, "events cannot be sent, which harms nothing else; it is not said again for an hour");
-            self.complaints.put(cause, (), now);
         }
     }
 }
 
 /// Whose event it is, and what it says there.
-fn addressees(event: &ResizeEvent) -> Vec<(ObjectReference, String)> {
-    let ResizeEvent { pod, what, why, .. } = event;
+fn addressees(event: &PodEvent) -> Vec<(ObjectReference, String)> {
+    let PodEvent { pod, what, why, .. } = event;
     let mut addressees = Vec::new();
     if !event.of_workload || event.workload.is_none() {
         let about = reference(&ApiResource::erase::<Pod>(&()), &pod.namespace, &pod.name, &pod.uid);
@@ -177,7 +176,7 @@ fn reference(resource: &ApiResource, namespace: &str, name: &str, uid: &str) -> 
     }
 }
 
-fn fresh(cluster: &Cluster, event: &ResizeEvent, about: ObjectReference, text: String) -> Event {
+fn fresh(cluster: &Cluster, event: &PodEvent, about: ObjectReference, text: String) -> Event {
     let name: String = about.name.iter().flat_map(|name| name.chars()).take(LONGEST_NAME).collect();
     let name = format!("{}.{:016x}", name.trim_end_matches(['.', '-']), rand::random::<u64>());
     Event {

@@ -33,6 +33,12 @@ impl OwnedPod {
         Self { pod, workload, binding }
     }
 
+    /// The workload behind it, if that makes its pods from a template.
+    pub fn with_template(&self) -> Option<&Owner> {
+        let has_template = |owner: &&Owner| matches!(owner.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet");
+        self.workload.as_deref().filter(has_template)
+    }
+
     /// Whether only some of its containers are to be scaled.
     pub fn names_containers(&self) -> bool {
         self.binding.wishes.as_ref().is_some_and(|wishes| wishes.containers.is_some())

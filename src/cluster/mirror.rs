@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -32,6 +33,14 @@ struct State<V> {
     incoming: Items<V>,
     synced: bool,
     fault: Option<ClusterError>,
+}
+
+impl<V> State<V> {
+    fn forget(&mut self, meta: &ObjectMeta) {
+        if let Some(name) = &meta.name {
+            self.items.remove(name.as_str());
+        }
+    }
 }
 
 impl<V: Send + Sync + 'static> Mirror<V> {
@@ -81,16 +90,12 @@ impl<V: Send + Sync + 'static> Mirror<V> {
                 state.items = std::mem::take(&mut state.incoming);
                 state.synced = true;
             }
-            Event::Apply(object) => match (entry(&object), &object.meta().name) {
-                (Some((name, value)), _) => drop(state.items.insert(name, value)),
+            Event::Apply(object) => match entry(&object) {
+                Some((name, value)) => drop(state.items.insert(name, value)),
                 // One that had something to say may have nothing any more.
-                (None, name) => drop(name.as_ref().and_then(|name| state.items.remove(name.as_str()))),
+                None => state.forget(object.meta()),
             },
-            Event::Delete(object) => {
-                if let Some(name) = &object.meta().name {
-                    state.items.remove(name.as_str());
-                }
-            }
+            Event::Delete(object) => state.forget(object.meta()),
         }
     }
 

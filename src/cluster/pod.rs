@@ -1,6 +1,7 @@
 //! A pod as this service needs it: a slim record made from what the API server sends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -167,6 +168,13 @@ impl Pod {
     }
 }
 
+/// As `kubectl` names it to people: kind and name.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
 impl Owner {
     /// The controller of an object.
     pub fn of(meta: &ObjectMeta) -> Option<Shared<Self>> {
@@ -240,11 +248,7 @@ fn total(amounts: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn read(quantities: &BTreeMap<String, String>, resource: Resource) -> Option<f64> {
-    let text = quantities.get(resource.name())?;
-    match resource {
-        Resource::Cpu => quantity::cores(text),
-        Resource::Memory => quantity::mib(text),
-    }
+    quantity::amount(resource, quantities.get(resource.name())?)
 }
 
 fn container(container: &Container, sidecar: bool, status: Option<&ContainerStatus>) -> PodContainer {

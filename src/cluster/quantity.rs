@@ -3,6 +3,8 @@
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube_quantity::ParsedQuantity;
 
+use crate::scaler::action::Resource;
+
 pub const MIB: f64 = 1024.0 * 1024.0;
 
 /// The value of a quantity in its base unit (cores, bytes); None for what is no quantity.
@@ -46,6 +48,14 @@ pub fn cores(text: &str) -> Option<f64> {
 
 pub fn mib(text: &str) -> Option<f64> {
     parse(text).map(|bytes| bytes / MIB)
+}
+
+/// Cores or MiB.
+pub fn amount(resource: Resource, text: &str) -> Option<f64> {
+    match resource {
+        Resource::Cpu => cores(text),
+        Resource::Memory => mib(text),
+    }
 }
 
 /// Whole millicores.

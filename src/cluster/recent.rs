@@ -32,6 +32,17 @@ impl<K: Hash + Eq, V> Recent<K, V> {
     }
 }
 
+impl<K: Hash + Eq> Recent<K, ()> {
+    /// Whether it is not remembered; from now on it is.
+    pub fn is_new(&mut self, key: K, now: i64) -> bool {
+        let is_new = self.get(&key, now).is_none();
+        if is_new {
+            self.put(key, (), now);
+        }
+        is_new
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

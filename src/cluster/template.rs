@@ -70,10 +70,6 @@ pub enum TemplateOutcome {
 }
 
 impl Cluster {
-    pub fn has_template(workload: &Owner) -> bool {
-        matches!(workload.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
-    }
-
     pub async fn patch_template(
         &self,
         namespace: &str,

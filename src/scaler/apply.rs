@@ -109,7 +109,7 @@ pub async fn fall_back(
     refusal: String,
 ) -> Result<Applied, ApplyError> {
     let key = &owned.pod.key;
-    let Some(workload) = owned.workload.as_ref().filter(|workload| Cluster::has_template(workload)) else {
+    let Some(workload) = owned.with_template() else {
         return Err(ApplyError::Refused(refusal));
     };
     tracing::info!(pod = %key.name, namespace = %key.namespace, reason = %refusal, "falling back to the template");
@@ -120,7 +120,7 @@ pub async fn fall_back(
         TemplateOutcome::NothingToChange => "the template needs no change",
         TemplateOutcome::RollingOut => "a rollout is under way, the template is left alone until its end",
     };
-    Err(ApplyError::Refused(format!("{refusal}; {} {}: {obstacle}", workload.kind, workload.name)))
+    Err(ApplyError::Refused(format!("{refusal}; {workload}: {obstacle}")))
 }
 
 fn pending(message: &str) -> Applied {

@@ -97,11 +97,10 @@ pub struct Decided {
 
 impl Decided {
     fn new(decision: &Decision) -> Self {
-        let overridden = |resource| decision.overrides.iter().find(|(of, _)| *of == resource).map(|(_, why)| *why);
         Self {
             predicted: decision.predicted,
             actions: decision.actions,
-            overridden: PerResource::build(overridden),
+            overridden: PerResource::build(|resource| decision.overridden(resource)),
             beyond: decision.beyond,
         }
     }

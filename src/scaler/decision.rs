@@ -42,6 +42,15 @@ pub enum Bound {
 }
 
 impl Decision {
+    /// Why the guard has replaced what the network wanted of a resource, if it has.
+    pub fn overridden(&self, resource: Resource) -> Option<Override> {
+        self.overrides.iter().find(|(of, _)| *of == resource).map(|(_, why)| *why)
+    }
+
+    pub fn is_overridden_by(&self, why: Override) -> bool {
+        self.overrides.iter().any(|(_, known)| *known == why)
+    }
+
     pub fn changes_something(&self) -> bool {
         self.actions != PerResource::new(Action::Maintain, Action::Maintain)
     }

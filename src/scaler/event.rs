@@ -1,4 +1,5 @@
-//! What Kubernetes Events tell of a resize: from what came of it to the words that `kubectl describe` shows.
+//! What Kubernetes Events tell of a resize, or of annotations that cannot be followed, in the words that `kubectl describe`
+//! shows.
 
 use chrono::{DateTime, Utc};
 
@@ -9,7 +10,6 @@ use super::guard::Override;
 use super::outcome::Method;
 use super::plan::{Change, Plan};
 use super::terms::Fault;
-use crate::cluster::Cluster;
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::pod::{Owner, Pod, PodContainer, PodKey};
 use crate::cluster::quantity;
@@ -21,7 +21,7 @@ pub const ASKED_FOR: &str = "a client of the API asked for it";
 const LONGEST: usize = 700;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResizeEvent {
+pub struct PodEvent {
     pub pod: PodKey,
     /// The workload behind the pod.
     pub workload: Option<Owner>,
@@ -37,7 +37,7 @@ pub struct ResizeEvent {
     pub of_workload: bool,
 }
 
-impl ResizeEvent {
+impl PodEvent {
     /// `cause` is why the resize was tried.
     pub fn of(
         owned: &OwnedPod,
@@ -46,14 +46,14 @@ impl ResizeEvent {
         cause: &str,
         at: DateTime<Utc>,
     ) -> Self {
-        let workload = owned.workload.as_deref().filter(|owner| Cluster::has_template(owner)).cloned();
+        let workload = owned.with_template().cloned();
         let (warning, reason, why) = match applied {
             Ok(Applied { method: Method::Vertical, pending: None, .. }) => (false, "Resized", cause.to_owned()),
             Ok(Applied { method: Method::Vertical, pending: Some(pending), .. }) => {
                 (false, "ResizePending", format!("{pending}; {cause}"))
             }
             Ok(Applied { method: Method::DeploymentUpdate, refusal, .. }) => {
-                let name = workload.as_ref().map(|owner| format!("{} {}", owner.kind, owner.name)).unwrap_or_default();
+                let name = workload.as_ref().map(ToString::to_string).unwrap_or_default();
                 let refusal = refusal.as_deref().unwrap_or_default();
                 let why = format!("written into the template of {name}, which replaces its pods: {refusal}; {cause}");
                 (true, "ResizeFellBack", why)
@@ -69,7 +69,7 @@ impl ResizeEvent {
     pub fn of_fault(owned: &OwnedPod, fault: &Fault, at: DateTime<Utc>) -> Self {
         Self {
             pod: owned.pod.key.clone(),
-            workload: owned.workload.as_deref().filter(|owner| Cluster::has_template(owner)).cloned(),
+            workload: owned.with_template().cloned(),
             at,
             warning: true,
             reason: "InvalidAnnotation",
@@ -82,7 +82,7 @@ impl ResizeEvent {
 
 /// Why the loop wants a change, in short.
 pub fn cause(decision: &Decision) -> String {
-    if decision.overrides.iter().any(|(_, why)| *why == Override::OomKilled) {
+    if decision.is_overridden_by(Override::OomKilled) {
         return "a container was killed for memory".into();
     }
     let used = |resource| decision.observation.utilization(resource) * 100.0;
@@ -104,10 +104,7 @@ fn what(pod: &Pod, plan: &Plan) -> String {
 fn changed(container: &PodContainer, change: &Change) -> String {
     let now = container.in_force.as_ref().unwrap_or(&container.resources);
     let step = |resource: Resource, wanted: Option<&String>, now: Option<f64>, label: &str| {
-        let wanted = match resource {
-            Resource::Cpu => quantity::cores(wanted?),
-            Resource::Memory => quantity::mib(wanted?),
-        }?;
+        let wanted = quantity::amount(resource, wanted?)?;
         let (old, new) = (now.map_or("none".into(), |now| amount(resource, now)), amount(resource, wanted));
         (old != new).then(|| format!("{}{label} {old} -> {new}", resource.name()))
     };
@@ -156,9 +153,9 @@ mod tests {
         Plan::from([(name.to_owned(), Change { requests: map(requests), limits: map(limits) })])
     }
 
-    fn told(applied: Result<Applied, ApplyError>) -> ResizeEvent {
+    fn told(applied: Result<Applied, ApplyError>) -> PodEvent {
         let plan = plan("app", &[("cpu", "300m"), ("memory", "256Mi")], &[("cpu", "600m"), ("memory", "419431Ki")]);
-        ResizeEvent::of(&owned(app(), "Deployment"), &plan, &applied, ASKED_FOR, DateTime::UNIX_EPOCH)
+        PodEvent::of(&owned(app(), "Deployment"), &plan, &applied, ASKED_FOR, DateTime::UNIX_EPOCH)
     }
 
     fn applied(method: Method, pending: Option<&str>, refusal: Option<&str>) -> Result<Applied, ApplyError> {
@@ -206,7 +203,7 @@ mod tests {
     #[test]
     fn a_workload_without_a_template_is_not_told_and_no_text_is_too_long() {
         let refused: Result<Applied, _> = Err(ApplyError::Refused("é".repeat(5000)));
-        let event = ResizeEvent::of(&owned(app(), "Job"), &Plan::new(), &refused, "", DateTime::UNIX_EPOCH);
+        let event = PodEvent::of(&owned(app(), "Job"), &Plan::new(), &refused, "", DateTime::UNIX_EPOCH);
         assert_eq!((event.workload, event.why.chars().count()), (None, LONGEST));
     }
 }

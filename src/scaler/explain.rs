@@ -60,8 +60,7 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
     };
     let mut text = format!("{label} utilization is {level} ({:.0} % of the limit); ", utilization * 100.0);
     text += &format!("the network prefers {}", wanted.name());
-    let overridden = decision.overrides.iter().find(|(of, _)| *of == resource).map(|(_, why)| *why);
-    match overridden {
+    match decision.overridden(resource) {
         Some(why) => {
             let (done, reason) = guard_says(why);
             text += &format!(", the guard {done}: {reason}");
@@ -181,10 +180,9 @@ mod tests {
             verdict(Status::Skipped(SkipReason::CooldownPeriod), maintain, None, None),
             "CPU: DECREASE held by bounds or cooldown. Memory: INCREASE held by bounds or cooldown. Skipped: cooldown period."
         );
-        let kept = PerResource::new(Action::Maintain, Action::Maintain);
         let decided = Decided {
             predicted: PerResource::new(Action::Maintain, Action::Decrease),
-            actions: kept,
+            actions: maintain,
             overridden: PerResource::new(None, peak),
             beyond: PerResource::new(Some(Bound::Min), Some(Bound::Max)),
         };

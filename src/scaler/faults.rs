@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 
-use super::event::ResizeEvent;
+use super::event::PodEvent;
 use super::policy::Policy;
-use super::terms::own_policy;
+use super::terms::{own_policy, place};
 use crate::cluster::inventory::OwnedPod;
 use crate::cluster::recent::Recent;
 
@@ -25,19 +25,15 @@ impl Default for Faults {
 
 impl Faults {
     /// Logs what is new, and gives the Event that tells it where one may be sent.
-    pub fn tell(&self, owned: &OwnedPod, policy: &Policy, live: bool, at: DateTime<Utc>) -> Option<ResizeEvent> {
+    pub fn tell(&self, owned: &OwnedPod, policy: &Policy, live: bool, at: DateTime<Utc>) -> Option<PodEvent> {
         let fault = own_policy(owned, policy).err()?;
         let key = &owned.pod.key;
-        let workload = owned.workload.as_ref().map(|workload| format!("{} {}", workload.kind, workload.name));
-        let object = workload.unwrap_or_else(|| format!("Pod {}", key.name));
-        let (told, now) = ((key.namespace.clone(), object, fault.problem.clone(), live), at.timestamp());
-        let mut recent = self.0.lock();
-        if recent.get(&told, now).is_some() {
+        let told = (key.namespace.clone(), place(owned, false), fault.problem.clone(), live);
+        if !self.0.lock().is_new(told, at.timestamp()) {
             return None;
         }
-        recent.put(told, (), now);
         tracing::warn!(pod = %key.name, namespace = %key.namespace, %fault, "pods are left alone for an annotation");
-        live.then(|| ResizeEvent::of_fault(owned, &fault, at))
+        live.then(|| PodEvent::of_fault(owned, &fault, at))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Observe, decide, guard, plan, apply: the one way of the data. `cycle`, `apply` and `autoscale` do I/O, the rest is pure.
+//! Observe, decide, guard, plan, apply: the one way of the data. `cycle`, `handling`, `apply` and `autoscale` do I/O, the rest is pure.
 
 pub mod action;
 pub mod agent;
@@ -11,6 +11,7 @@ pub mod event;
 pub mod explain;
 pub mod faults;
 pub mod guard;
+pub mod handling;
 pub mod history;
 pub mod journal;
 pub mod observation;

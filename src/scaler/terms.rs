@@ -103,10 +103,10 @@ pub fn own_policy(owned: &OwnedPod, policy: &Policy) -> Result<Option<Box<Policy
     Ok(Some(Box::new(Policy { managed_by_hpa, ..narrowed })))
 }
 
-/// The object that an annotation sits on.
-fn place(owned: &OwnedPod, own: bool) -> String {
+/// The object that an annotation sits on: the pod itself where it is its `own`, or where there is no workload.
+pub fn place(owned: &OwnedPod, own: bool) -> String {
     match &owned.workload {
-        Some(workload) if !own => format!("{} {}", workload.kind, workload.name),
+        Some(workload) if !own => workload.to_string(),
         _ => format!("Pod {}", owned.pod.key.name),
     }
 }

@@ -39,7 +39,7 @@ impl Turns {
 /// The smaller, the earlier: killed for memory, then what grows (the fuller first), then what shrinks.
 pub fn urgency(decision: &Decision) -> u8 {
     let grows = |resource| *decision.actions.get(resource) == Action::Increase;
-    if decision.overrides.iter().any(|(_, why)| *why == Override::OomKilled) {
+    if decision.is_overridden_by(Override::OomKilled) {
         return 0;
     }
     let fullest = Resource::ALL.into_iter().filter(|resource| grows(*resource));

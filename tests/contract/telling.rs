@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dqn_scaler::cluster::pod::PodKey;
-use dqn_scaler::scaler::event::ResizeEvent;
+use dqn_scaler::scaler::event::PodEvent;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
 
@@ -200,10 +200,10 @@ async fn an_annotation_that_cannot_be_followed_is_told_once_where_it_sits() {
     }
 }
 
-fn event(number: usize) -> ResizeEvent {
+fn event(number: usize) -> PodEvent {
     let pod = PodKey { namespace: "default".into(), name: "lonely".into(), uid: "u".into() };
     let (at, what, why) = (chrono::Utc::now(), format!("step {number}"), String::new());
-    ResizeEvent { pod, workload: None, at, warning: false, reason: "Resized", what, why, of_workload: false }
+    PodEvent { pod, workload: None, at, warning: false, reason: "Resized", what, why, of_workload: false }
 }
 
 #[tokio::test(flavor = "multi_thread")]
