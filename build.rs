@@ -1,4 +1,5 @@
-//! Tells the linker where libtorch lies at run time: beside the binary in an image, else where it was built against.
+//! Tells the linker where libtorch lies at run time: beside the binary in an image, else where it
+//! was built against.
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/lib:$ORIGIN/../lib");

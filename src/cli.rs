@@ -45,7 +45,8 @@ enum Command {
 enum ModelCommand {
     /// Print a checkpoint's architecture, features, parameters and metadata
     Inspect { file: PathBuf },
-    /// Read a JSON array of states on standard input, print a JSON array of Q values and predictions
+    /// Read a JSON array of states on standard input, print a JSON array of Q values and
+    /// predictions
     Predict(PredictArgs),
 }
 
@@ -63,7 +64,9 @@ impl Cli {
             Some(Command::Serve(args)) => run(serve(*args)),
             Some(Command::Evaluate(args)) => evaluate::run(&args),
             Some(Command::Train(args)) => training::run(&args),
-            Some(Command::Model(ModelCommand::Inspect { file })) => Ok(inspect::inspect(&file, &mut stdout())?),
+            Some(Command::Model(ModelCommand::Inspect { file })) => {
+                Ok(inspect::inspect(&file, &mut stdout())?)
+            }
             Some(Command::Model(ModelCommand::Predict(args))) => {
                 Ok(inspect::predict(&args.model, &mut stdin(), &mut stdout())?)
             }
@@ -77,10 +80,16 @@ fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> 
 
 fn log_to_stderr(format: LogFormat) {
     // Who changed what is told whatever else is: only `audit=off` silences it.
-    let wanted =
-        std::env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty()).unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(format!("audit=info,{wanted}")).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    let wanted = std::env::var("RUST_LOG")
+        .ok()
+        .filter(|wanted| !wanted.is_empty())
+        .unwrap_or_else(|| "info".to_owned());
+    let filter = EnvFilter::try_new(format!("audit=info,{wanted}"))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal());
     match format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

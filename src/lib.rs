@@ -1,7 +1,8 @@
 //! dqn-scaler: gives every pod of a Kubernetes cluster the CPU and memory it needs, in place.
 //!
-//! A multi-head deep Q-network decides DECREASE, MAINTAIN or INCREASE for the CPU and the memory of each pod; a guard stands
-//! between it and the cluster; the pod is resized in place, or the template of its workload is patched.
+//! A multi-head deep Q-network decides DECREASE, MAINTAIN or INCREASE for the CPU and the memory of
+//! each pod; a guard stands between it and the cluster; the pod is resized in place, or the
+//! template of its workload is patched.
 
 pub mod api;
 pub mod blocking;

@@ -34,8 +34,10 @@ pub async fn answer(
         None => axum_server::from_tcp(listener)?.handle(handle).serve(service).await?,
         Some((certificate, key)) => {
             let (config, seen) = load(certificate, key).await?;
-            let reloading = tokio::spawn(reload(config.clone(), certificate.to_owned(), key.to_owned(), seen));
-            let served = axum_server::from_tcp_rustls(listener, config)?.handle(handle).serve(service).await;
+            let reloading =
+                tokio::spawn(reload(config.clone(), certificate.to_owned(), key.to_owned(), seen));
+            let served =
+                axum_server::from_tcp_rustls(listener, config)?.handle(handle).serve(service).await;
             reloading.abort();
             served?;
         }
@@ -46,19 +48,28 @@ pub async fn answer(
 type Pem = (Vec<u8>, Vec<u8>);
 
 async fn read(certificate: &Path, key: &Path) -> anyhow::Result<Pem> {
-    let read = async |file: &Path| tokio::fs::read(file).await.with_context(|| format!("{}", file.display()));
+    let read = async |file: &Path| {
+        tokio::fs::read(file).await.with_context(|| format!("{}", file.display()))
+    };
     Ok((read(certificate).await?, read(key).await?))
 }
 
 async fn load(certificate: &Path, key: &Path) -> anyhow::Result<(RustlsConfig, Pem)> {
     let pem = read(certificate, key).await?;
-    let config = RustlsConfig::from_pem(pem.0.clone(), pem.1.clone()).await.context("the certificate and its key")?;
+    let config = RustlsConfig::from_pem(pem.0.clone(), pem.1.clone())
+        .await
+        .context("the certificate and its key")?;
     Ok((config, pem))
 }
 
-/// Takes a new certificate once its files hold one; until then the old one stays. Secrets are replaced in the file system by
-/// renaming, so the two files may for a moment not belong together.
-async fn reload(config: RustlsConfig, certificate: std::path::PathBuf, key: std::path::PathBuf, mut seen: Pem) {
+/// Takes a new certificate once its files hold one; until then the old one stays. Secrets are
+/// replaced in the file system by renaming, so the two files may for a moment not belong together.
+async fn reload(
+    config: RustlsConfig,
+    certificate: std::path::PathBuf,
+    key: std::path::PathBuf,
+    mut seen: Pem,
+) {
     loop {
         tokio::time::sleep(LOOK).await;
         let pem = match read(&certificate, &key).await {
@@ -71,7 +82,9 @@ async fn reload(config: RustlsConfig, certificate: std::path::PathBuf, key: std:
         };
         match config.reload_from_pem(pem.0.clone(), pem.1.clone()).await {
             Ok(()) => tracing::info!("a new certificate is in use"),
-            Err(error) => tracing::warn!(%error, "the new certificate is of no use, the old one stays"),
+            Err(error) => {
+                tracing::warn!(%error, "the new certificate is of no use, the old one stays")
+            }
         }
         seen = pem;
     }

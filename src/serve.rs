@@ -54,10 +54,12 @@ pub struct SimulateArgs {
     /// Run on a simulated cluster in this process instead of a real one
     #[arg(long, env = "SIMULATE")]
     pub simulate: bool,
-    /// Let the simulated pods replay recordings: a folder of CSV files (timestamp_s,cpu_cores,memory_mib)
+    /// Let the simulated pods replay recordings: a folder of CSV files
+    /// (timestamp_s,cpu_cores,memory_mib)
     #[arg(long, env = "SIMULATE_RECORDINGS", value_name = "DIR", requires = "simulate")]
     pub simulate_recordings: Option<PathBuf>,
-    /// Also serve the simulated cluster's Kubernetes API here, for kubectl: kubectl -s http://ADDRESS get pods -A
+    /// Also serve the simulated cluster's Kubernetes API here, for kubectl: kubectl -s
+    /// http://ADDRESS get pods -A
     #[arg(long, env = "SIMULATE_LISTEN", value_name = "ADDRESS", requires = "simulate")]
     pub simulate_listen: Option<SocketAddr>,
     /// How many times faster than the wall clock the simulated cluster lives
@@ -81,13 +83,20 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     let scaler = load_scaler(&config, stopping.clone())?;
     let clock = Clock::new(args.simulate.speed);
-    let leadership = Leadership::new(&args.leader).map_err(anyhow::Error::msg).context("leader election")?;
+    let leadership =
+        Leadership::new(&args.leader).map_err(anyhow::Error::msg).context("leader election")?;
     let mut state = AppState::new(config, scaler, clock, stopping.clone());
     state.leadership = Arc::new(leadership);
     let state = Arc::new(state);
-    let store = args.data_dir.as_deref().map(|folder| Store::open(folder, &state)).transpose().context("state")?;
+    let store = args
+        .data_dir
+        .as_deref()
+        .map(|folder| Store::open(folder, &state))
+        .transpose()
+        .context("state")?;
     let address = SocketAddr::new(args.host, args.port);
-    let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
     if args.simulate.simulate {
         introduce(listener.local_addr()?, args.simulate.speed);
     }
@@ -132,8 +141,12 @@ async fn simulate(args: &SimulateArgs, state: &AppState) -> anyhow::Result<JoinH
     };
     state.connected(simulation.client());
     if let Some(address) = args.simulate_listen {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
-        tracing::info!("the simulated cluster answers kubectl -s http://{}", listener.local_addr()?);
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+        tracing::info!(
+            "the simulated cluster answers kubectl -s http://{}",
+            listener.local_addr()?
+        );
         tokio::spawn(sim::api::server::serve(simulation.clone(), listener));
     }
     Ok(tokio::spawn(simulation.run()))
@@ -141,7 +154,11 @@ async fn simulate(args: &SimulateArgs, state: &AppState) -> anyhow::Result<JoinH
 
 /// What a newcomer can do with the simulated cluster.
 fn introduce(address: SocketAddr, speed: f64) {
-    let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
+    let host = if address.ip().is_unspecified() {
+        "localhost".to_owned()
+    } else {
+        address.ip().to_string()
+    };
     let at = format!("http://{host}:{}", address.port());
     println!(
         "dqn-scaler answers on {at}. Its cluster is simulated: an hour passes there in {:.0} s. Look at it on
@@ -164,7 +181,8 @@ Ctrl-C ends it.
 fn load_scaler(config: &Config, stopping: CancellationToken) -> anyhow::Result<Scaler> {
     let path = config.find_model();
     let network = Network::load(&path).with_context(|| format!("model {}", path.display()))?;
-    let features = FeatureSet::from_names(network.features()).with_context(|| format!("model {}", path.display()))?;
+    let features = FeatureSet::from_names(network.features())
+        .with_context(|| format!("model {}", path.display()))?;
     anyhow::ensure!(
         features.len() == config.state_dim,
         "model {}: it takes {} features, but STATE_DIM is {}",

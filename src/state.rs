@@ -58,7 +58,8 @@ impl AppState {
         Changes::between(&self.base, &self.config())
     }
 
-    /// Takes over the changes that another life or another replica has stored, instead of those made here.
+    /// Takes over the changes that another life or another replica has stored, instead of those
+    /// made here.
     pub fn adopt(&self, changes: &Changes) {
         let config = changes.onto(&self.base);
         let adopted = self.config.send_if_modified(|current| {

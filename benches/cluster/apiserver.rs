@@ -1,4 +1,5 @@
-//! The cluster's side: the simulated Kubernetes API on a socket, in a process of its own, with as many pods as wanted.
+//! The cluster's side: the simulated Kubernetes API on a socket, in a process of its own, with as
+//! many pods as wanted.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -30,19 +31,26 @@ pub fn namespaces(pods: usize) -> Vec<String> {
 
 /// Serves until it is killed; says on standard output where.
 pub fn run(pods: usize) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(async {
-        let simulation = Simulation::new(Clock::new(1.0), ServerVersion::default(), |world| fill(world, pods));
-        let sent = Arc::new(AtomicU64::new(0));
-        let told = sent.clone();
-        let router = api::router(simulation.clone())
-            .layer(middleware::from_fn(move |request, next| count(request, next, sent.clone())))
-            .route("/sent", get(move || async move { told.load(Ordering::Relaxed).to_string() }));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        println!("{}", listener.local_addr()?.port());
-        std::io::stdout().flush()?;
-        tokio::spawn(simulation.run());
-        Ok(axum::serve(listener, router).await?)
-    })
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(
+        async {
+            let simulation = Simulation::new(Clock::new(1.0), ServerVersion::default(), |world| {
+                fill(world, pods)
+            });
+            let sent = Arc::new(AtomicU64::new(0));
+            let told = sent.clone();
+            let router = api::router(simulation.clone())
+                .layer(middleware::from_fn(move |request, next| count(request, next, sent.clone())))
+                .route(
+                    "/sent",
+                    get(move || async move { told.load(Ordering::Relaxed).to_string() }),
+                );
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+            println!("{}", listener.local_addr()?.port());
+            std::io::stdout().flush()?;
+            tokio::spawn(simulation.run());
+            Ok(axum::serve(listener, router).await?)
+        },
+    )
 }
 
 /// Counts the bytes of every answer, watches included.
@@ -66,9 +74,22 @@ fn fill(world: &mut World, pods: usize) {
         left -= here;
         for index in 0..here.div_ceil(REPLICAS) {
             let kind = Kind::ALL[index % Kind::ALL.len()];
-            let workload = Workload::generate_at(kind, (number * PODS_PER_NAMESPACE + index) as u64, 0.25, 300.0);
+            let workload = Workload::generate_at(
+                kind,
+                (number * PODS_PER_NAMESPACE + index) as u64,
+                0.25,
+                300.0,
+            );
             let replicas = REPLICAS.min(here - index * REPLICAS);
-            declare(world, Resource::Deployments, namespace, &format!("app-{index}"), replicas, spec(index), workload);
+            declare(
+                world,
+                Resource::Deployments,
+                namespace,
+                &format!("app-{index}"),
+                replicas,
+                spec(index),
+                workload,
+            );
         }
     }
     add_managed_fields(world);
@@ -76,8 +97,9 @@ fn fill(world: &mut World, pods: usize) {
 
 /// About as much as a pod of a real cluster says: two containers, an environment, probes, volumes.
 fn spec(index: usize) -> Value {
-    let environment: Vec<Value> =
-        (0..8).map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-{index}-{n}")})).collect();
+    let environment: Vec<Value> = (0..8)
+        .map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-{index}-{n}")}))
+        .collect();
     let probe = json!({"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"}, "periodSeconds": 10, "timeoutSeconds": 1});
     let mounts = json!([{"name": "kube-api-access", "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]);
     let container = |name: &str, requests: Value, limits: Value| {
@@ -102,8 +124,9 @@ fn spec(index: usize) -> Value {
 /// Who set which field: a third of what a real API server sends of a pod.
 fn add_managed_fields(world: &mut World) {
     let fields = |names: &[&str]| -> Value {
-        let inner: Value =
-            (0..6).map(|n| (format!("k:{{\"name\":\"SETTING_{n}\"}}"), json!({".": {}, "f:name": {}}))).collect();
+        let inner: Value = (0..6)
+            .map(|n| (format!("k:{{\"name\":\"SETTING_{n}\"}}"), json!({".": {}, "f:name": {}})))
+            .collect();
         names.iter().map(|name| ((*name).to_owned(), json!({".": {}, "f:env": inner}))).collect()
     };
     let managed = json!([

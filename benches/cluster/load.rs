@@ -23,7 +23,11 @@ impl Latency {
 }
 
 /// Asks one thing again and again, `pause` after each answer, until `end`.
-pub async fn ask(url: String, pause: Duration, end: tokio::sync::watch::Receiver<bool>) -> anyhow::Result<Vec<f64>> {
+pub async fn ask(
+    url: String,
+    pause: Duration,
+    end: tokio::sync::watch::Receiver<bool>,
+) -> anyhow::Result<Vec<f64>> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let mut seconds = Vec::new();
     while !*end.borrow() {

@@ -1,7 +1,8 @@
 //! The whole service against a whole cluster: `cargo bench --bench cluster`.
 //!
-//! For each size a simulated API server is started in a process of its own, and the release binary in another; both share
-//! the machine. Measured are cycles in dry run and live, the service's answers meanwhile, its memory and its start.
+//! For each size a simulated API server is started in a process of its own, and the release binary
+//! in another; both share the machine. Measured are cycles in dry run and live, the service's
+//! answers meanwhile, its memory and its start.
 
 mod apiserver;
 mod load;
@@ -90,7 +91,13 @@ impl ApiServer {
     /// Bytes that it has sent so far.
     async fn sent(&self) -> anyhow::Result<u64> {
         let client = reqwest::Client::builder().no_proxy().build()?;
-        Ok(client.get(format!("http://127.0.0.1:{}/sent", self.port)).send().await?.text().await?.parse()?)
+        Ok(client
+            .get(format!("http://127.0.0.1:{}/sent", self.port))
+            .send()
+            .await?
+            .text()
+            .await?
+            .parse()?)
     }
 }
 
@@ -101,7 +108,12 @@ impl Drop for ApiServer {
     }
 }
 
-async fn measure(cluster: &ApiServer, pods: usize, mode: Mode, cycles: usize) -> anyhow::Result<Measured> {
+async fn measure(
+    cluster: &ApiServer,
+    pods: usize,
+    mode: Mode,
+    cycles: usize,
+) -> anyhow::Result<Measured> {
     let before_start = cluster.sent().await?;
     let namespaces = apiserver::namespaces(pods);
     let mut service = Service::start(&cluster.kubeconfig, &namespaces, mode == Mode::Live, 2)?;
@@ -112,27 +124,40 @@ async fn measure(cluster: &ApiServer, pods: usize, mode: Mode, cycles: usize) ->
     let first_health = service.started.elapsed().as_secs_f64();
     // Before the watches are complete a cycle may be given up; it is not told of then.
     let first = service.next_cycle().await?;
-    anyhow::ensure!(first.pods as usize == pods, "the first cycle saw {} of {pods} pods", first.pods);
+    anyhow::ensure!(
+        first.pods as usize == pods,
+        "the first cycle saw {} of {pods} pods",
+        first.pods
+    );
     let start_bytes = cluster.sent().await? - before_start;
     // Asked while cycles run: small answers all the time, then the list of all pods.
-    let (before, cpu_before, began) = (cluster.sent().await?, service.cpu()?, std::time::Instant::now());
+    let (before, cpu_before, began) =
+        (cluster.sent().await?, service.cpu()?, std::time::Instant::now());
     let (end, ended) = tokio::sync::watch::channel(false);
-    let health = tokio::spawn(load::ask(service.url("/health"), Duration::from_millis(5), ended.clone()));
-    let decisions = tokio::spawn(load::ask(service.url("/decisions"), Duration::from_millis(50), ended));
+    let health =
+        tokio::spawn(load::ask(service.url("/health"), Duration::from_millis(5), ended.clone()));
+    let decisions =
+        tokio::spawn(load::ask(service.url("/decisions"), Duration::from_millis(50), ended));
     let measured = following(&mut service, cycles).await?;
     end.send_replace(true);
-    let (seconds, cpu, bytes) =
-        (began.elapsed().as_secs_f64(), service.cpu()? - cpu_before, cluster.sent().await? - before);
+    let (seconds, cpu, bytes) = (
+        began.elapsed().as_secs_f64(),
+        service.cpu()? - cpu_before,
+        cluster.sent().await? - before,
+    );
     let (health, decisions) = (Latency::of(health.await??), Latency::of(decisions.await??));
     let rss_without_list = service.peak_rss()?;
     let (end, ended) = tokio::sync::watch::channel(false);
-    let list = tokio::spawn(load::ask(service.url("/pods"), Duration::from_millis(200), ended.clone()));
+    let list =
+        tokio::spawn(load::ask(service.url("/pods"), Duration::from_millis(200), ended.clone()));
     let page = service.url("/pods/overview?sort=cpu_utilization&order=desc");
     let page = tokio::spawn(load::ask(page, Duration::from_millis(200), ended.clone()));
-    let metrics = tokio::spawn(load::ask(service.url("/metrics"), Duration::from_millis(200), ended));
+    let metrics =
+        tokio::spawn(load::ask(service.url("/metrics"), Duration::from_millis(200), ended));
     following(&mut service, 2).await?;
     end.send_replace(true);
-    let (list, page, metrics) = (Latency::of(list.await??), Latency::of(page.await??), Latency::of(metrics.await??));
+    let (list, page, metrics) =
+        (Latency::of(list.await??), Latency::of(page.await??), Latency::of(metrics.await??));
     Ok(Measured {
         pods,
         mode,
@@ -140,7 +165,8 @@ async fn measure(cluster: &ApiServer, pods: usize, mode: Mode, cycles: usize) ->
         first_cycle: first.ended.as_secs_f64(),
         start_bytes,
         phases: report::mean(&measured),
-        applied: measured.iter().map(|cycle| cycle.applied).sum::<u64>() as f64 / measured.len() as f64,
+        applied: measured.iter().map(|cycle| cycle.applied).sum::<u64>() as f64
+            / measured.len() as f64,
         bytes: bytes / measured.len() as u64,
         cpu_share: cpu / seconds,
         peak_rss: service.peak_rss()?,

@@ -23,9 +23,13 @@ pub fn all(all: &[Measured], folder: &Path) -> anyhow::Result<()> {
     if dry.len() < 2 {
         return Ok(());
     }
-    let phase = |name: &'static str| move |m: &Measured| m.phases.get(name).map_or(0.0, |spent| spent.0 * 1e3);
-    let phases: Vec<Line> =
-        PHASES.iter().map(|name| (*name, Box::new(phase(name)) as Box<dyn Fn(&Measured) -> f64>)).collect();
+    let phase = |name: &'static str| {
+        move |m: &Measured| m.phases.get(name).map_or(0.0, |spent| spent.0 * 1e3)
+    };
+    let phases: Vec<Line> = PHASES
+        .iter()
+        .map(|name| (*name, Box::new(phase(name)) as Box<dyn Fn(&Measured) -> f64>))
+        .collect();
     lines(&dry, "One cycle in dry run: milliseconds by phase", &phases, &folder.join("cycle.svg"))?;
     let latencies: Vec<Line> = vec![
         ("/health p99", Box::new(|m: &Measured| m.health.p99_ms)),
@@ -42,7 +46,8 @@ type Line = (&'static str, Box<dyn Fn(&Measured) -> f64>);
 
 /// Both axes logarithmic: what is linear rises with one slope.
 fn lines(all: &[&Measured], title: &str, lines: &[Line], file: &Path) -> anyhow::Result<()> {
-    let values = || all.iter().flat_map(|m| lines.iter().map(|line| line.1(m))).filter(|value| *value > 0.0);
+    let values =
+        || all.iter().flat_map(|m| lines.iter().map(|line| line.1(m))).filter(|value| *value > 0.0);
     let (low, high) = (values().fold(f64::MAX, f64::min), values().fold(0.0, f64::max));
     let (low, high) = (low.max(0.01) * 0.7, high * 1.5);
     let sizes: Vec<f64> = all.iter().map(|m| m.pods as f64).collect();
@@ -67,12 +72,16 @@ fn lines(all: &[&Measured], title: &str, lines: &[Line], file: &Path) -> anyhow:
             .y_label_formatter(&|value| format!("{value}"))
             .draw()?;
         for ((name, value), colour) in lines.iter().zip(COLOURS) {
-            let points: Vec<(f64, f64)> = all.iter().map(|m| (m.pods as f64, value(m).max(0.01))).collect();
-            chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
+            let points: Vec<(f64, f64)> =
+                all.iter().map(|m| (m.pods as f64, value(m).max(0.01))).collect();
+            chart
+                .draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
             chart
                 .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
                 .label(*name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2))
+                });
         }
         chart
             .configure_series_labels()

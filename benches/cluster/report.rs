@@ -73,8 +73,15 @@ pub fn print(all: &[Measured]) {
     println!("|---:|---|---:|{}---:|", "---:|".repeat(PHASES.len()));
     let spent = |(wall, cpu): (f64, f64)| format!("{:.1} / {:.1}", wall * 1e3, cpu * 1e3);
     for m in all {
-        let phases = PHASES.map(|phase| spent(m.phases.get(phase).copied().unwrap_or_default())).join(" | ");
-        println!("| {} | {} | {} | {phases} | {:.0} |", m.pods, m.mode.name(), spent(m.cycle()), m.applied);
+        let phases =
+            PHASES.map(|phase| spent(m.phases.get(phase).copied().unwrap_or_default())).join(" | ");
+        println!(
+            "| {} | {} | {} | {phases} | {:.0} |",
+            m.pods,
+            m.mode.name(),
+            spent(m.cycle()),
+            m.applied
+        );
     }
     println!(
         "\n| pods | mode | first `/health` s | first cycle s | MiB read at start | MiB read a cycle | peak RSS MiB | with `/pods` | `/health` p50 / p99 ms | `/decisions` | `/pods` | `/pods/overview` | `/metrics` |"

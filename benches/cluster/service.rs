@@ -28,20 +28,27 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn start(kubeconfig: &Path, namespaces: &[String], live: bool, interval: u64) -> anyhow::Result<Self> {
+    pub fn start(
+        kubeconfig: &Path,
+        namespaces: &[String],
+        live: bool,
+        interval: u64,
+    ) -> anyhow::Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let started = Instant::now();
-        let mut process =
-            Command::new(std::env::var_os("DQN_SCALER").unwrap_or_else(|| env!("CARGO_BIN_EXE_dqn-scaler").into()))
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .args(["--host", "127.0.0.1", "--in-cluster=false", "--port", &port.to_string()])
-                .args([format!("--dry-run={}", !live), format!("--namespaces={}", namespaces.join(","))])
-                .arg(format!("--auto-scale-interval={interval}"))
-                .envs([("LOG_FORMAT", "json"), ("RUST_LOG", "warn,dqn_scaler::scaler::autoscale=debug")])
-                .env("KUBECONFIG", kubeconfig)
-                .stderr(Stdio::piped())
-                .spawn()
-                .context("the service")?;
+        let mut process = Command::new(
+            std::env::var_os("DQN_SCALER")
+                .unwrap_or_else(|| env!("CARGO_BIN_EXE_dqn-scaler").into()),
+        )
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["--host", "127.0.0.1", "--in-cluster=false", "--port", &port.to_string()])
+        .args([format!("--dry-run={}", !live), format!("--namespaces={}", namespaces.join(","))])
+        .arg(format!("--auto-scale-interval={interval}"))
+        .envs([("LOG_FORMAT", "json"), ("RUST_LOG", "warn,dqn_scaler::scaler::autoscale=debug")])
+        .env("KUBECONFIG", kubeconfig)
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("the service")?;
         let log = BufReader::new(process.stderr.take().context("the service's log")?);
         let (sender, cycles) = unbounded_channel();
         std::thread::spawn(move || {
@@ -76,7 +83,9 @@ impl Service {
     pub fn cpu(&self) -> anyhow::Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-        let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok()).context("stat");
+        let ticks = |index: usize| {
+            fields.get(index).and_then(|text| text.parse::<f64>().ok()).context("stat")
+        };
         Ok((ticks(11)? + ticks(12)?) / 100.0)
     }
 }
@@ -95,5 +104,10 @@ fn cycle(line: &str, ended: Duration) -> Option<Cycle> {
         let (wall, cpu) = spent.split_once('/')?;
         Some((name.to_owned(), (wall.parse().ok()?, cpu.parse().ok()?)))
     });
-    Some(Cycle { ended, pods: line["pods"].as_u64()?, applied: line["applied"].as_u64()?, phases: phases.collect() })
+    Some(Cycle {
+        ended,
+        pods: line["pods"].as_u64()?,
+        applied: line["applied"].as_u64()?,
+        phases: phases.collect(),
+    })
 }

@@ -46,7 +46,10 @@ fn pod(index: usize) -> OwnedPod {
         "spec": {"containers": [container("app", "1", "512Mi"), container("proxy", "200m", "128Mi")]},
         "status": {"phase": "Running"}
     });
-    let pod = serde_json::from_value(object).ok().and_then(|object| Pod::from_kube(&object)).expect("a pod");
+    let pod = serde_json::from_value(object)
+        .ok()
+        .and_then(|object| Pod::from_kube(&object))
+        .expect("a pod");
     OwnedPod { pod: Arc::new(pod), workload: None, binding: Default::default() }
 }
 
@@ -85,7 +88,8 @@ fn deciding(criterion: &mut Criterion) {
     };
     group.bench_function("features", |bencher| bencher.iter(|| black_box(states())));
 
-    let states = Array2::from_shape_vec((PODS, features.len()), states()).expect("as many as promised");
+    let states =
+        Array2::from_shape_vec((PODS, features.len()), states()).expect("as many as promised");
     let network = network();
     for threads in [1, 2] {
         tch::set_num_threads(threads);
@@ -95,8 +99,13 @@ fn deciding(criterion: &mut Criterion) {
     }
     tch::set_num_threads(1);
     let plain = plain::Network::of(&Checkpoint::read(Path::new(MODEL)).expect("the shipped model"));
-    let (ours, theirs) = (plain.forward(states.view()), network.forward(states.view()).expect("finite answers"));
-    let largest = ours.iter().zip(&theirs).map(|(ours, theirs)| (ours[0] - theirs.cpu[0]).abs()).fold(0.0, f32::max);
+    let (ours, theirs) =
+        (plain.forward(states.view()), network.forward(states.view()).expect("finite answers"));
+    let largest = ours
+        .iter()
+        .zip(&theirs)
+        .map(|(ours, theirs)| (ours[0] - theirs.cpu[0]).abs())
+        .fold(0.0, f32::max);
     assert!(largest < 1e-4, "the two forwards differ by {largest}");
     group.bench_function("forward, ndarray, 1 thread", |bencher| {
         bencher.iter(|| plain.forward(black_box(states.view())))
@@ -112,10 +121,12 @@ fn deciding(criterion: &mut Criterion) {
                 seen(&pods, step.get())
             },
             |seen| {
-                let decided = agent.decide(seen, &policy, step.get() as i64 * 30, &mut Stopwatch::start());
+                let decided =
+                    agent.decide(seen, &policy, step.get() as i64 * 30, &mut Stopwatch::start());
                 let decided = decided.expect("finite answers").into_iter();
-                let plans =
-                    decided.filter_map(|decided| Some(plan(&decided.owned.pod, decided.decision.as_ref().ok()?)));
+                let plans = decided.filter_map(|decided| {
+                    Some(plan(&decided.owned.pod, decided.decision.as_ref().ok()?))
+                });
                 plans.filter(|plan| !plan.is_empty()).count()
             },
             criterion::BatchSize::PerIteration,

@@ -1,4 +1,5 @@
-//! The network without libtorch, to be compared with it: the same layers as products of `ndarray` matrices.
+//! The network without libtorch, to be compared with it: the same layers as products of `ndarray`
+//! matrices.
 
 use dqn_scaler::model::Checkpoint;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
@@ -16,16 +17,24 @@ pub struct Network {
 impl Network {
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let block = |name: &str| -> Vec<Layer> {
-            let ours = checkpoint.tensors.iter().filter(|tensor| tensor.name.starts_with(name)).collect::<Vec<_>>();
+            let ours = checkpoint
+                .tensors
+                .iter()
+                .filter(|tensor| tensor.name.starts_with(name))
+                .collect::<Vec<_>>();
             ours.chunks(2)
                 .map(|pair| {
                     let shape = (pair[0].shape[0], pair[0].shape[1]);
-                    let weight = Array2::from_shape_vec(shape, pair[0].data.clone()).expect("a weight has its shape");
+                    let weight = Array2::from_shape_vec(shape, pair[0].data.clone())
+                        .expect("a weight has its shape");
                     (weight.reversed_axes(), Array1::from(pair[1].data.clone()))
                 })
                 .collect()
         };
-        Self { trunk: block("shared_layers"), heads: ["cpu_head", "memory_head", "prediction_head"].map(block).into() }
+        Self {
+            trunk: block("shared_layers"),
+            heads: ["cpu_head", "memory_head", "prediction_head"].map(block).into(),
+        }
     }
 
     /// The CPU head's three values, the memory head's three, the prediction's two.
@@ -33,7 +42,8 @@ impl Network {
         let mut answers = Vec::with_capacity(states.nrows());
         for chunk in states.axis_chunks_iter(Axis(0), CHUNK) {
             let shared = run(&self.trunk, chunk.to_owned(), true);
-            let heads: Vec<_> = self.heads.iter().map(|head| run(head, shared.clone(), false)).collect();
+            let heads: Vec<_> =
+                self.heads.iter().map(|head| run(head, shared.clone(), false)).collect();
             let row = |row: usize| {
                 let values = heads.iter().flat_map(|head| head.row(row).to_vec());
                 let mut answer = [0.0; 8];

@@ -1,4 +1,5 @@
-//! Who may write: nobody (read-only), whoever knows the token, or anybody; and a line in the log for each write.
+//! Who may write: nobody (read-only), whoever knows the token, or anybody; and a line in the log
+//! for each write.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -45,18 +46,27 @@ async fn permit(config: &Config, request: &Parts) -> Result<&'static str, ApiErr
         && !cors::is_allowed(&config.cors_origins, origin)
         && !is_own(origin, request)
     {
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "The origin of the request is not allowed to write"));
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "The origin of the request is not allowed to write",
+        ));
     }
     let Some(file) = &config.write_token_file else { return Ok("anybody") };
     let expected = read_token(file).await.map_err(|error| {
         tracing::error!(%error, "writes are refused");
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "Writes are refused: the token cannot be read")
+        ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Writes are refused: the token cannot be read",
+        )
     })?;
     let given = bearer(headers).unwrap_or_default();
     if bool::from(expected.as_bytes().ct_eq(given.as_bytes())) {
         Ok("token")
     } else {
-        Err(ApiError::new(StatusCode::UNAUTHORIZED, "A write needs the header Authorization: Bearer TOKEN"))
+        Err(ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "A write needs the header Authorization: Bearer TOKEN",
+        ))
     }
 }
 
@@ -64,8 +74,14 @@ async fn permit(config: &Config, request: &Parts) -> Result<&'static str, ApiErr
 pub async fn read_token(file: &Path) -> anyhow::Result<String> {
     let text = tokio::fs::read_to_string(file).await?;
     let token = text.trim();
-    anyhow::ensure!(token.len() >= SHORTEST_TOKEN, "a token has at least {SHORTEST_TOKEN} characters");
-    anyhow::ensure!(token.bytes().all(|byte| byte.is_ascii_graphic()), "a token is one word of visible ASCII");
+    anyhow::ensure!(
+        token.len() >= SHORTEST_TOKEN,
+        "a token has at least {SHORTEST_TOKEN} characters"
+    );
+    anyhow::ensure!(
+        token.bytes().all(|byte| byte.is_ascii_graphic()),
+        "a token is one word of visible ASCII"
+    );
     Ok(token.to_owned())
 }
 
@@ -76,7 +92,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// A page that this service itself has served.
 fn is_own(origin: &HeaderValue, request: &Parts) -> bool {
-    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+    let authority = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.split_once("://"))
+        .map(|(_, authority)| authority);
     // HTTP/2 has no Host.
     let host = request.headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| request.uri.authority().map(|authority| authority.as_str()));
@@ -86,12 +106,15 @@ fn is_own(origin: &HeaderValue, request: &Parts) -> bool {
 fn refusal(error: ApiError) -> Response {
     let mut response = error.into_response();
     if response.status() == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"dqn-scaler\""));
+        response
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"dqn-scaler\""));
     }
     response
 }
 
-/// Written when the write is over, also when its client has gone meanwhile or its handling has broken off.
+/// Written when the write is over, also when its client has gone meanwhile or its handling has
+/// broken off.
 struct AuditLine {
     client: Option<SocketAddr>,
     /// As a proxy says, or whoever pretends to be one.
@@ -106,7 +129,8 @@ struct AuditLine {
 impl AuditLine {
     fn of(request: &Parts) -> Self {
         let header = |name: HeaderName| {
-            let text = request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let text =
+                request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
             text.chars().take(200).collect()
         };
         Self {

@@ -76,7 +76,8 @@ pub struct LoopStatus {
 #[utoipa::path(get, path = "/autoscale/status", tag = "autoscale", responses((status = 200, body = LoopStatus)))]
 pub async fn status(State(state): SharedState) -> Json<LoopStatus> {
     let config = state.config();
-    let running = config.auto_scale_enabled && state.cluster().is_some() && state.autoscaler.is_alive();
+    let running =
+        config.auto_scale_enabled && state.cluster().is_some() && state.autoscaler.is_alive();
     Json(LoopStatus {
         enabled: config.auto_scale_enabled,
         running,

@@ -1,4 +1,5 @@
-//! The pods as people look at them: one page of a list that may be long, each with its last decision and its recent past.
+//! The pods as people look at them: one page of a list that may be long, each with its last
+//! decision and its recent past.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -62,7 +63,10 @@ pub struct PodCard {
     cannot_scale: Option<SkipReason>,
     /// What keeps it from being scaled or changed now, in words that name it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, example = "Pod postgres-0 is managed by a VerticalPodAutoscaler: postgres")]
+    #[schema(
+        nullable = false,
+        example = "Pod postgres-0 is managed by a VerticalPodAutoscaler: postgres"
+    )]
     message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -193,7 +197,8 @@ pub struct OnePod {
     responses((status = 200, body = OnePod), BadRequest, NoSuchPod, NoCluster)
 )]
 pub async fn history(State(state): SharedState, path: PodPath) -> Result<Json<OnePod>, ApiError> {
-    let owned = only_named(cluster(&state)?.pod(&path.namespace, &path.name, Deadline::default()).await?);
+    let owned =
+        only_named(cluster(&state)?.pod(&path.namespace, &path.name, Deadline::default()).await?);
     let board = &state.scaler.board;
     let seen = Seen { latest: board.latest(&owned.pod.key.uid), owned };
     let pod = shown(&seen, board, &state.config());
@@ -240,10 +245,14 @@ struct Wish {
 impl Wish {
     fn parse(query: &HashMap<String, String>) -> Result<Self, ApiError> {
         let named = |name: &str| query.get(name).filter(|text| !text.is_empty());
-        let number = |name: &'static str, default: usize| match named(name).map(|text| text.trim().parse()) {
+        let number = |name: &'static str, default: usize| match named(name)
+            .map(|text| text.trim().parse())
+        {
             None => Ok(default),
             Some(Ok(number)) => Ok(number),
-            Some(Err(_)) => Err(ApiError::bad_request(format!("{name}: must be a whole number, not negative"))),
+            Some(Err(_)) => {
+                Err(ApiError::bad_request(format!("{name}: must be a whole number, not negative")))
+            }
         };
         let sort = match named("sort").map(String::as_str) {
             None | Some("name") => Sort::Name,
@@ -285,7 +294,8 @@ impl Wish {
             && self.monitored.is_none_or(|monitored| is_monitored(&seen.owned, config) == monitored)
             && self.status.as_ref().is_none_or(|wanted| status() == Some(wanted))
             && (self.search.is_empty()
-                || format!("{}/{} {}", key.namespace, key.name, seen.workload()).contains(&self.search))
+                || format!("{}/{} {}", key.namespace, key.name, seen.workload())
+                    .contains(&self.search))
     }
 
     /// What has no value to be sorted by comes last, whichever the direction.
@@ -313,7 +323,8 @@ impl Wish {
             Sort::Memory => Some(usage()?.memory),
             Sort::CpuUtilization => share(usage()?.cpu, seen.owned.pod.limit().cpu),
             Sort::MemoryUtilization => share(usage()?.memory, seen.owned.pod.limit().memory),
-            // Those that were changed, or would have been, or could not be; then those that were left as they are.
+            // Those that were changed, or would have been, or could not be; then those that were
+            // left as they are.
             Sort::Decision => Some(match seen.verdict()?.status.name() {
                 "failed" => 0.0,
                 "success" => 1.0,
@@ -341,7 +352,10 @@ fn shown(seen: &Seen, board: &Board, config: &Config) -> PodCard {
         wishes: ListedWishes::of(&seen.owned, &config.policy()),
         managed_by: ListedRival::all(&seen.owned),
         measured_at: measured.and_then(|(when, _)| at(when)),
-        metrics: CardMetrics { cpu_usage: usage.map(|u| u.cpu), memory_usage_mb: usage.map(|u| u.memory) },
+        metrics: CardMetrics {
+            cpu_usage: usage.map(|u| u.cpu),
+            memory_usage_mb: usage.map(|u| u.memory),
+        },
         resources: CardResources {
             cpu_request: request.cpu,
             memory_request_mb: request.memory,
@@ -366,7 +380,8 @@ fn decision(verdict: &Verdict, owned: &OwnedPod, config: &Config) -> LastDecisio
 
 /// Short, and as a chart wants it.
 fn trail(samples: &[Sample]) -> Trail {
-    let column = |of: &dyn Fn(&Sample) -> f64| samples.iter().map(|sample| short(of(sample))).collect();
+    let column =
+        |of: &dyn Fn(&Sample) -> f64| samples.iter().map(|sample| short(of(sample))).collect();
     Trail {
         timestamps: samples.iter().map(|sample| at(sample.taken_at())).collect(),
         cpu_usage: column(&|sample| sample.usage().cpu),

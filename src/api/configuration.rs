@@ -20,7 +20,10 @@ pub async fn read(State(state): SharedState) -> Json<Config> {
 
 /// The fields that can be changed while the service runs, each of them optional.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "says what the body is, which is read field by field to name what is wrong")]
+#[expect(
+    dead_code,
+    reason = "says what the body is, which is read field by field to name what is wrong"
+)]
 pub struct ConfigUpdate {
     /// Decide and explain, change nothing.
     #[schema(nullable = false)]
@@ -63,7 +66,8 @@ pub struct ConfigUpdated {
 
 /// Change the configuration, all or nothing
 ///
-/// It takes effect at once, in the running loop too. Other fields are ignored and named in the answer.
+/// It takes effect at once, in the running loop too. Other fields are ignored and named in the
+/// answer.
 #[utoipa::path(
     post, path = "/config", tag = "configuration", request_body = ConfigUpdate,
     responses((status = 200, body = ConfigUpdated), BadRequest)
@@ -73,7 +77,8 @@ pub async fn update(
     State(state): SharedState,
     JsonObject(fields): JsonObject,
 ) -> Result<Json<ConfigUpdated>, ApiError> {
-    // Read, checked and written under one lock: of two updates at once neither loses what the other changed.
+    // Read, checked and written under one lock: of two updates at once neither loses what the other
+    // changed.
     let mut result = None;
     state.config.send_if_modified(|config| {
         let updated = config.updated(&fields);

@@ -1,4 +1,5 @@
-//! Cross-origin rules as Flask-CORS has them by default: any origin, echoed when there is one. With a list, only those on it.
+//! Cross-origin rules as Flask-CORS has them by default: any origin, echoed when there is one. With
+//! a list, only those on it.
 
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -29,7 +30,9 @@ pub async fn cors(State(state): SharedState, request: Request, next: Next) -> Re
             response.headers_mut().insert(ALLOW, allow);
         }
         if !refused && (asked_method || origin.is_some()) {
-            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+            response
+                .headers_mut()
+                .insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
             if let Some(headers) = asked_headers {
                 response.headers_mut().insert(ACCESS_CONTROL_ALLOW_HEADERS, headers);
             }

@@ -1,8 +1,11 @@
-//! The dashboard: pages, styles and scripts that are part of the binary, under a policy that lets nothing else in.
+//! The dashboard: pages, styles and scripts that are part of the binary, under a policy that lets
+//! nothing else in.
 
 use axum::extract::Path;
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
+};
 use axum::http::header::{LOCATION, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 
@@ -45,7 +48,8 @@ files! {
     "pods.js": SCRIPT,
 }
 
-/// To the folder of the page, relative to where the page is asked for: a proxy may serve it below a path of its own.
+/// To the folder of the page, relative to where the page is asked for: a proxy may serve it below a
+/// path of its own.
 pub async fn folder() -> Response {
     (StatusCode::PERMANENT_REDIRECT, [(LOCATION, "dashboard/")]).into_response()
 }
@@ -56,7 +60,8 @@ pub async fn index() -> Result<Response, ApiError> {
 
 pub async fn file(Path(name): Path<String>) -> Result<Response, ApiError> {
     let found = FILES.iter().find(|(known, ..)| *known == name);
-    let (_, kind, text) = found.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "Endpoint not found"))?;
+    let (_, kind, text) =
+        found.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "Endpoint not found"))?;
     let headers: [(HeaderName, &str); 5] = [
         (CONTENT_TYPE, kind),
         (CONTENT_SECURITY_POLICY, POLICY),

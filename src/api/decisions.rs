@@ -8,7 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::BadRequest;
-use super::scaling::{Explanation, Predictions, QValues, ResourceChanges, StatusName, describe, status_names};
+use super::scaling::{
+    Explanation, Predictions, QValues, ResourceChanges, StatusName, describe, status_names,
+};
 use super::{ApiError, Query, SharedState, boolean, status};
 use crate::clock::rfc3339;
 use crate::scaler::action::{Action, Resource};
@@ -167,7 +169,8 @@ pub async fn decisions(
     State(state): SharedState,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Decisions>, ApiError> {
-    let limit = query.get("limit").and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT_LIMIT);
+    let limit =
+        query.get("limit").and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT_LIMIT);
     if limit < 1 {
         return Err(ApiError::bad_request("limit: must be at least 1"));
     }
@@ -196,8 +199,11 @@ impl Filter {
     fn parse(query: &HashMap<String, String>) -> Result<Self, ApiError> {
         let named = |name: &str| query.get(name).filter(|text| !text.is_empty());
         let action = named("action").map(|text| {
-            let known = Action::ALL.into_iter().find(|action| action.name().eq_ignore_ascii_case(text));
-            known.ok_or_else(|| ApiError::bad_request("action: must be DECREASE, MAINTAIN or INCREASE"))
+            let known =
+                Action::ALL.into_iter().find(|action| action.name().eq_ignore_ascii_case(text));
+            known.ok_or_else(|| {
+                ApiError::bad_request("action: must be DECREASE, MAINTAIN or INCREASE")
+            })
         });
         Ok(Self {
             pod: named("pod").map(|text| text.to_lowercase()),
@@ -214,13 +220,16 @@ impl Filter {
             && self.action.is_none_or(|action| actions.cpu == action || actions.memory == action)
             && self.namespace.as_ref().is_none_or(|namespace| &entry.pod.namespace == namespace)
             && self.status.as_ref().is_none_or(|status| entry.status.name() == status)
-            && self.pod.as_ref().is_none_or(|part| format!("{}/{}", entry.pod.namespace, entry.pod.name).contains(part))
+            && self.pod.as_ref().is_none_or(|part| {
+                format!("{}/{}", entry.pod.namespace, entry.pod.name).contains(part)
+            })
     }
 }
 
 fn shown(entry: &Entry, details: bool) -> PastDecision {
     let decision = &entry.decision;
-    let percentage = |resource| (decision.observation.utilization(resource) * 1000.0).round() / 10.0;
+    let percentage =
+        |resource| (decision.observation.utilization(resource) * 1000.0).round() / 10.0;
     PastDecision {
         pod_name: entry.pod.name.clone(),
         namespace: entry.pod.namespace.clone(),

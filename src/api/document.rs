@@ -41,18 +41,28 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
         let one_namespace = path.contains("{namespace}");
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
             answers(operation, "413", "The body is larger than 1 MiB.");
-            answers(operation, "500", "The API server does not answer, a right is missing, or there is a bug.");
+            answers(
+                operation,
+                "500",
+                "The API server does not answer, a right is missing, or there is a bug.",
+            );
         }
         if let Some(read) = item.get.as_mut().filter(|_| one_namespace) {
             answers(read, "403", "The namespace is not among `allowed_namespaces`.");
         }
         if let Some(write) = &mut item.post {
             // Needed where a token is configured, and only there.
-            let (none, token) = (SecurityRequirement::default(), SecurityRequirement::new("token", [""; 0]));
+            let (none, token) =
+                (SecurityRequirement::default(), SecurityRequirement::new("token", [""; 0]));
             write.security = Some(vec![none, token]);
             answers(write, "401", "The token is missing or wrong.");
-            let refused = "The API is read-only, or the origin of the request is not allowed to write";
-            let outside = if one_namespace { ", or the namespace is not among `allowed_namespaces`" } else { "" };
+            let refused =
+                "The API is read-only, or the origin of the request is not allowed to write";
+            let outside = if one_namespace {
+                ", or the namespace is not among `allowed_namespaces`"
+            } else {
+                ""
+            };
             answers(write, "403", &format!("{refused}{outside}."));
             answers(write, "503", "This replica follows another, or the token cannot be read.");
         }
@@ -61,19 +71,24 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
 
 fn answers(operation: &mut Operation, status: &str, description: &str) {
     let content = utoipa::openapi::Content::new(Some(Ref::from_schema_name("Failure")));
-    let response: Response =
-        ResponseBuilder::new().description(description).content("application/json", content).build();
+    let response: Response = ResponseBuilder::new()
+        .description(description)
+        .content("application/json", content)
+        .build();
     operation.responses.responses.entry(status.to_owned()).or_insert(response.into());
 }
 
 /// This document
 #[utoipa::path(get, path = "/openapi.json", tag = "service",
     responses((status = 200, body = std::collections::HashMap<String, serde_json::Value>)))]
-pub async fn read(Extension(document): Extension<Arc<utoipa::openapi::OpenApi>>) -> Json<utoipa::openapi::OpenApi> {
+pub async fn read(
+    Extension(document): Extension<Arc<utoipa::openapi::OpenApi>>,
+) -> Json<utoipa::openapi::OpenApi> {
     Json(utoipa::openapi::OpenApi::clone(&document))
 }
 
-/// The document for people, at `/docs`: all of it comes from the binary, and nothing is asked of another host.
+/// The document for people, at `/docs`: all of it comes from the binary, and nothing is asked of
+/// another host.
 pub fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let config = Config::new(["/openapi.json"]).validator_url("none").try_it_out_enabled(true);
     SwaggerUi::new("/docs").config(config).into()

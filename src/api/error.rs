@@ -47,7 +47,8 @@ pub struct Busy(
     Failure,
 );
 
-/// The service is not connected to a cluster, which it keeps trying; a write also: this replica follows another.
+/// The service is not connected to a cluster, which it keeps trying; a write also: this replica
+/// follows another.
 #[derive(IntoResponses)]
 #[response(status = 503)]
 pub struct NoCluster(
@@ -75,8 +76,12 @@ impl ApiError {
     }
 
     pub fn follower(leader: Option<&str>) -> Self {
-        let leads = leader.map_or("at the moment no replica leads".into(), |leader| format!("{leader} leads"));
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("This replica follows and changes nothing: {leads}"))
+        let leads = leader
+            .map_or("at the moment no replica leads".into(), |leader| format!("{leader} leads"));
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("This replica follows and changes nothing: {leads}"),
+        )
     }
 
     /// The message for the log only.

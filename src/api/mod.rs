@@ -79,20 +79,28 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/dashboard/", get(dashboard::index))
         .route("/dashboard/{file}", get(dashboard::file))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "Endpoint not found") })
-        .method_not_allowed_fallback(|| async { ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+        })
         .layer(Extension(Arc::new(document)))
         .layer(middleware::from_fn(bounded))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {
             let message = panic.downcast_ref::<String>().cloned();
-            let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            ApiError::internal(&message.unwrap_or_else(|| "a panic without words".into())).into_response()
+            let message =
+                message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            ApiError::internal(&message.unwrap_or_else(|| "a panic without words".into()))
+                .into_response()
         }))
         .layer(middleware::from_fn_with_state(state.clone(), cors::cors))
         .with_state(state)
 }
 
-/// Reads the body, whether the route cares for it or not: one that is too large is refused everywhere.
-async fn bounded(request: axum::extract::Request, next: middleware::Next) -> Result<Response, ApiError> {
+/// Reads the body, whether the route cares for it or not: one that is too large is refused
+/// everywhere.
+async fn bounded(
+    request: axum::extract::Request,
+    next: middleware::Next,
+) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, LARGEST_BODY).await.map_err(|error| {
         if error.into_inner().is::<http_body_util::LengthLimitError>() {
@@ -111,7 +119,9 @@ async fn leading(
     next: middleware::Next,
 ) -> Result<Response, ApiError> {
     match state.leadership.role() {
-        Role::Follower(leader) if request.method() == Method::POST => Err(ApiError::follower(leader.as_deref())),
+        Role::Follower(leader) if request.method() == Method::POST => {
+            Err(ApiError::follower(leader.as_deref()))
+        }
         _ => Ok(next.run(request).await),
     }
 }
@@ -121,7 +131,10 @@ fn cluster(state: &AppState) -> Result<Arc<Cluster>, ApiError> {
 }
 
 /// Sees work that changes pods through to its end, even if the client goes away meanwhile.
-async fn finish<T, F>(state: &Arc<AppState>, work: impl FnOnce(Arc<AppState>) -> F) -> Result<T, ApiError>
+async fn finish<T, F>(
+    state: &Arc<AppState>,
+    work: impl FnOnce(Arc<AppState>) -> F,
+) -> Result<T, ApiError>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
@@ -129,7 +142,8 @@ where
     state.under_way.spawn(work(state.clone())).await.map_err(|error| ApiError::internal(&error))
 }
 
-/// `{namespace}/{pod_name}` of a path, both valid names, and the namespace one that this service may look into.
+/// `{namespace}/{pod_name}` of a path, both valid names, and the namespace one that this service
+/// may look into.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 struct PodPath {
@@ -149,17 +163,25 @@ struct PodPath {
 impl FromRequestParts<Arc<AppState>> for PodPath {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &Arc<AppState>) -> Result<Self, ApiError> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &Arc<AppState>,
+    ) -> Result<Self, ApiError> {
         let path = Path::<(String, String)>::from_request_parts(parts, state).await;
-        let Path((namespace, name)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
+        let Path((namespace, name)) =
+            path.map_err(|error| ApiError::bad_request(error.body_text()))?;
         if !names::is_dns_label(&namespace) {
-            return Err(ApiError::bad_request(format!("{namespace:?} is not a valid namespace name")));
+            return Err(ApiError::bad_request(format!(
+                "{namespace:?} is not a valid namespace name"
+            )));
         }
         if !names::is_dns_subdomain(&name) {
             return Err(ApiError::bad_request(format!("{name:?} is not a valid pod name")));
         }
         if !state.config().allows(&namespace) {
-            let message = format!("The namespace {namespace:?} is not among allowed_namespaces: nothing was done");
+            let message = format!(
+                "The namespace {namespace:?} is not among allowed_namespaces: nothing was done"
+            );
             return Err(ApiError::new(StatusCode::FORBIDDEN, message));
         }
         Ok(Self { namespace, name })
@@ -174,7 +196,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
-        query.map(|axum::extract::Query(query)| Self(query)).map_err(|error| ApiError::bad_request(error.body_text()))
+        query
+            .map(|axum::extract::Query(query)| Self(query))
+            .map_err(|error| ApiError::bad_request(error.body_text()))
     }
 }
 

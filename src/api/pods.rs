@@ -134,8 +134,13 @@ impl ListedRival {
     }
 
     fn of(rival: &Rival) -> Self {
-        let resources = Resource::ALL.into_iter().filter(|resource| *rival.resources.get(*resource));
-        Self { kind: rival.kind.name(), name: rival.name.clone(), resources: resources.map(Resource::name).collect() }
+        let resources =
+            Resource::ALL.into_iter().filter(|resource| *rival.resources.get(*resource));
+        Self {
+            kind: rival.kind.name(),
+            name: rival.name.clone(),
+            resources: resources.map(Resource::name).collect(),
+        }
     }
 }
 
@@ -182,7 +187,8 @@ pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
     let begin = format!(r#"{{"success":true,"count":{},"pods":["#, pods.len());
     let policy = config.policy();
-    // Each piece is made when the one before has been taken: the answer of a large cluster is never in memory as a whole.
+    // Each piece is made when the one before has been taken: the answer of a large cluster is never
+    // in memory as a whole.
     let pieces = (0..pods.len()).step_by(PIECE).map(move |first| {
         let piece = &pods[first..(first + PIECE).min(pods.len())];
         let piece: Vec<_> = piece.iter().map(|pod| shown(pod, &config, &policy)).collect();
@@ -190,7 +196,8 @@ pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
         let text = serde_json::to_string(&piece)?;
         Ok(comma.to_owned() + text.trim_start_matches('[').trim_end_matches(']'))
     });
-    let all = once(Ok(begin)).chain(pieces).chain(once(Ok::<_, serde_json::Error>("]}".to_owned())));
+    let all =
+        once(Ok(begin)).chain(pieces).chain(once(Ok::<_, serde_json::Error>("]}".to_owned())));
     let body = Body::from_stream(futures::stream::iter(all));
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
@@ -266,7 +273,13 @@ pub async fn read(State(state): SharedState, path: PodPath) -> Result<Json<PodDe
     Ok(Json(PodDetails {
         success: true,
         pod: format!("{}/{}", path.namespace, path.name),
-        metrics: PodUsage { cpu_usage_cores: usage.map(|u| u.cpu), memory_usage_mb: usage.map(|u| u.memory) },
-        resources: PodRequests { cpu_requests_cores: request.cpu, memory_requests_mb: request.memory },
+        metrics: PodUsage {
+            cpu_usage_cores: usage.map(|u| u.cpu),
+            memory_usage_mb: usage.map(|u| u.memory),
+        },
+        resources: PodRequests {
+            cpu_requests_cores: request.cpu,
+            memory_requests_mb: request.memory,
+        },
     }))
 }

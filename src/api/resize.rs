@@ -21,7 +21,10 @@ use crate::scaler::plan::{Change, Plan};
 
 /// What the pod's containers are to have; what is not named stays as it is.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "says what the body is, which is read field by field to name what is wrong")]
+#[expect(
+    dead_code,
+    reason = "says what the body is, which is read field by field to name what is wrong"
+)]
 pub struct Wanted {
     /// By the name of the container.
     #[schema(example = json!({"postgres": {"limits": {"cpu": "2", "memory": "4Gi"}}}))]
@@ -45,10 +48,18 @@ pub struct WantedResources {
 #[expect(dead_code, reason = "says what the body is")]
 pub struct Quantities {
     /// Cores: `0.5`, `500m`.
-    #[schema(nullable = false, pattern = "^[1-9][0-9]{0,5}(\\.[0-9]{1,3})?(m|k)?$", example = "500m")]
+    #[schema(
+        nullable = false,
+        pattern = "^[1-9][0-9]{0,5}(\\.[0-9]{1,3})?(m|k)?$",
+        example = "500m"
+    )]
     cpu: Option<String>,
     /// Bytes: `512Mi`, `1Gi`.
-    #[schema(nullable = false, pattern = "^[1-9][0-9]{0,5}(\\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)?$", example = "512Mi")]
+    #[schema(
+        nullable = false,
+        pattern = "^[1-9][0-9]{0,5}(\\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)?$",
+        example = "512Mi"
+    )]
     memory: Option<String>,
 }
 
@@ -90,8 +101,9 @@ pub struct ResizeDetails {
 
 /// Give a pod the resources you name, in place
 ///
-/// It is carried out in dry run too. What cannot be done in place goes into the template of the pod's workload, unless
-/// that is switched off. What the API server or the kubelet refuse is a 400 that says why, and the pod keeps what it had.
+/// It is carried out in dry run too. What cannot be done in place goes into the template of the
+/// pod's workload, unless that is switched off. What the API server or the kubelet refuse is a 400
+/// that says why, and the pod keeps what it had.
 #[utoipa::path(
     post, path = "/api/namespaces/{namespace}/pods/{pod_name}/resize", tag = "resize",
     params(
@@ -110,20 +122,26 @@ pub async fn resize(
 ) -> Result<Json<Resized>, ApiError> {
     let cluster = cluster(&state)?;
     let plan = plan(&body)?;
-    let may_fall_back = query.get("enable_horizontal_fallback").is_none_or(|text| text.eq_ignore_ascii_case("true"));
+    let may_fall_back = query
+        .get("enable_horizontal_fallback")
+        .is_none_or(|text| text.eq_ignore_ascii_case("true"));
     let owned = cluster.pod(&path.namespace, &path.name, Deadline::default()).await?;
     for name in plan.keys() {
         if !owned.pod.containers.iter().any(|container| &container.name == name) {
-            return Err(ApiError::bad_request(format!("containers: the pod has no container {name:?}")));
+            return Err(ApiError::bad_request(format!(
+                "containers: the pod has no container {name:?}"
+            )));
         }
     }
-    let fallback = if may_fall_back { Fallback::Template(TemplateChange::AsGiven) } else { Fallback::None };
+    let fallback =
+        if may_fall_back { Fallback::Template(TemplateChange::AsGiven) } else { Fallback::None };
     let (plan, owned, applied) = finish(&state, |state| async move {
         let applied = state.scaler.resize(&cluster, &state.config(), &owned, &plan, fallback).await;
         (plan, owned, applied)
     })
     .await?;
-    let busy = || ApiError::new(StatusCode::CONFLICT, "the pod is being resized by another request");
+    let busy =
+        || ApiError::new(StatusCode::CONFLICT, "the pod is being resized by another request");
     let applied = applied.ok_or_else(busy)??;
     let workload = owned.workload.map(|workload| workload.name.clone()).unwrap_or_default();
     let updated = applied.method == Method::DeploymentUpdate;
@@ -150,9 +168,18 @@ pub async fn resize(
 }
 
 fn plan(body: &Map<String, Value>) -> Result<Plan, ApiError> {
-    let fault = || ApiError::bad_request("containers: must be an object of containers with requests or limits");
-    let containers = body.get("containers").and_then(Value::as_object).filter(|c| !c.is_empty()).ok_or_else(fault)?;
-    containers.iter().map(|(name, resources)| Ok((name.clone(), change(name, resources)?))).collect()
+    let fault = || {
+        ApiError::bad_request("containers: must be an object of containers with requests or limits")
+    };
+    let containers = body
+        .get("containers")
+        .and_then(Value::as_object)
+        .filter(|c| !c.is_empty())
+        .ok_or_else(fault)?;
+    containers
+        .iter()
+        .map(|(name, resources)| Ok((name.clone(), change(name, resources)?)))
+        .collect()
 }
 
 fn change(container: &str, resources: &Value) -> Result<Change, ApiError> {
@@ -168,7 +195,9 @@ fn change(container: &str, resources: &Value) -> Result<Change, ApiError> {
             if resource != "cpu" && resource != "memory" {
                 return Err(at(&format!("{field}: {resource:?} is neither cpu nor memory")));
             }
-            let text = value.as_str().ok_or_else(|| at(&format!("{field}.{resource} must be a string")))?;
+            let text = value
+                .as_str()
+                .ok_or_else(|| at(&format!("{field}.{resource} must be a string")))?;
             match quantity::parse(text) {
                 Some(amount) if amount > 0.0 => Ok((resource.clone(), text.to_owned())),
                 _ => Err(at(&format!("{field}.{resource}: {text:?} is not a quantity above 0"))),

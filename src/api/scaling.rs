@@ -23,7 +23,8 @@ pub struct ScaledPod {
     result: ScalingResult,
 }
 
-/// What was decided on the pod and what came of it. A pod on which nothing can be decided has no figures.
+/// What was decided on the pod and what came of it. A pod on which nothing can be decided has no
+/// figures.
 #[derive(Serialize, ToSchema)]
 pub struct ScalingResult {
     #[schema(example = "postgres-0")]
@@ -45,7 +46,8 @@ pub struct ScalingResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "cooldown_period")]
     reason: Option<String>,
-    /// Why it was skipped, or why nothing was changed though the service is live, in words that name what is in the way.
+    /// Why it was skipped, or why nothing was changed though the service is live, in words that
+    /// name what is in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Pod postgres-0 is in cooldown period")]
     message: Option<String>,
@@ -141,7 +143,9 @@ pub struct ResourceChange {
 /// Derived from the state, the Q values and the guard's changes.
 #[derive(Serialize, ToSchema)]
 pub struct Explanation {
-    #[schema(example = "CPU utilization is high (92 % of the limit); the network prefers INCREASE.")]
+    #[schema(
+        example = "CPU utilization is high (92 % of the limit); the network prefers INCREASE."
+    )]
     reasoning: String,
     #[schema(example = json!(["cpu_trend_increasing", "memory_stable"]))]
     factors: Vec<String>,
@@ -152,7 +156,10 @@ pub struct Explanation {
     post, path = "/scale/pod/{namespace}/{pod_name}", tag = "scaling", params(PodPath),
     responses((status = 200, body = ScaledPod), BadRequest, NoSuchPod, NoCluster)
 )]
-pub async fn scale_pod(State(state): SharedState, path: PodPath) -> Result<Json<ScaledPod>, ApiError> {
+pub async fn scale_pod(
+    State(state): SharedState,
+    path: PodPath,
+) -> Result<Json<ScaledPod>, ApiError> {
     let cluster = cluster(&state)?;
     let mut outcomes = finish(&state, |state| async move {
         state.scaler.scale_one(&cluster, &state.config(), &path.namespace, &path.name).await
@@ -174,7 +181,8 @@ pub async fn scale_pod(State(state): SharedState, path: PodPath) -> Result<Json<
             Status::Failed => Some(outcome.message.clone()),
             _ => None,
         },
-        message: (skipped || outcome.status == Status::DryRun && outcome.message != DRY_RUN).then_some(outcome.message),
+        message: (skipped || outcome.status == Status::DryRun && outcome.message != DRY_RUN)
+            .then_some(outcome.message),
         scaling_method: method,
     };
     Ok(Json(ScaledPod { success: true, result }))
@@ -186,7 +194,8 @@ fn method(status: &Status) -> Option<Method> {
 
 pub fn describe(decision: &Decision) -> Described {
     let change = |resource| {
-        let (current, new) = (*decision.observation.limit.get(resource), *decision.new_limit.get(resource));
+        let (current, new) =
+            (*decision.observation.limit.get(resource), *decision.new_limit.get(resource));
         let percent = if current > 0.0 { (new / current - 1.0) * 100.0 } else { 0.0 };
         ResourceChange {
             current: rounded(current),
@@ -195,7 +204,8 @@ pub fn describe(decision: &Decision) -> Described {
             action: *decision.actions.get(resource),
         }
     };
-    let (predicted, q_values, explanation) = (&decision.predicted, &decision.q_values, explain(decision));
+    let (predicted, q_values, explanation) =
+        (&decision.predicted, &decision.q_values, explain(decision));
     Described {
         current_metrics: Some(CurrentMetrics::of(decision)),
         predictions: Some(Predictions {
@@ -207,8 +217,14 @@ pub fn describe(decision: &Decision) -> Described {
         confidence: Some(Confidence::of(decision)),
         future_predictions: Some(FuturePredictions::of(decision)),
         q_values: Some(QValues { cpu_q_values: q_values.cpu, memory_q_values: q_values.memory }),
-        resource_changes: Some(ResourceChanges { cpu: change(Resource::Cpu), memory: change(Resource::Memory) }),
-        explanation: Some(Explanation { reasoning: explanation.reasoning, factors: explanation.factors }),
+        resource_changes: Some(ResourceChanges {
+            cpu: change(Resource::Cpu),
+            memory: change(Resource::Memory),
+        }),
+        explanation: Some(Explanation {
+            reasoning: explanation.reasoning,
+            factors: explanation.factors,
+        }),
     }
 }
 
@@ -267,7 +283,11 @@ pub struct BriefStatistics {
 pub async fn scale_all(State(state): SharedState) -> Result<Json<ScaledAll>, ApiError> {
     let cluster = cluster(&state)?;
     let cycle =
-        finish(&state, |state| async move { state.scaler.scale_all(&cluster, &state.config()).await }).await??;
+        finish(
+            &state,
+            |state| async move { state.scaler.scale_all(&cluster, &state.config()).await },
+        )
+        .await??;
     let results: Vec<_> = cycle.outcomes.into_iter().map(result).collect();
     let totals = state.scaler.journal.lock().totals();
     let statistics = BriefStatistics {
@@ -287,6 +307,7 @@ fn result(outcome: Outcome) -> PodResult {
         status: outcome.status.name(),
         message: outcome.message,
         reason,
-        actions: decided.map(|decision| Actions { cpu: decision.actions.cpu, memory: decision.actions.memory }),
+        actions: decided
+            .map(|decision| Actions { cpu: decision.actions.cpu, memory: decision.actions.memory }),
     }
 }

@@ -117,7 +117,8 @@ pub struct ClusterState {
 pub struct WatchState {
     /// What is known of the pods is what the API server has.
     fresh: bool,
-    /// Why it was never known what annotations and other autoscalers ask for, so that those pods are not changed.
+    /// Why it was never known what annotations and other autoscalers ask for, so that those pods
+    /// are not changed.
     #[schema(example = json!([]))]
     never_read: Vec<String>,
 }
@@ -159,9 +160,16 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
         role,
         leader,
         identity: state.leadership.identity().to_owned(),
-        model: ModelState { loaded: true, path: config.model_path.clone(), features: state.scaler.features().len() },
+        model: ModelState {
+            loaded: true,
+            path: config.model_path.clone(),
+            features: state.scaler.features().len(),
+        },
         cluster: ClusterState { connected: cluster.is_some() },
-        watch: WatchState { fresh, never_read: never_read.iter().map(ToString::to_string).collect() },
+        watch: WatchState {
+            fresh,
+            never_read: never_read.iter().map(ToString::to_string).collect(),
+        },
         metrics: MetricsState {
             fresh: age.is_some_and(|age| age <= config.metrics_max_age as i64),
             newest: measured_at.and_then(crate::clock::at),
@@ -202,7 +210,10 @@ pub async fn model_info(State(state): SharedState) -> Json<ModelInfo> {
         model_path: config.model_path.clone(),
         state_dim: config.state_dim,
         action_dim: config.action_dim,
-        actions: Action::ALL.iter().map(|a| (a.index().to_string(), Value::from(a.name()))).collect(),
+        actions: Action::ALL
+            .iter()
+            .map(|a| (a.index().to_string(), Value::from(a.name())))
+            .collect(),
         state_features: state.scaler.features().iter().map(|feature| feature.label()).collect(),
     })
 }
@@ -225,6 +236,7 @@ pub struct ModelCard {
 /// What is known of the model that this version ships: data, recipe, figures, limits
 #[utoipa::path(get, path = "/model/card", tag = "service", responses((status = 200, body = ModelCard)))]
 pub async fn model_card(State(state): SharedState) -> Json<ModelCard> {
-    let in_use = tokio::fs::read(state.config().find_model()).await.is_ok_and(|file| file == SHIPPED_MODEL);
+    let in_use =
+        tokio::fs::read(state.config().find_model()).await.is_ok_and(|file| file == SHIPPED_MODEL);
     Json(ModelCard { success: true, in_use, card: MODEL_CARD })
 }

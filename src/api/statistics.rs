@@ -78,8 +78,15 @@ pub struct ActionCounts {
 
 impl ActionDistribution {
     pub fn of(totals: &Totals) -> Self {
-        let counts = |[decrease, maintain, increase]: [u64; 3]| ActionCounts { decrease, maintain, increase };
-        Self { cpu_actions: counts(totals.actions.cpu), memory_actions: counts(totals.actions.memory) }
+        let counts = |[decrease, maintain, increase]: [u64; 3]| ActionCounts {
+            decrease,
+            maintain,
+            increase,
+        };
+        Self {
+            cpu_actions: counts(totals.actions.cpu),
+            memory_actions: counts(totals.actions.memory),
+        }
     }
 }
 
@@ -119,7 +126,8 @@ pub struct SystemStatus {
 pub async fn statistics(State(state): SharedState) -> Json<StatisticsAnswer> {
     let config = state.config();
     let totals = state.scaler.journal.lock().totals();
-    let PerResource { cpu: average_cpu_usage, memory: average_memory_usage_mb } = totals.average_usage();
+    let PerResource { cpu: average_cpu_usage, memory: average_memory_usage_mb } =
+        totals.average_usage();
     let confidence = totals.average_confidence();
     let statistics = Statistics {
         overview: Overview::of(&state, &totals),

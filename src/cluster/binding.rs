@@ -1,4 +1,5 @@
-//! What binds the scaler's hands beside the pod itself: the wishes at the controllers behind it, and other autoscalers.
+//! What binds the scaler's hands beside the pod itself: the wishes at the controllers behind it,
+//! and other autoscalers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,10 +78,13 @@ impl Bindings {
             mirror
         };
         let replica_sets = follow(Kind::ReplicaSet, |set| Some(Controller::read(set)));
-        let others =
-            [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet].map(|kind| follow(kind, Controller::if_any));
-        let (hpas, vpas) = (Arc::new(Mirror::new(HPAS, namespace)), Arc::new(Mirror::new(VPAS, namespace)));
-        tasks.push(tokio::spawn(hpas.clone().follow(Api::namespaced(client.clone(), namespace), Rival::from_hpa)));
+        let others = [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet]
+            .map(|kind| follow(kind, Controller::if_any));
+        let (hpas, vpas) =
+            (Arc::new(Mirror::new(HPAS, namespace)), Arc::new(Mirror::new(VPAS, namespace)));
+        tasks.push(tokio::spawn(
+            hpas.clone().follow(Api::namespaced(client.clone(), namespace), Rival::from_hpa),
+        ));
         tasks.push(tokio::spawn(follow_vpas(vpas.clone(), client.clone(), namespace.to_owned())));
         let _tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
         Self { replica_sets, others, hpas, vpas, _tasks }
@@ -91,12 +95,19 @@ impl Bindings {
         self.replica_sets.is_fresh()
     }
 
-    /// All that is known, once the ReplicaSets are, which tell the workloads; the rest is waited for a moment.
-    pub async fn settled(&self, client: &Client, namespace: &str, deadline: Deadline) -> Result<Known, ClusterError> {
+    /// All that is known, once the ReplicaSets are, which tell the workloads; the rest is waited
+    /// for a moment.
+    pub async fn settled(
+        &self,
+        client: &Client,
+        namespace: &str,
+        deadline: Deadline,
+    ) -> Result<Known, ClusterError> {
         let api = Api::<ReplicaSet>::namespaced(client.clone(), namespace);
         let one = ListParams::default().limit(1);
         let call = Call::over("list", Kind::ReplicaSet.plural(), namespace);
-        let probe = || with_retries(call.clone(), deadline, || api.list_metadata(&one)).map_ok(drop);
+        let probe =
+            || with_retries(call.clone(), deadline, || api.list_metadata(&one)).map_ok(drop);
         let replica_sets = self.replica_sets.items(deadline, probe).await?;
         self.settle(deadline).await;
         Ok(self.known_with(replica_sets))
@@ -140,7 +151,8 @@ pub struct Known {
 }
 
 impl Known {
-    /// The workload behind a pod, the Deployment rather than the ReplicaSet between them, and what binds the pod.
+    /// The workload behind a pod, the Deployment rather than the ReplicaSet between them, and what
+    /// binds the pod.
     pub fn of(&self, pod: &Pod) -> (Option<Shared<Owner>>, Binding) {
         let Some(owner) = &pod.owner else {
             return (None, Binding { wishes: pod.wishes.clone(), ..Binding::default() });
@@ -157,8 +169,10 @@ impl Known {
                 Ok(None) => {}
                 Ok(Some(controller)) => {
                     next = controller.owner.as_ref();
-                    // A Deployment's annotations are copied to its ReplicaSets, where they may be out of date.
-                    let is_copy = kind == Kind::ReplicaSet && next.and_then(|owner| Kind::of(owner)).is_some();
+                    // A Deployment's annotations are copied to its ReplicaSets, where they may be
+                    // out of date.
+                    let is_copy = kind == Kind::ReplicaSet
+                        && next.and_then(|owner| Kind::of(owner)).is_some();
                     wishes = controller.wishes.as_ref().filter(|_| !is_copy).or(wishes);
                     workload = next.filter(|_| kind == Kind::ReplicaSet).unwrap_or(workload);
                 }
@@ -192,8 +206,14 @@ pub enum Source<'a> {
     Workload,
 }
 
-/// What is known of the controllers and rivals of one pod. Its workload is asked for in any case, and has to be known.
-pub async fn of_one(client: &Client, pod: &Pod, source: Source<'_>, deadline: Deadline) -> Result<Known, ClusterError> {
+/// What is known of the controllers and rivals of one pod. Its workload is asked for in any case,
+/// and has to be known.
+pub async fn of_one(
+    client: &Client,
+    pod: &Pod,
+    source: Source<'_>,
+    deadline: Deadline,
+) -> Result<Known, ClusterError> {
     let namespace = &pod.key.namespace;
     let not_asked = |resource| {
         let call = Call::over("watch", resource, namespace);
@@ -202,7 +222,9 @@ pub async fn of_one(client: &Client, pod: &Pod, source: Source<'_>, deadline: De
     let mut controllers = Kind::ALL.map(|_| Ok(Controllers::new()));
     let mut next = pod.owner.clone();
     for _ in 0..MOST_CONTROLLERS {
-        let Some((kind, name)) = next.take().and_then(|owner| Some((Kind::of(&owner)?, owner.name.clone()))) else {
+        let Some((kind, name)) =
+            next.take().and_then(|owner| Some((Kind::of(&owner)?, owner.name.clone())))
+        else {
             break;
         };
         let found = match source {
@@ -232,16 +254,24 @@ pub async fn of_one(client: &Client, pod: &Pod, source: Source<'_>, deadline: De
     Ok(Known { controllers, rivals: rivals.map_err(Unknown::rivals) })
 }
 
-async fn list_rivals(client: &Client, namespace: &str, deadline: Deadline) -> Result<Rivals, ClusterError> {
+async fn list_rivals(
+    client: &Client,
+    namespace: &str,
+    deadline: Deadline,
+) -> Result<Rivals, ClusterError> {
     let all = ListParams::default();
     let api = Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), namespace);
-    let hpas = with_retries(Call::over("list", HPAS, namespace), deadline, || api.list(&all)).await?;
+    let hpas =
+        with_retries(Call::over("list", HPAS, namespace), deadline, || api.list(&all)).await?;
     let mut vpas = Vec::new();
     if serves_vpas(client, deadline).await? {
         let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &vpa_resource());
-        vpas = with_retries(Call::over("list", VPAS, namespace), deadline, || api.list(&all)).await?.items;
+        vpas = with_retries(Call::over("list", VPAS, namespace), deadline, || api.list(&all))
+            .await?
+            .items;
     }
-    let rivals = hpas.iter().filter_map(Rival::from_hpa).chain(vpas.iter().filter_map(Rival::from_vpa));
+    let rivals =
+        hpas.iter().filter_map(Rival::from_hpa).chain(vpas.iter().filter_map(Rival::from_vpa));
     Ok(Rivals::new(rivals.map(Arc::new)))
 }
 
@@ -260,7 +290,8 @@ async fn follow_vpas(mirror: Arc<Mirror<Rival>>, client: Client, namespace: Stri
                 };
                 let followed = mirror.clone().follow(api.clone(), Rival::from_vpa);
                 select(followed.boxed(), removed.boxed()).await;
-                // It may be back at once: what was known holds until it is seen to be gone once more.
+                // It may be back at once: what was known holds until it is seen to be gone once
+                // more.
                 tokio::time::sleep(LOOK / 6).await;
             }
             Ok(false) => {
@@ -283,7 +314,12 @@ mod tests {
     use crate::scaler::wishes::Mode;
 
     fn owner(group: &str, kind: &str, name: &str) -> Shared<Owner> {
-        Shared::new(Owner { group: group.into(), kind: kind.into(), name: name.into(), uid: "w".into() })
+        Shared::new(Owner {
+            group: group.into(),
+            kind: kind.into(),
+            name: name.into(),
+            uid: "w".into(),
+        })
     }
 
     fn annotated(mode: &str) -> Value {
@@ -300,7 +336,8 @@ mod tests {
         for (field, value) in [("namespace", "default"), ("name", "web-1"), ("uid", "u")] {
             metadata[field] = value.into();
         }
-        let pod = Pod::from_kube(&serde_json::from_value(json!({"metadata": metadata})).unwrap()).unwrap();
+        let pod = Pod::from_kube(&serde_json::from_value(json!({"metadata": metadata})).unwrap())
+            .unwrap();
         Pod { owner: of, ..pod }
     }
 
@@ -311,26 +348,34 @@ mod tests {
             ("alone", controller(None, Some("recommend"))),
             ("canary", controller(Some(owner("example.test", "Rollout", "canary")), None)),
         ];
-        let deployments = [("web", controller(Some(owner("example.test", "App", "shop")), Some("live")))];
+        let deployments =
+            [("web", controller(Some(owner("example.test", "App", "shop")), Some("live")))];
         let named = |(name, controller): (&str, _)| (name.into(), controller);
         let of_kinds = [Vec::from(sets), Vec::from(deployments), vec![], vec![]];
         let rivals = rivals.iter().map(|(version, kind, name)| {
             let spec = json!({"targetRef": {"apiVersion": version, "kind": kind, "name": name}});
-            let vpa = serde_json::from_value(json!({"metadata": {"name": "v"}, "spec": spec})).unwrap();
+            let vpa =
+                serde_json::from_value(json!({"metadata": {"name": "v"}, "spec": spec})).unwrap();
             Arc::new(Rival::from_vpa(&vpa).unwrap())
         });
         Known {
-            controllers: of_kinds.map(|controllers| Ok(controllers.into_iter().map(named).collect())),
+            controllers: of_kinds
+                .map(|controllers| Ok(controllers.into_iter().map(named).collect())),
             rivals: Ok(Rivals::new(rivals)),
         }
     }
 
     #[test]
     fn the_wishes_are_the_pods_then_the_workloads() {
-        let mode =
-            |of: Option<Shared<Owner>>, own| known(&[]).of(&pod(of, own)).1.wishes.and_then(|wishes| wishes.mode);
+        let mode = |of: Option<Shared<Owner>>, own| {
+            known(&[]).of(&pod(of, own)).1.wishes.and_then(|wishes| wishes.mode)
+        };
         let web = || Some(owner("apps", "ReplicaSet", "web"));
-        assert_eq!(mode(web(), None), Some(Mode::Live), "the Deployment's, not its ReplicaSet's copy");
+        assert_eq!(
+            mode(web(), None),
+            Some(Mode::Live),
+            "the Deployment's, not its ReplicaSet's copy"
+        );
         assert_eq!(mode(web(), Some("off")), Some(Mode::Off));
         assert_eq!(mode(Some(owner("apps", "ReplicaSet", "alone")), None), Some(Mode::Recommend));
         assert_eq!(mode(None, Some("off")), Some(Mode::Off));
@@ -341,27 +386,45 @@ mod tests {
     fn a_rival_may_target_any_controller_on_the_way() {
         let rivals = |target, of| known(&[target]).of(&pod(Some(of), None)).1.rivals.len();
         let web = || owner("apps", "ReplicaSet", "web");
-        for target in
-            [("apps/v1", "ReplicaSet", "web"), ("apps/v1", "Deployment", "web"), ("example.test/v2", "App", "shop")]
-        {
+        for target in [
+            ("apps/v1", "ReplicaSet", "web"),
+            ("apps/v1", "Deployment", "web"),
+            ("example.test/v2", "App", "shop"),
+        ] {
             assert_eq!(rivals(target, web()), 1, "{target:?}");
         }
         assert_eq!(rivals(("example.test/v1", "Deployment", "web"), web()), 0, "of another group");
-        assert_eq!(rivals(("example.test/v1", "Rollout", "canary"), owner("apps", "ReplicaSet", "canary")), 1);
-        assert_eq!(rivals(("kafka.test/v1", "PodSet", "kafka"), owner("kafka.test", "PodSet", "kafka")), 1);
+        assert_eq!(
+            rivals(("example.test/v1", "Rollout", "canary"), owner("apps", "ReplicaSet", "canary")),
+            1
+        );
+        assert_eq!(
+            rivals(("kafka.test/v1", "PodSet", "kafka"), owner("kafka.test", "PodSet", "kafka")),
+            1
+        );
     }
 
     #[test]
     fn the_workload_is_the_deployment_and_no_further() {
         let workload = |of| known(&[]).of(&pod(Some(of), None)).0.unwrap();
-        assert_eq!(workload(owner("apps", "ReplicaSet", "web")), owner("apps", "Deployment", "web"));
-        assert_eq!(workload(owner("apps", "ReplicaSet", "alone")), owner("apps", "ReplicaSet", "alone"));
-        assert_eq!(workload(owner("apps", "StatefulSet", "db")), owner("apps", "StatefulSet", "db"));
+        assert_eq!(
+            workload(owner("apps", "ReplicaSet", "web")),
+            owner("apps", "Deployment", "web")
+        );
+        assert_eq!(
+            workload(owner("apps", "ReplicaSet", "alone")),
+            owner("apps", "ReplicaSet", "alone")
+        );
+        assert_eq!(
+            workload(owner("apps", "StatefulSet", "db")),
+            owner("apps", "StatefulSet", "db")
+        );
     }
 
     #[test]
     fn what_is_not_known_is_told_where_it_matters() {
-        let unknown = |known: &Known, kind| known.of(&pod(Some(owner("apps", kind, "web")), None)).1.unknown;
+        let unknown =
+            |known: &Known, kind| known.of(&pod(Some(owner("apps", kind, "web")), None)).1.unknown;
         let mut some = known(&[]);
         assert_eq!(unknown(&some, "ReplicaSet"), None);
         some.controllers[Kind::StatefulSet as usize] = Err(Unknown::wishes("no right"));

@@ -29,7 +29,8 @@ pub async fn connect(in_cluster: Option<bool>, identity: &str) -> Result<Client,
             Err(_) => Config::from_kubeconfig(&Default::default()).await?,
         },
     };
-    // Retries are this service's own: they keep to the budget of a request and name the call that failed.
+    // Retries are this service's own: they keep to the budget of a request and name the call that
+    // failed.
     config.default_retry = false;
     // The API server's audit log tells the replicas apart by it.
     let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
@@ -60,13 +61,16 @@ async fn reach(client: &Client) -> Result<(), ClusterError> {
 
 pub async fn resize_support(client: &Client) -> Result<ResizeSupport, ClusterError> {
     let call = Call { verb: "get", resource: "api/v1", namespace: String::new(), name: None };
-    let resources = with_retries(call, Deadline::default(), || client.list_core_api_resources("v1")).await?;
+    let resources =
+        with_retries(call, Deadline::default(), || client.list_core_api_resources("v1")).await?;
     if resources.resources.iter().any(|resource| resource.name == "pods/resize") {
         return Ok(ResizeSupport::Subresource);
     }
     let call = Call { verb: "get", resource: "version", namespace: String::new(), name: None };
     let version = with_retries(call, Deadline::default(), || client.apiserver_version()).await?;
-    let digits = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().unwrap_or(0);
+    let digits = |text: &str| {
+        text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().unwrap_or(0)
+    };
     let offered = (digits(&version.major), digits(&version.minor)) >= (1, 27);
     Ok(if offered { ResizeSupport::PodPatch } else { ResizeSupport::None })
 }

@@ -24,7 +24,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::ReplicaSet, Self::Deployment, Self::StatefulSet, Self::DaemonSet];
+    pub const ALL: [Self; 4] =
+        [Self::ReplicaSet, Self::Deployment, Self::StatefulSet, Self::DaemonSet];
 
     pub fn of(owner: &Owner) -> Option<Self> {
         match (owner.group.as_str(), owner.kind.as_str()) {
@@ -69,7 +70,10 @@ pub struct Controller {
 impl Controller {
     pub fn read(object: &Object) -> Self {
         let meta = &object.metadata;
-        Self { owner: Owner::of(meta), wishes: Wishes::parse(meta.annotations.as_ref()).map(Arc::new) }
+        Self {
+            owner: Owner::of(meta),
+            wishes: Wishes::parse(meta.annotations.as_ref()).map(Arc::new),
+        }
     }
 
     /// None for one that says nothing, as nearly all.
@@ -89,7 +93,9 @@ pub async fn get(
     deadline: Deadline,
 ) -> Result<Arc<Controller>, ClusterError> {
     let api = kind.api(client, namespace);
-    match with_retries(Call::on("get", kind.plural(), namespace, name), deadline, || api.get(name)).await {
+    match with_retries(Call::on("get", kind.plural(), namespace, name), deadline, || api.get(name))
+        .await
+    {
         Ok(object) => Ok(Arc::new(Controller::read(&object))),
         Err(error) if error.is_not_found() => Ok(Arc::default()),
         Err(error) => Err(error),

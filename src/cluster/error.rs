@@ -27,7 +27,11 @@ impl fmt::Display for Call {
         if let Some(name) = &self.name {
             write!(f, " {name}")?;
         }
-        if self.namespace.is_empty() { Ok(()) } else { write!(f, " in namespace {}", self.namespace) }
+        if self.namespace.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " in namespace {}", self.namespace)
+        }
     }
 }
 
@@ -55,8 +59,13 @@ impl ClusterError {
                         Self::Unavailable { call, message: format!("not authenticated: {message}") }
                     }
                     403 if is_rbac(&message) => Self::Forbidden { call, message },
-                    code @ 400..=499 if !matches!(code, 409 | 429) => Self::Refused { call, code, message },
-                    code => Self::Unavailable { call, message: format!("API server answered {code}: {message}") },
+                    code @ 400..=499 if !matches!(code, 409 | 429) => {
+                        Self::Refused { call, code, message }
+                    }
+                    code => Self::Unavailable {
+                        call,
+                        message: format!("API server answered {code}: {message}"),
+                    },
                 }
             }
             other => Self::Unavailable { call, message: describe(other) },
@@ -73,7 +82,8 @@ fn is_rbac(message: &str) -> bool {
     message.contains(" cannot ")
 }
 
-/// No right is missing, the caller is not known (yet): so answers a metrics server that has only just begun.
+/// No right is missing, the caller is not known (yet): so answers a metrics server that has only
+/// just begun.
 fn is_anonymous(message: &str) -> bool {
     message.contains("User \"system:anonymous\"")
 }
@@ -100,23 +110,35 @@ mod tests {
 
     fn api(code: u16, message: &str) -> ClusterError {
         let status = Status { code, message: message.into(), ..Status::default() };
-        ClusterError::from_kube(Call::on("patch", "pods/resize", "default", "web"), &kube::Error::Api(Box::new(status)))
+        ClusterError::from_kube(
+            Call::on("patch", "pods/resize", "default", "web"),
+            &kube::Error::Api(Box::new(status)),
+        )
     }
 
     #[test]
     fn a_missing_permission_is_told_from_a_full_node() {
-        let denied =
-            api(403, "pods \"web\" is forbidden: User \"x\" cannot patch resource \"pods/resize\" in API group");
+        let denied = api(
+            403,
+            "pods \"web\" is forbidden: User \"x\" cannot patch resource \"pods/resize\" in API group",
+        );
         assert!(matches!(denied, ClusterError::Forbidden { .. }));
         let text = denied.to_string();
         assert!(text.contains("\"patch\"") && text.contains("\"pods/resize\""), "{text}");
-        let unknown =
-            api(403, "pods.metrics.k8s.io is forbidden: User \"system:anonymous\" cannot list resource \"pods\"");
+        let unknown = api(
+            403,
+            "pods.metrics.k8s.io is forbidden: User \"system:anonymous\" cannot list resource \"pods\"",
+        );
         assert!(matches!(unknown, ClusterError::Unavailable { .. }));
-        assert!(matches!(api(403, "node didn't have enough allocatable resources"), ClusterError::Refused { .. }));
+        assert!(matches!(
+            api(403, "node didn't have enough allocatable resources"),
+            ClusterError::Refused { .. }
+        ));
         assert!(api(404, "pods \"web\" not found").is_not_found());
         assert!(matches!(api(429, "slow down"), ClusterError::Unavailable { .. }));
         assert!(matches!(api(409, "modified"), ClusterError::Unavailable { .. }));
-        assert!(api(500, "etcd").to_string().contains("patch pods/resize web in namespace default"));
+        assert!(
+            api(500, "etcd").to_string().contains("patch pods/resize web in namespace default")
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! Tells of resizes, and of annotations that cannot be followed, by Kubernetes Events, on the pod and on the workload behind it,
-//! so that `kubectl describe` shows them.
+//! Tells of resizes, and of annotations that cannot be followed, by Kubernetes Events, on the pod
+//! and on the workload behind it, so that `kubectl describe` shows them.
 //!
-//! Best effort, at a pace of its own: a resize neither waits for its event nor fails with it. What happens again is counted
-//! on the event that tells of it already: on a pod when the same change is told, on a workload whatever the pod.
+//! Best effort, at a pace of its own: a resize neither waits for its event nor fails with it. What
+//! happens again is counted on the event that tells of it already: on a pod when the same change is
+//! told, on a workload whatever the pod.
 
 use std::mem::Discriminant;
 use std::sync::Arc;
@@ -60,7 +61,8 @@ impl Queue {
     }
 }
 
-/// Tells of what is in the queue until the service has `ended`, and then for a moment of what is left.
+/// Tells of what is in the queue until the service has `ended`, and then for a moment of what is
+/// left.
 pub async fn run(state: Arc<AppState>, ended: CancellationToken) {
     let Some(mut events) = state.scaler.events.receiver.lock().take() else { return };
     let mut recorder = Recorder::default();
@@ -108,11 +110,18 @@ impl Default for Recorder {
 
 impl Recorder {
     /// Whether it could be told.
-    async fn tell(&mut self, cluster: &Cluster, event: &PodEvent, about: ObjectReference, text: String) -> bool {
+    async fn tell(
+        &mut self,
+        cluster: &Cluster,
+        event: &PodEvent,
+        about: ObjectReference,
+        text: String,
+    ) -> bool {
         let now = cluster.clock().now().timestamp();
         let namespace = event.pod.namespace.as_str();
         let uid = about.uid.clone().unwrap_or_default();
-        let subject = (uid, event.reason, (about.kind.as_deref() == Some("Pod")).then(|| event.what.clone()));
+        let subject =
+            (uid, event.reason, (about.kind.as_deref() == Some("Pod")).then(|| event.what.clone()));
         let again = match self.told.get(&subject, now).cloned() {
             Some((name, count)) => {
                 let count = count.saturating_add(1);
@@ -122,9 +131,12 @@ impl Recorder {
             None => None,
         };
         // What is remembered here the API server may have forgotten.
-        let told = match again.filter(|told| !told.as_ref().is_err_and(ClusterError::is_not_found)) {
+        let told = match again.filter(|told| !told.as_ref().is_err_and(ClusterError::is_not_found))
+        {
             Some(told) => told,
-            None => create(cluster, namespace, fresh(cluster, event, about, text)).await.map(|name| (name, 1)),
+            None => create(cluster, namespace, fresh(cluster, event, about, text))
+                .await
+                .map(|name| (name, 1)),
         };
         match told {
             Ok(told) => self.told.put(subject, told, now),
@@ -136,7 +148,8 @@ impl Recorder {
         true
     }
 
-    /// Once for each namespace and kind of fault: what lacks a right for one event lacks it for all.
+    /// Once for each namespace and kind of fault: what lacks a right for one event lacks it for
+    /// all.
     fn complain(&mut self, namespace: &str, error: &ClusterError, now: i64) {
         let cause = (namespace.to_owned(), std::mem::discriminant(error));
         if self.complaints.is_new(cause, now) {
@@ -180,7 +193,11 @@ fn fresh(cluster: &Cluster, event: &PodEvent, about: ObjectReference, text: Stri
     let name: String = about.name.iter().flat_map(|name| name.chars()).take(LONGEST_NAME).collect();
     let name = format!("{}.{:016x}", name.trim_end_matches(['.', '-']), rand::random::<u64>());
     Event {
-        metadata: ObjectMeta { name: Some(name), namespace: about.namespace.clone(), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: about.namespace.clone(),
+            ..ObjectMeta::default()
+        },
         involved_object: about,
         type_: Some(if event.warning { "Warning" } else { "Normal" }.into()),
         reason: Some(event.reason.into()),
@@ -230,9 +247,12 @@ async fn patch(
     text: &str,
 ) -> Result<(), ClusterError> {
     let api = Api::<Event>::namespaced(cluster.client().clone(), namespace);
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let params =
+        PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     let call = Call::on("patch", "events", namespace, name);
     let body = Patch::Merge(json!({"count": count, "lastTimestamp": time(at), "message": text}));
     let deadline = Deadline::after(PATIENCE);
-    while_allowed(call, deadline, || cluster.may_act(), || api.patch(name, &params, &body)).await.map(drop)
+    while_allowed(call, deadline, || cluster.may_act(), || api.patch(name, &params, &body))
+        .await
+        .map(drop)
 }

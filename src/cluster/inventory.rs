@@ -35,7 +35,9 @@ impl OwnedPod {
 
     /// The workload behind it, if that makes its pods from a template.
     pub fn with_template(&self) -> Option<&Owner> {
-        let has_template = |owner: &&Owner| matches!(owner.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet");
+        let has_template = |owner: &&Owner| {
+            matches!(owner.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
+        };
         self.workload.as_deref().filter(has_template)
     }
 
@@ -75,13 +77,20 @@ impl Inventory {
         let pods = Arc::new(Mirror::new("pods", namespace));
         let of_pods = pods
             .clone()
-            .follow(Api::<SlimPod>::namespaced(self.client.clone(), namespace), |pod| Pod::from_kube(&pod.0));
+            .follow(Api::<SlimPod>::namespaced(self.client.clone(), namespace), |pod| {
+                Pod::from_kube(&pod.0)
+            });
         let _task = AbortOnDropHandle::new(tokio::spawn(of_pods));
         NamespaceWatch { pods, bindings: Bindings::start(&self.client, namespace), _task }
     }
 
-    /// Every pod of the namespaces, sorted by namespace and name. A namespace that cannot be listed fails the whole.
-    pub async fn pods(&self, namespaces: &[String], deadline: Deadline) -> Result<Vec<OwnedPod>, ClusterError> {
+    /// Every pod of the namespaces, sorted by namespace and name. A namespace that cannot be listed
+    /// fails the whole.
+    pub async fn pods(
+        &self,
+        namespaces: &[String],
+        deadline: Deadline,
+    ) -> Result<Vec<OwnedPod>, ClusterError> {
         self.watch(namespaces);
         let mut found = Vec::new();
         for namespace in namespaces {
@@ -89,10 +98,13 @@ impl Inventory {
             let pods = watch.pods.items(deadline, || self.probe(namespace, deadline)).await?;
             found.push((namespace, watch, pods));
         }
-        let known = found.iter().map(|(namespace, watch, _)| watch.bindings.settled(&self.client, namespace, deadline));
+        let known = found
+            .iter()
+            .map(|(namespace, watch, _)| watch.bindings.settled(&self.client, namespace, deadline));
         let known = try_join_all(known).await?;
         Ok(at_length(|| {
-            let pods = found.into_iter().zip(&known).flat_map(|((.., pods), known)| joined(pods, known));
+            let pods =
+                found.into_iter().zip(&known).flat_map(|((.., pods), known)| joined(pods, known));
             let mut all: Vec<_> = pods.collect();
             all.sort_unstable_by(|a, b| a.pod.key.cmp(&b.pod.key));
             all.dedup_by(|a, b| a.pod.key == b.pod.key);
@@ -103,18 +115,32 @@ impl Inventory {
     async fn probe(&self, namespace: &str, deadline: Deadline) -> Result<(), ClusterError> {
         let api = Api::<KubePod>::namespaced(self.client.clone(), namespace);
         let one = ListParams::default().limit(1);
-        with_retries(Call::over("list", "pods", namespace), deadline, || api.list_metadata(&one)).await.map(drop)
+        with_retries(Call::over("list", "pods", namespace), deadline, || api.list_metadata(&one))
+            .await
+            .map(drop)
     }
 
-    /// One pod and its workload, asked for directly: it may be in a namespace that is not watched, of which no more is known.
-    pub async fn pod(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<OwnedPod, ClusterError> {
+    /// One pod and its workload, asked for directly: it may be in a namespace that is not watched,
+    /// of which no more is known.
+    pub async fn pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<OwnedPod, ClusterError> {
         let watch = self.watches.lock().get(namespace).cloned();
-        let source = watch.as_ref().map_or(Source::Workload, |watch| Source::Watches(&watch.bindings));
+        let source =
+            watch.as_ref().map_or(Source::Workload, |watch| Source::Watches(&watch.bindings));
         self.owned(self.fetch(namespace, name, deadline).await?, source, deadline).await
     }
 
     /// The same, with all that binds it.
-    pub async fn bound_pod(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<OwnedPod, ClusterError> {
+    pub async fn bound_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<OwnedPod, ClusterError> {
         let watch = self.watches.lock().get(namespace).cloned();
         let pod = self.fetch(namespace, name, deadline).await?;
         let Some(watch) = watch else { return self.owned(pod, Source::Server, deadline).await };
@@ -123,15 +149,27 @@ impl Inventory {
     }
 
     /// One pod by itself.
-    pub async fn fetch(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<Pod, ClusterError> {
+    pub async fn fetch(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<Pod, ClusterError> {
         let api = Api::<KubePod>::namespaced(self.client.clone(), namespace);
         let call = Call::on("get", "pods", namespace, name);
         let object = with_retries(call.clone(), deadline, || api.get(name)).await?;
-        Pod::from_kube(&object)
-            .ok_or_else(|| ClusterError::Unavailable { call, message: "the answer has no name or uid".into() })
+        Pod::from_kube(&object).ok_or_else(|| ClusterError::Unavailable {
+            call,
+            message: "the answer has no name or uid".into(),
+        })
     }
 
-    async fn owned(&self, pod: Pod, source: Source<'_>, deadline: Deadline) -> Result<OwnedPod, ClusterError> {
+    async fn owned(
+        &self,
+        pod: Pod,
+        source: Source<'_>,
+        deadline: Deadline,
+    ) -> Result<OwnedPod, ClusterError> {
         let known = of_one(&self.client, &pod, source, deadline).await?;
         Ok(OwnedPod::new(Arc::new(pod), &known))
     }

@@ -67,14 +67,22 @@ struct ContainerUsage<'a> {
 }
 
 impl PodMetrics<'_> {
-    /// Of these containers. None when a figure is no quantity, or one is missing where `all` are needed: half a sum would be
-    /// a guess.
+    /// Of these containers. None when a figure is no quantity, or one is missing where `all` are
+    /// needed: half a sum would be a guess.
     fn usage(&self, containers: &Containers, all: bool) -> Option<Usage> {
-        let (mut usage, mut fullest, mut counted) = (PerResource::default(), PerResource::default(), 0);
+        let (mut usage, mut fullest, mut counted) =
+            (PerResource::default(), PerResource::default(), 0);
         for measured in &self.containers {
-            let Some(index) = containers.iter().position(|container| container.name == measured.name) else { continue };
+            let Some(index) =
+                containers.iter().position(|container| container.name == measured.name)
+            else {
+                continue;
+            };
             counted += 1;
-            let used = PerResource::new(quantity::cores(&measured.usage.cpu)?, quantity::mib(&measured.usage.memory)?);
+            let used = PerResource::new(
+                quantity::cores(&measured.usage.cpu)?,
+                quantity::mib(&measured.usage.memory)?,
+            );
             let limit = containers.limit_of(index);
             let share = |used: f64, limit: f64| if limit > 0.0 { used / limit } else { 0.0 };
             usage = PerResource::new(usage.cpu + used.cpu, usage.memory + used.memory);
@@ -93,7 +101,12 @@ fn path(namespace: &str) -> String {
 }
 
 /// The body of an answer, in one piece.
-async fn get(client: &Client, call: Call, path: &str, deadline: Deadline) -> Result<Vec<u8>, ClusterError> {
+async fn get(
+    client: &Client,
+    call: Call,
+    path: &str,
+    deadline: Deadline,
+) -> Result<Vec<u8>, ClusterError> {
     with_retries(call, deadline, || async {
         let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
         let mut body = Vec::new();
@@ -105,30 +118,49 @@ async fn get(client: &Client, call: Call, path: &str, deadline: Deadline) -> Res
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8], call: Call) -> Result<T, ClusterError> {
-    serde_json::from_slice(body).map_err(|error| ClusterError::Unavailable { call, message: error.to_string() })
+    serde_json::from_slice(body)
+        .map_err(|error| ClusterError::Unavailable { call, message: error.to_string() })
 }
 
 /// The metrics of a namespace as the API server sends them.
-pub async fn of_namespace(client: &Client, namespace: &str, deadline: Deadline) -> Result<Vec<u8>, ClusterError> {
+pub async fn of_namespace(
+    client: &Client,
+    namespace: &str,
+    deadline: Deadline,
+) -> Result<Vec<u8>, ClusterError> {
     get(client, Call::over("list", RESOURCE, namespace), &path(namespace), deadline).await
 }
 
 /// The usage of each of these pods of a namespace, in their order.
-pub fn read_list(body: &[u8], namespace: &str, pods: &[OwnedPod]) -> Result<Vec<Option<Usage>>, ClusterError> {
+pub fn read_list(
+    body: &[u8],
+    namespace: &str,
+    pods: &[OwnedPod],
+) -> Result<Vec<Option<Usage>>, ClusterError> {
     let list: PodMetricsList = read(body, Call::over("list", RESOURCE, namespace))?;
-    let measured: HashMap<&str, &PodMetrics> = list.items.iter().map(|pod| (&*pod.metadata.name, pod)).collect();
+    let measured: HashMap<&str, &PodMetrics> =
+        list.items.iter().map(|pod| (&*pod.metadata.name, pod)).collect();
     let usage = |owned: &OwnedPod| {
-        measured.get(owned.pod.key.name.as_str())?.usage(&owned.pod.containers, owned.names_containers())
+        measured
+            .get(owned.pod.key.name.as_str())?
+            .usage(&owned.pod.containers, owned.names_containers())
     };
     Ok(pods.iter().map(usage).collect())
 }
 
 /// The usage of one pod; None when there is none (yet), or no metrics API at all.
-pub async fn of_pod(client: &Client, owned: &OwnedPod, deadline: Deadline) -> Result<Option<Usage>, ClusterError> {
+pub async fn of_pod(
+    client: &Client,
+    owned: &OwnedPod,
+    deadline: Deadline,
+) -> Result<Option<Usage>, ClusterError> {
     let PodKey { namespace, name, .. } = &owned.pod.key;
     let call = Call::on("get", RESOURCE, namespace, name);
     match get(client, call.clone(), &format!("{}/{name}", path(namespace)), deadline).await {
-        Ok(body) => Ok(read::<PodMetrics>(&body, call)?.usage(&owned.pod.containers, owned.names_containers())),
+        Ok(body) => {
+            Ok(read::<PodMetrics>(&body, call)?
+                .usage(&owned.pod.containers, owned.names_containers()))
+        }
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
@@ -148,22 +180,32 @@ mod tests {
             {{"name":"b","usage":{{"cpu":"{cpu}","memory":"128Mi"}}}}]}}"#
         );
         let limits = json!({"a": {"cpu": "1", "memory": "1Gi"}, "b": {"cpu": "100m"}});
-        let containers: Vec<_> =
-            containers.iter().map(|name| json!({"name": name, "resources": {"limits": limits[*name]}})).collect();
-        let pod =
-            json!({"metadata": {"namespace": "n", "name": "web", "uid": "u"}, "spec": {"containers": containers}});
+        let containers: Vec<_> = containers
+            .iter()
+            .map(|name| json!({"name": name, "resources": {"limits": limits[*name]}}))
+            .collect();
+        let pod = json!({"metadata": {"namespace": "n", "name": "web", "uid": "u"}, "spec": {"containers": containers}});
         let pod = Pod::from_kube(&serde_json::from_value(pod).unwrap()).unwrap();
         serde_json::from_str::<PodMetrics>(&text).unwrap().usage(&pod.containers, all)
     }
 
     #[test]
     fn usage_is_summed_and_a_bad_figure_voids_it() {
-        let sum = |cpu, containers: &[&str], all| usage(cpu, containers, all).map(|usage| usage.usage);
+        let sum =
+            |cpu, containers: &[&str], all| usage(cpu, containers, all).map(|usage| usage.usage);
         assert_eq!(sum("50m", &["a", "b"], false), Some(PerResource::new(0.2, 256.0)));
         assert_eq!(sum("fast", &["a", "b"], false), None);
-        assert_eq!(sum("fast", &["a"], true), Some(PerResource::new(0.15, 128.0)), "what does not count voids nothing");
+        assert_eq!(
+            sum("fast", &["a"], true),
+            Some(PerResource::new(0.15, 128.0)),
+            "what does not count voids nothing"
+        );
         assert_eq!(sum("50m", &["a", "b", "c"], true), None, "a container that is not measured");
-        assert_eq!(sum("50m", &["a", "b", "c"], false), Some(PerResource::new(0.2, 256.0)), "it may not run yet");
+        assert_eq!(
+            sum("50m", &["a", "b", "c"], false),
+            Some(PerResource::new(0.2, 256.0)),
+            "it may not run yet"
+        );
         assert_eq!(sum("50m", &["c"], false), None);
     }
 

@@ -45,8 +45,13 @@ impl<V> State<V> {
 
 impl<V: Send + Sync + 'static> Mirror<V> {
     pub fn new(resource: &'static str, namespace: &str) -> Self {
-        let state = State { items: HashMap::new(), incoming: HashMap::new(), synced: false, fault: None };
-        Self { call: Call::over("watch", resource, namespace), state: RwLock::new(state), changed: Notify::new() }
+        let state =
+            State { items: HashMap::new(), incoming: HashMap::new(), synced: false, fault: None };
+        Self {
+            call: Call::over("watch", resource, namespace),
+            state: RwLock::new(state),
+            changed: Notify::new(),
+        }
     }
 
     /// Follows the watch for ever. An object that `convert` makes nothing of is left out.
@@ -54,7 +59,8 @@ impl<V: Send + Sync + 'static> Mirror<V> {
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        // Where the server offers it, the list comes as a stream too, and neither side holds it whole.
+        // Where the server offers it, the list comes as a stream too, and neither side holds it
+        // whole.
         let streaming = watcher::Config::default().streaming_lists();
         if self.follow_by(watch(api.clone(), streaming), convert).await == Ended::NoStreamingLists {
             tracing::debug!(call = %self.call, "this server lists by pages");
@@ -80,7 +86,8 @@ impl<V: Send + Sync + 'static> Mirror<V> {
     }
 
     fn take<K: Resource>(&self, event: Event<K>, convert: fn(&K) -> Option<V>) {
-        let entry = |object: &K| Some((object.meta().name.as_deref()?.into(), Arc::new(convert(object)?)));
+        let entry =
+            |object: &K| Some((object.meta().name.as_deref()?.into(), Arc::new(convert(object)?)));
         let mut state = self.state.write();
         state.fault = None;
         match event {
@@ -108,7 +115,9 @@ impl<V: Send + Sync + 'static> Mirror<V> {
             }
             // The watcher lists anew by itself; nothing is wrong yet.
             watcher::Error::WatchError(status) if status.code == 410 => return,
-            other => ClusterError::Unavailable { call: self.call.clone(), message: other.to_string() },
+            other => {
+                ClusterError::Unavailable { call: self.call.clone(), message: other.to_string() }
+            }
         };
         self.broken(fault);
     }
@@ -121,7 +130,8 @@ impl<V: Send + Sync + 'static> Mirror<V> {
 
     /// There is nothing to follow.
     pub fn holds_nothing(&self) {
-        *self.state.write() = State { items: HashMap::new(), incoming: HashMap::new(), synced: true, fault: None };
+        *self.state.write() =
+            State { items: HashMap::new(), incoming: HashMap::new(), synced: true, fault: None };
         self.changed.notify_waiters();
     }
 
@@ -168,9 +178,14 @@ impl<V: Send + Sync + 'static> Mirror<V> {
         ClusterError::Unavailable { call, message: how.into() }
     }
 
-    /// What there is now, once the copy is complete and its watch in order. `probe` asks the API server directly when the
-    /// watch is broken: it may have recovered without having had anything to say yet.
-    pub async fn items<F, Fut>(&self, deadline: Deadline, probe: F) -> Result<Items<V>, ClusterError>
+    /// What there is now, once the copy is complete and its watch in order. `probe` asks the API
+    /// server directly when the watch is broken: it may have recovered without having had anything
+    /// to say yet.
+    pub async fn items<F, Fut>(
+        &self,
+        deadline: Deadline,
+        probe: F,
+    ) -> Result<Items<V>, ClusterError>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<(), ClusterError>>,
@@ -227,7 +242,8 @@ fn offers_no_streaming_lists(error: &watcher::Error) -> bool {
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
-/// Doubling pauses between attempts to watch, with a little jitter so that watches do not come back in step.
+/// Doubling pauses between attempts to watch, with a little jitter so that watches do not come back
+/// in step.
 struct Pauses(Duration);
 
 impl Iterator for Pauses {

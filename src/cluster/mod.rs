@@ -1,4 +1,5 @@
-//! The Kubernetes client: inventory, metrics, resize, owners. Everything that talks to the API server is here.
+//! The Kubernetes client: inventory, metrics, resize, owners. Everything that talks to the API
+//! server is here.
 
 pub mod binding;
 pub mod connect;
@@ -45,12 +46,18 @@ pub struct Cluster {
     resize_support: OnceCell<ResizeSupport>,
     leadership: SharedLeadership,
     pace: Pace,
-    /// When the newest usage that was fetched had been measured, in seconds since the epoch; 0 before there was any.
+    /// When the newest usage that was fetched had been measured, in seconds since the epoch; 0
+    /// before there was any.
     measured_at: AtomicI64,
 }
 
 impl Cluster {
-    pub fn new(client: Client, clock: Clock, leadership: SharedLeadership, config: &Config) -> Self {
+    pub fn new(
+        client: Client,
+        clock: Clock,
+        leadership: SharedLeadership,
+        config: &Config,
+    ) -> Self {
         let (direct, client) = (client.clone(), pace::respectful(client, leadership.clone()));
         Self {
             inventory: Inventory::new(client.clone()),
@@ -68,7 +75,8 @@ impl Cluster {
         &self.client
     }
 
-    /// For the election alone: a Lease has to be renewed in time, and is written before there is a leader.
+    /// For the election alone: a Lease has to be renewed in time, and is written before there is a
+    /// leader.
     pub fn direct(&self) -> &Client {
         &self.direct
     }
@@ -82,21 +90,39 @@ impl Cluster {
         self.inventory.watch(namespaces);
     }
 
-    pub async fn pods(&self, namespaces: &[String], deadline: Deadline) -> Result<Vec<OwnedPod>, ClusterError> {
+    pub async fn pods(
+        &self,
+        namespaces: &[String],
+        deadline: Deadline,
+    ) -> Result<Vec<OwnedPod>, ClusterError> {
         self.inventory.pods(namespaces, deadline).await
     }
 
-    pub async fn pod(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<OwnedPod, ClusterError> {
+    pub async fn pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<OwnedPod, ClusterError> {
         self.inventory.pod(namespace, name, deadline).await
     }
 
     /// A pod with what binds it, in any namespace.
-    pub async fn bound_pod(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<OwnedPod, ClusterError> {
+    pub async fn bound_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<OwnedPod, ClusterError> {
         self.inventory.bound_pod(namespace, name, deadline).await
     }
 
     /// What the metrics API says of a namespace, to be read by [`Self::usage`].
-    pub async fn metrics(&self, namespace: &str, deadline: Deadline) -> Result<Vec<u8>, ClusterError> {
+    pub async fn metrics(
+        &self,
+        namespace: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, ClusterError> {
         metrics::of_namespace(&self.client, namespace, deadline).await
     }
 
@@ -113,7 +139,11 @@ impl Cluster {
         Ok(usage)
     }
 
-    pub async fn usage_of(&self, owned: &OwnedPod, deadline: Deadline) -> Result<Option<Usage>, ClusterError> {
+    pub async fn usage_of(
+        &self,
+        owned: &OwnedPod,
+        deadline: Deadline,
+    ) -> Result<Option<Usage>, ClusterError> {
         metrics::of_pod(&self.client, owned, deadline).await
     }
 
@@ -147,8 +177,14 @@ impl Cluster {
         self.leadership.acts()
     }
 
-    /// A call that changes the cluster: in its turn, and refused unless this replica leads at the moment of each sending.
-    async fn write<T, F, Fut>(&self, call: Call, deadline: Deadline, attempt: F) -> Result<T, ClusterError>
+    /// A call that changes the cluster: in its turn, and refused unless this replica leads at the
+    /// moment of each sending.
+    async fn write<T, F, Fut>(
+        &self,
+        call: Call,
+        deadline: Deadline,
+        attempt: F,
+    ) -> Result<T, ClusterError>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, kube::Error>>,

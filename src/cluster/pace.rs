@@ -33,10 +33,14 @@ impl Pace {
         let rate = NonZeroU32::new(writes_per_second).unwrap_or(NonZeroU32::MIN);
         // Full at the start would mean a burst.
         let quota = Quota::per_second(rate).allow_burst(NonZeroU32::MIN);
-        Self { rate: DefaultDirectRateLimiter::direct(quota), places: Semaphore::new(at_once.max(1)) }
+        Self {
+            rate: DefaultDirectRateLimiter::direct(quota),
+            places: Semaphore::new(at_once.max(1)),
+        }
     }
 
-    /// Waits for its turn; None when that would take longer than `patience`. The place is taken until it is dropped.
+    /// Waits for its turn; None when that would take longer than `patience`. The place is taken
+    /// until it is dropped.
     pub async fn turn(&self, patience: Duration) -> Option<SemaphorePermit<'_>> {
         let turn = async {
             let place = self.places.acquire().await.ok()?;
@@ -47,11 +51,14 @@ impl Pace {
     }
 }
 
-/// A client that holds everything back for as long as the API server asks for with `Retry-After`, and sends no write that
-/// the leadership was lost over meanwhile.
+/// A client that holds everything back for as long as the API server asks for with `Retry-After`,
+/// and sends no write that the leadership was lost over meanwhile.
 pub fn respectful(client: Client, leadership: SharedLeadership) -> Client {
     let namespace = client.default_namespace().to_owned();
-    Client::new(Respectful { client, leadership, until: Arc::new(Mutex::new(Instant::now())) }, namespace)
+    Client::new(
+        Respectful { client, leadership, until: Arc::new(Mutex::new(Instant::now())) },
+        namespace,
+    )
 }
 
 #[derive(Clone)]
@@ -119,7 +126,8 @@ mod tests {
             assert!(pace.turn(Duration::from_secs(5)).await.is_some());
         }
         assert!(began.elapsed() >= Duration::from_millis(100), "{:?}", began.elapsed());
-        let _both = (pace.turn(Duration::from_secs(5)).await, pace.turn(Duration::from_secs(5)).await);
+        let _both =
+            (pace.turn(Duration::from_secs(5)).await, pace.turn(Duration::from_secs(5)).await);
         assert!(pace.turn(Duration::from_millis(50)).await.is_none());
     }
 
@@ -130,8 +138,12 @@ mod tests {
         let server = tower::service_fn(move |_: Request<Body>| {
             let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
             let answer = match first {
-                true => Response::builder().status(429).header("Retry-After", "1").body(Body::empty()),
-                false => Response::builder().body(Body::from(br#"{"major":"1","minor":"36"}"#.to_vec())),
+                true => {
+                    Response::builder().status(429).header("Retry-After", "1").body(Body::empty())
+                }
+                false => {
+                    Response::builder().body(Body::from(br#"{"major":"1","minor":"36"}"#.to_vec()))
+                }
             };
             async move { answer }
         });
@@ -139,7 +151,8 @@ mod tests {
         let began = Instant::now();
         let request = || Request::get("/version").body(Vec::new()).unwrap();
         assert!(client.request_text(request()).await.is_err());
-        let (one, other) = tokio::join!(client.request_text(request()), client.request_text(request()));
+        let (one, other) =
+            tokio::join!(client.request_text(request()), client.request_text(request()));
         assert!(one.is_ok() && other.is_ok() && began.elapsed() >= Duration::from_secs(1));
         assert_eq!(asked.load(Ordering::SeqCst), 3);
     }
@@ -161,8 +174,11 @@ mod tests {
             seen.lock().push(request.method().clone());
             async { Response::builder().body(Body::from(b"{}".to_vec())) }
         });
-        let client = respectful(Client::new(server, "default"), Arc::new(Leadership::new(&args).unwrap()));
-        let request = |method: &str| Request::builder().method(method).uri("/version").body(Vec::new()).unwrap();
+        let client =
+            respectful(Client::new(server, "default"), Arc::new(Leadership::new(&args).unwrap()));
+        let request = |method: &str| {
+            Request::builder().method(method).uri("/version").body(Vec::new()).unwrap()
+        };
         assert!(client.request_text(request("GET")).await.is_ok());
         let refused = client.request_text(request("PATCH")).await.unwrap_err();
         assert!(refused.to_string().contains(NOT_LEADING), "{refused}");

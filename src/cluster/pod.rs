@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use internment::ArcIntern as Shared;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod as KubePod, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerStatus, Pod as KubePod, ResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
@@ -53,7 +55,8 @@ pub struct Pod {
     /// By the pod's own annotations.
     pub wishes: Option<Arc<Wishes>>,
     pub resize: Option<ResizeCondition>,
-    /// When this service, or another replica of it, last resized the pod, as the API server has noted it.
+    /// When this service, or another replica of it, last resized the pod, as the API server has
+    /// noted it.
     pub resized_at: Option<i64>,
 }
 
@@ -66,8 +69,8 @@ pub struct Owner {
     pub uid: String,
 }
 
-/// Containers that run for a pod's whole life, the main ones, then the sidecars; with their sums, for which no quantity is
-/// read twice.
+/// Containers that run for a pod's whole life, the main ones, then the sidecars; with their sums,
+/// for which no quantity is read twice.
 #[derive(Debug, Clone)]
 pub struct Containers {
     list: Box<[PodContainer]>,
@@ -83,7 +86,8 @@ pub struct PodContainer {
     /// A restartable init container.
     pub sidecar: bool,
     pub resources: ContainerResources,
-    /// What the kubelet says is in force; None while the container does not run or the kubelet does not say.
+    /// What the kubelet says is in force; None while the container does not run or the kubelet does
+    /// not say.
     pub in_force: Option<ContainerResources>,
     pub oom_killed_at: Option<i64>,
 }
@@ -115,7 +119,11 @@ impl Pod {
     /// None for an object without name, namespace or uid, which no API server sends.
     pub fn from_kube(pod: &KubePod) -> Option<Self> {
         let meta = &pod.metadata;
-        let key = PodKey { namespace: meta.namespace.clone()?, name: meta.name.clone()?, uid: meta.uid.clone()? };
+        let key = PodKey {
+            namespace: meta.namespace.clone()?,
+            name: meta.name.clone()?,
+            uid: meta.uid.clone()?,
+        };
         let spec = pod.spec.as_ref();
         let status = pod.status.as_ref();
         let statuses = || {
@@ -124,7 +132,10 @@ impl Pod {
             main.into_iter().chain(init).flatten()
         };
         let status_of = |name: &str| statuses().find(|s| s.name == name);
-        let main = spec.iter().flat_map(|s| &s.containers).map(|c| container(c, false, status_of(&c.name)));
+        let main = spec
+            .iter()
+            .flat_map(|s| &s.containers)
+            .map(|c| container(c, false, status_of(&c.name)));
         let sidecars = spec
             .iter()
             .flat_map(|s| s.init_containers.iter().flatten())
@@ -158,7 +169,8 @@ impl Pod {
         self.containers.iter().filter_map(|container| container.oom_killed_at).max()
     }
 
-    /// The limit summed over containers, the request where a container has no limit: cores and MiB, 0 where there is neither.
+    /// The limit summed over containers, the request where a container has no limit: cores and MiB,
+    /// 0 where there is neither.
     pub fn limit(&self) -> PerResource<f64> {
         self.containers.limit
     }
@@ -178,9 +190,15 @@ impl fmt::Display for Owner {
 impl Owner {
     /// The controller of an object.
     pub fn of(meta: &ObjectMeta) -> Option<Shared<Self>> {
-        let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+        let owner =
+            meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
         let group = group_of(&owner.api_version).to_owned();
-        Some(Shared::new(Self { group, kind: owner.kind.clone(), name: owner.name.clone(), uid: owner.uid.clone() }))
+        Some(Shared::new(Self {
+            group,
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+        }))
     }
 }
 
@@ -191,13 +209,21 @@ pub fn group_of(api_version: &str) -> &str {
 impl Containers {
     pub fn new(list: Box<[PodContainer]>) -> Self {
         let request = |c: &PodContainer, resource| c.resources.request(resource);
-        let limit = |c: &PodContainer, resource| c.resources.limit(resource).or_else(|| request(c, resource));
-        let limits = list.iter().map(|c| PerResource::build(|resource| limit(c, resource).unwrap_or_default()));
+        let limit = |c: &PodContainer, resource| {
+            c.resources.limit(resource).or_else(|| request(c, resource))
+        };
+        let limits = list
+            .iter()
+            .map(|c| PerResource::build(|resource| limit(c, resource).unwrap_or_default()));
         let limits: Box<[PerResource<f64>]> = limits.collect();
         Self {
-            limit: PerResource::build(|resource| total(limits.iter().map(|limit| *limit.get(resource)))),
+            limit: PerResource::build(|resource| {
+                total(limits.iter().map(|limit| *limit.get(resource)))
+            }),
             limits,
-            request: PerResource::build(|resource| total(list.iter().filter_map(|c| request(c, resource)))),
+            request: PerResource::build(|resource| {
+                total(list.iter().filter_map(|c| request(c, resource)))
+            }),
             list,
         }
     }
@@ -251,7 +277,11 @@ fn read(quantities: &BTreeMap<String, String>, resource: Resource) -> Option<f64
     quantity::amount(resource, quantities.get(resource.name())?)
 }
 
-fn container(container: &Container, sidecar: bool, status: Option<&ContainerStatus>) -> PodContainer {
+fn container(
+    container: &Container,
+    sidecar: bool,
+    status: Option<&ContainerStatus>,
+) -> PodContainer {
     PodContainer {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
@@ -266,7 +296,10 @@ fn resources(requirements: &ResourceRequirements) -> ContainerResources {
     let texts = |map: &Option<BTreeMap<String, Quantity>>| {
         map.iter().flatten().map(|(name, quantity)| (name.clone(), quantity.0.clone())).collect()
     };
-    ContainerResources { requests: texts(&requirements.requests), limits: texts(&requirements.limits) }
+    ContainerResources {
+        requests: texts(&requirements.requests),
+        limits: texts(&requirements.limits),
+    }
 }
 
 fn oom_killed_at(status: &ContainerStatus) -> Option<i64> {
@@ -278,19 +311,25 @@ fn oom_killed_at(status: &ContainerStatus) -> Option<i64> {
         .max()
 }
 
-/// The API server dates the last change that each writer made of the fields that it owns. Before there was `pods/resize`
-/// the pod itself was patched.
+/// The API server dates the last change that each writer made of the fields that it owns. Before
+/// there was `pods/resize` the pod itself was patched.
 fn resized_at(pod: &KubePod) -> Option<i64> {
-    let ours =
-        pod.metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
-    let resizes = ours.filter(|entry| matches!(entry.subresource.as_deref(), None | Some("" | "resize")));
+    let ours = pod
+        .metadata
+        .managed_fields
+        .iter()
+        .flatten()
+        .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    let resizes =
+        ours.filter(|entry| matches!(entry.subresource.as_deref(), None | Some("" | "resize")));
     resizes.filter_map(|entry| entry.time.as_ref().map(|time| time.0.as_second())).max()
 }
 
 /// Conditions since 1.33; before that one word in the status.
 fn resize_condition(pod: &KubePod) -> Option<ResizeCondition> {
     let status = pod.status.as_ref()?;
-    let conditions = status.conditions.iter().flatten().filter(|condition| condition.status == "True");
+    let conditions =
+        status.conditions.iter().flatten().filter(|condition| condition.status == "True");
     for condition in conditions {
         let reason = condition.reason.as_deref().unwrap_or_default();
         let state = match (condition.type_.as_str(), reason) {
@@ -301,7 +340,11 @@ fn resize_condition(pod: &KubePod) -> Option<ResizeCondition> {
             _ => continue,
         };
         let since = condition.last_transition_time.as_ref().map(|time| time.0.as_second());
-        return Some(ResizeCondition { state, message: condition.message.clone().unwrap_or_default(), since });
+        return Some(ResizeCondition {
+            state,
+            message: condition.message.clone().unwrap_or_default(),
+            since,
+        });
     }
     let state = match status.resize.as_deref()? {
         "Proposed" | "InProgress" => ResizeState::InProgress,
@@ -375,6 +418,9 @@ mod tests {
         assert_eq!((resize.state, resize.since), (ResizeState::Deferred, Some(created + 10)));
         assert_eq!(pod.containers[0].in_force.as_ref().unwrap().limits["cpu"], "400m");
         let owner = pod.owner.unwrap();
-        assert_eq!((owner.group.as_str(), owner.kind.as_str(), owner.name.as_str()), ("apps", "ReplicaSet", "web"));
+        assert_eq!(
+            (owner.group.as_str(), owner.kind.as_str(), owner.name.as_str()),
+            ("apps", "ReplicaSet", "web")
+        );
     }
 }

@@ -12,7 +12,8 @@ pub fn parse(text: &str) -> Option<f64> {
     if let Some(value) = plain(text) {
         return Some(value);
     }
-    // The library knows every suffix but this one, and reads `inf` and `nan` as numbers, which Kubernetes does not.
+    // The library knows every suffix but this one, and reads `inf` and `nan` as numbers, which
+    // Kubernetes does not.
     let (text, scale) = text.strip_suffix('E').map_or((text, 1.0), |number| (number, 1e18));
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
@@ -22,14 +23,17 @@ pub fn parse(text: &str) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// Whole numbers with a common suffix, which nearly all quantities are: twenty times as fast as the library.
+/// Whole numbers with a common suffix, which nearly all quantities are: twenty times as fast as the
+/// library.
 fn plain(text: &str) -> Option<f64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     // More of them may be more than a double holds exactly.
     if !(1..=15).contains(&digits) {
         return None;
     }
-    let number = text[..digits].bytes().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')) as f64;
+    let number = text[..digits]
+        .bytes()
+        .fold(0, |number, digit| number * 10 + u64::from(digit - b'0')) as f64;
     let value = match &text[digits..] {
         "" => number,
         "n" => number / 1e9,
@@ -60,7 +64,11 @@ pub fn amount(resource: Resource, text: &str) -> Option<f64> {
 
 /// Whole millicores.
 pub fn format_cpu(millicores: u64) -> String {
-    if millicores.is_multiple_of(1000) { format!("{}", millicores / 1000) } else { format!("{millicores}m") }
+    if millicores.is_multiple_of(1000) {
+        format!("{}", millicores / 1000)
+    } else {
+        format!("{millicores}m")
+    }
 }
 
 /// Whole KiB, in the largest binary unit that is exact.
@@ -106,7 +114,10 @@ mod tests {
             let parsed = parse(text).unwrap_or(f64::NAN);
             assert!((parsed - value).abs() <= value.abs() * 1e-9, "{text}: {parsed}");
         }
-        for text in ["", "abc", "1K", "1ki", "1mi", "Mi", "1 Mi", "1MiB", "nan", "inf", "1e", "1.2.3", "--1", "1m1"] {
+        for text in [
+            "", "abc", "1K", "1ki", "1mi", "Mi", "1 Mi", "1MiB", "nan", "inf", "1e", "1.2.3",
+            "--1", "1m1",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }
@@ -114,7 +125,13 @@ mod tests {
     #[test]
     fn quantities_are_written_in_exact_units() {
         assert_eq!(
-            [format_cpu(250), format_cpu(2000), format_memory(512 * 1024), format_memory(1025), format_memory(0)],
+            [
+                format_cpu(250),
+                format_cpu(2000),
+                format_memory(512 * 1024),
+                format_memory(1025),
+                format_memory(0)
+            ],
             ["250m", "2", "512Mi", "1025Ki", "0Ki"]
         );
         assert_eq!(format_memory(2 * 1024 * 1024), "2Gi");

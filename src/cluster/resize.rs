@@ -19,17 +19,21 @@ const FIRST_LOOK: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 impl Cluster {
-    /// Sends the patch. The uid in it keeps a new pod of the same name from being resized in place of the one decided on.
+    /// Sends the patch. The uid in it keeps a new pod of the same name from being resized in place
+    /// of the one decided on.
     pub async fn patch_resize(&self, pod: &Pod, plan: &Plan) -> Result<(), ClusterError> {
         let (namespace, name) = (&pod.key.namespace, &pod.key.name);
         let api = Api::<KubePod>::namespaced(self.client().clone(), namespace);
         let body = Patch::Strategic(patch_body(pod, plan));
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         let deadline = Deadline::default();
         match self.resize_support().await? {
             ResizeSupport::Subresource => {
                 let call = Call::on("patch", "pods/resize", namespace, name);
-                self.write(call, deadline, || api.patch_resize(name, &params, &body)).await.map(drop)
+                self.write(call, deadline, || api.patch_resize(name, &params, &body))
+                    .await
+                    .map(drop)
             }
             ResizeSupport::PodPatch => {
                 let call = Call::on("patch", "pods", namespace, name);
@@ -56,8 +60,14 @@ impl Cluster {
         Err(ClusterError::NotFound { call, message: "the pod has been replaced by another".into() })
     }
 
-    /// Looks at the pod until the kubelet has decided, or `patience` is over and its last word stands.
-    pub async fn await_verdict(&self, pod: &Pod, plan: &Plan, patience: Duration) -> Result<Verdict, ClusterError> {
+    /// Looks at the pod until the kubelet has decided, or `patience` is over and its last word
+    /// stands.
+    pub async fn await_verdict(
+        &self,
+        pod: &Pod,
+        plan: &Plan,
+        patience: Duration,
+    ) -> Result<Verdict, ClusterError> {
         let deadline = Deadline::after(self.clock().real(patience));
         let mut pause = self.clock().real(FIRST_LOOK);
         loop {
@@ -75,7 +85,10 @@ impl Cluster {
 fn patch_body(pod: &Pod, plan: &Plan) -> Value {
     let entries = |sidecar: bool| -> Vec<Value> {
         let ours = pod.containers.iter().filter(|container| container.sidecar == sidecar);
-        ours.filter_map(|c| plan.get(&c.name).map(|change| json!({"name": c.name, "resources": change}))).collect()
+        ours.filter_map(|c| {
+            plan.get(&c.name).map(|change| json!({"name": c.name, "resources": change}))
+        })
+        .collect()
     };
     let mut spec = json!({});
     for (field, containers) in [("containers", entries(false)), ("initContainers", entries(true))] {

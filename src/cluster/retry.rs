@@ -1,4 +1,5 @@
-//! One call to the API server inside its budget of time: what may pass is tried again with back-off, what is final is not.
+//! One call to the API server inside its budget of time: what may pass is tried again with
+//! back-off, what is final is not.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -34,7 +35,11 @@ impl Default for Deadline {
     }
 }
 
-pub async fn with_retries<T, F, Fut>(call: Call, deadline: Deadline, attempt: F) -> Result<T, ClusterError>
+pub async fn with_retries<T, F, Fut>(
+    call: Call,
+    deadline: Deadline,
+    attempt: F,
+) -> Result<T, ClusterError>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, kube::Error>>,
@@ -67,7 +72,10 @@ where
                     Some(error) => ClusterError::from_kube(call.clone(), &error).to_string(),
                     None => "no answer".into(),
                 };
-                return Err(ClusterError::Unavailable { call, message: format!("timed out: {message}") });
+                return Err(ClusterError::Unavailable {
+                    call,
+                    message: format!("timed out: {message}"),
+                });
             }
         };
         let wait = asked_wait(&error).unwrap_or(pause);

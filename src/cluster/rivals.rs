@@ -36,7 +36,8 @@ pub struct Rival {
     pub resources: PerResource<bool>,
 }
 
-/// What a reference to a target says. Without an API version its group is not known, and may be any.
+/// What a reference to a target says. Without an API version its group is not known, and may be
+/// any.
 #[derive(Debug, Clone, PartialEq)]
 struct Target {
     group: Option<String>,
@@ -46,12 +47,14 @@ struct Target {
 
 impl Target {
     fn new(api_version: Option<&str>, kind: &str, name: &str) -> Self {
-        let group = api_version.filter(|text| !text.is_empty()).map(|text| group_of(text).to_owned());
+        let group =
+            api_version.filter(|text| !text.is_empty()).map(|text| group_of(text).to_owned());
         Self { group, kind: kind.into(), name: name.into() }
     }
 
     fn is(&self, group: Option<&str>, kind: &str) -> bool {
-        self.kind == kind && group.zip(self.group.as_deref()).is_none_or(|(one, other)| one == other)
+        self.kind == kind
+            && group.zip(self.group.as_deref()).is_none_or(|(one, other)| one == other)
     }
 }
 
@@ -60,7 +63,8 @@ impl Rival {
     pub fn from_hpa(hpa: &HorizontalPodAutoscaler) -> Option<Self> {
         let spec = hpa.spec.as_ref()?;
         let metrics = spec.metrics.as_deref().unwrap_or_default();
-        let measured = |name: &str| metrics.iter().filter_map(resource).any(|resource| resource == name);
+        let measured =
+            |name: &str| metrics.iter().filter_map(resource).any(|resource| resource == name);
         // Without metrics it goes by CPU.
         let resources = PerResource::new(metrics.is_empty() || measured("cpu"), measured("memory"));
         let target = &spec.scale_target_ref;
@@ -90,7 +94,8 @@ fn resource(metric: &MetricSpec) -> Option<&str> {
     of_pod.or_else(|| metric.container_resource.as_ref().map(|resource| resource.name.as_str()))
 }
 
-/// The rivals of a namespace by the names of their targets, so that a pod that has none costs a look-up and no more.
+/// The rivals of a namespace by the names of their targets, so that a pod that has none costs a
+/// look-up and no more.
 #[derive(Debug, Default)]
 pub struct Rivals(HashMap<String, Vec<Arc<Rival>>>);
 
@@ -103,8 +108,9 @@ impl Rivals {
         Self(by_name)
     }
 
-    /// Those of a controller, or of the one that it is named after: the Jobs of a CronJob and the ReplicationControllers of
-    /// a DeploymentConfig are not watched, and carry its name before a number.
+    /// Those of a controller, or of the one that it is named after: the Jobs of a CronJob and the
+    /// ReplicationControllers of a DeploymentConfig are not watched, and carry its name before a
+    /// number.
     pub fn of<'a>(&'a self, controller: &'a Owner) -> impl Iterator<Item = &'a Arc<Rival>> {
         let maker = match controller.kind.as_str() {
             "Job" => Some("CronJob"),
@@ -112,7 +118,8 @@ impl Rivals {
             _ => None,
         };
         let maker = maker.and_then(|kind| Some((None, kind, controller.name.rsplit_once('-')?.0)));
-        let itself = (Some(controller.group.as_str()), controller.kind.as_str(), controller.name.as_str());
+        let itself =
+            (Some(controller.group.as_str()), controller.kind.as_str(), controller.name.as_str());
         [Some(itself), maker].into_iter().flatten().flat_map(|(group, kind, name)| {
             self.0.get(name).into_iter().flatten().filter(move |rival| rival.target.is(group, kind))
         })
@@ -125,8 +132,15 @@ pub fn vpa_resource() -> ApiResource {
 
 /// Whether the cluster knows VerticalPodAutoscalers at all, which come with an add-on.
 pub async fn serves_vpas(client: &Client, deadline: Deadline) -> Result<bool, ClusterError> {
-    let call = Call { verb: "get", resource: "autoscaling.k8s.io/v1", namespace: String::new(), name: None };
-    match with_retries(call, deadline, || client.list_api_group_resources("autoscaling.k8s.io/v1")).await {
+    let call = Call {
+        verb: "get",
+        resource: "autoscaling.k8s.io/v1",
+        namespace: String::new(),
+        name: None,
+    };
+    match with_retries(call, deadline, || client.list_api_group_resources("autoscaling.k8s.io/v1"))
+        .await
+    {
         Ok(served) => Ok(served.resources.iter().any(|resource| resource.kind == Kind::Vpa.name())),
         Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(error),
@@ -141,12 +155,16 @@ mod tests {
 
     fn hpa(target: Value, metrics: Value) -> Option<Rival> {
         let spec = json!({"maxReplicas": 3, "scaleTargetRef": target, "metrics": metrics});
-        Rival::from_hpa(&serde_json::from_value(json!({"metadata": {"name": "h"}, "spec": spec})).unwrap())
+        Rival::from_hpa(
+            &serde_json::from_value(json!({"metadata": {"name": "h"}, "spec": spec})).unwrap(),
+        )
     }
 
     fn vpa(target: Value, policy: Value) -> Option<Rival> {
         let spec = json!({"targetRef": target, "updatePolicy": policy});
-        Rival::from_vpa(&serde_json::from_value(json!({"metadata": {"name": "v"}, "spec": spec})).unwrap())
+        Rival::from_vpa(
+            &serde_json::from_value(json!({"metadata": {"name": "v"}, "spec": spec})).unwrap(),
+        )
     }
 
     fn web() -> Value {
@@ -155,7 +173,8 @@ mod tests {
 
     #[test]
     fn an_hpa_counts_for_the_resources_that_it_measures() {
-        let measures = |metrics| hpa(web(), metrics).map(|hpa| (hpa.resources.cpu, hpa.resources.memory));
+        let measures =
+            |metrics| hpa(web(), metrics).map(|hpa| (hpa.resources.cpu, hpa.resources.memory));
         let target = json!({"type": "Utilization", "averageUtilization": 70});
         let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
         let memory = json!({"type": "ContainerResource", "containerResource": {"name": "memory", "container": "app", "target": target}});
@@ -169,9 +188,12 @@ mod tests {
     #[test]
     fn a_vpa_counts_unless_it_only_recommends() {
         assert_eq!(vpa(web(), json!({"updateMode": "Off"})), None);
-        for policy in
-            [json!(null), json!({}), json!({"updateMode": "Initial"}), json!({"updateMode": "InPlaceOrRecreate"})]
-        {
+        for policy in [
+            json!(null),
+            json!({}),
+            json!({"updateMode": "Initial"}),
+            json!({"updateMode": "InPlaceOrRecreate"}),
+        ] {
             assert_eq!(vpa(web(), policy).unwrap().resources, PerResource::new(true, true));
         }
     }
@@ -180,20 +202,38 @@ mod tests {
     fn a_target_is_known_by_group_kind_and_name_and_not_by_version() {
         let of = |target, group: &str, kind: &str, name: &str| {
             let rivals = Rivals::new(vpa(target, json!({})).map(Arc::new));
-            let controller = Owner { group: group.into(), kind: kind.into(), name: name.into(), uid: "w".into() };
+            let controller = Owner {
+                group: group.into(),
+                kind: kind.into(),
+                name: name.into(),
+                uid: "w".into(),
+            };
             rivals.of(&controller).count() == 1
         };
-        let target = |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "name": "web"});
+        let target =
+            |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "name": "web"});
         assert!(
-            of(web(), "apps", "Deployment", "web") && of(target("apps/v2", "Deployment"), "apps", "Deployment", "web")
+            of(web(), "apps", "Deployment", "web")
+                && of(target("apps/v2", "Deployment"), "apps", "Deployment", "web")
         );
-        assert!(of(json!({"kind": "Deployment", "name": "web"}), "apps", "Deployment", "web"), "any group");
+        assert!(
+            of(json!({"kind": "Deployment", "name": "web"}), "apps", "Deployment", "web"),
+            "any group"
+        );
         assert!(of(target("v1", "ReplicationController"), "", "ReplicationController", "web"));
-        assert!(!of(web(), "example.test", "Deployment", "web") && !of(web(), "apps", "StatefulSet", "web"));
+        assert!(
+            !of(web(), "example.test", "Deployment", "web")
+                && !of(web(), "apps", "StatefulSet", "web")
+        );
         assert!(!of(web(), "apps", "Deployment", "web-2"));
         assert!(of(target("batch/v1", "CronJob"), "batch", "Job", "web-29382910"));
         assert!(of(target("batch/v1", "Job"), "batch", "Job", "web"));
         assert!(!of(target("batch/v1", "CronJob"), "batch", "Job", "web-api-29382910"));
-        assert!(of(target("apps.openshift.io/v1", "DeploymentConfig"), "", "ReplicationController", "web-3"));
+        assert!(of(
+            target("apps.openshift.io/v1", "DeploymentConfig"),
+            "",
+            "ReplicationController",
+            "web-3"
+        ));
     }
 }

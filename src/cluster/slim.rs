@@ -1,11 +1,13 @@
-//! A pod with no more of what the API server sends than this service reads: the rest, which is nine tenths, is skipped
-//! while it is parsed and never takes memory.
+//! A pod with no more of what the API server sends than this service reads: the rest, which is nine
+//! tenths, is skipped while it is parsed and never takes memory.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, ResourceRequirements};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    ManagedFieldsEntry, ObjectMeta, OwnerReference, Time,
+};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
@@ -135,7 +137,8 @@ fn ours(managers: Vec<WireManager>) -> Option<Vec<ManagedFieldsEntry>> {
 
 impl From<WireSpec> for PodSpec {
     fn from(wire: WireSpec) -> Self {
-        let slim = |containers: Vec<WireContainer>| containers.into_iter().map(Container::from).collect();
+        let slim =
+            |containers: Vec<WireContainer>| containers.into_iter().map(Container::from).collect();
         Self {
             containers: slim(wire.containers),
             init_containers: wire.init_containers.map(slim),

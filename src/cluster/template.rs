@@ -78,9 +78,15 @@ impl Cluster {
         change: TemplateChange,
     ) -> Result<TemplateOutcome, ClusterError> {
         match workload.kind.as_str() {
-            "StatefulSet" => self.patch_template_of::<StatefulSet>(namespace, &workload.name, plan, change).await,
-            "DaemonSet" => self.patch_template_of::<DaemonSet>(namespace, &workload.name, plan, change).await,
-            _ => self.patch_template_of::<Deployment>(namespace, &workload.name, plan, change).await,
+            "StatefulSet" => {
+                self.patch_template_of::<StatefulSet>(namespace, &workload.name, plan, change).await
+            }
+            "DaemonSet" => {
+                self.patch_template_of::<DaemonSet>(namespace, &workload.name, plan, change).await
+            }
+            _ => {
+                self.patch_template_of::<Deployment>(namespace, &workload.name, plan, change).await
+            }
         }
     }
 
@@ -99,15 +105,18 @@ impl Cluster {
         let call = Call::on("get", K::RESOURCE, namespace, name);
         let object = with_retries(call.clone(), deadline, || api.get(name)).await?;
         let spec = object.template().and_then(|template| template.spec.as_ref());
-        let missing = || ClusterError::Unavailable { call, message: "its template has no pod spec".into() };
+        let missing =
+            || ClusterError::Unavailable { call, message: "its template has no pod spec".into() };
         let spec = spec.ok_or_else(missing)?;
         let mut fields = json!({});
-        for (field, containers) in
-            [("containers", Some(&spec.containers)), ("initContainers", spec.init_containers.as_ref())]
-        {
+        for (field, containers) in [
+            ("containers", Some(&spec.containers)),
+            ("initContainers", spec.init_containers.as_ref()),
+        ] {
             let wanted = |container: &Container| {
                 let wanted = effective(plan.get(&container.name)?, container, change);
-                (wanted != Change::default()).then(|| json!({"name": container.name, "resources": wanted}))
+                (wanted != Change::default())
+                    .then(|| json!({"name": container.name, "resources": wanted}))
             };
             let patches: Vec<_> = containers.into_iter().flatten().filter_map(wanted).collect();
             if !patches.is_empty() {
@@ -117,11 +126,13 @@ impl Cluster {
         if fields.as_object().is_none_or(|fields| fields.is_empty()) {
             return Ok(TemplateOutcome::NothingToChange);
         }
-        // A person may have reasons to hurry; the loop sees one rollout through before it begins another.
+        // A person may have reasons to hurry; the loop sees one rollout through before it begins
+        // another.
         if change == TemplateChange::OnlyUp && !object.is_rolled_out() {
             return Ok(TemplateOutcome::RollingOut);
         }
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         let body = Patch::Strategic(json!({"spec": {"template": {"spec": fields}}}));
         let call = Call::on("patch", K::RESOURCE, namespace, name);
         self.write(call, deadline, || api.patch(name, &params, &body)).await?;

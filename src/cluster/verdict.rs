@@ -45,7 +45,9 @@ fn is_in_force(pod: &Pod, plan: &Plan) -> bool {
                 let smallest = if resource == "cpu" { smallest_cpu } else { 0.0 };
                 let value = |text: &str| quantity::parse(text).map(|value| value.max(smallest));
                 let actual = actual.get(resource).and_then(|text| value(text));
-                value(text).zip(actual).is_some_and(|(wanted, actual)| (wanted - actual).abs() <= wanted * 1e-6)
+                value(text)
+                    .zip(actual)
+                    .is_some_and(|(wanted, actual)| (wanted - actual).abs() <= wanted * 1e-6)
             })
         };
         matches(&change.limits, &actual.limits, SMALLEST_CPU_LIMIT)

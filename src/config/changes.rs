@@ -1,4 +1,5 @@
-//! What `POST /config` has changed, in a form that outlives the process and moves to another replica.
+//! What `POST /config` has changed, in a form that outlives the process and moves to another
+//! replica.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +9,8 @@ use serde_json::{Value, json};
 use super::Config;
 use super::update::FIELDS;
 
-/// The changed fields. A change holds for as long as what it changed stands as it did: whoever sets another value by file,
-/// variable or flag afterwards means that value.
+/// The changed fields. A change holds for as long as what it changed stands as it did: whoever sets
+/// another value by file, variable or flag afterwards means that value.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Changes(BTreeMap<String, Change>);
 
@@ -25,7 +26,9 @@ impl Changes {
         let changed = FIELDS.into_iter().filter(|field| base[field] != config[field]);
         Self(
             changed
-                .map(|field| (field.into(), Change { from: base[field].clone(), to: config[field].clone() }))
+                .map(|field| {
+                    (field.into(), Change { from: base[field].clone(), to: config[field].clone() })
+                })
                 .collect(),
         )
     }
@@ -41,7 +44,9 @@ impl Changes {
             }
             match config.updated(&serde_json::Map::from_iter([(field.clone(), to.clone())])) {
                 Ok(updated) if updated.ignored.is_empty() => config = updated.config,
-                Ok(_) => tracing::warn!(%field, "a stored change is of a field that cannot be changed"),
+                Ok(_) => {
+                    tracing::warn!(%field, "a stored change is of a field that cannot be changed")
+                }
                 Err(error) => tracing::warn!(%field, %error, "a stored change is not valid"),
             }
         }
@@ -55,7 +60,10 @@ impl Changes {
 
 impl std::fmt::Display for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = self.0.iter().map(|(field, change)| format!("{field}={} (was {})", change.to, change.from));
+        let shown = self
+            .0
+            .iter()
+            .map(|(field, change)| format!("{field}={} (was {})", change.to, change.from));
         f.write_str(&shown.collect::<Vec<_>>().join(", "))
     }
 }
@@ -67,9 +75,15 @@ mod tests {
     #[test]
     fn changes_come_back_through_json_unless_their_base_has_changed() {
         let base = Config::default();
-        let config = Config { dry_run: false, scale_factor: 0.3, namespaces: vec!["shop".into()], ..base.clone() };
+        let config = Config {
+            dry_run: false,
+            scale_factor: 0.3,
+            namespaces: vec!["shop".into()],
+            ..base.clone()
+        };
         let changes = Changes::between(&base, &config);
-        let changes: Changes = serde_json::from_str(&serde_json::to_string(&changes).unwrap()).unwrap();
+        let changes: Changes =
+            serde_json::from_str(&serde_json::to_string(&changes).unwrap()).unwrap();
         assert_eq!(changes.onto(&base), config);
         let other = Config { scale_factor: 0.1, ..base.clone() };
         assert_eq!(changes.onto(&other), Config { scale_factor: 0.1, ..config });
@@ -85,7 +99,10 @@ mod tests {
             "dry_run": {"from": true, "to": false}
         });
         let changes: Changes = serde_json::from_value(stored).unwrap();
-        assert_eq!(changes.onto(&Config::default()), Config { dry_run: false, ..Config::default() });
+        assert_eq!(
+            changes.onto(&Config::default()),
+            Config { dry_run: false, ..Config::default() }
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! One source of configuration: a YAML file, or the environment and the command line together. What it does not name stays.
+//! One source of configuration: a YAML file, or the environment and the command line together. What
+//! it does not name stays.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -143,7 +144,8 @@ impl Layer {
         let fault = |error: String| ConfigError::File(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
         // An empty file says nothing, and that is fine.
-        let layer: Option<Self> = serde_norway::from_str(&text).map_err(|error| fault(error.to_string()))?;
+        let layer: Option<Self> =
+            serde_norway::from_str(&text).map_err(|error| fault(error.to_string()))?;
         Ok(layer.unwrap_or_default())
     }
 
@@ -179,7 +181,9 @@ fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| match pair.split_once('=') {
-            Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+            Some((key, value)) if !key.is_empty() => {
+                Ok((key.trim().to_owned(), value.trim().to_owned()))
+            }
             _ => Err(format!("{pair:?} is not key=value")),
         })
         .collect()
@@ -199,8 +203,7 @@ mod tests {
 
     #[test]
     fn flags_are_read() {
-        let arguments =
-            "x --dry-run=False --namespaces a,b --excluded-labels app=redis,tier=cache --emergency-scale-up";
+        let arguments = "x --dry-run=False --namespaces a,b --excluded-labels app=redis,tier=cache --emergency-scale-up";
         let layer = Cli::try_parse_from(arguments.split(' ')).unwrap().layer;
         assert_eq!((layer.dry_run, layer.emergency_scale_up), (Some(false), Some(true)));
         assert_eq!(layer.namespaces.unwrap(), ["a", "b"]);

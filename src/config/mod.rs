@@ -1,4 +1,5 @@
-//! The configuration: defaults, then a YAML file, the environment, the command line and `POST /config`; the later wins.
+//! The configuration: defaults, then a YAML file, the environment, the command line and `POST
+//! /config`; the later wins.
 
 mod changes;
 mod layer;
@@ -19,7 +20,8 @@ use crate::metrics::PodMetrics;
 use crate::scaler::action::PerResource;
 use crate::scaler::policy::{GuardSettings, Policy};
 
-/// Everything but where to listen. `GET /config` answers with its fields, the documented ones first.
+/// Everything but where to listen. `GET /config` answers with its fields, the documented ones
+/// first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Config {
     /// The checkpoint.
@@ -77,7 +79,8 @@ pub struct Config {
     pub emergency_scale_up: bool,
     /// Resizes under way at the same time.
     pub resize_concurrency: usize,
-    /// Resizes and templates written to the API server a second; events may be half as many besides.
+    /// Resizes and templates written to the API server a second; events may be half as many
+    /// besides.
     pub writes_per_second: u32,
     /// Pods that one cycle may change in all.
     pub resizes_per_cycle: usize,
@@ -124,8 +127,13 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
 }
 
-fn in_cluster<S: serde::Serializer>(value: &Option<bool>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bool(value.unwrap_or_else(|| std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()))
+fn in_cluster<S: serde::Serializer>(
+    value: &Option<bool>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(
+        value.unwrap_or_else(|| std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()),
+    )
 }
 
 impl Default for Config {
@@ -156,7 +164,9 @@ impl Default for Config {
             ]
             .map(String::from)
             .into(),
-            excluded_labels: [("app", "redis"), ("component", "redis")].map(|(k, v)| (k.into(), v.into())).into(),
+            excluded_labels: [("app", "redis"), ("component", "redis")]
+                .map(|(k, v)| (k.into(), v.into()))
+                .into(),
             emergency_scale_up: policy.emergency_scale_up,
             resize_concurrency: 4,
             writes_per_second: 10,
@@ -215,14 +225,28 @@ impl Config {
         };
         check(self.state_dim >= 1, "state_dim", "must be at least 1")?;
         check(self.action_dim == 3, "action_dim", "must be 3: DECREASE, MAINTAIN and INCREASE")?;
-        check((2..=120).contains(&self.history_window), "history_window", "must be from 2 to 120 samples")?;
+        check(
+            (2..=120).contains(&self.history_window),
+            "history_window",
+            "must be from 2 to 120 samples",
+        )?;
         check(self.min_cpu > 0.0 && self.min_cpu.is_finite(), "min_cpu", "must be above 0 cores")?;
-        check(self.max_cpu >= self.min_cpu && self.max_cpu.is_finite(), "max_cpu", "must not be below min_cpu")?;
+        check(
+            self.max_cpu >= self.min_cpu && self.max_cpu.is_finite(),
+            "max_cpu",
+            "must not be below min_cpu",
+        )?;
         check(self.min_memory >= 1, "min_memory", "must be at least 1 MiB")?;
         check(self.max_memory >= self.min_memory, "max_memory", "must not be below min_memory")?;
-        check(self.scale_factor > 0.0 && self.scale_factor < 1.0, "scale_factor", "must be above 0 and below 1")?;
+        check(
+            self.scale_factor > 0.0 && self.scale_factor < 1.0,
+            "scale_factor",
+            "must be above 0 and below 1",
+        )?;
         check(!self.namespaces.is_empty(), "namespaces", "must name at least one namespace")?;
-        for (field, names) in [("allowed_namespaces", &self.allowed_namespaces), ("namespaces", &self.namespaces)] {
+        for (field, names) in
+            [("allowed_namespaces", &self.allowed_namespaces), ("namespaces", &self.namespaces)]
+        {
             for namespace in names {
                 let message = format!("{namespace:?} is not a valid namespace name");
                 check(is_dns_label(namespace), field, &message)?;
@@ -238,34 +262,64 @@ impl Config {
             "must be from 1 to 86400 seconds",
         )?;
         check(self.scaling_cooldown <= 1440, "scaling_cooldown", "must be from 0 to 1440 minutes")?;
-        check((1..=256).contains(&self.resize_concurrency), "resize_concurrency", "must be from 1 to 256")?;
-        check((1..=1000).contains(&self.writes_per_second), "writes_per_second", "must be from 1 to 1000")?;
+        check(
+            (1..=256).contains(&self.resize_concurrency),
+            "resize_concurrency",
+            "must be from 1 to 256",
+        )?;
+        check(
+            (1..=1000).contains(&self.writes_per_second),
+            "writes_per_second",
+            "must be from 1 to 1000",
+        )?;
         check(self.resizes_per_cycle >= 1, "resizes_per_cycle", "must be at least 1")?;
         check(self.resizes_per_namespace >= 1, "resizes_per_namespace", "must be at least 1")?;
         check(self.resize_timeout >= 1, "resize_timeout", "must be at least 1 second")?;
         check(self.metrics_max_age >= 1, "metrics_max_age", "must be at least 1 second")?;
         let window = 60..=7 * 86_400;
-        check(window.contains(&self.guard_cpu_window), "guard_cpu_window", "must be from 60 to 604800 seconds")?;
-        check(window.contains(&self.guard_memory_window), "guard_memory_window", "must be from 60 to 604800 seconds")?;
+        check(
+            window.contains(&self.guard_cpu_window),
+            "guard_cpu_window",
+            "must be from 60 to 604800 seconds",
+        )?;
+        check(
+            window.contains(&self.guard_memory_window),
+            "guard_memory_window",
+            "must be from 60 to 604800 seconds",
+        )?;
         let fade = 0.0..=1.0;
         check(fade.contains(&self.guard_cpu_fade), "guard_cpu_fade", "must be from 0 to 1")?;
         check(fade.contains(&self.guard_memory_fade), "guard_memory_fade", "must be from 0 to 1")?;
         let headroom = 0.0..=10.0;
-        check(headroom.contains(&self.guard_cpu_headroom), "guard_cpu_headroom", "must be from 0 to 10")?;
-        check(headroom.contains(&self.guard_memory_headroom), "guard_memory_headroom", "must be from 0 to 10")?;
+        check(
+            headroom.contains(&self.guard_cpu_headroom),
+            "guard_cpu_headroom",
+            "must be from 0 to 10",
+        )?;
+        check(
+            headroom.contains(&self.guard_memory_headroom),
+            "guard_memory_headroom",
+            "must be from 0 to 10",
+        )?;
         check(!self.cors_origins.is_empty(), "cors_origins", "must name at least one origin")?;
         for origin in &self.cors_origins {
-            let message = format!("{origin:?} is neither * nor scheme://host or scheme://host:port");
+            let message =
+                format!("{origin:?} is neither * nor scheme://host or scheme://host:port");
             check(is_origin(origin), "cors_origins", &message)?;
         }
         let together = self.tls_cert.is_some() == self.tls_key.is_some();
         check(together, "tls_cert", "and tls_key must be given together")?;
-        check((1000..=1_000_000).contains(&self.decisions_kept), "decisions_kept", "must be from 1000 to 1000000")
+        check(
+            (1000..=1_000_000).contains(&self.decisions_kept),
+            "decisions_kept",
+            "must be from 1000 to 1000000",
+        )
     }
 
     /// Whether this service may look and act in the namespace at all.
     pub fn allows(&self, namespace: &str) -> bool {
-        self.allowed_namespaces.is_empty() || self.allowed_namespaces.iter().any(|allowed| allowed == namespace)
+        self.allowed_namespaces.is_empty()
+            || self.allowed_namespaces.iter().any(|allowed| allowed == namespace)
     }
 
     /// What the pure core needs of it.
@@ -278,7 +332,10 @@ impl Config {
             cooldown: self.scaling_cooldown as i64 * 60,
             emergency_scale_up: self.emergency_scale_up,
             guard: GuardSettings {
-                window: PerResource::new(self.guard_cpu_window as i64, self.guard_memory_window as i64),
+                window: PerResource::new(
+                    self.guard_cpu_window as i64,
+                    self.guard_memory_window as i64,
+                ),
                 fade: PerResource::new(self.guard_cpu_fade, self.guard_memory_fade),
                 headroom: PerResource::new(self.guard_cpu_headroom, self.guard_memory_headroom),
                 ..GuardSettings::default()
@@ -290,14 +347,21 @@ impl Config {
     /// `MODEL_PATH` as it is, else below `models/`.
     pub fn find_model(&self) -> PathBuf {
         let below_models = Path::new("models").join(&self.model_path);
-        if !self.model_path.exists() && below_models.exists() { below_models } else { self.model_path.clone() }
+        if !self.model_path.exists() && below_models.exists() {
+            below_models
+        } else {
+            self.model_path.clone()
+        }
     }
 }
 
 /// As a browser writes it: nothing after the host and the port.
 fn is_origin(text: &str) -> bool {
     let Ok(uri) = text.parse::<http::Uri>() else { return false };
-    let plain = uri.scheme().zip(uri.authority()).map(|(scheme, authority)| format!("{scheme}://{authority}"));
+    let plain = uri
+        .scheme()
+        .zip(uri.authority())
+        .map(|(scheme, authority)| format!("{scheme}://{authority}"));
     text == "*" || plain.is_some_and(|plain| plain == text)
 }
 
@@ -320,10 +384,17 @@ mod tests {
     fn the_later_source_wins() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.yaml");
-        std::fs::write(&file, "scale_factor: 0.3\nauto_scale_interval: 45\nexcluded_labels: {tier: cache}\n").unwrap();
+        std::fs::write(
+            &file,
+            "scale_factor: 0.3\nauto_scale_interval: 45\nexcluded_labels: {tier: cache}\n",
+        )
+        .unwrap();
         let flags = Layer { auto_scale_interval: Some(60), ..Layer::default() };
         let config = Config::load(Some(&file), flags).unwrap();
-        assert_eq!((config.scale_factor, config.auto_scale_interval, config.scaling_cooldown), (0.3, 60, 30));
+        assert_eq!(
+            (config.scale_factor, config.auto_scale_interval, config.scaling_cooldown),
+            (0.3, 60, 30)
+        );
         assert_eq!(config.excluded_labels, BTreeMap::from([("tier".into(), "cache".into())]));
     }
 
@@ -351,7 +422,8 @@ mod tests {
             let error = Config::load(Some(&file), Layer::default()).unwrap_err().to_string();
             assert!(error.contains(named), "{text}: {error}");
         }
-        let missing = Config::load(Some(Path::new("/no/such/file.yaml")), Layer::default()).unwrap_err();
+        let missing =
+            Config::load(Some(Path::new("/no/such/file.yaml")), Layer::default()).unwrap_err();
         assert!(missing.to_string().contains("/no/such/file.yaml"));
     }
 }

@@ -25,23 +25,30 @@ pub struct Updated {
 }
 
 impl Config {
-    /// The configuration with the request's fields in it; the first wrong one is named and nothing changes.
+    /// The configuration with the request's fields in it; the first wrong one is named and nothing
+    /// changes.
     pub fn updated(&self, fields: &Map<String, Value>) -> Result<Updated, ConfigError> {
         let mut config = self.clone();
         let mut ignored = Vec::new();
         for (name, value) in fields {
             match name.as_str() {
                 "dry_run" => config.dry_run = boolean("dry_run", value)?,
-                "auto_scale_enabled" => config.auto_scale_enabled = boolean("auto_scale_enabled", value)?,
-                "auto_scale_interval" => config.auto_scale_interval = integer("auto_scale_interval", value)?,
+                "auto_scale_enabled" => {
+                    config.auto_scale_enabled = boolean("auto_scale_enabled", value)?
+                }
+                "auto_scale_interval" => {
+                    config.auto_scale_interval = integer("auto_scale_interval", value)?
+                }
                 "scaling_cooldown" => config.scaling_cooldown = integer("scaling_cooldown", value)?,
                 "scale_factor" => {
                     let number = value.as_f64();
-                    config.scale_factor =
-                        number.ok_or_else(|| ConfigError::field("scale_factor", "must be a number"))?;
+                    config.scale_factor = number
+                        .ok_or_else(|| ConfigError::field("scale_factor", "must be a number"))?;
                 }
                 "namespaces" => config.namespaces = strings("namespaces", value)?,
-                "excluded_deployments" => config.excluded_deployments = strings("excluded_deployments", value)?,
+                "excluded_deployments" => {
+                    config.excluded_deployments = strings("excluded_deployments", value)?
+                }
                 "excluded_labels" => config.excluded_labels = string_map("excluded_labels", value)?,
                 _ => ignored.push(name.clone()),
             }
@@ -68,7 +75,10 @@ fn strings(field: &'static str, value: &Value) -> Result<Vec<String>, ConfigErro
 fn string_map(field: &'static str, value: &Value) -> Result<BTreeMap<String, String>, ConfigError> {
     let fault = || ConfigError::field(field, "must be an object of strings");
     let pairs = value.as_object().ok_or_else(fault)?;
-    pairs.iter().map(|(key, item)| Ok((key.clone(), item.as_str().ok_or_else(fault)?.to_owned()))).collect()
+    pairs
+        .iter()
+        .map(|(key, item)| Ok((key.clone(), item.as_str().ok_or_else(fault)?.to_owned())))
+        .collect()
 }
 
 #[cfg(test)]
@@ -91,7 +101,10 @@ mod tests {
         assert_eq!(updated.ignored, ["max_cpu"]);
         let config = updated.config;
         assert!(!config.dry_run);
-        assert_eq!((config.auto_scale_interval, config.scaling_cooldown, config.max_cpu), (60, 0, 8.0));
+        assert_eq!(
+            (config.auto_scale_interval, config.scaling_cooldown, config.max_cpu),
+            (60, 0, 8.0)
+        );
     }
 
     #[test]
@@ -116,7 +129,8 @@ mod tests {
             ("excluded_labels", json!({"app": 1})),
             ("excluded_labels", json!(["app"])),
         ] {
-            let error = update(json!({ "scale_factor": 0.4, field: value })).err().map(|e| e.to_string());
+            let error =
+                update(json!({ "scale_factor": 0.4, field: value })).err().map(|e| e.to_string());
             assert!(error.as_deref().is_some_and(|e| e.starts_with(field)), "{field}: {error:?}");
         }
     }

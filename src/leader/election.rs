@@ -1,12 +1,15 @@
-//! Who leads: a pure state machine over what was read of the Lease, and when by this process's own clock.
+//! Who leads: a pure state machine over what was read of the Lease, and when by this process's own
+//! clock.
 //!
-//! As in client-go, a Lease is over when it has not changed for its duration since this process first saw it so. The times
-//! written in it are for people: clocks that disagree do no harm. A leader counts from before it sent its last renewal, and
-//! for less than that duration, so it has stopped acting before anybody can take over.
+//! As in client-go, a Lease is over when it has not changed for its duration since this process
+//! first saw it so. The times written in it are for people: clocks that disagree do no harm. A
+//! leader counts from before it sent its last renewal, and for less than that duration, so it has
+//! stopped acting before anybody can take over.
 
 use std::time::Duration;
 
-/// How long a lease holds, for how long its holder acts on one renewal, and the pause between two attempts.
+/// How long a lease holds, for how long its holder acts on one renewal, and the pause between two
+/// attempts.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     pub lease: Duration,
@@ -83,7 +86,10 @@ impl Election {
 
     /// Whoever was last seen to hold the Lease.
     pub fn holder(&self) -> Option<&str> {
-        self.seen.as_ref().map(|(record, _)| record.holder.as_str()).filter(|holder| !holder.is_empty())
+        self.seen
+            .as_ref()
+            .map(|(record, _)| record.holder.as_str())
+            .filter(|holder| !holder.is_empty())
     }
 
     /// Acts no more; the version to give back, if it is still this process's.
@@ -99,8 +105,11 @@ mod tests {
 
     use super::*;
 
-    const TIMING: Timing =
-        Timing { lease: Duration::from_secs(15), renew: Duration::from_secs(10), retry: Duration::from_secs(2) };
+    const TIMING: Timing = Timing {
+        lease: Duration::from_secs(15),
+        renew: Duration::from_secs(10),
+        retry: Duration::from_secs(2),
+    };
 
     /// The API server's side: a write on an old version is refused.
     #[derive(Default)]
@@ -115,7 +124,11 @@ mod tests {
                 return None;
             }
             self.version += 1;
-            let record = Record { holder: holder.into(), duration: TIMING.lease, version: self.version.to_string() };
+            let record = Record {
+                holder: holder.into(),
+                duration: TIMING.lease,
+                version: self.version.to_string(),
+            };
             self.lease = Some(record.clone());
             Some(record)
         }
@@ -187,7 +200,8 @@ mod tests {
         skew: Duration,
         /// True time of its next step.
         wakes: Duration,
-        /// A write on its way: when it arrives, on what version, when it was sent by its clock, and if the answer arrives.
+        /// A write on its way: when it arrives, on what version, when it was sent by its clock, and
+        /// if the answer arrives.
         writing: Option<(Option<String>, Duration, Option<u64>)>,
     }
 

@@ -1,4 +1,5 @@
-//! The election over a `coordination.k8s.io/v1` Lease: read, then compare and swap on its resource version.
+//! The election over a `coordination.k8s.io/v1` Lease: read, then compare and swap on its resource
+//! version.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,8 @@ struct Candidate {
     lease: Option<Lease>,
 }
 
-/// Takes part in the election until the service has stopped all its work, then gives the Lease back.
+/// Takes part in the election until the service has stopped all its work, then gives the Lease
+/// back.
 pub async fn run(state: Arc<AppState>, ended: tokio_util::sync::CancellationToken) {
     let leadership = state.leadership.clone();
     let Some(args) = leadership.election.clone() else { return };
@@ -50,7 +52,11 @@ pub async fn run(state: Arc<AppState>, ended: tokio_util::sync::CancellationToke
             tracing::warn!(%error, "the lease could not be read or renewed");
         }
         if leadership.acts() != acted {
-            let told = if acted { "leads no more: another replica may" } else { "leads: it acts from now on" };
+            let told = if acted {
+                "leads no more: another replica may"
+            } else {
+                "leads: it acts from now on"
+            };
             tracing::info!(identity = leadership.identity(), "this replica {told}");
         }
         let pause = candidate.args.timing().retry.mul_f64(rand::random_range(1.0..1.1));
@@ -65,7 +71,8 @@ pub async fn run(state: Arc<AppState>, ended: tokio_util::sync::CancellationToke
 
 impl Candidate {
     fn new(args: LeaderArgs, client: Client, identity: &str) -> Self {
-        let namespace = args.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        let namespace =
+            args.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
         let election = Election::new(identity.to_owned(), args.timing());
         Self { args, election, api: Api::namespaced(client, &namespace), namespace, lease: None }
     }
@@ -78,7 +85,8 @@ impl Candidate {
             let step = self.election.read(read.as_ref().map(record), leadership.now());
             leadership.set(&self.election);
             // What this replica itself has written last may be older than what it was told since.
-            let others = read.as_ref().filter(|lease| record(lease).holder != leadership.identity());
+            let others =
+                read.as_ref().filter(|lease| record(lease).holder != leadership.identity());
             if let Some(stored) = others.and_then(stored_config) {
                 state.adopt(&stored);
             }
@@ -101,17 +109,22 @@ impl Candidate {
 
     fn wanted(&self, state: &AppState, holder: &str, seconds: u32) -> Lease {
         let mut lease = self.lease.clone().unwrap_or_else(|| Lease {
-            metadata: ObjectMeta { name: Some(self.args.lease_name.clone()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(self.args.lease_name.clone()),
+                ..ObjectMeta::default()
+            },
             spec: None,
         });
         let annotations = lease.metadata.annotations.get_or_insert_default();
-        annotations.insert(CONFIG.into(), serde_json::to_string(&state.changes()).unwrap_or_default());
+        annotations
+            .insert(CONFIG.into(), serde_json::to_string(&state.changes()).unwrap_or_default());
         let now = MicroTime(Timestamp::now());
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         let before = spec.holder_identity.replace(holder.to_owned());
         if before.as_deref() != Some(holder) {
             spec.acquire_time = Some(now.clone());
-            spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |count| count.saturating_add(1)));
+            spec.lease_transitions =
+                Some(spec.lease_transitions.map_or(0, |count| count.saturating_add(1)));
         }
         spec.renew_time = Some(now);
         spec.lease_duration_seconds = i32::try_from(seconds).ok();
@@ -143,7 +156,10 @@ impl Candidate {
         let of = || Call::on(verb, "leases", &self.namespace, &self.args.lease_name);
         match tokio::time::timeout(self.args.renew_deadline / 2, call).await {
             Ok(answer) => answer.map_err(|error| ClusterError::from_kube(of(), &error)),
-            Err(_) => Err(ClusterError::Unavailable { call: of(), message: "timed out: no answer".into() }),
+            Err(_) => Err(ClusterError::Unavailable {
+                call: of(),
+                message: "timed out: no answer".into(),
+            }),
         }
     }
 
@@ -168,7 +184,9 @@ impl Candidate {
 
 fn record(lease: &Lease) -> Record {
     let spec = lease.spec.as_ref();
-    let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
+    let seconds = spec
+        .and_then(|spec| spec.lease_duration_seconds)
+        .and_then(|seconds| u64::try_from(seconds).ok());
     Record {
         holder: spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default(),
         duration: Duration::from_secs(seconds.unwrap_or(0)),
@@ -179,5 +197,7 @@ fn record(lease: &Lease) -> Record {
 fn stored_config(lease: &Lease) -> Option<Changes> {
     let text = lease.metadata.annotations.as_ref()?.get(CONFIG)?;
     let changes = serde_json::from_str(text);
-    changes.inspect_err(|error| tracing::warn!(%error, "the lease's {CONFIG} is not understood")).ok()
+    changes
+        .inspect_err(|error| tracing::warn!(%error, "the lease's {CONFIG} is not understood"))
+        .ok()
 }

@@ -1,4 +1,5 @@
-//! Of several replicas one acts: the holder of a Lease. The others watch, decide, and change nothing.
+//! Of several replicas one acts: the holder of a Lease. The others watch, decide, and change
+//! nothing.
 
 pub mod election;
 mod lease;
@@ -43,15 +44,22 @@ pub struct LeaderArgs {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    if names::is_dns_subdomain(text) { Ok(text.to_owned()) } else { Err("is no valid name of an object".into()) }
+    if names::is_dns_subdomain(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("is no valid name of an object".into())
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "must be a number of seconds from 0.1 to 3600".into())
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "must be a number of seconds from 0.1 to 3600".into())
 }
 
-/// Whether this process may act, asked at any moment from anywhere. It ends by the clock alone: no task has to run for it.
+/// Whether this process may act, asked at any moment from anywhere. It ends by the clock alone: no
+/// task has to run for it.
 pub struct Leadership {
     election: Option<LeaderArgs>,
     identity: String,
@@ -76,10 +84,17 @@ impl Leadership {
         if args.leader_elect && (timing.renew >= timing.lease || timing.retry >= timing.renew) {
             return Err("it must be RETRY_PERIOD < RENEW_DEADLINE < LEASE_DURATION".into());
         }
-        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
-        let name = args.pod_name.clone().or_else(|| host().ok()).unwrap_or_else(|| "dqn-scaler".into());
+        let host = || {
+            std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned())
+        };
+        let name =
+            args.pod_name.clone().or_else(|| host().ok()).unwrap_or_else(|| "dqn-scaler".into());
         let election = args.leader_elect.then(|| args.clone());
-        Ok(Self { election, identity: format!("{name}_{:08x}", rand::random::<u32>()), ..Self::alone() })
+        Ok(Self {
+            election,
+            identity: format!("{name}_{:08x}", rand::random::<u32>()),
+            ..Self::alone()
+        })
     }
 
     /// Acts always.
@@ -99,14 +114,17 @@ impl Leadership {
     }
 
     pub fn acts(&self) -> bool {
-        self.election.is_none() || self.now() < Duration::from_millis(self.acts_until.load(Ordering::Acquire))
+        self.election.is_none()
+            || self.now() < Duration::from_millis(self.acts_until.load(Ordering::Acquire))
     }
 
     pub fn role(&self) -> Role {
         match &self.election {
             None => Role::Alone,
             Some(_) if self.acts() => Role::Leader,
-            Some(_) => Role::Follower(self.holder.read().clone().filter(|holder| holder != &self.identity)),
+            Some(_) => {
+                Role::Follower(self.holder.read().clone().filter(|holder| holder != &self.identity))
+            }
         }
     }
 
@@ -115,7 +133,8 @@ impl Leadership {
     }
 
     fn set(&self, election: &election::Election) {
-        let until = election.acts_until().map_or(0, |until| u64::try_from(until.as_millis()).unwrap_or(0));
+        let until =
+            election.acts_until().map_or(0, |until| u64::try_from(until.as_millis()).unwrap_or(0));
         self.acts_until.store(until, Ordering::Release);
         let holder = election.holder().map(str::to_owned);
         let mut known = self.holder.write();

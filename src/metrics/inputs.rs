@@ -21,7 +21,9 @@ use crate::scaler::action::PerResource;
 use crate::scaler::terms::is_monitored;
 
 /// For what usage, requests and limits are told to Prometheus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum PodMetrics {
     None,
@@ -103,15 +105,20 @@ impl Collector for Recorded {
             ("limit", "allowed to", |a| a.limit.cpu, |a| a.limit.memory),
         ];
         for (kind, done, cpu, memory) in kinds {
-            let columns = [("cpu", &cores, cpu as Of, 1.0), ("memory", &Unit::Bytes, memory, 1024.0 * 1024.0)];
+            let columns = [
+                ("cpu", &cores, cpu as Of, 1.0),
+                ("memory", &Unit::Bytes, memory, 1024.0 * 1024.0),
+            ];
             for (resource, unit, of, base) in columns {
                 if inputs.amounts.is_empty() {
                     continue;
                 }
                 let name = format!("{scope}_{resource}_{kind}");
                 let what = if resource == "cpu" { "CPU" } else { "Memory" };
-                let help = format!("{what} {done} the monitored pods in the last cycle, by {scope}");
-                let mut metric = encoder.encode_descriptor(&name, &help, Some(unit), MetricType::Gauge)?;
+                let help =
+                    format!("{what} {done} the monitored pods in the last cycle, by {scope}");
+                let mut metric =
+                    encoder.encode_descriptor(&name, &help, Some(unit), MetricType::Gauge)?;
                 for ((namespace, pod), amounts) in &inputs.amounts {
                     let gauge = ConstGauge::new(of(amounts) * base);
                     let all = [("namespace", namespace.as_str()), ("pod", pod.as_str())];

@@ -119,12 +119,26 @@ impl Metrics {
             self.cycle_duration.clone(),
         );
         let phases = self.phase_duration.clone();
-        r.register_with_unit("cycle_phase_duration", "Time that each phase of a cycle takes", Unit::Seconds, phases);
+        r.register_with_unit(
+            "cycle_phase_duration",
+            "Time that each phase of a cycle takes",
+            Unit::Seconds,
+            phases,
+        );
         let last = self.last_cycle.clone();
-        r.register_with_unit("last_cycle_timestamp", "When the last whole cycle ended", Unit::Seconds, last);
+        r.register_with_unit(
+            "last_cycle_timestamp",
+            "When the last whole cycle ended",
+            Unit::Seconds,
+            last,
+        );
         r.register("decisions", "Decisions by resource and action", self.decisions.clone());
         r.register("skipped", "Pods that were left alone, by reason", self.skipped.clone());
-        r.register("guard_overrides", "Wishes of the network that the guard replaced", self.overrides.clone());
+        r.register(
+            "guard_overrides",
+            "Wishes of the network that the guard replaced",
+            self.overrides.clone(),
+        );
         r.register("resizes", "Resizes that were carried out, by method", self.resizes.clone());
         r.register("resize_failures", "Resizes that failed", self.failed_resizes.clone());
         let resize = self.resize_duration.clone();
@@ -140,17 +154,38 @@ impl Metrics {
             self.events.clone(),
         );
         self.requests.register(r);
-        r.register("pods_watched", "Pods of the configured namespaces in the last cycle", self.pods_watched.clone());
+        r.register(
+            "pods_watched",
+            "Pods of the configured namespaces in the last cycle",
+            self.pods_watched.clone(),
+        );
         let monitored = self.pods_monitored.clone();
-        r.register("pods_monitored", "Those of them that are not excluded, finished or on their way out", monitored);
+        r.register(
+            "pods_monitored",
+            "Those of them that are not excluded, finished or on their way out",
+            monitored,
+        );
         r.register("dry_run", "1: decides and changes nothing", self.dry_run.clone());
         r.register("read_only", "1: the API refuses writes", self.read_only.clone());
         r.register("leading", "1: this replica acts, alone or as the leader", self.leading.clone());
         r.register("autoscale_enabled", "1: the loop runs", self.autoscale_enabled.clone());
         let interval = self.autoscale_interval.clone();
-        r.register_with_unit("autoscale_interval", "Time between two cycles", Unit::Seconds, interval);
-        r.register("kubernetes_connected", "1: connected to a cluster", self.kubernetes_connected.clone());
-        r.register("watch_fresh", "1: what is known of the pods is what the API server has", self.watch_fresh.clone());
+        r.register_with_unit(
+            "autoscale_interval",
+            "Time between two cycles",
+            Unit::Seconds,
+            interval,
+        );
+        r.register(
+            "kubernetes_connected",
+            "1: connected to a cluster",
+            self.kubernetes_connected.clone(),
+        );
+        r.register(
+            "watch_fresh",
+            "1: what is known of the pods is what the API server has",
+            self.watch_fresh.clone(),
+        );
         let changed = self.config_changed.clone();
         r.register_with_unit(
             "config_last_change_timestamp",
@@ -166,7 +201,9 @@ impl Metrics {
         self.cycles.get_or_create(&[("result", "success")]).inc();
         self.cycle_duration.observe(phases.total().wall.as_secs_f64());
         for (phase, spent) in phases.iter() {
-            self.phase_duration.get_or_create(&[("phase", phase.name())]).observe(spent.wall.as_secs_f64());
+            self.phase_duration
+                .get_or_create(&[("phase", phase.name())])
+                .observe(spent.wall.as_secs_f64());
         }
         self.last_cycle.set(now());
     }
@@ -177,18 +214,24 @@ impl Metrics {
 
     /// Added up first: a cluster may have very many pods and few kinds of outcomes.
     pub fn outcomes(&self, outcomes: &[Outcome]) {
-        let (mut decisions, mut skipped, mut overrides) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut decisions, mut skipped, mut overrides) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for outcome in outcomes {
             if let Status::Skipped(reason) = &outcome.status {
                 *skipped.entry([("reason", reason.name())]).or_default() += 1;
             }
             let Some(decision) = &outcome.decided else { continue };
             for resource in Resource::ALL {
-                let labels = [("resource", resource.name()), ("action", decision.actions.get(resource).name())];
+                let labels = [
+                    ("resource", resource.name()),
+                    ("action", decision.actions.get(resource).name()),
+                ];
                 *decisions.entry(labels).or_default() += 1;
             }
             for (resource, why) in &decision.overrides {
-                *overrides.entry([("resource", resource.name()), ("reason", why.name())]).or_default() += 1;
+                *overrides
+                    .entry([("resource", resource.name()), ("reason", why.name())])
+                    .or_default() += 1;
             }
         }
         add(&self.decisions, decisions);

@@ -35,7 +35,10 @@ impl Requests {
                     Err(_) => Some("unreachable".to_owned()),
                 };
                 if let Some(code) = code {
-                    requests.errors.get_or_create(&vec![("verb", verb.to_owned()), ("code", code)]).inc();
+                    requests
+                        .errors
+                        .get_or_create(&vec![("verb", verb.to_owned()), ("code", code)])
+                        .inc();
                 }
                 answer
             }
@@ -47,7 +50,13 @@ impl Requests {
 /// As RBAC and the audit log name it.
 fn verb(method: &Method, uri: &Uri) -> &'static str {
     match *method {
-        Method::GET if uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true")) => "watch",
+        Method::GET
+            if uri
+                .query()
+                .is_some_and(|query| query.split('&').any(|pair| pair == "watch=true")) =>
+        {
+            "watch"
+        }
         Method::GET if is_collection(uri.path()) => "list",
         Method::GET => "get",
         Method::POST => "create",
@@ -58,7 +67,8 @@ fn verb(method: &Method, uri: &Uri) -> &'static str {
     }
 }
 
-/// `/api/v1/…` or `/apis/GROUP/VERSION/…`, perhaps `namespaces/NAME/…`, then a resource and no name.
+/// `/api/v1/…` or `/apis/GROUP/VERSION/…`, perhaps `namespaces/NAME/…`, then a resource and no
+/// name.
 fn is_collection(path: &str) -> bool {
     let mut parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
     let prefix = if parts.first() == Some(&"apis") { 3 } else { 2 };

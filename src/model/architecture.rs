@@ -1,4 +1,5 @@
-//! The network's layers, found in a checkpoint: a shared trunk and three heads on it, all of `nn.Linear`.
+//! The network's layers, found in a checkpoint: a shared trunk and three heads on it, all of
+//! `nn.Linear`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +7,8 @@ use std::fmt;
 use super::error::ModelError;
 use super::{Checkpoint, NamedTensor};
 
-/// The trunk and the heads by the names their modules have in PyTorch; the heads with their numbers of outputs.
+/// The trunk and the heads by the names their modules have in PyTorch; the heads with their numbers
+/// of outputs.
 const TRUNK: &str = "shared_layers";
 const HEADS: [(&str, usize); 3] = [("cpu_head", 3), ("memory_head", 3), ("prediction_head", 2)];
 
@@ -28,7 +30,8 @@ pub struct Block {
     pub name: &'static str,
     /// The block's inputs, then the outputs of each layer.
     pub sizes: Vec<usize>,
-    /// Whether a ReLU follows the last layer too, as it does in the trunk; between layers there always is one.
+    /// Whether a ReLU follows the last layer too, as it does in the trunk; between layers there
+    /// always is one.
     pub relu_last: bool,
 }
 
@@ -54,22 +57,26 @@ pub(super) struct Layers<'c> {
     pub tensors: Vec<(&'c NamedTensor, &'c NamedTensor)>,
 }
 
-/// Weight and bias of the layers of one block by their indices in its `nn.Sequential`; activations and dropout take an
-/// index and have no tensors.
+/// Weight and bias of the layers of one block by their indices in its `nn.Sequential`; activations
+/// and dropout take an index and have no tensors.
 type Indexed<'c> = BTreeMap<usize, [Option<&'c NamedTensor>; 2]>;
 
 /// The trunk, then the heads; every tensor has its place, a fitting shape and only finite elements.
 pub(super) fn blocks(checkpoint: &Checkpoint) -> Result<Vec<Layers<'_>>, ModelError> {
     let mut indexed: BTreeMap<&str, Indexed<'_>> = BTreeMap::new();
     for tensor in &checkpoint.tensors {
-        let (block, index, part) = place(&tensor.name)
-            .ok_or_else(|| ModelError::tensor(&tensor.name, "is no layer of the multi-head Q-network"))?;
+        let (block, index, part) = place(&tensor.name).ok_or_else(|| {
+            ModelError::tensor(&tensor.name, "is no layer of the multi-head Q-network")
+        })?;
         let slot = &mut indexed.entry(block).or_default().entry(index).or_default()[part];
         if slot.replace(tensor).is_some() {
             return Err(ModelError::tensor(&tensor.name, "names the same layer as another tensor"));
         }
         if let Some(at) = tensor.data.iter().position(|element| !element.is_finite()) {
-            return Err(ModelError::tensor(&tensor.name, format!("element {at} is {}", tensor.data[at])));
+            return Err(ModelError::tensor(
+                &tensor.name,
+                format!("element {at} is {}", tensor.data[at]),
+            ));
         }
     }
 
@@ -78,18 +85,25 @@ pub(super) fn blocks(checkpoint: &Checkpoint) -> Result<Vec<Layers<'_>>, ModelEr
     let mut blocks = vec![trunk];
     for (name, outputs) in HEADS {
         let head = layers(name, false, width, &indexed)?;
-        if let Some((weight, _)) = head.tensors.last().filter(|(weight, _)| weight.shape[0] != outputs) {
-            return Err(ModelError::tensor(&weight.name, format!("has {} outputs, not {outputs}", weight.shape[0])));
+        if let Some((weight, _)) =
+            head.tensors.last().filter(|(weight, _)| weight.shape[0] != outputs)
+        {
+            return Err(ModelError::tensor(
+                &weight.name,
+                format!("has {} outputs, not {outputs}", weight.shape[0]),
+            ));
         }
         blocks.push(head);
     }
     Ok(blocks)
 }
 
-/// `shared_layers.3.bias` is the bias of layer 3 of the trunk; a head that is a single layer may go without an index.
+/// `shared_layers.3.bias` is the bias of layer 3 of the trunk; a head that is a single layer may go
+/// without an index.
 fn place(name: &str) -> Option<(&'static str, usize, usize)> {
     let (block, rest) = name.split_once('.')?;
-    let block = std::iter::once(TRUNK).chain(HEADS.map(|head| head.0)).find(|known| *known == block)?;
+    let block =
+        std::iter::once(TRUNK).chain(HEADS.map(|head| head.0)).find(|known| *known == block)?;
     let (index, part) = match rest.split_once('.') {
         Some((index, part)) => (index.parse().ok()?, part),
         None => (0, rest),
@@ -101,14 +115,17 @@ fn place(name: &str) -> Option<(&'static str, usize, usize)> {
     }
 }
 
-/// The layers of one block in order; `inputs` is the width of what comes before it, if anything does.
+/// The layers of one block in order; `inputs` is the width of what comes before it, if anything
+/// does.
 fn layers<'c>(
     name: &'static str,
     relu_last: bool,
     inputs: Option<usize>,
     indexed: &BTreeMap<&str, Indexed<'c>>,
 ) -> Result<Layers<'c>, ModelError> {
-    let missing = |index: usize, part: &str| ModelError::tensor(&format!("{name}.{index}.{part}"), "is missing");
+    let missing = |index: usize, part: &str| {
+        ModelError::tensor(&format!("{name}.{index}.{part}"), "is missing")
+    };
     let mut sizes: Vec<usize> = inputs.into_iter().collect();
     let mut tensors = Vec::new();
     for (&index, parts) in indexed.get(name).ok_or_else(|| missing(0, "weight"))? {
@@ -121,7 +138,10 @@ fn layers<'c>(
             ));
         };
         if outputs == 0 || width == 0 || outputs.checked_mul(width) != Some(weight.data.len()) {
-            return Err(ModelError::tensor(&weight.name, format!("has no elements for its shape {:?}", weight.shape)));
+            return Err(ModelError::tensor(
+                &weight.name,
+                format!("has no elements for its shape {:?}", weight.shape),
+            ));
         }
         match sizes.last() {
             None => sizes.push(width),
@@ -132,7 +152,10 @@ fn layers<'c>(
             Some(_) => {}
         }
         if bias.shape != [outputs] || bias.data.len() != outputs {
-            return Err(ModelError::tensor(&bias.name, format!("has shape {:?}, not [{outputs}]", bias.shape)));
+            return Err(ModelError::tensor(
+                &bias.name,
+                format!("has shape {:?}, not [{outputs}]", bias.shape),
+            ));
         }
         sizes.push(outputs);
         tensors.push((weight, bias));
@@ -152,11 +175,16 @@ pub(super) fn features(checkpoint: &Checkpoint, inputs: usize) -> Result<Vec<Str
         }
         return Ok(DEFAULT_FEATURES.map(str::to_owned).to_vec());
     };
-    let names: Option<Vec<String>> =
-        named.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
-    let names = names.ok_or_else(|| ModelError::Metadata("features is not a list of names".into()))?;
+    let names: Option<Vec<String>> = named
+        .as_array()
+        .and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+    let names =
+        names.ok_or_else(|| ModelError::Metadata("features is not a list of names".into()))?;
     if names.len() != inputs {
-        return Err(ModelError::Metadata(format!("names {} features, the network has {inputs} inputs", names.len())));
+        return Err(ModelError::Metadata(format!(
+            "names {} features, the network has {inputs} inputs",
+            names.len()
+        )));
     }
     Ok(names)
 }

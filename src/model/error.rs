@@ -1,6 +1,7 @@
 //! Why a checkpoint was refused, or a forward pass failed.
 
-/// Every message names the entry, tensor or row it is about; [`ModelError::File`] puts the file's name before it.
+/// Every message names the entry, tensor or row it is about; [`ModelError::File`] puts the file's
+/// name before it.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error("{file}: {cause}")]

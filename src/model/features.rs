@@ -1,4 +1,5 @@
-//! From an observation to a row of the network's input. The checkpoint names its features; here is what each name means.
+//! From an observation to a row of the network's input. The checkpoint names its features; here is
+//! what each name means.
 
 use crate::scaler::action::Resource;
 use crate::scaler::guard;
@@ -93,8 +94,12 @@ impl Feature {
             Self::MemoryTrend => "Memory trend",
             Self::CpuAllocation => "CPU allocation (normalized)",
             Self::MemoryAllocation => "Memory allocation (normalized)",
-            Self::CpuRecentPeak => "CPU peak of the newest twelfth of the guard's window (share of the limit)",
-            Self::MemoryRecentPeak => "Memory peak of the newest twelfth of the guard's window (share of the limit)",
+            Self::CpuRecentPeak => {
+                "CPU peak of the newest twelfth of the guard's window (share of the limit)"
+            }
+            Self::MemoryRecentPeak => {
+                "Memory peak of the newest twelfth of the guard's window (share of the limit)"
+            }
             Self::CpuPeak => "CPU peak of the guard's window (share of the limit)",
             Self::MemoryPeak => "Memory peak of the guard's window (share of the limit)",
             Self::CpuFloor => "Lowest CPU limit that the guard allows (share of the limit)",
@@ -114,13 +119,18 @@ impl Feature {
 
     pub fn value(self, observation: &Observation, history: &PodHistory, policy: &Policy) -> f32 {
         let trend = |resource| history.trend(resource, *observation.limit.get(resource));
-        let share = |resource: Resource, amount: f64| (amount / observation.limit.get(resource).max(1e-9)).min(1.0);
+        let share = |resource: Resource, amount: f64| {
+            (amount / observation.limit.get(resource).max(1e-9)).min(1.0)
+        };
         let recent = |resource| share(resource, history.recent_peak(resource, RECENT));
         let peak = |resource| share(resource, history.peak(resource));
         // May be above the limit: after a cut that a later peak would have forbidden.
-        let floor = |resource| share(resource, guard::lowest_safe_limit(resource, history, policy) / 1.5);
+        let floor =
+            |resource| share(resource, guard::lowest_safe_limit(resource, history, policy) / 1.5);
         let since = |then: Option<i64>, longest: i64| {
-            then.map_or(1.0, |then| ((observation.at - then) as f64 / longest as f64).clamp(0.0, 1.0))
+            then.map_or(1.0, |then| {
+                ((observation.at - then) as f64 / longest as f64).clamp(0.0, 1.0)
+            })
         };
         let value = match self {
             Self::CpuUsage => observation.utilization(Resource::Cpu).clamp(0.0, 1.0),
@@ -159,7 +169,9 @@ impl FeatureSet {
     }
 
     pub fn from_names<S: AsRef<str>>(names: &[S]) -> Result<Self, UnknownFeature> {
-        let parse = |name: &S| Feature::parse(name.as_ref()).ok_or_else(|| UnknownFeature(name.as_ref().to_owned()));
+        let parse = |name: &S| {
+            Feature::parse(name.as_ref()).ok_or_else(|| UnknownFeature(name.as_ref().to_owned()))
+        };
         names.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
@@ -185,7 +197,13 @@ impl FeatureSet {
     }
 
     /// Appends one row to a row-major matrix.
-    pub fn extend_row(&self, rows: &mut Vec<f32>, observation: &Observation, history: &PodHistory, policy: &Policy) {
+    pub fn extend_row(
+        &self,
+        rows: &mut Vec<f32>,
+        observation: &Observation,
+        history: &PodHistory,
+        policy: &Policy,
+    ) {
         rows.extend(self.iter().map(|feature| feature.value(observation, history, policy)));
     }
 }
@@ -225,6 +243,8 @@ mod tests {
         assert_eq!(FeatureSet::from_names(&names).unwrap(), FeatureSet::documented());
         let labels: Vec<_> = Feature::DOCUMENTED.iter().map(|f| f.label()).collect();
         assert_eq!(FeatureSet::from_names(&labels).unwrap(), FeatureSet::documented());
-        assert!(FeatureSet::from_names(&["gpu_usage"]).unwrap_err().to_string().contains("gpu_usage"));
+        assert!(
+            FeatureSet::from_names(&["gpu_usage"]).unwrap_err().to_string().contains("gpu_usage")
+        );
     }
 }

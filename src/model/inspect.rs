@@ -19,9 +19,20 @@ pub fn inspect(path: &Path, out: &mut dyn Write) -> Result<(), ModelError> {
     let layers: Vec<_> = network.layers().iter().map(|block| (block, block.to_string())).collect();
     let width = layers.iter().map(|(_, sizes)| sizes.len()).max().unwrap_or(0);
     for (block, sizes) in layers {
-        writeln!(out, "  {:<17}{sizes:<width$}  {:>9} parameters", block.name, grouped(block.parameters()))?;
+        writeln!(
+            out,
+            "  {:<17}{sizes:<width$}  {:>9} parameters",
+            block.name,
+            grouped(block.parameters())
+        )?;
     }
-    writeln!(out, "  {:<17}{:<width$}  {:>9} parameters", "total", "", grouped(network.parameters()))?;
+    writeln!(
+        out,
+        "  {:<17}{:<width$}  {:>9} parameters",
+        "total",
+        "",
+        grouped(network.parameters())
+    )?;
 
     writeln!(out, "\nState ({} features)", network.state_dim())?;
     for (index, feature) in network.features().iter().enumerate() {
@@ -38,7 +49,8 @@ pub fn inspect(path: &Path, out: &mut dyn Write) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// Reads a JSON array of states and prints a JSON array of the network's answers, one object a line.
+/// Reads a JSON array of states and prints a JSON array of the network's answers, one object a
+/// line.
 pub fn predict(path: &Path, input: &mut dyn Read, out: &mut dyn Write) -> Result<(), ModelError> {
     let network = Network::load(path)?;
     let mut text = Vec::new();
@@ -48,7 +60,8 @@ pub fn predict(path: &Path, input: &mut dyn Read, out: &mut dyn Write) -> Result
     let mut separator = "\n";
     write!(out, "[")?;
     for answer in network.forward(states.view())? {
-        let answer = serde_json::to_string(&Prediction::from(answer)).map_err(std::io::Error::from)?;
+        let answer =
+            serde_json::to_string(&Prediction::from(answer)).map_err(std::io::Error::from)?;
         write!(out, "{separator}{answer}")?;
         separator = ",\n";
     }
@@ -79,7 +92,8 @@ fn states(text: &[u8], width: usize) -> Result<Array2<f32>, ModelError> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let flat = json.deserialize_seq(Rows { width }).and_then(|flat| json.end().map(|()| flat));
     let flat = flat.map_err(|error| ModelError::Input(error.to_string()))?;
-    Array2::from_shape_vec((flat.len() / width, width), flat).map_err(|error| ModelError::Input(error.to_string()))
+    Array2::from_shape_vec((flat.len() / width, width), flat)
+        .map_err(|error| ModelError::Input(error.to_string()))
 }
 
 /// Reads rows one by one, so that an error can say which row it is in.
@@ -98,11 +112,17 @@ impl<'de> Visitor<'de> for Rows {
         let mut flat = Vec::new();
         for row in 0.. {
             let in_row = |reason: String| A::Error::custom(format!("row {row}: {reason}"));
-            let Some(state) = rows.next_element::<Vec<f64>>().map_err(|error| in_row(error.to_string()))? else {
+            let Some(state) =
+                rows.next_element::<Vec<f64>>().map_err(|error| in_row(error.to_string()))?
+            else {
                 break;
             };
             if state.len() != self.width {
-                return Err(in_row(format!("has {} values, the network takes {}", state.len(), self.width)));
+                return Err(in_row(format!(
+                    "has {} values, the network takes {}",
+                    state.len(),
+                    self.width
+                )));
             }
             // As float32, a number may overflow to infinity.
             if let Some(value) = state.iter().find(|value| !(**value as f32).is_finite()) {
@@ -146,8 +166,9 @@ mod tests {
             tensor("prediction_head.0.weight", &[2, 1], &[-1.0, 0.5]),
             tensor("prediction_head.0.bias", &[2], &[0.0; 2]),
         ];
-        let metadata =
-            [("features".to_owned(), serde_json::json!(["cpu_usage", "memory_usage"]))].into_iter().collect();
+        let metadata = [("features".to_owned(), serde_json::json!(["cpu_usage", "memory_usage"]))]
+            .into_iter()
+            .collect();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.pth");
         Checkpoint { tensors, metadata }.write(&path).unwrap();
@@ -197,7 +218,8 @@ mod tests {
         assert!(out.contains("shared_layers    2 -> 1 (ReLU)          3 parameters\n"), "{out}");
         assert!(out.contains("total                                  19 parameters\n"), "{out}");
         assert!(
-            out.contains("   1  memory_usage\n") && out.contains("features: [\"cpu_usage\",\"memory_usage\"]"),
+            out.contains("   1  memory_usage\n")
+                && out.contains("features: [\"cpu_usage\",\"memory_usage\"]"),
             "{out}"
         );
         assert_eq!(grouped(1_234_567), "1,234,567");

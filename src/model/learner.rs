@@ -1,4 +1,5 @@
-//! A Q-network that learns: double DQN with one branch per resource, a supervised prediction head, Adam, soft target updates.
+//! A Q-network that learns: double DQN with one branch per resource, a supervised prediction head,
+//! Adam, soft target updates.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -17,16 +18,19 @@ const BETA: (f64, f64) = (0.9, 0.999);
 const EPSILON: f64 = 1e-8;
 /// The norm that all gradients together are cut to.
 const GREATEST_GRADIENT: f64 = 10.0;
-/// Beyond this a temporal difference counts linearly (Huber): a rare disaster is heard, but does not drown the rest.
+/// Beyond this a temporal difference counts linearly (Huber): a rare disaster is heard, but does
+/// not drown the rest.
 const HUBER_DELTA: f64 = 10.0;
-/// The gap between actions is widened no further than this: what is clearly worse need not look worse still.
+/// The gap between actions is widened no further than this: what is clearly worse need not look
+/// worse still.
 const WIDEST_GAP: f64 = 0.5;
 /// By how much a demonstrator's wish is to be better than all others.
 const MARGIN: f64 = 0.2;
 /// What the prediction's error weighs against the Q values'.
 const PREDICTION_WEIGHT: f64 = 1.0;
 
-/// Transitions side by side, `size` of them: states are `[size, features]`, what is per resource is CPU then memory.
+/// Transitions side by side, `size` of them: states are `[size, features]`, what is per resource is
+/// CPU then memory.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub states: Vec<f32>,
@@ -43,7 +47,8 @@ pub struct Batch {
     pub returns: [Vec<f32>; 2],
     /// What the next state's value counts.
     pub discounts: Vec<f32>,
-    /// Usage one step later as a share of the state's limit, 0 to 1: `[size, 2]`; negative where it is not known.
+    /// Usage one step later as a share of the state's limit, 0 to 1: `[size, 2]`; negative where it
+    /// is not known.
     pub futures: Vec<f32>,
     /// Importance of each transition.
     pub weights: Vec<f32>,
@@ -58,7 +63,8 @@ impl Batch {
 /// What came of learning from one batch.
 #[derive(Debug)]
 pub struct Lesson {
-    /// The absolute temporal difference of each transition, both resources together, before the lesson.
+    /// The absolute temporal difference of each transition, both resources together, before the
+    /// lesson.
     pub errors: Vec<f32>,
     pub loss: f64,
     pub prediction_loss: f64,
@@ -96,14 +102,17 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// Random weights, drawn as PyTorch draws them for `nn.Linear`. `action_gap`, 0 to less than 1, widens the differences
-    /// between an action's value and the best one's 1 / (1 - `action_gap`) times (advantage learning).
+    /// Random weights, drawn as PyTorch draws them for `nn.Linear`. `action_gap`, 0 to less than 1,
+    /// widens the differences between an action's value and the best one's 1 / (1 - `action_gap`)
+    /// times (advantage learning).
     pub fn new(features: usize, seed: u64, action_gap: f64) -> Result<Self, ModelError> {
         let mut rng = StdRng::seed_from_u64(seed);
         let (mut names, mut online) = (Vec::new(), Vec::new());
         for (name, inputs, outputs) in layers(features) {
             let bound = 1.0 / (inputs as f32).sqrt();
-            let mut draw = |count: usize| (0..count).map(|_| rng.random_range(-bound..bound)).collect::<Vec<f32>>();
+            let mut draw = |count: usize| {
+                (0..count).map(|_| rng.random_range(-bound..bound)).collect::<Vec<f32>>()
+            };
             online.push(tensor(&[outputs, inputs], &draw(outputs * inputs))?);
             online.push(tensor(&[outputs], &draw(outputs))?);
             names.extend(["weight", "bias"].map(|part| format!("{name}.{part}")));
@@ -127,11 +136,15 @@ impl Learner {
         let weights = tensor(&[size], &batch.weights)?;
         let futures = tensor(&[size, 2], &batch.futures)?;
         let Judged { differences: [cpu, memory], disobedience, expected } = self.judge(batch)?;
-        let huber = |difference: &Tensor| difference.huber_loss(&difference.zeros_like(), Reduction::None, HUBER_DELTA);
+        let huber = |difference: &Tensor| {
+            difference.huber_loss(&difference.zeros_like(), Reduction::None, HUBER_DELTA)
+        };
         let loss = (&weights * (huber(&cpu) + huber(&memory))).mean(Kind::Float);
         let known = futures.ge(0.0).to_kind(Kind::Float);
         let prediction_loss = ((expected - futures) * known).abs().mean(Kind::Float);
-        let total = &loss + pace.imitation * disobedience.mean(Kind::Float) + PREDICTION_WEIGHT * &prediction_loss;
+        let total = &loss
+            + pace.imitation * disobedience.mean(Kind::Float)
+            + PREDICTION_WEIGHT * &prediction_loss;
         let gradients = Tensor::f_run_backward(&[total], &self.online, false, false)?;
         tch::no_grad(|| self.step(&gradients, pace))?;
         Ok(Lesson {
@@ -152,7 +165,8 @@ impl Learner {
         let states = tensor(&[size, self.features], &batch.states)?;
         let next = tensor(&[size, self.features], &batch.next_states)?;
         let discounts = tensor(&[size], &batch.discounts)?;
-        let target = tch::no_grad(|| [forward(&self.target, &states), forward(&self.target, &next)]);
+        let target =
+            tch::no_grad(|| [forward(&self.target, &states), forward(&self.target, &next)]);
         let wanted = tch::no_grad(|| forward(&self.online, &next));
         let answers = forward(&self.online, &states);
         let pick = |of: &Tensor, actions: &Tensor| -> Result<Tensor, ModelError> {
@@ -162,12 +176,15 @@ impl Learner {
             let indices = |of: &[Vec<i64>; 2]| -> Result<Tensor, ModelError> {
                 Ok(Tensor::f_from_slice(&of[resource])?.f_view([size as i64, -1])?)
             };
-            let done = |granted: Tensor, wanted: &Tensor| granted.f_gather(1, &wanted.f_argmax(1, true)?, false);
+            let done = |granted: Tensor, wanted: &Tensor| {
+                granted.f_gather(1, &wanted.f_argmax(1, true)?, false)
+            };
             let actions = indices(&batch.actions)?;
             let [now, next] = [&target[0][resource], &target[1][resource]];
             // The online network wants, the guard grants, the target network values.
             let value = pick(next, &done(indices(&batch.next_granted)?, &wanted[resource])?)?;
-            // What the action is worse than the best one counts many times over: within one step of 30 s it is little.
+            // What the action is worse than the best one counts many times over: within one step of
+            // 30 s it is little.
             let best = pick(now, &done(indices(&batch.granted)?, now)?)?;
             let gap = (best - pick(now, &actions)?).clamp_max(WIDEST_GAP) * self.action_gap;
             let goal = tensor(&[size], &batch.returns[resource])? + &discounts * value - gap;
@@ -175,10 +192,11 @@ impl Learner {
         };
         let differences = [difference(0)?, difference(1)?];
         let margin = |resource: usize| -> Result<Tensor, ModelError> {
-            let wishes = Tensor::f_from_slice(&batch.demonstrated[resource])?.f_view([size as i64, 1])?;
+            let wishes =
+                Tensor::f_from_slice(&batch.demonstrated[resource])?.f_view([size as i64, 1])?;
             let margins = answers[resource].ones_like().f_scatter_value(1, &wishes, 0.0)? * MARGIN;
-            let worse =
-                (&answers[resource] + margins).amax([1i64].as_slice(), false) - pick(&answers[resource], &wishes)?;
+            let worse = (&answers[resource] + margins).amax([1i64].as_slice(), false)
+                - pick(&answers[resource], &wishes)?;
             Ok(worse * tensor(&[size], &rarity(&batch.demonstrated[resource]))?)
         };
         let disobedience = margin(0)? + margin(1)?;
@@ -189,7 +207,9 @@ impl Learner {
     fn step(&mut self, gradients: &[Tensor], pace: Pace) -> Result<(), ModelError> {
         self.lessons += 1;
         let squares = gradients.iter().map(|gradient| gradient.square().sum(Kind::Float));
-        let norm = squares.fold(Tensor::zeros([], (Kind::Float, Device::Cpu)), |sum, square| sum + square).sqrt();
+        let norm = squares
+            .fold(Tensor::zeros([], (Kind::Float, Device::Cpu)), |sum, square| sum + square)
+            .sqrt();
         let scale = (GREATEST_GRADIENT / norm.double_value(&[]).max(1e-12)).min(1.0);
         let correction = |beta: f64| 1.0 - beta.powf(self.lessons as f64);
         let rate = pace.learning_rate * correction(BETA.1).sqrt() / correction(BETA.0);
@@ -232,7 +252,8 @@ impl Learner {
     /// Goes on from what [`Self::save`] gave.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), ModelError> {
         let lessons = checkpoint.metadata.get("lessons").and_then(Value::as_i64);
-        self.lessons = lessons.ok_or_else(|| ModelError::Metadata("does not say after how many lessons".into()))?;
+        self.lessons = lessons
+            .ok_or_else(|| ModelError::Metadata("does not say after how many lessons".into()))?;
         let mut saved = Vec::new();
         for (part, of_part) in self.parts() {
             for (name, ours) in self.names.iter().zip(of_part) {
@@ -241,23 +262,36 @@ impl Learner {
                 let theirs = theirs.ok_or_else(|| ModelError::tensor(&name, "is not there"))?;
                 let shape: Vec<i64> = theirs.shape.iter().map(|size| *size as i64).collect();
                 if shape != ours.size() {
-                    return Err(ModelError::tensor(&name, format!("has shape {shape:?}, not {:?}", ours.size())));
+                    return Err(ModelError::tensor(
+                        &name,
+                        format!("has shape {shape:?}, not {:?}", ours.size()),
+                    ));
                 }
                 saved.push(tensor(&theirs.shape, &theirs.data)?);
             }
         }
-        let ours = self.online.iter_mut().chain(&mut self.target).chain(&mut self.first).chain(&mut self.second);
+        let ours = self
+            .online
+            .iter_mut()
+            .chain(&mut self.target)
+            .chain(&mut self.first)
+            .chain(&mut self.second);
         tch::no_grad(|| ours.zip(&saved).for_each(|(ours, saved)| ours.copy_(saved)));
         Ok(())
     }
 
     fn parts(&self) -> [(&'static str, &Vec<Tensor>); 4] {
-        [("online", &self.online), ("target", &self.target), ("first", &self.first), ("second", &self.second)]
+        [
+            ("online", &self.online),
+            ("target", &self.target),
+            ("first", &self.first),
+            ("second", &self.second),
+        ]
     }
 }
 
-/// Weights by which the rarer wishes of a batch count more, by the square root: without them the usual one is all that is
-/// learnt, and at full weight the rare one is seen everywhere.
+/// Weights by which the rarer wishes of a batch count more, by the square root: without them the
+/// usual one is all that is learnt, and at full weight the rare one is seen everywhere.
 fn rarity(wishes: &[i64]) -> Vec<f32> {
     let count = |wish: i64| wishes.iter().filter(|other| **other == wish).count();
     let counts = [0, 1, 2].map(count);
@@ -268,8 +302,9 @@ fn rarity(wishes: &[i64]) -> Vec<f32> {
 fn layers(features: usize) -> Vec<(String, usize, usize)> {
     let last = TRUNK[TRUNK.len() - 1];
     let trunk = [features].into_iter().chain(TRUNK).zip(TRUNK).enumerate();
-    let mut all: Vec<_> =
-        trunk.map(|(at, (inputs, outputs))| (format!("shared_layers.{}", 2 * at), inputs, outputs)).collect();
+    let mut all: Vec<_> = trunk
+        .map(|(at, (inputs, outputs))| (format!("shared_layers.{}", 2 * at), inputs, outputs))
+        .collect();
     for (head, outputs) in HEADS {
         all.push((format!("{head}.0"), last, HEAD));
         all.push((format!("{head}.2"), HEAD, outputs));
@@ -279,7 +314,9 @@ fn layers(features: usize) -> Vec<(String, usize, usize)> {
 
 /// The answers of the three heads.
 fn forward(weights: &[Tensor], states: &Tensor) -> [Tensor; 3] {
-    let layer = |index: usize, input: &Tensor| input.linear(&weights[2 * index], Some(&weights[2 * index + 1]));
+    let layer = |index: usize, input: &Tensor| {
+        input.linear(&weights[2 * index], Some(&weights[2 * index + 1]))
+    };
     let mut shared = states.shallow_clone();
     for index in 0..TRUNK.len() {
         shared = layer(index, &shared).relu();
@@ -320,7 +357,9 @@ mod tests {
         let actions: Vec<i64> = (0..size as i64).map(|row| row / 2 % 3).collect();
         // In state 0 the first action is right, in state 1 the last.
         let right = |row: usize| if row.is_multiple_of(2) { 0 } else { 2 };
-        let returns = (0..size).map(|row| if actions[row] == right(row) { 1.0 } else { 0.0 }).collect::<Vec<f32>>();
+        let returns = (0..size)
+            .map(|row| if actions[row] == right(row) { 1.0 } else { 0.0 })
+            .collect::<Vec<f32>>();
         let granted: Vec<i64> = (0..size).flat_map(|_| granted).collect();
         Batch {
             next_states: states.clone(),
@@ -353,8 +392,12 @@ mod tests {
     #[test]
     fn it_learns_the_value_of_each_action_and_the_next_usage() {
         let answers = answers(&taught(0.0, [0, 1, 2]));
-        for (answer, expected, future) in [(answers[0], [1.0, 0.0, 0.0], 0.25), (answers[1], [0.0, 0.0, 1.0], 0.75)] {
-            for (got, want) in answer.cpu.iter().chain(&answer.memory).zip(expected.iter().chain(&expected)) {
+        for (answer, expected, future) in
+            [(answers[0], [1.0, 0.0, 0.0], 0.25), (answers[1], [0.0, 0.0, 1.0], 0.75)]
+        {
+            for (got, want) in
+                answer.cpu.iter().chain(&answer.memory).zip(expected.iter().chain(&expected))
+            {
                 assert!((got - want).abs() < 0.05, "{answers:?}");
             }
             assert!((answer.future[0] - future).abs() < 0.05, "{answers:?}");
@@ -368,7 +411,10 @@ mod tests {
         assert!((free[0].cpu[0] - 2.0).abs() < 0.1, "{free:?}");
         // Where the guard makes MAINTAIN of everything, what follows is worth nothing.
         let guarded = answers(&taught(0.5, [1, 1, 1]));
-        assert!((guarded[0].cpu[0] - 1.0).abs() < 0.1 && guarded[0].cpu[1].abs() < 0.1, "{guarded:?}");
+        assert!(
+            (guarded[0].cpu[0] - 1.0).abs() < 0.1 && guarded[0].cpu[1].abs() < 0.1,
+            "{guarded:?}"
+        );
     }
 
     #[test]
@@ -378,7 +424,10 @@ mod tests {
             learner.learn(&batch(64, 0.0, [0, 1, 2]), PACE).unwrap();
         }
         let cpu = answers(&learner)[0].cpu;
-        assert!((cpu[0] - 1.0).abs() < 0.1 && (cpu[1] + 0.5 * WIDEST_GAP as f32).abs() < 0.1, "{cpu:?}");
+        assert!(
+            (cpu[0] - 1.0).abs() < 0.1 && (cpu[1] + 0.5 * WIDEST_GAP as f32).abs() < 0.1,
+            "{cpu:?}"
+        );
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! The multi-head Q-network: its checkpoint, its features, its forward pass. No tensor type leaves this module.
+//! The multi-head Q-network: its checkpoint, its features, its forward pass. No tensor type leaves
+//! this module.
 //!
-//! * [`checkpoint`]: PyTorch's `.pth` files, read without running anything in them, and written so that PyTorch opens them.
-//! * [`architecture`]: the network's layers, found and checked in the names and shapes of a checkpoint's tensors.
+//! * [`checkpoint`]: PyTorch's `.pth` files, read without running anything in them, and written so
+//! that PyTorch opens them.
+//! * [`architecture`]: the network's layers, found and checked in the names and shapes of a
+//! checkpoint's tensors.
 //! * [`network`]: those layers in libtorch, and one forward pass for many pods.
 //! * [`features`]: from an observation of a pod to a row of the network's input.
 //! * [`learner`]: the same network learning from transitions, and its checkpoint.
@@ -20,7 +23,8 @@ pub use error::ModelError;
 pub use network::Network;
 use serde::{Deserialize, Serialize};
 
-/// What the network says of one pod: the value of every action for each resource, and the use it foresees.
+/// What the network says of one pod: the value of every action for each resource, and the use it
+/// foresees.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct QValues {
     /// Q values of the CPU actions, in the order of the network's outputs.
@@ -31,8 +35,8 @@ pub struct QValues {
     pub future: [f32; 2],
 }
 
-/// libtorch computes on the calling thread alone from here on: on a network so small, its helpers only wait for each other.
-/// The setting is of each thread by itself.
+/// libtorch computes on the calling thread alone from here on: on a network so small, its helpers
+/// only wait for each other. The setting is of each thread by itself.
 pub fn use_one_thread() {
     tch::set_num_threads(1);
 }

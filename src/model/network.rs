@@ -11,7 +11,8 @@ use super::architecture::{self, Block, Layers};
 use super::error::ModelError;
 use super::{Checkpoint, QValues};
 
-/// Elements of the widest activation of one chunk of states (16 MiB): memory stays bounded, however many pods there are.
+/// Elements of the widest activation of one chunk of states (16 MiB): memory stays bounded, however
+/// many pods there are.
 const CHUNK_ELEMENTS: usize = 4 << 20;
 const MAX_CHUNK_ROWS: usize = 16 * 1024;
 
@@ -19,8 +20,9 @@ const MAX_CHUNK_ROWS: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Network {
     blocks: Vec<Block>,
-    /// As in `blocks`. A `Tensor` may be sent to another thread but not shared, so a forward pass takes handles of its own
-    /// under the lock (a reference count, no copy) and computes outside it.
+    /// As in `blocks`. A `Tensor` may be sent to another thread but not shared, so a forward pass
+    /// takes handles of its own under the lock (a reference count, no copy) and computes outside
+    /// it.
     weights: Mutex<Vec<Vec<Linear>>>,
     features: Vec<String>,
     metadata: Map<String, Value>,
@@ -35,13 +37,15 @@ struct Linear {
 impl Network {
     /// Reads a checkpoint and builds its network.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        Self::from_checkpoint(&Checkpoint::read(path)?).map_err(|error| error.of_file(path.display()))
+        Self::from_checkpoint(&Checkpoint::read(path)?)
+            .map_err(|error| error.of_file(path.display()))
     }
 
     /// Builds the network that the checkpoint's tensors describe.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
         let layers = architecture::blocks(checkpoint)?;
-        let inputs = layers.first().and_then(|trunk| trunk.block.sizes.first()).copied().unwrap_or(0);
+        let inputs =
+            layers.first().and_then(|trunk| trunk.block.sizes.first()).copied().unwrap_or(0);
         let features = architecture::features(checkpoint, inputs)?;
         let weights = layers.iter().map(|block| block.tensors.iter().map(Linear::new).collect());
         let weights = weights.collect::<Result<_, _>>()?;
@@ -83,21 +87,32 @@ impl Network {
         self.blocks.iter().map(Block::parameters).sum()
     }
 
-    /// The network's answer for each row of `states`, `[pods, state_dim]`. Fails if the width is wrong, or if a state or an
-    /// answer has NaN or infinity.
+    /// The network's answer for each row of `states`, `[pods, state_dim]`. Fails if the width is
+    /// wrong, or if a state or an answer has NaN or infinity.
     pub fn forward(&self, states: ArrayView2<'_, f32>) -> Result<Vec<QValues>, ModelError> {
         if states.ncols() != self.state_dim() {
             let (found, expected) = (states.ncols(), self.state_dim());
-            return Err(ModelError::Input(format!("states have {found} values, the network takes {expected}")));
+            return Err(ModelError::Input(format!(
+                "states have {found} values, the network takes {expected}"
+            )));
         }
         // ReLU turns an infinite input into a finite answer, so the answers alone do not tell.
-        if let Some(((row, column), value)) = states.indexed_iter().find(|(_, value)| !value.is_finite()) {
-            return Err(ModelError::Row { row, reason: format!("{} is {value}", self.features[column]) });
+        if let Some(((row, column), value)) =
+            states.indexed_iter().find(|(_, value)| !value.is_finite())
+        {
+            return Err(ModelError::Row {
+                row,
+                reason: format!("{} is {value}", self.features[column]),
+            });
         }
 
         super::use_one_thread();
-        let weights: Vec<Vec<Linear>> =
-            self.weights.lock().iter().map(|block| block.iter().map(Linear::handle).collect()).collect();
+        let weights: Vec<Vec<Linear>> = self
+            .weights
+            .lock()
+            .iter()
+            .map(|block| block.iter().map(Linear::handle).collect())
+            .collect();
         let widest = self.blocks.iter().flat_map(|block| &block.sizes).max().copied().unwrap_or(1);
         let rows = (CHUNK_ELEMENTS / widest).clamp(1, MAX_CHUNK_ROWS);
         let mut answers = Vec::with_capacity(states.nrows());
@@ -105,10 +120,14 @@ impl Network {
             tch::no_grad(|| self.forward_chunk(&weights, chunk, &mut answers))?;
         }
 
-        let finite =
-            |answer: &QValues| answer.cpu.iter().chain(&answer.memory).chain(&answer.future).all(|q| q.is_finite());
+        let finite = |answer: &QValues| {
+            answer.cpu.iter().chain(&answer.memory).chain(&answer.future).all(|q| q.is_finite())
+        };
         match answers.iter().position(|answer| !finite(answer)) {
-            Some(row) => Err(ModelError::Row { row, reason: format!("the network answers {:?}", answers[row]) }),
+            Some(row) => Err(ModelError::Row {
+                row,
+                reason: format!("the network answers {:?}", answers[row]),
+            }),
             None => Ok(answers),
         }
     }
@@ -142,7 +161,9 @@ impl Network {
 }
 
 impl Linear {
-    fn new((weight, bias): &(&super::NamedTensor, &super::NamedTensor)) -> Result<Self, ModelError> {
+    fn new(
+        (weight, bias): &(&super::NamedTensor, &super::NamedTensor),
+    ) -> Result<Self, ModelError> {
         let [outputs, inputs] = [bias.shape[0] as i64, weight.shape[1] as i64];
         Ok(Self {
             weight: Tensor::f_from_slice(&weight.data)?.f_view([outputs, inputs])?,

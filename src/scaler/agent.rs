@@ -72,7 +72,13 @@ impl Agent {
             let history = histories.get(&owned.pod.key).unwrap_or(&unknown);
             let decision = observation.and_then(|observation| {
                 let q_values = q_values.next().ok_or(SkipReason::NoMetrics)?;
-                Ok(decide(&observation, history, &q_values, own_policy.as_deref().unwrap_or(policy), now))
+                Ok(decide(
+                    &observation,
+                    history,
+                    &q_values,
+                    own_policy.as_deref().unwrap_or(policy),
+                    now,
+                ))
             });
             Decided { owned, decision, resized_at: history.resized_at }
         });
@@ -94,7 +100,10 @@ impl Agent {
     /// Without metrics there is something to decide only while an OOM kill has not been answered.
     fn worth_deciding(&self, Seen { owned, observation, own_policy }: Seen) -> Seen {
         let unanswered = |observation: &Observation| {
-            self.histories.lock().get(&owned.pod.key).is_none_or(|history| history.unanswered_oom(observation))
+            self.histories
+                .lock()
+                .get(&owned.pod.key)
+                .is_none_or(|history| history.unanswered_oom(observation))
         };
         let observation = observation.and_then(|observation| {
             let worth = observation.measured || unanswered(&observation);
@@ -138,7 +147,8 @@ impl Agent {
         self.touched.lock().insert(pod.clone());
     }
 
-    /// Lets a pod rest after a resize that failed: for `pause` seconds, and twice as long after each further one.
+    /// Lets a pod rest after a resize that failed: for `pause` seconds, and twice as long after
+    /// each further one.
     pub fn failed(&self, pod: &PodKey, now: i64, pause: i64) {
         let mut histories = self.histories.lock();
         let history = histories.entry(pod.clone()).or_default();
@@ -163,22 +173,30 @@ impl Agent {
         pods.iter().filter_map(|pod| Some((pod.clone(), histories.get(pod)?.clone()))).collect()
     }
 
-    /// Takes in what an earlier life remembered, with peaks of those windows, of pods that this one knows nothing of.
-    pub fn restore(&self, pods: Vec<(PodKey, PodHistory)>, windows: (i64, i64), policy: &Policy, now: i64) {
+    /// Takes in what an earlier life remembered, with peaks of those windows, of pods that this one
+    /// knows nothing of.
+    pub fn restore(
+        &self,
+        pods: Vec<(PodKey, PodHistory)>,
+        windows: (i64, i64),
+        policy: &Policy,
+        now: i64,
+    ) {
         let mut histories = self.histories.lock();
         for (pod, history) in pods {
             histories.entry(pod).or_insert_with(|| history.restored(windows, policy, now));
         }
     }
 
-    /// Forgets the pods of these namespaces that are there no more, and those of others that nobody has asked for since
-    /// `long_ago`.
+    /// Forgets the pods of these namespaces that are there no more, and those of others that nobody
+    /// has asked for since `long_ago`.
     pub fn forget_gone(&self, present: &[OwnedPod], namespaces: &[String], long_ago: i64) {
         let present: HashSet<_> = present.iter().map(|owned| &owned.pod.key).collect();
         let namespaces: HashSet<_> = namespaces.iter().collect();
         let mut histories = self.histories.lock();
         histories.retain(|key, history| {
-            let elsewhere = !namespaces.contains(&key.namespace) && history.last_at() > Some(long_ago);
+            let elsewhere =
+                !namespaces.contains(&key.namespace) && history.last_at() > Some(long_ago);
             elsewhere || present.contains(key)
         });
         // Nobody may ever ask for them: without a folder for the state nothing is stored.

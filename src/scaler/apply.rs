@@ -49,15 +49,20 @@ pub async fn apply(
     let (mut accepted, mut fallback, mut forbidden) = (false, fallback, None);
     let refusal = match cluster.patch_resize(pod, plan).await {
         Ok(()) => match cluster.await_verdict(pod, plan, patience).await {
-            Ok(Verdict::Done) => return Ok(Applied { method: Method::Vertical, pending: None, refusal: None }),
+            Ok(Verdict::Done) => {
+                return Ok(Applied { method: Method::Vertical, pending: None, refusal: None });
+            }
             Ok(Verdict::InProgress) => return Ok(pending("the kubelet is still at it")),
-            Ok(Verdict::Deferred(message)) => return Ok(pending(&format!("deferred by the kubelet: {message}"))),
+            Ok(Verdict::Deferred(message)) => {
+                return Ok(pending(&format!("deferred by the kubelet: {message}")));
+            }
             Ok(Verdict::Infeasible(message)) => {
                 accepted = true;
                 format!("infeasible: {message}")
             }
             Ok(Verdict::Error(message)) => {
-                // Rolling out a limit that is below what is in use now would only kill the new pods.
+                // Rolling out a limit that is below what is in use now would only kill the new
+                // pods.
                 (accepted, fallback) = (true, Fallback::None);
                 format!("the kubelet could not resize the pod: {message}")
             }
@@ -66,7 +71,8 @@ pub async fn apply(
             Err(error) => return Ok(pending(&format!("the kubelet's word is not known: {error}"))),
         },
         Err(error @ ClusterError::Unavailable { .. }) => return Err(error.into()),
-        // Refused, or refused to another pod of the same name, or the pod is gone: the pod tells which.
+        // Refused, or refused to another pod of the same name, or the pod is gone: the pod tells
+        // which.
         Err(error) => {
             cluster.same_pod(&pod.key).await?;
             let refusal = error.to_string();
@@ -84,20 +90,27 @@ pub async fn apply(
         (applied, _) => applied,
     };
     if accepted && applied.is_err() {
-        // What cannot be is taken back: the kubelet would go on trying for ever, or never look at the pod again.
+        // What cannot be is taken back: the kubelet would go on trying for ever, or never look at
+        // the pod again.
         revert(cluster, pod, plan).await?;
     }
     applied
 }
 
-/// The kubelet published an error after the resize was no longer waited for. What is in force is asked for again, and the
-/// next decision starts from there.
-pub async fn take_back(cluster: &Cluster, owned: &OwnedPod, message: &str) -> Result<Applied, ApplyError> {
+/// The kubelet published an error after the resize was no longer waited for. What is in force is
+/// asked for again, and the next decision starts from there.
+pub async fn take_back(
+    cluster: &Cluster,
+    owned: &OwnedPod,
+    message: &str,
+) -> Result<Applied, ApplyError> {
     let plan = in_force(&owned.pod);
     if !plan.is_empty() {
         cluster.patch_resize(&owned.pod, &plan).await?;
     }
-    Err(ApplyError::Refused(format!("the kubelet could not resize the pod, which keeps what it had: {message}")))
+    Err(ApplyError::Refused(format!(
+        "the kubelet could not resize the pod, which keeps what it had: {message}"
+    )))
 }
 
 /// Patches the template of the workload behind the pod; a bare pod has none and is left as it is.
@@ -115,10 +128,16 @@ pub async fn fall_back(
     tracing::info!(pod = %key.name, namespace = %key.namespace, reason = %refusal, "falling back to the template");
     let obstacle = match cluster.patch_template(&key.namespace, workload, plan, change).await? {
         TemplateOutcome::Patched => {
-            return Ok(Applied { method: Method::DeploymentUpdate, pending: None, refusal: Some(refusal) });
+            return Ok(Applied {
+                method: Method::DeploymentUpdate,
+                pending: None,
+                refusal: Some(refusal),
+            });
         }
         TemplateOutcome::NothingToChange => "the template needs no change",
-        TemplateOutcome::RollingOut => "a rollout is under way, the template is left alone until its end",
+        TemplateOutcome::RollingOut => {
+            "a rollout is under way, the template is left alone until its end"
+        }
     };
     Err(ApplyError::Refused(format!("{refusal}; {workload}: {obstacle}")))
 }

@@ -21,7 +21,8 @@ impl Autoscaler {
     }
 }
 
-/// Up to so much of the interval is added, so that several scalers that were started together do not stay in step.
+/// Up to so much of the interval is added, so that several scalers that were started together do
+/// not stay in step.
 const JITTER: f64 = 0.1;
 
 /// Never less than the interval; `chance` is from 0 to 1.
@@ -29,8 +30,9 @@ fn pause(interval: u64, chance: f64) -> Duration {
     Duration::from_secs(interval).mul_f64(1.0 + JITTER * chance.clamp(0.0, 1.0))
 }
 
-/// Runs until the service stops. Starting and stopping is a matter of the configuration alone, so that the two can follow
-/// each other at any pace: a cycle under way ends cleanly, and what counts is what is configured after it.
+/// Runs until the service stops. Starting and stopping is a matter of the configuration alone, so
+/// that the two can follow each other at any pace: a cycle under way ends cleanly, and what counts
+/// is what is configured after it.
 pub async fn run(state: Arc<AppState>) {
     let mut config_changes = state.config.subscribe();
     state.autoscaler.alive.store(true, Ordering::Relaxed);
@@ -39,7 +41,8 @@ pub async fn run(state: Arc<AppState>) {
         if config.auto_scale_enabled
             && let Some(cluster) = state.cluster()
         {
-            let cycle = std::panic::AssertUnwindSafe(state.scaler.scale_all(&cluster, &config)).catch_unwind();
+            let cycle = std::panic::AssertUnwindSafe(state.scaler.scale_all(&cluster, &config))
+                .catch_unwind();
             match cycle.await {
                 Ok(Ok(Cycle { outcomes, phases })) => {
                     let applied = outcomes.iter().filter(|o| o.status.name() == "success").count();

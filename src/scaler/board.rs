@@ -1,4 +1,5 @@
-//! What people look at: what became of every pod last and how its usage went, and what the cycles did over time.
+//! What people look at: what became of every pod last and how its usage went, and what the cycles
+//! did over time.
 
 use std::collections::HashMap;
 
@@ -72,7 +73,9 @@ impl Mark for Sample {
     /// A peak must not vanish from the picture.
     fn merge(&mut self, later: Self) {
         let larger = |a: Coarse, b: Coarse| if a > b { a } else { b };
-        self.usage = PerResource::build(|resource| larger(*self.usage.get(resource), *later.usage.get(resource)));
+        self.usage = PerResource::build(|resource| {
+            larger(*self.usage.get(resource), *later.usage.get(resource))
+        });
         (self.at, self.limit) = (self.at.max(later.at), later.limit);
     }
 }
@@ -184,7 +187,8 @@ impl Board {
         let mut cards = self.cards.lock();
         for outcome in outcomes {
             let decided = outcome.decided.as_ref();
-            let verdict = Verdict { at, status: outcome.status.clone(), decided: decided.map(Decided::new) };
+            let verdict =
+                Verdict { at, status: outcome.status.clone(), decided: decided.map(Decided::new) };
             let blank = || Card {
                 verdict: verdict.clone(),
                 measured_at: i64::MIN,
@@ -247,12 +251,19 @@ mod tests {
     fn every_end_is_counted_and_remembered() {
         let board = Board::default();
         let skipped = Status::Skipped(SkipReason::CooldownPeriod);
-        board.note(&[outcome("a", Status::Success(Method::Vertical)), outcome("b", skipped.clone())], 100);
+        board.note(
+            &[outcome("a", Status::Success(Method::Vertical)), outcome("b", skipped.clone())],
+            100,
+        );
         board.note(&[outcome("a", skipped.clone()), outcome("c", Status::Failed)], 130);
         let (_, tallies) = board.timeline();
-        let counts: Vec<_> = tallies.iter().map(|t| (t.at, t.applied, t.skipped, t.failed)).collect();
+        let counts: Vec<_> =
+            tallies.iter().map(|t| (t.at, t.applied, t.skipped, t.failed)).collect();
         assert_eq!(counts, [(100, 1, 1, 0), (130, 0, 1, 1)]);
-        assert_eq!(board.latest("a").unwrap().verdict, Verdict { at: 130, status: skipped, decided: None });
+        assert_eq!(
+            board.latest("a").unwrap().verdict,
+            Verdict { at: 130, status: skipped, decided: None }
+        );
         assert!(board.latest("a").unwrap().measured.is_none() && board.latest("d").is_none());
     }
 

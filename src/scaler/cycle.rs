@@ -115,13 +115,15 @@ impl Scaler {
                 *deadline.lock() = Deadline::default();
             }
             let here = unmeasured.remove(&namespace).unwrap_or_default();
-            let usage = at_length(|| answer.and_then(|metrics| cluster.usage(&namespace, &metrics, &here)));
+            let usage =
+                at_length(|| answer.and_then(|metrics| cluster.usage(&namespace, &metrics, &here)));
             pods.extend(here.into_iter().zip(measured(usage)?.into_iter().chain(repeat(None))));
             watch.lap(Phase::Parse);
         }
         at_length(|| self.metrics.pods(&pods, config));
         let outcomes = self.run(cluster, config, pods, &mut watch).await?;
-        self.board.forget_gone(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
+        self.board
+            .forget_gone(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
         Ok(Cycle { outcomes, phases: watch.phases() })
     }
 
@@ -158,14 +160,15 @@ impl Scaler {
         .await?;
         *watch = laps;
         let mut decided = decided?;
-        // When not all can be changed in this cycle, what was begun and the pods in need come first, and of the others each has
-        // its chance.
+        // When not all can be changed in this cycle, what was begun and the pods in need come
+        // first, and of the others each has its chance.
         decided.sort_by_cached_key(|Decided { owned, decision, .. }| {
             let urgency = decision.as_ref().map_or(u8::MAX, urgency);
             (if owned.pod.resize.is_some() { 0 } else { urgency }, rand::random::<u32>())
         });
         let turns = Turns::new(config);
-        let work = decided.into_iter().map(|decided| self.handle(cluster, config, decided, &turns, now));
+        let work =
+            decided.into_iter().map(|decided| self.handle(cluster, config, decided, &turns, now));
         let mut outcomes: Vec<_> =
             futures::stream::iter(work).buffer_unordered(config.resize_concurrency).collect().await;
         at_length(|| {
@@ -203,7 +206,9 @@ fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
 /// A pod with what was measured of it, and the policy it is decided by.
 fn look(owned: OwnedPod, usage: Option<Usage>, config: &Config, policy: &Policy, now: i64) -> Seen {
     match terms(&owned, config, policy) {
-        Ok(own_policy) => Seen { observation: observe(&owned.pod, usage, config, now), owned, own_policy },
+        Ok(own_policy) => {
+            Seen { observation: observe(&owned.pod, usage, config, now), owned, own_policy }
+        }
         Err(reason) => Seen { owned, observation: Err(reason), own_policy: None },
     }
 }

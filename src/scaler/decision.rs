@@ -1,4 +1,5 @@
-//! From Q values to what is to be done with a pod: pure, given the observation, the past, the settings and the clock.
+//! From Q values to what is to be done with a pod: pure, given the observation, the past, the
+//! settings and the clock.
 
 use serde::{Deserialize, Serialize};
 
@@ -78,12 +79,17 @@ pub fn decide(
         predicted,
         actions,
         new_limit: PerResource::new(targets.cpu.1, targets.memory.1),
-        confidence: PerResource::new(largest_softmax(q_values.cpu), largest_softmax(q_values.memory)),
+        confidence: PerResource::new(
+            largest_softmax(q_values.cpu),
+            largest_softmax(q_values.memory),
+        ),
         future: PerResource::new(
             f64::from(q_values.future[0]).max(0.0) * observation.limit.cpu,
             f64::from(q_values.future[1]).max(0.0) * observation.limit.memory,
         ),
-        trend: PerResource::build(|resource| history.trend(resource, *observation.limit.get(resource))),
+        trend: PerResource::build(|resource| {
+            history.trend(resource, *observation.limit.get(resource))
+        }),
         overrides,
         cooling_down: (is_cooling_down(history, policy, now) || backs_off(history, now)) && !acts,
         beyond: PerResource::build(|resource| match actions.get(resource) {
@@ -124,7 +130,8 @@ pub fn granted(
 ) -> Granted {
     let (reviewed, overridden) = guard::review(resource, wanted, observation, history, policy);
     let held = backs_off(history, now)
-        || (is_cooling_down(history, policy, now) && !is_emergency(resource, reviewed, observation, history, policy));
+        || (is_cooling_down(history, policy, now)
+            && !is_emergency(resource, reviewed, observation, history, policy));
     let action = if held { Action::Maintain } else { reviewed };
     let (action, limit) = target(resource, action, *observation.limit.get(resource), policy);
     Granted { action, limit, overridden }
@@ -147,11 +154,12 @@ fn is_emergency(
 ) -> bool {
     policy.emergency_scale_up
         && action == Action::Increase
-        && (observation.utilization(resource) >= EMERGENCY_UTILIZATION || history.unanswered_oom(observation))
+        && (observation.utilization(resource) >= EMERGENCY_UTILIZATION
+            || history.unanswered_oom(observation))
 }
 
-/// The action that really changes the limit, and the limit it leads to. A limit beyond the bounds is never moved against
-/// the action's direction to meet them.
+/// The action that really changes the limit, and the limit it leads to. A limit beyond the bounds
+/// is never moved against the action's direction to meet them.
 fn target(resource: Resource, action: Action, limit: f64, policy: &Policy) -> (Action, f64) {
     let wanted = limit * action.factor(policy.scale_factor);
     let clamped = wanted.clamp(*policy.min.get(resource), *policy.max.get(resource));
@@ -183,7 +191,10 @@ mod tests {
     }
 
     /// A pod whose windows are filled with the usage it has.
-    fn settled(usage: PerResource<f64>, limit: PerResource<f64>) -> (Observation, PodHistory, Policy) {
+    fn settled(
+        usage: PerResource<f64>,
+        limit: PerResource<f64>,
+    ) -> (Observation, PodHistory, Policy) {
         let policy = Policy::default();
         let mut history = PodHistory::default();
         let mut observation = Observation {
@@ -204,10 +215,14 @@ mod tests {
 
     #[test]
     fn actions_multiply_the_limit() {
-        let (observation, history, policy) = settled(PerResource::new(0.2, 200.0), PerResource::new(0.5, 512.0));
+        let (observation, history, policy) =
+            settled(PerResource::new(0.2, 200.0), PerResource::new(0.5, 512.0));
         let decision = decide(&observation, &history, &q(UP, DOWN), &policy, observation.at);
         assert_eq!(decision.actions, PerResource::new(Action::Increase, Action::Decrease));
-        assert!((decision.new_limit.cpu - 0.6).abs() < 1e-9 && (decision.new_limit.memory - 409.6).abs() < 1e-9);
+        assert!(
+            (decision.new_limit.cpu - 0.6).abs() < 1e-9
+                && (decision.new_limit.memory - 409.6).abs() < 1e-9
+        );
         assert_eq!(decision.future, PerResource::new(0.25, 128.0));
         let softmax = 1.0_f64.exp() / (1.0_f64.exp() + 2.0);
         assert!((decision.confidence.cpu - softmax).abs() < 1e-9);
@@ -215,7 +230,8 @@ mod tests {
 
     #[test]
     fn a_limit_at_its_bound_is_maintained() {
-        let (observation, history, policy) = settled(PerResource::new(7.9, 1.0), PerResource::new(8.0, 20.0));
+        let (observation, history, policy) =
+            settled(PerResource::new(7.9, 1.0), PerResource::new(8.0, 20.0));
         let decision = decide(&observation, &history, &q(UP, DOWN), &policy, observation.at);
         assert!(!decision.changes_something());
         assert_eq!(decision.predicted, PerResource::new(Action::Increase, Action::Decrease));
@@ -223,7 +239,8 @@ mod tests {
 
     #[test]
     fn a_limit_beyond_its_bounds_is_told_as_long_as_it_is_held_there() {
-        let (observation, history, mut policy) = settled(PerResource::new(0.9, 450.0), PerResource::new(1.0, 512.0));
+        let (observation, history, mut policy) =
+            settled(PerResource::new(0.9, 450.0), PerResource::new(1.0, 512.0));
         (policy.min.cpu, policy.max.memory) = (2.0, 256.0);
         let held = decide(&observation, &history, &q(KEEP, DOWN), &policy, observation.at);
         assert!(!held.changes_something(), "memory in use is not cut, whatever the bounds");
@@ -231,7 +248,10 @@ mod tests {
         let raised = decide(&observation, &history, &q(UP, KEEP), &policy, observation.at);
         assert_eq!((raised.new_limit.cpu, raised.beyond.cpu), (2.0, None));
         policy.max.memory = 511.9999;
-        assert_eq!(decide(&observation, &history, &q(KEEP, KEEP), &policy, observation.at).beyond.memory, None);
+        assert_eq!(
+            decide(&observation, &history, &q(KEEP, KEEP), &policy, observation.at).beyond.memory,
+            None
+        );
     }
 
     #[test]
@@ -251,10 +271,14 @@ mod tests {
 
     #[test]
     fn a_failed_resize_is_not_tried_again_before_its_time() {
-        let (observation, mut history, policy) = settled(PerResource::new(0.95, 50.0), PerResource::new(1.0, 100.0));
+        let (observation, mut history, policy) =
+            settled(PerResource::new(0.95, 50.0), PerResource::new(1.0, 100.0));
         history.retry_at = Some(observation.at + 30);
         assert!(decide(&observation, &history, &q(UP, KEEP), &policy, observation.at).cooling_down);
-        assert!(decide(&observation, &history, &q(UP, KEEP), &policy, observation.at + 30).changes_something());
+        assert!(
+            decide(&observation, &history, &q(UP, KEEP), &policy, observation.at + 30)
+                .changes_something()
+        );
     }
 
     fn q_head() -> impl Strategy<Value = [f32; 3]> {

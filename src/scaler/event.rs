@@ -1,5 +1,5 @@
-//! What Kubernetes Events tell of a resize, or of annotations that cannot be followed, in the words that `kubectl describe`
-//! shows.
+//! What Kubernetes Events tell of a resize, or of annotations that cannot be followed, in the words
+//! that `kubectl describe` shows.
 
 use chrono::{DateTime, Utc};
 
@@ -48,24 +48,38 @@ impl PodEvent {
     ) -> Self {
         let workload = owned.with_template().cloned();
         let (warning, reason, why) = match applied {
-            Ok(Applied { method: Method::Vertical, pending: None, .. }) => (false, "Resized", cause.to_owned()),
+            Ok(Applied { method: Method::Vertical, pending: None, .. }) => {
+                (false, "Resized", cause.to_owned())
+            }
             Ok(Applied { method: Method::Vertical, pending: Some(pending), .. }) => {
                 (false, "ResizePending", format!("{pending}; {cause}"))
             }
             Ok(Applied { method: Method::DeploymentUpdate, refusal, .. }) => {
                 let name = workload.as_ref().map(ToString::to_string).unwrap_or_default();
                 let refusal = refusal.as_deref().unwrap_or_default();
-                let why = format!("written into the template of {name}, which replaces its pods: {refusal}; {cause}");
+                let why = format!(
+                    "written into the template of {name}, which replaces its pods: {refusal}; {cause}"
+                );
                 (true, "ResizeFellBack", why)
             }
             Err(error) => (true, "ResizeFailed", format!("{error}; {cause}")),
         };
         let why = why.chars().take(LONGEST).collect();
         let what = what(&owned.pod, plan).chars().take(LONGEST / 2).collect();
-        Self { pod: owned.pod.key.clone(), workload, at, warning, reason, what, why, of_workload: false }
+        Self {
+            pod: owned.pod.key.clone(),
+            workload,
+            at,
+            warning,
+            reason,
+            what,
+            why,
+            of_workload: false,
+        }
     }
 
-    /// That an annotation cannot be followed: told to the workload, and to the pod where that has annotations of its own.
+    /// That an annotation cannot be followed: told to the workload, and to the pod where that has
+    /// annotations of its own.
     pub fn of_fault(owned: &OwnedPod, fault: &Fault, at: DateTime<Utc>) -> Self {
         Self {
             pod: owned.pod.key.clone(),
@@ -86,14 +100,22 @@ pub fn cause(decision: &Decision) -> String {
         return "a container was killed for memory".into();
     }
     let used = |resource| decision.observation.utilization(resource) * 100.0;
-    format!("{:.0} % of CPU and {:.0} % of memory were in use", used(Resource::Cpu), used(Resource::Memory))
+    format!(
+        "{:.0} % of CPU and {:.0} % of memory were in use",
+        used(Resource::Cpu),
+        used(Resource::Memory)
+    )
 }
 
 /// `cpu 500m -> 600m, memory 512Mi -> 409.6Mi`, for each container that changes.
 fn what(pod: &Pod, plan: &Plan) -> String {
     let changes = pod.containers.iter().filter_map(|container| {
         let text = changed(container, plan.get(&container.name)?);
-        let named = if pod.containers.len() > 1 { format!("{}: {text}", container.name) } else { text.clone() };
+        let named = if pod.containers.len() > 1 {
+            format!("{}: {text}", container.name)
+        } else {
+            text.clone()
+        };
         Some(named).filter(|_| !text.is_empty())
     });
     let changes: Vec<_> = changes.collect();
@@ -105,13 +127,15 @@ fn changed(container: &PodContainer, change: &Change) -> String {
     let now = container.in_force.as_ref().unwrap_or(&container.resources);
     let step = |resource: Resource, wanted: Option<&String>, now: Option<f64>, label: &str| {
         let wanted = quantity::amount(resource, wanted?)?;
-        let (old, new) = (now.map_or("none".into(), |now| amount(resource, now)), amount(resource, wanted));
+        let (old, new) =
+            (now.map_or("none".into(), |now| amount(resource, now)), amount(resource, wanted));
         (old != new).then(|| format!("{}{label} {old} -> {new}", resource.name()))
     };
     let steps = Resource::ALL.into_iter().filter_map(|resource| {
         let name = resource.name();
-        step(resource, change.limits.get(name), now.limit(resource), "")
-            .or_else(|| step(resource, change.requests.get(name), now.request(resource), " request"))
+        step(resource, change.limits.get(name), now.limit(resource), "").or_else(|| {
+            step(resource, change.requests.get(name), now.request(resource), " request")
+        })
     });
     steps.collect::<Vec<_>>().join(", ")
 }
@@ -138,28 +162,50 @@ mod tests {
     fn owned(containers: serde_json::Value, workload: &str) -> OwnedPod {
         let object = json!({"metadata": {"namespace": "shop", "name": "web-1", "uid": "u1"}, "spec": {"containers": containers}});
         let pod = Pod::from_kube(&serde_json::from_value(object).unwrap()).unwrap();
-        let workload = Owner { group: "apps".into(), kind: workload.into(), name: "web".into(), uid: "w".into() };
-        OwnedPod { pod: Arc::new(pod), workload: Some(workload.into()), binding: Default::default() }
+        let workload = Owner {
+            group: "apps".into(),
+            kind: workload.into(),
+            name: "web".into(),
+            uid: "w".into(),
+        };
+        OwnedPod {
+            pod: Arc::new(pod),
+            workload: Some(workload.into()),
+            binding: Default::default(),
+        }
     }
 
     fn app() -> serde_json::Value {
-        let resources =
-            json!({"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}});
+        let resources = json!({"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}});
         json!([{"name": "app", "resources": resources}])
     }
 
     fn plan(name: &str, requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Plan {
-        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
         Plan::from([(name.to_owned(), Change { requests: map(requests), limits: map(limits) })])
     }
 
     fn told(applied: Result<Applied, ApplyError>) -> PodEvent {
-        let plan = plan("app", &[("cpu", "300m"), ("memory", "256Mi")], &[("cpu", "600m"), ("memory", "419431Ki")]);
+        let plan = plan(
+            "app",
+            &[("cpu", "300m"), ("memory", "256Mi")],
+            &[("cpu", "600m"), ("memory", "419431Ki")],
+        );
         PodEvent::of(&owned(app(), "Deployment"), &plan, &applied, ASKED_FOR, DateTime::UNIX_EPOCH)
     }
 
-    fn applied(method: Method, pending: Option<&str>, refusal: Option<&str>) -> Result<Applied, ApplyError> {
-        Ok(Applied { method, pending: pending.map(str::to_owned), refusal: refusal.map(str::to_owned) })
+    fn applied(
+        method: Method,
+        pending: Option<&str>,
+        refusal: Option<&str>,
+    ) -> Result<Applied, ApplyError> {
+        Ok(Applied {
+            method,
+            pending: pending.map(str::to_owned),
+            refusal: refusal.map(str::to_owned),
+        })
     }
 
     #[test]
@@ -182,7 +228,12 @@ mod tests {
                     "written into the template of Deployment web, which replaces its pods: infeasible; {ASKED_FOR}"
                 ),
             ),
-            (infeasible, true, "ResizeFailed", format!("infeasible: the node is too small; {ASKED_FOR}")),
+            (
+                infeasible,
+                true,
+                "ResizeFailed",
+                format!("infeasible: the node is too small; {ASKED_FOR}"),
+            ),
         ] {
             let event = told(applied);
             assert_eq!((event.warning, event.reason, event.what.as_str()), (warning, reason, what));
@@ -194,16 +245,26 @@ mod tests {
     fn only_what_changes_is_named_with_its_container_where_there_are_several() {
         let both = json!([app()[0], {"name": "proxy", "resources": {"requests": {"cpu": "1"}}}]);
         let pod = owned(both, "Deployment").pod;
-        assert_eq!(what(&pod, &plan("app", &[], &[("cpu", "2"), ("memory", "0.5Gi")])), "app: cpu 500m -> 2");
-        assert_eq!(what(&pod, &plan("proxy", &[("cpu", "1500m")], &[])), "proxy: cpu request 1 -> 1500m");
-        assert_eq!(what(&pod, &plan("proxy", &[], &[("memory", "1Gi")])), "proxy: memory none -> 1Gi");
+        assert_eq!(
+            what(&pod, &plan("app", &[], &[("cpu", "2"), ("memory", "0.5Gi")])),
+            "app: cpu 500m -> 2"
+        );
+        assert_eq!(
+            what(&pod, &plan("proxy", &[("cpu", "1500m")], &[])),
+            "proxy: cpu request 1 -> 1500m"
+        );
+        assert_eq!(
+            what(&pod, &plan("proxy", &[], &[("memory", "1Gi")])),
+            "proxy: memory none -> 1Gi"
+        );
         assert_eq!(what(&pod, &plan("app", &[("cpu", "0.25")], &[])), "no change");
     }
 
     #[test]
     fn a_workload_without_a_template_is_not_told_and_no_text_is_too_long() {
         let refused: Result<Applied, _> = Err(ApplyError::Refused("é".repeat(5000)));
-        let event = PodEvent::of(&owned(app(), "Job"), &Plan::new(), &refused, "", DateTime::UNIX_EPOCH);
+        let event =
+            PodEvent::of(&owned(app(), "Job"), &Plan::new(), &refused, "", DateTime::UNIX_EPOCH);
         assert_eq!((event.workload, event.why.chars().count()), (None, LONGEST));
     }
 }

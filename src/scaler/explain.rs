@@ -1,4 +1,5 @@
-//! Why a decision is what it is, in words: derived from the state, the Q values and the guard's changes, nothing else.
+//! Why a decision is what it is, in words: derived from the state, the Q values and the guard's
+//! changes, nothing else.
 
 use super::action::{Action, PerResource, Resource};
 use super::board::{Decided, Verdict};
@@ -22,7 +23,8 @@ pub fn explain(decision: &Decision) -> Explanation {
     let mut sentences = Vec::new();
     for resource in Resource::ALL {
         let name = resource.name();
-        let (trend, utilization) = (*decision.trend.get(resource), decision.observation.utilization(resource));
+        let (trend, utilization) =
+            (*decision.trend.get(resource), decision.observation.utilization(resource));
         factors.push(match trend {
             _ if trend > STEADY => format!("{name}_trend_increasing"),
             _ if trend < -STEADY => format!("{name}_trend_decreasing"),
@@ -58,7 +60,8 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
         u if u <= LOW => "low",
         _ => "moderate",
     };
-    let mut text = format!("{label} utilization is {level} ({:.0} % of the limit); ", utilization * 100.0);
+    let mut text =
+        format!("{label} utilization is {level} ({:.0} % of the limit); ", utilization * 100.0);
     text += &format!("the network prefers {}", wanted.name());
     match decision.overridden(resource) {
         Some(why) => {
@@ -66,7 +69,9 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
             text += &format!(", the guard {done}: {reason}");
         }
         None if done != wanted && decision.cooling_down => text += ", held back by the cooldown",
-        None if done != wanted && done == Action::Maintain => text += ", held by the bounds or the cooldown",
+        None if done != wanted && done == Action::Maintain => {
+            text += ", held by the bounds or the cooldown"
+        }
         None => {}
     }
     if let Some(bound) = decision.beyond.get(resource) {
@@ -95,7 +100,9 @@ fn guard_says(why: Override) -> (&'static str, &'static str) {
         Override::OomKilled => ("raises it", "a container was killed for memory"),
         Override::NoMetrics => ("leaves it", "there are no fresh metrics"),
         Override::NoResourceSpec => ("leaves it", "the pod has no limit or request of it"),
-        Override::ManagedByHpa => ("leaves it", "a HorizontalPodAutoscaler measures the workload by it"),
+        Override::ManagedByHpa => {
+            ("leaves it", "a HorizontalPodAutoscaler measures the workload by it")
+        }
         Override::UpOnly => ("keeps it", "by an annotation nothing is cut"),
     }
 }
@@ -107,8 +114,8 @@ fn label(resource: Resource) -> &'static str {
     }
 }
 
-/// The last verdict on a pod in a few words: what kept the network from its will, and what came of it, as `told` where it has
-/// more to say.
+/// The last verdict on a pod in a few words: what kept the network from its will, and what came of
+/// it, as `told` where it has more to say.
 pub fn in_short(verdict: &Verdict, told: Option<String>) -> String {
     let mut sentences = Vec::new();
     if let Some(decided) = &verdict.decided {
@@ -117,8 +124,12 @@ pub fn in_short(verdict: &Verdict, told: Option<String>) -> String {
                 sentences.push(format!("CPU and memory: {cpu}."));
             }
             hindrances => {
-                let one =
-                    |resource| hindrances.get(resource).as_ref().map(|why| format!("{}: {why}.", label(resource)));
+                let one = |resource| {
+                    hindrances
+                        .get(resource)
+                        .as_ref()
+                        .map(|why| format!("{}: {why}.", label(resource)))
+                };
                 sentences.extend(Resource::ALL.into_iter().filter_map(one));
             }
         }
@@ -130,7 +141,9 @@ pub fn in_short(verdict: &Verdict, told: Option<String>) -> String {
         Status::DryRun => Some("Dry run: nothing was changed.".into()),
         Status::Success(Method::DeploymentUpdate) => Some("Written into the template.".into()),
         Status::Success(Method::Vertical) => Some("Resized in place.".into()),
-        Status::NoActionNeeded if sentences.is_empty() => Some("The network keeps both limits.".into()),
+        Status::NoActionNeeded if sentences.is_empty() => {
+            Some("The network keeps both limits.".into())
+        }
         Status::NoActionNeeded => None,
     });
     sentences.join(" ")
@@ -159,7 +172,8 @@ mod tests {
         let maintain = PerResource::new(Action::Maintain, Action::Maintain);
         let verdict = |status, actions, cpu, memory| {
             let overridden = PerResource::new(cpu, memory);
-            let decided = Decided { predicted: wish, actions, overridden, beyond: PerResource::default() };
+            let decided =
+                Decided { predicted: wish, actions, overridden, beyond: PerResource::default() };
             in_short(&Verdict { at: 0, status, decided: Some(decided) }, None)
         };
         let peak = Some(Override::RecentPeak);
@@ -187,11 +201,15 @@ mod tests {
             beyond: PerResource::new(Some(Bound::Min), Some(Bound::Max)),
         };
         assert_eq!(
-            in_short(&Verdict { at: 0, status: Status::NoActionNeeded, decided: Some(decided) }, None),
+            in_short(
+                &Verdict { at: 0, status: Status::NoActionNeeded, decided: Some(decided) },
+                None
+            ),
             "CPU: the limit is below its min-cpu. \
              Memory: the limit is above its max-memory, a cut would come too close to the recent peak."
         );
-        let excluded = Verdict { at: 0, status: Status::Skipped(SkipReason::Excluded), decided: None };
+        let excluded =
+            Verdict { at: 0, status: Status::Skipped(SkipReason::Excluded), decided: None };
         assert_eq!(in_short(&excluded, None), "Skipped: excluded.");
         assert_eq!(in_short(&excluded, Some("Pod web is excluded".into())), "Pod web is excluded.");
     }

@@ -1,4 +1,5 @@
-//! Stands between the network and the cluster: no cut below the recent peak, more memory after an OOM kill.
+//! Stands between the network and the cluster: no cut below the recent peak, more memory after an
+//! OOM kill.
 
 use serde::{Deserialize, Serialize};
 
@@ -134,7 +135,10 @@ mod tests {
     #[test]
     fn a_cut_keeps_clear_of_the_recent_peak() {
         let (observation, history) = observed(800, 0.79, 30);
-        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0, Action::Decrease);
+        assert_eq!(
+            review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0,
+            Action::Decrease
+        );
         let (observation, history) = observed(800, 0.81, 30);
         let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &policy());
         assert_eq!(verdict, (Action::Maintain, Some(Override::RecentPeak)));
@@ -156,9 +160,15 @@ mod tests {
     #[test]
     fn a_half_known_past_asks_for_more_room() {
         let (observation, history) = observed(10, 0.74, 30);
-        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0, Action::Maintain);
+        assert_eq!(
+            review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0,
+            Action::Maintain
+        );
         let (observation, history) = observed(10, 0.72, 30);
-        assert_eq!(review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0, Action::Decrease);
+        assert_eq!(
+            review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0,
+            Action::Decrease
+        );
     }
 
     #[test]
@@ -166,14 +176,20 @@ mod tests {
         let (mut observation, mut history) = observed(800, 0.9, 30);
         let mut fading = policy();
         fading.guard.fade.cpu = 0.5;
-        let floor = |history: &PodHistory, policy: &Policy| lowest_safe_limit(Resource::Cpu, history, policy);
+        let floor = |history: &PodHistory, policy: &Policy| {
+            lowest_safe_limit(Resource::Cpu, history, policy)
+        };
         assert!((floor(&history, &fading) - 0.9).abs() < 1e-6);
         observation.usage.cpu = 0.1;
         observation.at += 3 * 3600;
         history.observe(&observation, &fading);
         assert!((floor(&history, &policy()) - 0.9).abs() < 1e-6);
         // Half of the window later, half of the fade: 0.9 x 0.75, give or take a bucket.
-        assert!((floor(&history, &fading) - 0.675).abs() < 0.9 * 0.5 / 23.0, "{}", floor(&history, &fading));
+        assert!(
+            (floor(&history, &fading) - 0.675).abs() < 0.9 * 0.5 / 23.0,
+            "{}",
+            floor(&history, &fading)
+        );
     }
 
     #[test]
@@ -192,8 +208,14 @@ mod tests {
         let (mut observation, history) = observed(300, 0.1, 30);
         (observation.measured, observation.oom_killed_at) = (false, Some(5000));
         for wanted in Action::ALL {
-            assert_eq!(review(Resource::Memory, wanted, &observation, &history, &policy()).0, Action::Increase);
-            assert_eq!(review(Resource::Cpu, wanted, &observation, &history, &policy()).0, Action::Maintain);
+            assert_eq!(
+                review(Resource::Memory, wanted, &observation, &history, &policy()).0,
+                Action::Increase
+            );
+            assert_eq!(
+                review(Resource::Cpu, wanted, &observation, &history, &policy()).0,
+                Action::Maintain
+            );
         }
     }
 
@@ -205,7 +227,10 @@ mod tests {
         for wanted in Action::ALL {
             let verdict = review(Resource::Memory, wanted, &observation, &history, &policy);
             assert_eq!(verdict, (Action::Maintain, Some(Override::ManagedByHpa)));
-            assert_eq!(review(Resource::Cpu, wanted, &observation, &history, &policy), (wanted, None));
+            assert_eq!(
+                review(Resource::Cpu, wanted, &observation, &history, &policy),
+                (wanted, None)
+            );
         }
     }
 

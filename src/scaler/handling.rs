@@ -1,4 +1,5 @@
-//! What is done with one pod: what was decided on it, or what a person asks for. Whatever comes of it stays with this pod.
+//! What is done with one pod: what was decided on it, or what a person asks for. Whatever comes of
+//! it stays with this pod.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -72,7 +73,8 @@ impl Scaler {
             let status = Status::Skipped(SkipReason::CooldownPeriod);
             return Outcome { pod, status, message, decided: Some(decision) };
         }
-        let act = AssertUnwindSafe(self.act(cluster, config, &owned, &decision, turns)).catch_unwind();
+        let act =
+            AssertUnwindSafe(self.act(cluster, config, &owned, &decision, turns)).catch_unwind();
         let (status, message) = act.await.unwrap_or_else(|_| {
             tracing::error!(pod = %pod.name, namespace = %pod.namespace, "a panic in the handling of one pod");
             (Status::Failed, "Internal error".into())
@@ -98,17 +100,27 @@ impl Scaler {
     ) -> (Status, String) {
         let name = &owned.pod.key.name;
         let now = cluster.clock().now().timestamp();
-        let (asked_at, retry_at) = (self.agent.resized_at(&owned.pod.key), self.agent.retry_at(&owned.pod.key));
+        let (asked_at, retry_at) =
+            (self.agent.resized_at(&owned.pod.key), self.agent.retry_at(&owned.pod.key));
         let unfinished = owned.pod.resize.as_ref().and_then(|condition| {
-            Some((pending(condition, asked_at, now, config.deferred_timeout as i64)?, condition.message.clone()))
+            Some((
+                pending(condition, asked_at, now, config.deferred_timeout as i64)?,
+                condition.message.clone(),
+            ))
         });
         if let Some((Pending::Wait, message)) = &unfinished {
             let message = format!("Pod {name} waits for the kubelet to finish a resize: {message}");
             return (Status::Skipped(SkipReason::CooldownPeriod), message);
         }
-        // The wait after a change does not hold up what must become of that change; the wait after a failure does.
-        if decision.cooling_down && (unfinished.is_none() || retry_at.is_some_and(|retry| now < retry)) {
-            return (Status::Skipped(SkipReason::CooldownPeriod), SkipReason::CooldownPeriod.message(name));
+        // The wait after a change does not hold up what must become of that change; the wait after
+        // a failure does.
+        if decision.cooling_down
+            && (unfinished.is_none() || retry_at.is_some_and(|retry| now < retry))
+        {
+            return (
+                Status::Skipped(SkipReason::CooldownPeriod),
+                SkipReason::CooldownPeriod.message(name),
+            );
         }
         let plan = plan(&owned.pod, decision);
         if plan.is_empty() && unfinished.is_none() {
@@ -131,7 +143,10 @@ impl Scaler {
             return (Status::Failed, "The service is stopping: the resize was not begun".into());
         }
         if !turns.take(&owned.pod.key.namespace) {
-            return (Status::Skipped(SkipReason::RateLimited), SkipReason::RateLimited.message(name));
+            return (
+                Status::Skipped(SkipReason::RateLimited),
+                SkipReason::RateLimited.message(name),
+            );
         }
         let patience = Duration::from_secs(config.resize_timeout);
         let began = Instant::now();
@@ -148,7 +163,9 @@ impl Scaler {
                     done => done,
                 }
             }
-            None => apply(cluster, owned, &plan, apply::automatic(&decision.actions), patience).await,
+            None => {
+                apply(cluster, owned, &plan, apply::automatic(&decision.actions), patience).await
+            }
         };
         self.resized(cluster, owned, &plan, &applied, began, &event::cause(decision));
         match applied {
@@ -161,7 +178,10 @@ impl Scaler {
                     "resized"
                 );
                 let message = applied.pending.map(|pending| format!("Scaling accepted, {pending}"));
-                (Status::Success(applied.method), message.unwrap_or_else(|| "Scaling executed successfully".into()))
+                (
+                    Status::Success(applied.method),
+                    message.unwrap_or_else(|| "Scaling executed successfully".into()),
+                )
             }
             Err(error) => {
                 tracing::warn!(pod = %name, namespace = %owned.pod.key.namespace, %error, "resize failed");
@@ -170,7 +190,8 @@ impl Scaler {
         }
     }
 
-    /// Gives a pod the resources that a person asks for; None while it is being changed by something else.
+    /// Gives a pod the resources that a person asks for; None while it is being changed by
+    /// something else.
     pub async fn resize(
         &self,
         cluster: &Cluster,
@@ -218,7 +239,10 @@ impl Scaler {
 
     fn record(&self, outcome: &Outcome, config: &Config, now: DateTime<Utc>) {
         let Some(decision) = outcome.decided.clone() else { return };
-        let (pod, status, message) = (outcome.pod.clone(), outcome.status.clone(), outcome.message.clone());
-        self.journal.lock().record(Entry { pod, at: now, decision, status, message }, config.decisions_kept);
+        let (pod, status, message) =
+            (outcome.pod.clone(), outcome.status.clone(), outcome.message.clone());
+        self.journal
+            .lock()
+            .record(Entry { pod, at: now, decision, status, message }, config.decisions_kept);
     }
 }

@@ -42,8 +42,9 @@ impl PeakWindow {
     /// The peaks of the buckets with their age, 0 (newest) to 1 (about to be forgotten).
     fn aged(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         let age = |bucket: usize| bucket as f64 / (BUCKETS - 1) as f64;
-        (0..BUCKETS)
-            .map(move |bucket| (age(bucket), f64::from(self.buckets[slot(self.newest.saturating_sub(bucket as i64))])))
+        (0..BUCKETS).map(move |bucket| {
+            (age(bucket), f64::from(self.buckets[slot(self.newest.saturating_sub(bucket as i64))]))
+        })
     }
 
     /// The largest peak, each reduced by its age's share of `fade`.
@@ -72,7 +73,8 @@ pub struct PodHistory {
     /// When the cluster says that it was.
     #[serde(default)]
     told: Option<i64>,
-    /// No attempt before this moment, after a resize that failed; and how many have failed in a row.
+    /// No attempt before this moment, after a resize that failed; and how many have failed in a
+    /// row.
     pub retry_at: Option<i64>,
     pub failures: u32,
 }
@@ -96,8 +98,10 @@ impl Default for PodHistory {
 impl PodHistory {
     /// Takes in a measurement; one that is not newer than the last says nothing new.
     pub fn observe(&mut self, observation: &Observation, policy: &Policy) {
-        if let Some(killed) = observation.oom_killed_at.filter(|_| self.unanswered_oom(observation)) {
-            // Whatever was measured: it wanted more than it had. The step up that answers the kill is not taken back soon.
+        if let Some(killed) = observation.oom_killed_at.filter(|_| self.unanswered_oom(observation))
+        {
+            // Whatever was measured: it wanted more than it had. The step up that answers the kill
+            // is not taken back soon.
             let wanted = observation.limit.memory * Action::Increase.factor(policy.scale_factor);
             self.peaks.memory.observe(killed, wanted, policy.guard.window.memory);
         }
@@ -114,22 +118,32 @@ impl PodHistory {
         }
         let usage = observation.usage;
         self.samples.push_back(PerResource::new(usage.cpu as f32, usage.memory as f32));
-        self.peaks.cpu.observe(observation.at, observation.needed(Resource::Cpu), policy.guard.window.cpu);
-        self.peaks.memory.observe(observation.at, observation.needed(Resource::Memory), policy.guard.window.memory);
+        self.peaks.cpu.observe(
+            observation.at,
+            observation.needed(Resource::Cpu),
+            policy.guard.window.cpu,
+        );
+        self.peaks.memory.observe(
+            observation.at,
+            observation.needed(Resource::Memory),
+            policy.guard.window.memory,
+        );
     }
 
-    /// The cluster says that the pod was resized then, by whichever replica in whichever life. A time to come, of a clock that is
-    /// ahead, is the moment that it is first heard of.
+    /// The cluster says that the pod was resized then, by whichever replica in whichever life. A
+    /// time to come, of a clock that is ahead, is the moment that it is first heard of.
     pub fn told_of_resize(&mut self, at: i64, now: i64) {
         if self.told.replace(at) != Some(at) {
             self.resized_at = self.resized_at.max(Some(at.min(now)));
         }
     }
 
-    /// What is still worth knowing at `now` of a history from another life, whose peaks were kept for `windows`.
+    /// What is still worth knowing at `now` of a history from another life, whose peaks were kept
+    /// for `windows`.
     pub fn restored(mut self, windows: (i64, i64), policy: &Policy, now: i64) -> Self {
         let at_most_now = |time: Option<i64>| time.map(|time| time.min(now));
-        (self.resized_at, self.retry_at) = (at_most_now(self.resized_at), self.retry_at.filter(|retry| *retry > now));
+        (self.resized_at, self.retry_at) =
+            (at_most_now(self.resized_at), self.retry_at.filter(|retry| *retry > now));
         if self.last_at > now {
             // The clock has gone back: what lies in its future would keep out what is measured now.
             return Self { resized_at: self.resized_at, ..Self::default() };
@@ -137,7 +151,8 @@ impl PodHistory {
         for (resource, kept_for) in [(Resource::Cpu, windows.0), (Resource::Memory, windows.1)] {
             let window = *policy.guard.window.get(resource);
             if kept_for != window && self.observed > 0 {
-                // When the peak was is told in parts of another window: it counts as if it were now.
+                // When the peak was is told in parts of another window: it counts as if it were
+                // now.
                 let (mut peaks, peak) = (PeakWindow::new(), self.peak(resource));
                 peaks.observe(self.last_at, peak, window);
                 match resource {
@@ -163,7 +178,8 @@ impl PodHistory {
         self.faded_peak(resource, 0.0)
     }
 
-    /// The same, but an old peak counts less: one that is about to be forgotten is `1 - fade` of what it was.
+    /// The same, but an old peak counts less: one that is about to be forgotten is `1 - fade` of
+    /// what it was.
     pub fn faded_peak(&self, resource: Resource, fade: f64) -> f64 {
         self.peaks.get(resource).faded_peak(fade)
     }
@@ -179,7 +195,8 @@ impl PodHistory {
         if self.observed == 0 { 0 } else { self.last_at - self.first_at }
     }
 
-    /// The trend of the usage normalised by `limit`: least-squares slope over the samples x (samples - 1), clipped to -1..1.
+    /// The trend of the usage normalised by `limit`: least-squares slope over the samples x
+    /// (samples - 1), clipped to -1..1.
     pub fn trend(&self, resource: Resource, limit: f64) -> f64 {
         let count = self.samples.len();
         if count < 2 || limit <= 0.0 {
@@ -197,7 +214,9 @@ impl PodHistory {
 
     /// An OOM kill that no resize has answered yet.
     pub fn unanswered_oom(&self, observation: &Observation) -> bool {
-        observation.oom_killed_at.is_some_and(|killed| self.resized_at.is_none_or(|resized| killed > resized))
+        observation
+            .oom_killed_at
+            .is_some_and(|killed| self.resized_at.is_none_or(|resized| killed > resized))
     }
 }
 
@@ -229,7 +248,10 @@ mod tests {
     fn trend_is_the_rise_over_the_window() {
         assert_eq!(history(&[0.5]).trend(Resource::Cpu, 1.0), 0.0);
         assert!((history(&[0.1, 0.2, 0.3, 0.4, 0.5]).trend(Resource::Cpu, 1.0) - 0.4).abs() < 1e-6);
-        assert!((history(&[9.0, 9.0, 0.5, 0.4, 0.3, 0.2, 0.1]).trend(Resource::Cpu, 1.0) + 0.4).abs() < 1e-6);
+        assert!(
+            (history(&[9.0, 9.0, 0.5, 0.4, 0.3, 0.2, 0.1]).trend(Resource::Cpu, 1.0) + 0.4).abs()
+                < 1e-6
+        );
         assert_eq!(history(&[0.0, 1.0]).trend(Resource::Cpu, 1.0), 1.0);
         assert_eq!(history(&[0.1, 0.2]).trend(Resource::Memory, 200.0), 0.0);
     }
@@ -265,7 +287,10 @@ mod tests {
         let mut history = history(&[0.9, 0.2]);
         history.resized_at = Some(20);
         let restored = history.clone().restored(windows, &policy, 40);
-        assert_eq!((restored.peak(Resource::Cpu), restored.resized_at), (history.peak(Resource::Cpu), Some(20)));
+        assert_eq!(
+            (restored.peak(Resource::Cpu), restored.resized_at),
+            (history.peak(Resource::Cpu), Some(20))
+        );
         // Of other windows: no peak is lost, nor is it older than it was.
         let restored = history.clone().restored((3600, 3600), &policy, 40);
         assert_eq!(restored.faded_peak(Resource::Cpu, 1.0), history.peak(Resource::Cpu));

@@ -56,12 +56,15 @@ impl Totals {
     fn add(&mut self, other: &Self) {
         self.decisions += other.decisions;
         self.applied += other.applied;
-        for (mine, theirs) in
-            [(&mut self.actions.cpu, other.actions.cpu), (&mut self.actions.memory, other.actions.memory)]
-        {
+        for (mine, theirs) in [
+            (&mut self.actions.cpu, other.actions.cpu),
+            (&mut self.actions.memory, other.actions.memory),
+        ] {
             mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
         }
-        for (mine, theirs) in [(&mut self.usage, other.usage), (&mut self.confidence, other.confidence)] {
+        for (mine, theirs) in
+            [(&mut self.usage, other.usage), (&mut self.confidence, other.confidence)]
+        {
             (mine.cpu, mine.memory) = (mine.cpu + theirs.cpu, mine.memory + theirs.memory);
         }
     }
@@ -95,7 +98,8 @@ impl Journal {
         self.entries.push_back(entry);
     }
 
-    /// At most `most` of those that are kept with a number of `first` or more, and the number of the first of them.
+    /// At most `most` of those that are kept with a number of `first` or more, and the number of
+    /// the first of them.
     pub fn since(&self, first: u64, most: usize) -> (u64, Vec<Entry>) {
         let oldest = self.totals.decisions - self.entries.len() as u64;
         let first = first.clamp(oldest, self.totals.decisions);
@@ -113,7 +117,8 @@ impl Journal {
 
     /// The newest `limit` of those that are `wanted`, oldest first.
     pub fn newest(&self, limit: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let mut found: Vec<_> = self.entries.iter().rev().filter(|entry| wanted(entry)).take(limit).cloned().collect();
+        let mut found: Vec<_> =
+            self.entries.iter().rev().filter(|entry| wanted(entry)).take(limit).cloned().collect();
         found.reverse();
         found
     }

@@ -1,4 +1,5 @@
-//! Observe, decide, guard, plan, apply: the one way of the data. `cycle`, `handling`, `apply` and `autoscale` do I/O, the rest is pure.
+//! Observe, decide, guard, plan, apply: the one way of the data. `cycle`, `handling`, `apply` and
+//! `autoscale` do I/O, the rest is pure.
 
 pub mod action;
 pub mod agent;

@@ -33,23 +33,39 @@ impl Observation {
         if limit > 0.0 { *self.usage.get(resource) / limit } else { 0.0 }
     }
 
-    /// The limit of the pod under which its fullest container would be just full, as all containers share a cut.
+    /// The limit of the pod under which its fullest container would be just full, as all containers
+    /// share a cut.
     pub fn needed(&self, resource: Resource) -> f64 {
         self.usage.get(resource).max(self.fullest.get(resource) * self.limit.get(resource))
     }
 }
 
 /// What can be decided on: what was measured not long ago, or a kill for memory.
-pub fn observe(pod: &Pod, usage: Option<Usage>, config: &Config, now: i64) -> Result<Observation, SkipReason> {
+pub fn observe(
+    pod: &Pod,
+    usage: Option<Usage>,
+    config: &Config,
+    now: i64,
+) -> Result<Observation, SkipReason> {
     let is_fresh = |at: i64| now - at <= config.metrics_max_age as i64;
     let (limit, oom_killed_at) = (pod.limit(), pod.oom_killed_at());
-    let (at, usage, fullest, measured) = match (usage.filter(|usage| is_fresh(usage.at)), oom_killed_at) {
-        (Some(usage), _) => (usage.at, usage.usage, usage.fullest, true),
-        // Killed before it could be measured, perhaps again and again: it used all the memory it had.
-        (None, Some(killed)) if is_fresh(killed) => {
-            (killed, PerResource::new(0.0, limit.memory), PerResource::default(), false)
-        }
-        _ => return Err(SkipReason::NoMetrics),
-    };
-    Ok(Observation { at, usage, limit, containers: pod.containers.len(), measured, oom_killed_at, fullest })
+    let (at, usage, fullest, measured) =
+        match (usage.filter(|usage| is_fresh(usage.at)), oom_killed_at) {
+            (Some(usage), _) => (usage.at, usage.usage, usage.fullest, true),
+            // Killed before it could be measured, perhaps again and again: it used all the memory
+            // it had.
+            (None, Some(killed)) if is_fresh(killed) => {
+                (killed, PerResource::new(0.0, limit.memory), PerResource::default(), false)
+            }
+            _ => return Err(SkipReason::NoMetrics),
+        };
+    Ok(Observation {
+        at,
+        usage,
+        limit,
+        containers: pod.containers.len(),
+        measured,
+        oom_killed_at,
+        fullest,
+    })
 }

@@ -63,16 +63,24 @@ impl SkipReason {
             Self::NoResourceSpec => format!("Pod {pod} has neither limits nor requests"),
             Self::NotRunning => format!("Pod {pod} is not running"),
             Self::NotLeading => format!("Pod {pod} is left to the replica that leads"),
-            Self::RateLimited => format!("Pod {pod} has to wait for the next cycle: this one has changed enough"),
+            Self::RateLimited => {
+                format!("Pod {pod} has to wait for the next cycle: this one has changed enough")
+            }
             Self::SwitchedOff => format!("Pod {pod} is switched off by an annotation"),
-            Self::InvalidAnnotation => format!("Pod {pod} is left alone for an annotation that cannot be followed"),
+            Self::InvalidAnnotation => {
+                format!("Pod {pod} is left alone for an annotation that cannot be followed")
+            }
             Self::ManagedByHpa => format!("Pod {pod} is measured by a HorizontalPodAutoscaler:"),
             Self::ManagedByVpa => format!("Pod {pod} is managed by a VerticalPodAutoscaler:"),
             Self::WishesUnknown => {
-                format!("Pod {pod} is not changed, as the annotations of its workload are not known")
+                format!(
+                    "Pod {pod} is not changed, as the annotations of its workload are not known"
+                )
             }
             Self::ConflictsUnknown => {
-                format!("Pod {pod} is not changed, as it is not known whether another autoscaler is at work")
+                format!(
+                    "Pod {pod} is not changed, as it is not known whether another autoscaler is at work"
+                )
             }
         }
     }

@@ -1,4 +1,5 @@
-//! A resize that the API server accepted and the kubelet has not carried out: wait for it, give it up, or take it back.
+//! A resize that the API server accepted and the kubelet has not carried out: wait for it, give it
+//! up, or take it back.
 
 use super::action::{PerResource, Resource};
 use super::plan::{Change, Plan};
@@ -14,14 +15,21 @@ pub enum Pending {
     TakeBack,
 }
 
-/// None when nothing stands in the way of a new resize. `asked_at` stands in for servers that do not date the condition.
-pub fn pending(condition: &ResizeCondition, asked_at: Option<i64>, now: i64, deferred_timeout: i64) -> Option<Pending> {
+/// None when nothing stands in the way of a new resize. `asked_at` stands in for servers that do
+/// not date the condition.
+pub fn pending(
+    condition: &ResizeCondition,
+    asked_at: Option<i64>,
+    now: i64,
+    deferred_timeout: i64,
+) -> Option<Pending> {
     match condition.state {
         ResizeState::InProgress => Some(Pending::Wait),
         ResizeState::Infeasible => Some(Pending::GiveUp),
         ResizeState::Error => Some(Pending::TakeBack),
         ResizeState::Deferred => {
-            let waiting = condition.since.or(asked_at).is_none_or(|since| now - since < deferred_timeout);
+            let waiting =
+                condition.since.or(asked_at).is_none_or(|since| now - since < deferred_timeout);
             Some(if waiting { Pending::Wait } else { Pending::GiveUp })
         }
     }
@@ -42,7 +50,10 @@ pub fn asked_for(pod: &Pod, others: PerResource<bool>) -> Plan {
 
 /// What is in force, as a plan for the containers whose spec asks for something else.
 pub fn in_force(pod: &Pod) -> Plan {
-    let pairs = pod.containers.iter().filter_map(|container| Some((container, container.in_force.as_ref()?)));
+    let pairs = pod
+        .containers
+        .iter()
+        .filter_map(|container| Some((container, container.in_force.as_ref()?)));
     pairs
         .filter(|(container, actual)| change(actual) != change(&container.resources))
         .map(|(container, actual)| (container.name.clone(), change(actual)))
@@ -52,7 +63,11 @@ pub fn in_force(pod: &Pod) -> Plan {
 fn change(resources: &ContainerResources) -> Change {
     let only_scaled = |quantities: &std::collections::BTreeMap<String, String>| {
         let scaled = |name: &String| Resource::ALL.iter().any(|resource| resource.name() == name);
-        quantities.iter().filter(|(name, _)| scaled(name)).map(|(k, v)| (k.clone(), v.clone())).collect()
+        quantities
+            .iter()
+            .filter(|(name, _)| scaled(name))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
     };
     Change { requests: only_scaled(&resources.requests), limits: only_scaled(&resources.limits) }
 }
@@ -70,8 +85,17 @@ mod tests {
         let undated = condition(ResizeState::Deferred, None);
         assert_eq!(pending(&undated, None, 9999, 300), Some(Pending::Wait));
         assert_eq!(pending(&undated, Some(100), 400, 300), Some(Pending::GiveUp));
-        assert_eq!(pending(&condition(ResizeState::Infeasible, None), None, 0, 300), Some(Pending::GiveUp));
-        assert_eq!(pending(&condition(ResizeState::InProgress, None), None, 0, 300), Some(Pending::Wait));
-        assert_eq!(pending(&condition(ResizeState::Error, None), None, 0, 300), Some(Pending::TakeBack));
+        assert_eq!(
+            pending(&condition(ResizeState::Infeasible, None), None, 0, 300),
+            Some(Pending::GiveUp)
+        );
+        assert_eq!(
+            pending(&condition(ResizeState::InProgress, None), None, 0, 300),
+            Some(Pending::Wait)
+        );
+        assert_eq!(
+            pending(&condition(ResizeState::Error, None), None, 0, 300),
+            Some(Pending::TakeBack)
+        );
     }
 }

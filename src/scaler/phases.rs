@@ -16,15 +16,23 @@ pub enum Phase {
     /// History brought up to date, states made of it.
     Features,
     Forward,
-    /// What the guard, the cooldown and the bounds leave of the network's wishes, as requests and limits.
+    /// What the guard, the cooldown and the bounds leave of the network's wishes, as requests and
+    /// limits.
     Plan,
     /// Resizes sent and waited for, and everything recorded.
     Apply,
 }
 
 impl Phase {
-    pub const ALL: [Self; 7] =
-        [Self::List, Self::Fetch, Self::Parse, Self::Features, Self::Forward, Self::Plan, Self::Apply];
+    pub const ALL: [Self; 7] = [
+        Self::List,
+        Self::Fetch,
+        Self::Parse,
+        Self::Features,
+        Self::Forward,
+        Self::Plan,
+        Self::Apply,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -56,9 +64,10 @@ impl Phases {
     }
 
     pub fn total(&self) -> Spent {
-        self.0
-            .iter()
-            .fold(Spent::default(), |sum, spent| Spent { wall: sum.wall + spent.wall, cpu: sum.cpu + spent.cpu })
+        self.0.iter().fold(Spent::default(), |sum, spent| Spent {
+            wall: sum.wall + spent.wall,
+            cpu: sum.cpu + spent.cpu,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
-//! From a decision on a whole pod to the resources of each container. Requests keep their ratio to limits, the QoS class
-//! never changes, and rounding never leaves the bounds nor turns a step around.
+//! From a decision on a whole pod to the resources of each container. Requests keep their ratio to
+//! limits, the QoS class never changes, and rounding never leaves the bounds nor turns a step
+//! around.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +33,8 @@ pub fn plan(pod: &Pod, decision: &Decision) -> Plan {
     let mut plan = Plan::new();
     for resource in Resource::ALL {
         let action = *decision.actions.get(resource);
-        let (old, new) = (*decision.observation.limit.get(resource), *decision.new_limit.get(resource));
+        let (old, new) =
+            (*decision.observation.limit.get(resource), *decision.new_limit.get(resource));
         if action == Action::Maintain || old <= 0.0 {
             continue;
         }
@@ -46,7 +48,10 @@ pub fn plan(pod: &Pod, decision: &Decision) -> Plan {
                     .insert(name.clone(), format(resource, request));
             }
             if let Some(limit) = limit {
-                plan.entry(container.name.clone()).or_default().limits.insert(name, format(resource, limit));
+                plan.entry(container.name.clone())
+                    .or_default()
+                    .limits
+                    .insert(name, format(resource, limit));
             }
         }
     }
@@ -54,7 +59,12 @@ pub fn plan(pod: &Pod, decision: &Decision) -> Plan {
 }
 
 /// The new request and limit of one container in whole units; None where there is none or it stays.
-fn scaled(container: &PodContainer, resource: Resource, ratio: f64, action: Action) -> (Option<u64>, Option<u64>) {
+fn scaled(
+    container: &PodContainer,
+    resource: Resource,
+    ratio: f64,
+    action: Action,
+) -> (Option<u64>, Option<u64>) {
     let units = |amount: f64| amount * units_per_base(resource);
     let request = container.resources.request(resource).map(units);
     let limit = container.resources.limit(resource).map(units);
@@ -65,14 +75,19 @@ fn scaled(container: &PodContainer, resource: Resource, ratio: f64, action: Acti
             // Equal they were and equal they stay, which is what the Guaranteed class asks for.
             (Some(new_request.max(new_limit)), Some(new_limit.max(new_request)))
         }
-        (Some((_, new_request)), Some((_, new_limit))) if new_request >= new_limit => match action {
-            // Rounding made them meet: keep a unit between them, which is what the Burstable class asks for.
-            Action::Increase => (Some(new_limit.saturating_sub(1)), Some(new_limit)),
-            _ => (Some(new_request), Some(new_request + 1)),
-        },
+        (Some((_, new_request)), Some((_, new_limit))) if new_request >= new_limit => {
+            match action {
+                // Rounding made them meet: keep a unit between them, which is what the Burstable
+                // class asks for.
+                Action::Increase => (Some(new_limit.saturating_sub(1)), Some(new_limit)),
+                _ => (Some(new_request), Some(new_request + 1)),
+            }
+        }
         (request, limit) => (request.map(|r| r.1), limit.map(|l| l.1)),
     };
-    let changed = |new: Option<u64>, old: Option<f64>| new.filter(|new| old.is_none_or(|old| *new as f64 != old));
+    let changed = |new: Option<u64>, old: Option<f64>| {
+        new.filter(|new| old.is_none_or(|old| *new as f64 != old))
+    };
     (changed(new_request, request), changed(new_limit, limit))
 }
 
@@ -137,7 +152,9 @@ mod tests {
             node_name: None,
             pod_ip: None,
             owner: None,
-            containers: Shared::new(Containers::new(containers.into_iter().enumerate().map(container).collect())),
+            containers: Shared::new(Containers::new(
+                containers.into_iter().enumerate().map(container).collect(),
+            )),
             mirror: false,
             deleting: false,
             wishes: None,
@@ -149,8 +166,9 @@ mod tests {
     fn decision(pod: &Pod, cpu: (Action, f64), memory: (Action, f64)) -> Decision {
         let limit = pod.limit();
         let zero = PerResource::new(0.0, 0.0);
-        let new =
-            |(action, ratio): (Action, f64), limit: f64| if action == Action::Maintain { limit } else { limit * ratio };
+        let new = |(action, ratio): (Action, f64), limit: f64| {
+            if action == Action::Maintain { limit } else { limit * ratio }
+        };
         Decision {
             observation: Observation {
                 at: 0,
@@ -196,8 +214,9 @@ mod tests {
 
     fn amount() -> impl Strategy<Value = (u64, Option<u64>)> {
         // A limit, and a request that is absent, equal, or a part of it.
-        (2u64..3000)
-            .prop_flat_map(|limit| (Just(limit), prop_oneof![Just(None), Just(Some(limit)), (1..limit).prop_map(Some)]))
+        (2u64..3000).prop_flat_map(|limit| {
+            (Just(limit), prop_oneof![Just(None), Just(Some(limit)), (1..limit).prop_map(Some)])
+        })
     }
 
     proptest! {

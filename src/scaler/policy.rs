@@ -18,7 +18,8 @@ pub struct Policy {
     pub guard: GuardSettings,
     /// Limits grow and are never cut.
     pub up_only: bool,
-    /// Resources that a HorizontalPodAutoscaler measures the workload by: a limit that moves would lead it astray.
+    /// Resources that a HorizontalPodAutoscaler measures the workload by: a limit that moves would
+    /// lead it astray.
     pub managed_by_hpa: PerResource<bool>,
 }
 
@@ -27,11 +28,13 @@ pub struct Policy {
 pub struct GuardSettings {
     /// Seconds of usage whose peak counts.
     pub window: PerResource<i64>,
-    /// The share of its weight that a peak has lost by the end of the window: the older, the less it counts.
+    /// The share of its weight that a peak has lost by the end of the window: the older, the less
+    /// it counts.
     pub fade: PerResource<f64>,
     /// A cut must leave the limit at least this share above the peak.
     pub headroom: PerResource<f64>,
-    /// Extra head room, as a share of the peak, for a pod that has just been met; it shrinks as its past becomes known.
+    /// Extra head room, as a share of the peak, for a pod that has just been met; it shrinks as its
+    /// past becomes known.
     pub warm_up: f64,
 }
 

@@ -1,4 +1,5 @@
-//! On which terms one pod may be scaled: what is configured, what it and its workload wish for, and what other autoscalers do.
+//! On which terms one pod may be scaled: what is configured, what it and its workload wish for, and
+//! what other autoscalers do.
 
 use std::sync::Arc;
 
@@ -17,7 +18,11 @@ pub fn cannot_scale(owned: &OwnedPod, config: &Config) -> Option<SkipReason> {
 }
 
 /// The policy of a pod that can be scaled, where it is another than for all.
-pub fn terms(owned: &OwnedPod, config: &Config, policy: &Policy) -> Result<Option<Box<Policy>>, SkipReason> {
+pub fn terms(
+    owned: &OwnedPod,
+    config: &Config,
+    policy: &Policy,
+) -> Result<Option<Box<Policy>>, SkipReason> {
     if is_excluded(owned, config) {
         return Err(SkipReason::Excluded);
     }
@@ -34,15 +39,16 @@ pub fn terms(owned: &OwnedPod, config: &Config, policy: &Policy) -> Result<Optio
 pub fn is_excluded(owned: &OwnedPod, config: &Config) -> bool {
     let labels = &owned.pod.labels;
     let by_label = config.excluded_labels.iter().any(|(key, value)| labels.get(key) == Some(value));
-    let by_deployment = owned.workload.as_ref().is_some_and(|workload| match workload.kind.as_str() {
-        "Deployment" => config.excluded_deployments.contains(&workload.name),
-        // A ReplicaSet whose Deployment is not known yet carries its name before the hash.
-        "ReplicaSet" => workload
-            .name
-            .rsplit_once('-')
-            .is_some_and(|(name, _)| config.excluded_deployments.iter().any(|d| d == name)),
-        _ => false,
-    });
+    let by_deployment =
+        owned.workload.as_ref().is_some_and(|workload| match workload.kind.as_str() {
+            "Deployment" => config.excluded_deployments.contains(&workload.name),
+            // A ReplicaSet whose Deployment is not known yet carries its name before the hash.
+            "ReplicaSet" => workload
+                .name
+                .rsplit_once('-')
+                .is_some_and(|(name, _)| config.excluded_deployments.iter().any(|d| d == name)),
+            _ => false,
+        });
     by_label || by_deployment || owned.pod.mirror
 }
 
@@ -64,7 +70,8 @@ pub fn only_named(mut owned: OwnedPod) -> OwnedPod {
 /// The first container that is named and that the pod does not have.
 fn missing(owned: &OwnedPod) -> Option<&str> {
     let named = owned.binding.wishes.as_ref()?.containers.as_ref()?;
-    let is_there = |name: &&String| owned.pod.containers.iter().any(|container| container.name == **name);
+    let is_there =
+        |name: &&String| owned.pod.containers.iter().any(|container| container.name == **name);
     named.iter().find(|name| !is_there(name)).map(String::as_str)
 }
 
@@ -103,7 +110,8 @@ pub fn own_policy(owned: &OwnedPod, policy: &Policy) -> Result<Option<Box<Policy
     Ok(Some(Box::new(Policy { managed_by_hpa, ..narrowed })))
 }
 
-/// The object that an annotation sits on: the pod itself where it is its `own`, or where there is no workload.
+/// The object that an annotation sits on: the pod itself where it is its `own`, or where there is
+/// no workload.
 pub fn place(owned: &OwnedPod, own: bool) -> String {
     match &owned.workload {
         Some(workload) if !own => workload.to_string(),
@@ -122,14 +130,21 @@ pub fn refusal(owned: &OwnedPod) -> Option<SkipReason> {
     if mode(owned) == Some(Mode::Off) {
         return Some(SkipReason::SwitchedOff);
     }
-    owned.binding.rivals.iter().any(|rival| rival.kind == Kind::Vpa).then_some(SkipReason::ManagedByVpa)
+    owned
+        .binding
+        .rivals
+        .iter()
+        .any(|rival| rival.kind == Kind::Vpa)
+        .then_some(SkipReason::ManagedByVpa)
 }
 
 /// What a decision comes to on a pod that may be decided on and not changed.
 pub fn hold(owned: &OwnedPod) -> Option<(Status, String)> {
     if mode(owned) == Some(Mode::Recommend) {
         let place = place_of_mode(owned);
-        let message = format!("Recommended only, as the annotation {PREFIX}mode on {place} says: nothing was changed");
+        let message = format!(
+            "Recommended only, as the annotation {PREFIX}mode on {place} says: nothing was changed"
+        );
         return Some((Status::DryRun, message));
     }
     let (reason, why) = match owned.binding.unknown.as_deref()? {
@@ -152,27 +167,39 @@ pub fn message(reason: SkipReason, owned: &OwnedPod, policy: &Policy) -> String 
     let text = reason.message(&owned.pod.key.name);
     let kind = match reason {
         SkipReason::InvalidAnnotation => {
-            return own_policy(owned, policy).err().map_or(text.clone(), |fault| format!("{text}: {fault}"));
+            return own_policy(owned, policy)
+                .err()
+                .map_or(text.clone(), |fault| format!("{text}: {fault}"));
         }
         SkipReason::SwitchedOff => return format!("{text} on {}", place_of_mode(owned)),
         SkipReason::ManagedByHpa => Kind::Hpa,
         SkipReason::ManagedByVpa => Kind::Vpa,
         _ => return text,
     };
-    let names = owned.binding.rivals.iter().filter(|rival| rival.kind == kind).map(|rival| rival.name.as_str());
+    let names = owned
+        .binding
+        .rivals
+        .iter()
+        .filter(|rival| rival.kind == kind)
+        .map(|rival| rival.name.as_str());
     format!("{text} {}", names.collect::<Vec<_>>().join(", "))
 }
 
-/// What came of the pod last, in words that name what was in the way, if something is that has a name.
+/// What came of the pod last, in words that name what was in the way, if something is that has a
+/// name.
 pub fn told(status: &Status, owned: &OwnedPod, config: &Config) -> Option<String> {
-    use SkipReason::{ConflictsUnknown, CooldownPeriod, NoMetrics, NotLeading, RateLimited, WishesUnknown};
+    use SkipReason::{
+        ConflictsUnknown, CooldownPeriod, NoMetrics, NotLeading, RateLimited, WishesUnknown,
+    };
     match status {
         // What says it all, and what `hold` has more to say of.
         Status::Skipped(CooldownPeriod | NoMetrics | NotLeading | RateLimited) => None,
         Status::Skipped(reason) if !matches!(reason, WishesUnknown | ConflictsUnknown) => {
             Some(message(*reason, owned, &config.policy()))
         }
-        _ => hold(owned).filter(|(held, _)| held == status && !config.dry_run).map(|(_, message)| message),
+        _ => hold(owned)
+            .filter(|(held, _)| held == status && !config.dry_run)
+            .map(|(_, message)| message),
     }
 }
 
@@ -198,7 +225,8 @@ mod tests {
     fn owned(wishes: &[(&str, &str)]) -> OwnedPod {
         let named = wishes.iter().map(|(name, value)| (format!("{PREFIX}{name}"), json!(value)));
         let annotations: serde_json::Map<_, _> = named.collect();
-        let container = |name| json!({"name": name, "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}});
+        let container =
+            |name| json!({"name": name, "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}});
         let pod = json!({
             "metadata": {"namespace": "default", "name": "web", "uid": "u", "annotations": annotations},
             "spec": {"containers": [container("app"), container("proxy")]}
@@ -222,7 +250,11 @@ mod tests {
     fn most_pods_have_no_terms_of_their_own() {
         let pod = owned(&[]);
         assert_eq!(own_policy(&pod, &Policy::default()), Ok(None));
-        assert!(refusal(&pod).is_none() && hold(&pod).is_none() && Arc::ptr_eq(&only_named(pod.clone()).pod, &pod.pod));
+        assert!(
+            refusal(&pod).is_none()
+                && hold(&pod).is_none()
+                && Arc::ptr_eq(&only_named(pod.clone()).pod, &pod.pod)
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A record of the past in constant memory: the longer it grows, the coarser it becomes, until it slides.
+//! A record of the past in constant memory: the longer it grows, the coarser it becomes, until it
+//! slides.
 
 /// One entry of a record; `merge` takes in a later one that falls into the same step.
 pub trait Mark {
@@ -23,7 +24,9 @@ impl<T: Mark, const N: usize> Thinned<T, N> {
     pub fn push(&mut self, entry: T) {
         let bucket = |entry: &T, step: i64| entry.at().div_euclid(step);
         match self.entries.last_mut() {
-            Some(last) if bucket(last, self.step) >= bucket(&entry, self.step) => return last.merge(entry),
+            Some(last) if bucket(last, self.step) >= bucket(&entry, self.step) => {
+                return last.merge(entry);
+            }
             _ => {}
         }
         while self.entries.len() >= N && self.step < self.coarsest {
@@ -41,7 +44,9 @@ impl<T: Mark, const N: usize> Thinned<T, N> {
         let mut kept: Vec<T> = Vec::with_capacity(N);
         for entry in self.entries.drain(..) {
             match kept.last_mut() {
-                Some(last) if last.at().div_euclid(step) == entry.at().div_euclid(step) => last.merge(entry),
+                Some(last) if last.at().div_euclid(step) == entry.at().div_euclid(step) => {
+                    last.merge(entry)
+                }
                 _ => kept.push(entry),
             }
         }

@@ -36,14 +36,16 @@ impl Turns {
     }
 }
 
-/// The smaller, the earlier: killed for memory, then what grows (the fuller first), then what shrinks.
+/// The smaller, the earlier: killed for memory, then what grows (the fuller first), then what
+/// shrinks.
 pub fn urgency(decision: &Decision) -> u8 {
     let grows = |resource| *decision.actions.get(resource) == Action::Increase;
     if decision.is_overridden_by(Override::OomKilled) {
         return 0;
     }
     let fullest = Resource::ALL.into_iter().filter(|resource| grows(*resource));
-    let fullest = fullest.map(|resource| decision.observation.utilization(resource)).reduce(f64::max);
+    let fullest =
+        fullest.map(|resource| decision.observation.utilization(resource)).reduce(f64::max);
     match fullest {
         Some(share) => 1 + (100.0 * (1.0 - share.clamp(0.0, 1.0))) as u8,
         None if decision.changes_something() => 200,

@@ -1,5 +1,5 @@
-//! What the owners of a workload wish for it, by annotations on the pod or on the workload behind it. What is not understood
-//! is never guessed: the pod is then left alone.
+//! What the owners of a workload wish for it, by annotations on the pod or on the workload behind
+//! it. What is not understood is never guessed: the pod is then left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +54,9 @@ impl Wishes {
     fn set(&mut self, wish: &str, value: &str) -> Result<(), String> {
         let cores = || amount(quantity::cores(value), value, "cores, such as 500m or 2");
         let mib = || match amount(quantity::mib(value), value, "bytes, such as 256Mi or 2Gi")? {
-            mib if mib < 1.0 => Err(format!("{value:?} is less than 1Mi: it needs a unit, such as 256Mi or 2Gi")),
+            mib if mib < 1.0 => {
+                Err(format!("{value:?} is less than 1Mi: it needs a unit, such as 256Mi or 2Gi"))
+            }
             mib => Ok(mib),
         };
         match wish {
@@ -78,7 +80,8 @@ impl Wishes {
             "min-memory" => self.min.memory = Some(mib()?),
             "max-memory" => self.max.memory = Some(mib()?),
             "containers" => {
-                let names: BTreeSet<_> = value.split(',').map(|name| name.trim().to_owned()).collect();
+                let names: BTreeSet<_> =
+                    value.split(',').map(|name| name.trim().to_owned()).collect();
                 if let Some(name) = names.iter().find(|name| !is_dns_label(name)) {
                     return Err(format!("{name:?} is no name of a container"));
                 }
@@ -109,13 +112,16 @@ impl Wishes {
         (self.min, self.max) != (none, none)
     }
 
-    /// The policy for the one pod: its bounds can be made narrower than the configured ones, never wider.
+    /// The policy for the one pod: its bounds can be made narrower than the configured ones, never
+    /// wider.
     pub fn narrow(&self, policy: &Policy) -> Result<Policy, String> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
         let min = |resource| self.min.get(resource).unwrap_or(0.0).max(*policy.min.get(resource));
-        let max = |resource| self.max.get(resource).unwrap_or(f64::INFINITY).min(*policy.max.get(resource));
+        let max = |resource| {
+            self.max.get(resource).unwrap_or(f64::INFINITY).min(*policy.max.get(resource))
+        };
         for resource in Resource::ALL {
             let (min, max, name) = (min(resource), max(resource), resource.name());
             if min > max {
@@ -127,12 +133,19 @@ impl Wishes {
             }
         }
         let up_only = self.up_only.unwrap_or(policy.up_only);
-        Ok(Policy { min: PerResource::build(min), max: PerResource::build(max), up_only, ..policy.clone() })
+        Ok(Policy {
+            min: PerResource::build(min),
+            max: PerResource::build(max),
+            up_only,
+            ..policy.clone()
+        })
     }
 }
 
 fn amount(parsed: Option<f64>, text: &str, example: &str) -> Result<f64, String> {
-    parsed.filter(|amount| *amount > 0.0).ok_or_else(|| format!("{text:?} is no quantity of {example}"))
+    parsed
+        .filter(|amount| *amount > 0.0)
+        .ok_or_else(|| format!("{text:?} is no quantity of {example}"))
 }
 
 #[cfg(test)]
@@ -140,7 +153,10 @@ mod tests {
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Wishes {
-        let annotations = pairs.iter().map(|(name, value)| (format!("{PREFIX}{name}"), (*value).to_owned())).collect();
+        let annotations = pairs
+            .iter()
+            .map(|(name, value)| (format!("{PREFIX}{name}"), (*value).to_owned()))
+            .collect();
         Wishes::parse(Some(&annotations)).unwrap()
     }
 
@@ -155,8 +171,14 @@ mod tests {
             ("scale", "up-only"),
             ("containers", "app, proxy"),
         ]);
-        assert_eq!((wishes.mode, wishes.up_only, &wishes.fault), (Some(Mode::Recommend), Some(true), &None));
-        assert_eq!((wishes.min, wishes.max.memory), (PerResource::new(Some(0.25), None), Some(2048.0)));
+        assert_eq!(
+            (wishes.mode, wishes.up_only, &wishes.fault),
+            (Some(Mode::Recommend), Some(true), &None)
+        );
+        assert_eq!(
+            (wishes.min, wishes.max.memory),
+            (PerResource::new(Some(0.25), None), Some(2048.0))
+        );
         assert_eq!(wishes.containers.unwrap(), ["app", "proxy"].map(String::from).into());
     }
 
@@ -186,7 +208,8 @@ mod tests {
     #[test]
     fn the_pod_wins_over_its_workload_field_by_field() {
         let pod = parse(&[("mode", "live"), ("max-cpu", "2")]);
-        let workload = parse(&[("mode", "off"), ("max-cpu", "1"), ("min-cpu", "500m"), ("scale", "up-only")]);
+        let workload =
+            parse(&[("mode", "off"), ("max-cpu", "1"), ("min-cpu", "500m"), ("scale", "up-only")]);
         let both = pod.or(&workload);
         assert_eq!(
             (both.mode, both.max.cpu, both.min.cpu, both.up_only),
@@ -197,8 +220,13 @@ mod tests {
     #[test]
     fn bounds_become_narrower_and_never_wider() {
         let policy = Policy::default();
-        let narrowed = parse(&[("min-cpu", "1m"), ("max-cpu", "2"), ("max-memory", "1Ti")]).narrow(&policy).unwrap();
-        assert_eq!((narrowed.min, narrowed.max), (policy.min, PerResource::new(2.0, policy.max.memory)));
+        let narrowed = parse(&[("min-cpu", "1m"), ("max-cpu", "2"), ("max-memory", "1Ti")])
+            .narrow(&policy)
+            .unwrap();
+        assert_eq!(
+            (narrowed.min, narrowed.max),
+            (policy.min, PerResource::new(2.0, policy.max.memory))
+        );
         let fault = parse(&[("min-cpu", "12")]).narrow(&policy).unwrap_err();
         assert!(fault.contains("at least 12 and at most 8 cores"), "{fault}");
         assert!(parse(&[("min-memory", "2Gi"), ("max-memory", "1Gi")]).narrow(&policy).is_err());

@@ -75,7 +75,8 @@ pub fn fill(world: &mut World) {
 
 /// A Deployment of one pod for each recording, with limits of twice the mean of the first hour.
 pub fn fill_with_recordings(world: &mut World, recordings: &[(String, Workload)]) {
-    let limits: Vec<Resources> = recordings.iter().map(|(_, workload)| twice_the_first_hour(workload)).collect();
+    let limits: Vec<Resources> =
+        recordings.iter().map(|(_, workload)| twice_the_first_hour(workload)).collect();
     let cores: f64 = limits.iter().map(|limits| limits.cpu).sum();
     let gib = limits.iter().map(|limits| limits.memory / 1024.0).sum::<f64>();
     // Room for every limit to double.
@@ -86,7 +87,10 @@ pub fn fill_with_recordings(world: &mut World, recordings: &[(String, Workload)]
     for ((name, workload), limits) in recordings.iter().zip(limits) {
         let name = dns_label(name);
         let amount = |share: f64| {
-            (format!("{}m", (1000.0 * share * limits.cpu).ceil()), format!("{}Mi", (share * limits.memory).ceil()))
+            (
+                format!("{}m", (1000.0 * share * limits.cpu).ceil()),
+                format!("{}Mi", (share * limits.memory).ceil()),
+            )
         };
         let (requests, limits) = (amount(0.5), amount(1.0));
         let text = |(cpu, memory): &(String, String)| json!({ "cpu": cpu, "memory": memory });
@@ -100,10 +104,13 @@ pub fn add_nodes(world: &mut World, count: usize, cores: f64, gib: f64) {
     for index in 0..count {
         let name = format!("node-{}", index + 1);
         let mut node = Node::new(cores, gib);
-        node.labels =
-            [("kubernetes.io/hostname", name.as_str()), ("kubernetes.io/os", "linux"), ("kubernetes.io/arch", "amd64")]
-                .map(|(label, value)| (label.to_owned(), value.to_owned()))
-                .into();
+        node.labels = [
+            ("kubernetes.io/hostname", name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", "amd64"),
+        ]
+        .map(|(label, value)| (label.to_owned(), value.to_owned()))
+        .into();
         let (version, now, uid) = (world.version.git_version(), world.timestamp(), world.uid());
         let since = world.timestamp_at(world.now - 30.0 * 24.0 * HOUR);
         world.store.put(Resource::Nodes, node.object(&name, index, version, &since, &now, uid));
@@ -189,14 +196,22 @@ fn image(name: &str) -> String {
 fn twice_the_first_hour(workload: &Workload) -> Resources {
     let steps = 120;
     let demand = (0..steps).map(|step| workload.demand(30.0 * f64::from(step), 0.0));
-    let (cpu, memory) = demand.fold((0.0, 0.0), |(cpu, memory), d| (cpu + d.cpu, memory + d.memory));
-    Resources { cpu: (2.0 * cpu / f64::from(steps)).max(0.1), memory: (2.0 * memory / f64::from(steps)).max(20.0) }
+    let (cpu, memory) =
+        demand.fold((0.0, 0.0), |(cpu, memory), d| (cpu + d.cpu, memory + d.memory));
+    Resources {
+        cpu: (2.0 * cpu / f64::from(steps)).max(0.1),
+        memory: (2.0 * memory / f64::from(steps)).max(20.0),
+    }
 }
 
-/// A file's name as the name of an object: lower-case letters, digits and dashes, at most 40 of them.
+/// A file's name as the name of an object: lower-case letters, digits and dashes, at most 40 of
+/// them.
 fn dns_label(name: &str) -> String {
-    let plain: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).take(40).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .take(40)
+        .collect();
     match plain.trim_matches('-') {
         "" => "recording".to_owned(),
         label => label.to_owned(),
@@ -236,10 +251,12 @@ mod tests {
         assert_eq!(world.pod_metrics(None).len(), 29);
         world.advance_to(START + 12.0 * HOUR, usize::MAX);
         assert_eq!(running(&world), 29);
-        let killed: u32 = world.pods.values().flat_map(|pod| &pod.containers).map(|c| c.oom_kills).sum();
+        let killed: u32 =
+            world.pods.values().flat_map(|pod| &pod.containers).map(|c| c.oom_kills).sum();
         assert!(killed > 0, "something here has too little memory");
         assert_eq!(
-            world.store.value(Resource::Deployments, &Key::new("default", "web")).unwrap()["status"]["readyReplicas"],
+            world.store.value(Resource::Deployments, &Key::new("default", "web")).unwrap()["status"]
+                ["readyReplicas"],
             3
         );
     }
@@ -254,7 +271,8 @@ mod tests {
         ] {
             let key = Key::new(namespace, name);
             let mut object = world.store.value(resource, &key).unwrap();
-            object["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] = "3333Mi".into();
+            object["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] =
+                "3333Mi".into();
             object["metadata"]["generation"] = 2.into();
             world.store.put(resource, object);
             world.reconcile_soon(resource, &key);
@@ -269,7 +287,10 @@ mod tests {
             let pods = pods_of(&world, name);
             assert_eq!(pods.len(), replicas, "{name}");
             for pod in pods {
-                assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["memory"], "3333Mi", "{name}");
+                assert_eq!(
+                    pod["spec"]["containers"][0]["resources"]["limits"]["memory"], "3333Mi",
+                    "{name}"
+                );
             }
             let status = &world.store.value(resource, &key).unwrap()["status"];
             let updated = status.get("updatedReplicas").or(status.get("updatedNumberScheduled"));

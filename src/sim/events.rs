@@ -13,11 +13,20 @@ const EVENTS: usize = 20_000;
 
 impl World {
     /// Says that something has happened to an object.
-    pub fn record_event(&mut self, about: &Value, kind: &str, reason: &'static str, message: String, component: &str) {
+    pub fn record_event(
+        &mut self,
+        about: &Value,
+        kind: &str,
+        reason: &'static str,
+        message: String,
+        component: &str,
+    ) {
         let now = self.timestamp();
         let uid = json::text(about, "/metadata/uid");
         let told = (uid.to_owned(), reason, message.clone());
-        if let Some(mut event) = self.repeating.get(&told).and_then(|key| self.store.value(Resource::Events, key)) {
+        if let Some(mut event) =
+            self.repeating.get(&told).and_then(|key| self.store.value(Resource::Events, key))
+        {
             event["count"] = (json::number(&event, "/count").unwrap_or(1) + 1).into();
             event["lastTimestamp"] = now.into();
             self.store.put(Resource::Events, event);
@@ -65,8 +74,16 @@ impl World {
             .range(Resource::Events, None, None)
             .map(|object| {
                 let event = object.value();
-                let last = ["/lastTimestamp", "/series/lastObservedTime", "/eventTime", "/metadata/creationTimestamp"];
-                let last = last.into_iter().map(|pointer| json::text(&event, pointer)).find(|time| !time.is_empty());
+                let last = [
+                    "/lastTimestamp",
+                    "/series/lastObservedTime",
+                    "/eventTime",
+                    "/metadata/creationTimestamp",
+                ];
+                let last = last
+                    .into_iter()
+                    .map(|pointer| json::text(&event, pointer))
+                    .find(|time| !time.is_empty());
                 (last.unwrap_or_default().to_owned(), object.key.clone())
             })
             .collect();

@@ -23,7 +23,9 @@ pub fn object<'a>(value: &'a mut Value, path: &[&str]) -> &'a mut Map<String, Va
     }
     match (value, path) {
         (Value::Object(map), []) => map,
-        (Value::Object(map), [first, rest @ ..]) => object(map.entry(*first).or_insert(Value::Null), rest),
+        (Value::Object(map), [first, rest @ ..]) => {
+            object(map.entry(*first).or_insert(Value::Null), rest)
+        }
         _ => unreachable!("made an object above"),
     }
 }

@@ -14,14 +14,19 @@ use super::world::World;
 /// The status of a container within a pod's status.
 pub fn status_of<'a>(pod: &'a mut Value, name: &str) -> Option<&'a mut Value> {
     let status = pod.get_mut("status")?.as_object_mut()?;
-    let lists =
-        status.iter_mut().filter(|(key, _)| matches!(key.as_str(), "containerStatuses" | "initContainerStatuses"));
-    lists.filter_map(|(_, list)| list.as_array_mut()).flatten().find(|status| status["name"] == name)
+    let lists = status
+        .iter_mut()
+        .filter(|(key, _)| matches!(key.as_str(), "containerStatuses" | "initContainerStatuses"));
+    lists
+        .filter_map(|(_, list)| list.as_array_mut())
+        .flatten()
+        .find(|status| status["name"] == name)
 }
 
 /// The resources of a container as its spec has them.
 pub fn spec_resources(pod: &Value, name: &str) -> Value {
-    let containers = json::items(pod, "/spec/containers").iter().chain(json::items(pod, "/spec/initContainers"));
+    let containers =
+        json::items(pod, "/spec/containers").iter().chain(json::items(pod, "/spec/initContainers"));
     containers
         .filter(|container| container["name"] == name)
         .map(|container| container["resources"].clone())
@@ -38,11 +43,19 @@ impl World {
         }
         if self.start_containers(key, &mut pod, self.now) {
             self.store.put(Resource::Pods, pod.clone());
-            let names: Vec<String> =
-                self.pods.get(key).into_iter().flat_map(|pod| &pod.containers).map(|c| c.name.clone()).collect();
+            let names: Vec<String> = self
+                .pods
+                .get(key)
+                .into_iter()
+                .flat_map(|pod| &pod.containers)
+                .map(|c| c.name.clone())
+                .collect();
             for name in names {
                 for (reason, message) in [
-                    ("Pulled", format!("Container image for \"{name}\" already present on machine")),
+                    (
+                        "Pulled",
+                        format!("Container image for \"{name}\" already present on machine"),
+                    ),
                     ("Created", format!("Created container: {name}")),
                     ("Started", format!("Started container {name}")),
                 ] {
@@ -59,22 +72,32 @@ impl World {
         let since = self.timestamp_at(at);
         let Some(runtime) = self.pods.get_mut(key) else { return false };
         let index = runtime.incarnation;
-        let room =
-            runtime.node.as_ref().and_then(|node| self.nodes.get(node)).map_or(Sum::default(), |node| node.allocatable);
+        let room = runtime
+            .node
+            .as_ref()
+            .and_then(|node| self.nodes.get(node))
+            .map_or(Sum::default(), |node| node.allocatable);
         runtime.started = true;
         for container in &mut runtime.containers {
             container.limits = container.requirements.enforced(room);
             container.start(at);
         }
-        let host_ip = json::text(pod, "/spec/nodeName").bytes().fold(7, |seed, byte| mix(seed ^ u64::from(byte)));
+        let host_ip = json::text(pod, "/spec/nodeName")
+            .bytes()
+            .fold(7, |seed, byte| mix(seed ^ u64::from(byte)));
         let host_ip = format!("192.168.{}.{}", host_ip % 250, host_ip / 250 % 250 + 1);
-        let pod_ip = format!("10.{}.{}.{}", 128 + index / 64_000 % 100, index / 250 % 256, index % 250 + 1);
+        let pod_ip =
+            format!("10.{}.{}.{}", 128 + index / 64_000 % 100, index / 250 % 256, index % 250 + 1);
 
         let (mut main, mut init) = (Vec::new(), Vec::new());
         for kind in ["containers", "initContainers"] {
-            for (place, container) in json::items(pod, &format!("/spec/{kind}")).iter().enumerate() {
+            for (place, container) in json::items(pod, &format!("/spec/{kind}")).iter().enumerate()
+            {
                 let id = container_id(
-                    random ^ mix(place as u64 + 1000 * init.len() as u64 + u64::from(kind == "containers")),
+                    random
+                        ^ mix(place as u64
+                            + 1000 * init.len() as u64
+                            + u64::from(kind == "containers")),
                 );
                 let state = if kind == "initContainers" && !is_sidecar(container) {
                     let done = json!({ "exitCode": 0, "reason": "Completed", "startedAt": since, "finishedAt": since, "containerID": id });
@@ -95,7 +118,12 @@ impl World {
             }
         }
         set(pod, &["status"], "phase", "Running");
-        set(pod, &["status"], "observedGeneration", json::number(pod, "/metadata/generation").unwrap_or(1));
+        set(
+            pod,
+            &["status"],
+            "observedGeneration",
+            json::number(pod, "/metadata/generation").unwrap_or(1),
+        );
         for condition in ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"] {
             set_condition(pod, condition, "True", None, &since);
         }
@@ -113,7 +141,11 @@ impl World {
     /// A container has run out of memory.
     pub fn container_killed(&mut self, key: &Key, index: usize) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
-        let Some((name, restarts)) = self.container(key, index).map(|c| (c.name.clone(), c.restarts)) else { return };
+        let Some((name, restarts)) =
+            self.container(key, index).map(|c| (c.name.clone(), c.restarts))
+        else {
+            return;
+        };
         let uid = json::text(&pod, "/metadata/uid").to_owned();
         let back_off = format!(
             "back-off {}s restarting failed container={name} pod={}_{}({uid})",
@@ -126,13 +158,16 @@ impl World {
         if never {
             self.finish(key, &mut pod, "Failed");
         } else if let Some(status) = status_of(&mut pod, &name) {
-            status["state"] = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": back_off } });
+            status["state"] =
+                json!({ "waiting": { "reason": "CrashLoopBackOff", "message": back_off } });
         }
         self.readiness(key, &mut pod);
         self.store.put(Resource::Pods, pod.clone());
         if !never {
-            let message =
-                format!("Back-off restarting failed container {name} in pod {}_{}({uid})", key.name, key.namespace);
+            let message = format!(
+                "Back-off restarting failed container {name} in pod {}_{}({uid})",
+                key.name, key.namespace
+            );
             self.record_event(&pod, "Warning", "BackOff", message, "kubelet");
         }
         self.notify_owner(&pod);
@@ -142,7 +177,10 @@ impl World {
     pub fn container_back(&mut self, key: &Key, index: usize) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         let (now, timestamp, random) = (self.now, self.timestamp(), self.draw());
-        let Some(container) = self.pods.get_mut(key).and_then(|pod| pod.containers.get_mut(index)) else { return };
+        let Some(container) = self.pods.get_mut(key).and_then(|pod| pod.containers.get_mut(index))
+        else {
+            return;
+        };
         container.start(now);
         container.restarts += 1;
         let (name, restarts) = (container.name.clone(), container.restarts);
@@ -155,9 +193,10 @@ impl World {
         }
         self.readiness(key, &mut pod);
         self.store.put(Resource::Pods, pod.clone());
-        for (reason, message) in
-            [("Created", format!("Created container: {name}")), ("Started", format!("Started container {name}"))]
-        {
+        for (reason, message) in [
+            ("Created", format!("Created container: {name}")),
+            ("Started", format!("Started container {name}")),
+        ] {
             self.record_event(&pod, "Normal", reason, message, "kubelet");
         }
         self.notify_owner(&pod);
@@ -204,7 +243,13 @@ impl World {
             if unready.is_empty() {
                 set_condition(pod, condition, "True", None, &now);
             } else {
-                set_condition(pod, condition, "False", Some(("ContainersNotReady", &message)), &now);
+                set_condition(
+                    pod,
+                    condition,
+                    "False",
+                    Some(("ContainersNotReady", &message)),
+                    &now,
+                );
             }
         }
     }

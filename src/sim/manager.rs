@@ -14,7 +14,8 @@ pub struct Manager {
 impl Manager {
     /// As the client calls itself, else the first part of its user agent.
     pub fn new(given: &str, user_agent: &str, subresource: &str) -> Self {
-        let name = if given.is_empty() { user_agent.split('/').next().unwrap_or_default() } else { given };
+        let name =
+            if given.is_empty() { user_agent.split('/').next().unwrap_or_default() } else { given };
         Self { name: name.to_owned(), subresource: subresource.to_owned() }
     }
 
@@ -27,8 +28,9 @@ impl Manager {
         let metadata = json::object(new, &["metadata"]);
         let entries = metadata.entry("managedFields").or_insert_with(|| json!([]));
         let Some(entries) = entries.as_array_mut() else { return };
-        let ours =
-            |entry: &Value| entry["manager"] == self.name && json::text(entry, "/subresource") == self.subresource;
+        let ours = |entry: &Value| {
+            entry["manager"] == self.name && json::text(entry, "/subresource") == self.subresource
+        };
         let index = entries.iter().position(ours).unwrap_or_else(|| {
             let mut entry = json!({
                 "manager": self.name, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {},
@@ -41,7 +43,8 @@ impl Manager {
         });
         entries[index]["time"] = time.into();
         // Merging sets of fields cannot fail: they are objects of objects.
-        let _ = PatchType::Merge.apply(&mut entries[index]["fieldsV1"], &json!({ "f:spec": fields }));
+        let _ =
+            PatchType::Merge.apply(&mut entries[index]["fieldsV1"], &json!({ "f:spec": fields }));
     }
 }
 
@@ -53,7 +56,11 @@ fn changed(old: &Value, new: &Value) -> Map<String, Value> {
         for (old, new) in json::items(old, &pointer).iter().zip(json::items(new, &pointer)) {
             for part in ["requests", "limits"] {
                 let (old, now) = (&old["resources"][part], &new["resources"][part]);
-                for (resource, _) in now.as_object().into_iter().flatten().filter(|(name, value)| old[*name] != **value)
+                for (resource, _) in now
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .filter(|(name, value)| old[*name] != **value)
                 {
                     let container = format!("k:{}", json!({ "name": new["name"] }));
                     let field = json!({ (format!("f:{kind}")): { (container): {

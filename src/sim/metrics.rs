@@ -32,7 +32,10 @@ impl World {
         self.node_usage = self.nodes.keys().map(|name| (name.clone(), system)).collect();
         for pod in self.pods.values_mut() {
             pod.sample();
-            let Some(usage) = pod.node.as_ref().and_then(|node| self.node_usage.get_mut(node)) else { continue };
+            let Some(usage) = pod.node.as_ref().and_then(|node| self.node_usage.get_mut(node))
+            else {
+                continue;
+            };
             for sample in pod.containers.iter().filter_map(|container| container.sample) {
                 usage.cpu += sample.cpu;
                 usage.memory += sample.memory;
@@ -43,7 +46,11 @@ impl World {
     /// The metrics of every measured pod of a namespace, or of all.
     pub fn pod_metrics(&self, namespace: Option<&str>) -> Vec<Value> {
         let within = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
-        self.pods.iter().filter(|(key, _)| within(key)).filter_map(|(key, pod)| self.describe_usage(key, pod)).collect()
+        self.pods
+            .iter()
+            .filter(|(key, _)| within(key))
+            .filter_map(|(key, pod)| self.describe_usage(key, pod))
+            .collect()
     }
 
     pub fn pod_metric(&self, key: &Key) -> Option<Value> {

@@ -28,7 +28,8 @@ pub struct Node {
 impl Node {
     /// A node of some cores and GiB, of which the system keeps its share.
     pub fn new(cores: f64, gib: f64) -> Self {
-        let capacity = Sum { cpu: (cores * 1000.0) as i64, memory: (gib * 1024.0) as i64 * 1024 * 1024 };
+        let capacity =
+            Sum { cpu: (cores * 1000.0) as i64, memory: (gib * 1024.0) as i64 * 1024 * 1024 };
         let reserved = Sum { cpu: capacity.cpu / 25, memory: capacity.memory / 20 };
         Self { capacity, allocatable: capacity - reserved, ..Self::default() }
     }
@@ -50,7 +51,15 @@ impl Node {
     }
 
     /// The node as the API shows it.
-    pub fn object(&self, name: &str, index: usize, version: &str, since: &str, now: &str, uid: String) -> Value {
+    pub fn object(
+        &self,
+        name: &str,
+        index: usize,
+        version: &str,
+        since: &str,
+        now: &str,
+        uid: String,
+    ) -> Value {
         let list = |sum: Sum| {
             json!({
                 "cpu": Quantity::millis(sum.cpu).to_string(), "ephemeral-storage": "100Gi",

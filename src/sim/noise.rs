@@ -13,16 +13,20 @@ pub fn unit(hash: u64) -> f64 {
     (hash >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The hash as a nearly normal number (mean 0, deviation 1): the sum of four uniform ones, which never strays beyond 3.5.
+/// The hash as a nearly normal number (mean 0, deviation 1): the sum of four uniform ones, which
+/// never strays beyond 3.5.
 pub fn gauss(hash: u64) -> f64 {
     let sum: u64 = (0..4).map(|quarter| (hash >> (16 * quarter)) & 0xffff).sum();
     (sum as f64 / 65_535.0 - 2.0) * 3f64.sqrt()
 }
 
-/// Nearly normal noise over a line: independent at whole positions, joined by straight lines between them.
+/// Nearly normal noise over a line: independent at whole positions, joined by straight lines
+/// between them.
 pub fn smooth(seed: u64, position: f64) -> f64 {
     let floor = position.floor();
-    let at = |offset: i64| gauss(mix(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ mix((floor as i64 + offset) as u64)));
+    let at = |offset: i64| {
+        gauss(mix(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ mix((floor as i64 + offset) as u64)))
+    };
     let share = position - floor;
     at(0) * (1.0 - share) + at(1) * share
 }
@@ -35,7 +39,8 @@ mod tests {
     fn gauss_has_mean_zero_and_deviation_one() {
         let draws: Vec<f64> = (0..20_000).map(|seed| gauss(mix(seed))).collect();
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
-        let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
+        let variance =
+            draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64;
         assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
     }
 

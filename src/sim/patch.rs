@@ -20,8 +20,7 @@ impl PatchType {
             "application/strategic-merge-patch+json" => Ok(Self::Strategic),
             "application/json-patch+json" => Ok(Self::Json),
             _ => {
-                let accepted =
-                    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+                let accepted = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
                 let message = format!(
                     "the body of the request was in an unknown format - accepted media types include: {accepted}"
                 );
@@ -56,12 +55,16 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// The key that tells the elements of a list apart, by the name of the list's field. Other lists are replaced as a whole.
+/// The key that tells the elements of a list apart, by the name of the list's field. Other lists
+/// are replaced as a whole.
 fn merge_key(field: &str) -> Option<&'static str> {
     match field {
-        "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes" | "imagePullSecrets" => {
-            Some("name")
-        }
+        "containers"
+        | "initContainers"
+        | "ephemeralContainers"
+        | "env"
+        | "volumes"
+        | "imagePullSecrets" => Some("name"),
         "volumeMounts" => Some("mountPath"),
         "volumeDevices" => Some("devicePath"),
         "ports" => Some("containerPort"),
@@ -80,7 +83,9 @@ fn strategic(target: &mut Value, patch: &Value) {
     };
     match patch.get("$patch").and_then(Value::as_str) {
         Some("replace") => {
-            *target = Value::Object(patch.iter().filter(|(key, _)| !key.starts_with('$')).map(clone_pair).collect());
+            *target = Value::Object(
+                patch.iter().filter(|(key, _)| !key.starts_with('$')).map(clone_pair).collect(),
+            );
             return;
         }
         Some("delete") => {
@@ -92,7 +97,8 @@ fn strategic(target: &mut Value, patch: &Value) {
     let target = json::object(target, &[]);
     for (key, value) in patch {
         if let Some(list) = key.strip_prefix("$deleteFromPrimitiveList/") {
-            if let (Some(Value::Array(present)), Value::Array(gone)) = (target.get_mut(list), value) {
+            if let (Some(Value::Array(present)), Value::Array(gone)) = (target.get_mut(list), value)
+            {
                 present.retain(|element| !gone.contains(element));
             }
         } else if key.starts_with('$') {
@@ -120,7 +126,9 @@ fn merge_list(target: &mut Vec<Value>, patch: &[Value], by: &str) {
         return;
     }
     for element in patch {
-        let place = target.iter().position(|present| present.get(by).is_some() && present.get(by) == element.get(by));
+        let place = target
+            .iter()
+            .position(|present| present.get(by).is_some() && present.get(by) == element.get(by));
         match (place, element["$patch"] == "delete") {
             (Some(place), true) => drop(target.remove(place)),
             (None, true) => {}
@@ -137,14 +145,19 @@ fn merge_list(target: &mut Vec<Value>, patch: &[Value], by: &str) {
 /// RFC 6902.
 fn operations(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
     let refused = |why: String| {
-        ApiError::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {why}"))
+        ApiError::new(
+            422,
+            "Invalid",
+            format!("the server rejected our request due to an error in our request: {why}"),
+        )
     };
     let Value::Array(operations) = patch else {
         return Err(ApiError::bad_request("a JSON patch must be an array of operations"));
     };
     for operation in operations {
         let (kind, path) = (json::text(operation, "/op"), json::text(operation, "/path"));
-        let missing = || refused(format!("{kind} operation does not apply: doc is missing path: {path:?}"));
+        let missing =
+            || refused(format!("{kind} operation does not apply: doc is missing path: {path:?}"));
         let value = || operation.get("value").cloned().unwrap_or_default();
         let from = json::text(operation, "/from");
         let done = match kind {
@@ -208,8 +221,10 @@ mod tests {
 
     #[test]
     fn a_merge_patch_replaces_lists_and_a_strategic_one_merges_them() {
-        let target = json!({ "containers": [{ "name": "a", "image": "x" }, { "name": "b" }], "gone": 1 });
-        let patch = json!({ "containers": [{ "name": "a", "cpu": null, "memory": 2 }], "gone": null });
+        let target =
+            json!({ "containers": [{ "name": "a", "image": "x" }, { "name": "b" }], "gone": 1 });
+        let patch =
+            json!({ "containers": [{ "name": "a", "cpu": null, "memory": 2 }], "gone": null });
         assert_eq!(
             patched(PatchType::Merge, target.clone(), patch.clone()),
             json!({ "containers": [{ "name": "a", "cpu": null, "memory": 2 }] })
@@ -244,7 +259,10 @@ mod tests {
             { "op": "move", "from": "/b", "path": "/c~1d" },
         ]);
         let target = json!({ "a": [1, 2], "b": true });
-        assert_eq!(patched(PatchType::Json, target.clone(), patch), json!({ "a": [0, 2, 3], "c/d": true }));
+        assert_eq!(
+            patched(PatchType::Json, target.clone(), patch),
+            json!({ "a": [0, 2, 3], "c/d": true })
+        );
         let missing = json!([{ "op": "remove", "path": "/nothing" }]);
         assert_eq!(PatchType::Json.apply(&mut target.clone(), &missing).unwrap_err().code, 422);
     }
@@ -252,6 +270,9 @@ mod tests {
     #[test]
     fn other_formats_are_refused() {
         assert_eq!(PatchType::of("application/apply-patch+yaml").unwrap_err().code, 415);
-        assert_eq!(PatchType::of("application/merge-patch+json; charset=utf-8"), Ok(PatchType::Merge));
+        assert_eq!(
+            PatchType::of("application/merge-patch+json; charset=utf-8"),
+            Ok(PatchType::Merge)
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! What a limit does to a container: throttling, OOM kills, restarts. Shared by the simulated cluster, the trainer and the
-//! evaluator, so that a policy is trained, judged and shown under the same rules.
+//! What a limit does to a container: throttling, OOM kills, restarts. Shared by the simulated
+//! cluster, the trainer and the evaluator, so that a policy is trained, judged and shown under the
+//! same rules.
 
 /// How long a container is down after an OOM kill.
 pub const RESTART_SECONDS: f64 = 60.0;
@@ -27,7 +28,8 @@ pub struct Step {
     pub throttled: bool,
     /// Cores that were wanted and not given.
     pub unserved: f64,
-    /// The memory demand passed the limit in this step: the container is down for [`RESTART_SECONDS`] afterwards.
+    /// The memory demand passed the limit in this step: the container is down for
+    /// [`RESTART_SECONDS`] afterwards.
     pub oom_killed: bool,
 }
 
@@ -50,7 +52,13 @@ impl Container {
     /// Lets the step of `step` seconds that begins at `now` pass under a constant demand.
     pub fn step(&mut self, now: f64, step: f64, demand: Resources, limits: Resources) -> Step {
         if !self.is_up(now) {
-            return Step { up: false, usage: Resources::ZERO, throttled: false, unserved: 0.0, oom_killed: false };
+            return Step {
+                up: false,
+                usage: Resources::ZERO,
+                throttled: false,
+                unserved: 0.0,
+                oom_killed: false,
+            };
         }
         let oom_killed = demand.memory > limits.memory;
         if oom_killed {
@@ -77,12 +85,16 @@ mod tests {
     fn usage_is_demand_below_the_limit() {
         let demand = Resources { cpu: 0.4, memory: 60.0 };
         let step = Container::default().step(0.0, 30.0, demand, LIMITS);
-        assert_eq!(step, Step { up: true, usage: demand, throttled: false, unserved: 0.0, oom_killed: false });
+        assert_eq!(
+            step,
+            Step { up: true, usage: demand, throttled: false, unserved: 0.0, oom_killed: false }
+        );
     }
 
     #[test]
     fn cpu_over_the_limit_is_throttled_and_counted() {
-        let step = Container::default().step(0.0, 30.0, Resources { cpu: 1.5, memory: 60.0 }, LIMITS);
+        let step =
+            Container::default().step(0.0, 30.0, Resources { cpu: 1.5, memory: 60.0 }, LIMITS);
         assert!(step.throttled && !step.oom_killed);
         assert_eq!((step.usage.cpu, step.unserved), (1.0, 0.5));
     }

@@ -26,13 +26,17 @@ pub fn default_spec(spec: &mut Value) {
         json::object(spec, &[]).entry(field).or_insert(default);
     }
     for containers in ["containers", "initContainers"] {
-        for container in spec.get_mut(containers).and_then(Value::as_array_mut).into_iter().flatten() {
+        for container in
+            spec.get_mut(containers).and_then(Value::as_array_mut).into_iter().flatten()
+        {
             let resources = container.get("resources").cloned().unwrap_or_default();
             let container = json::object(container, &[]);
             container.entry("resources").or_insert_with(|| json!({}));
             container.entry("imagePullPolicy").or_insert("IfNotPresent".into());
             container.entry("terminationMessagePath").or_insert("/dev/termination-log".into());
-            let named = |name: &str| ["requests", "limits"].iter().any(|list| resources[list].get(name).is_some());
+            let named = |name: &str| {
+                ["requests", "limits"].iter().any(|list| resources[list].get(name).is_some())
+            };
             let policies: Vec<Value> = ["cpu", "memory"]
                 .into_iter()
                 .filter(|name| named(name))
@@ -66,8 +70,10 @@ impl World {
         pod["status"] = json!({ "phase": "Pending", "qosClass": qos_class(&pod["spec"]) });
 
         let key = Key::of(&pod);
-        let requirements: Vec<Requirements> = running_containers(&pod["spec"]).map(Requirements::of).collect();
-        let names = running_containers(&pod["spec"]).map(|container| json::text(container, "/name").to_owned());
+        let requirements: Vec<Requirements> =
+            running_containers(&pod["spec"]).map(Requirements::of).collect();
+        let names = running_containers(&pod["spec"])
+            .map(|container| json::text(container, "/name").to_owned());
         let containers = names
             .zip(&requirements)
             .zip(shares(&requirements))
@@ -102,11 +108,15 @@ impl World {
     /// What a pod wants: what was said of its owner, or something that its requests suit.
     fn workload_of(&self, pod: &Value, key: &Key) -> Workload {
         let owner = json::controller(pod).map(|owner| {
-            let owner =
-                (Resource::of_kind(json::text(owner, "/kind")), Key::new(&key.namespace, json::text(owner, "/name")));
+            let owner = (
+                Resource::of_kind(json::text(owner, "/kind")),
+                Key::new(&key.namespace, json::text(owner, "/name")),
+            );
             // A Deployment owns its pods through a ReplicaSet.
             match &owner {
-                (Some(Resource::ReplicaSets), replica_set) => self.deployment_of(replica_set).unwrap_or(owner),
+                (Some(Resource::ReplicaSets), replica_set) => {
+                    self.deployment_of(replica_set).unwrap_or(owner)
+                }
                 _ => owner,
             }
         });
@@ -120,8 +130,14 @@ impl World {
                 let size = running_containers(&pod["spec"])
                     .map(|container| Requirements::of(container).size())
                     .fold(Sum::default(), |a, b| a + b);
-                let (cpu, memory) = (size.cpu as f64 / 1000.0, size.memory as f64 / super::requirements::MIB);
-                Workload::generate_at(Kind::Steady, seed_of(key), 0.4 * cpu.max(0.05), 0.5 * memory.max(60.0))
+                let (cpu, memory) =
+                    (size.cpu as f64 / 1000.0, size.memory as f64 / super::requirements::MIB);
+                Workload::generate_at(
+                    Kind::Steady,
+                    seed_of(key),
+                    0.4 * cpu.max(0.05),
+                    0.5 * memory.max(60.0),
+                )
             }
         }
     }
@@ -129,7 +145,8 @@ impl World {
     fn deployment_of(&self, replica_set: &Key) -> Option<(Option<Resource>, Key)> {
         let replica_set = self.store.value(Resource::ReplicaSets, replica_set)?;
         let owner = json::controller(&replica_set)?;
-        let key = Key::new(json::text(&replica_set, "/metadata/namespace"), json::text(owner, "/name"));
+        let key =
+            Key::new(json::text(&replica_set, "/metadata/namespace"), json::text(owner, "/name"));
         Some((Resource::of_kind(json::text(owner, "/kind")), key))
     }
 
@@ -157,8 +174,9 @@ impl World {
     fn next_fit(&mut self, pod: &Value, requests: Sum) -> Option<String> {
         let from = self.next_node.take().unwrap_or_default();
         let behind = self.nodes.range(from.clone()..).chain(self.nodes.range(..from));
-        let mut turn =
-            behind.filter(|(_, node)| node.fits(requests) && selects(pod, &node.labels)).map(|(name, _)| name);
+        let mut turn = behind
+            .filter(|(_, node)| node.fits(requests) && selects(pod, &node.labels))
+            .map(|(name, _)| name);
         let found = turn.next().cloned();
         self.next_node = found.as_ref().map(|name| format!("{name}\0"));
         found
@@ -168,16 +186,21 @@ impl World {
     pub fn schedule(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         let requests = pod_requests(&pod["spec"]);
-        let preset = Some(json::text(&pod, "/spec/nodeName").to_owned()).filter(|node| !node.is_empty());
+        let preset =
+            Some(json::text(&pod, "/spec/nodeName").to_owned()).filter(|node| !node.is_empty());
         let node = preset.or_else(|| {
-            let fitting = self.nodes.iter().filter(|(_, node)| node.fits(requests) && selects(&pod, &node.labels));
+            let fitting = self
+                .nodes
+                .iter()
+                .filter(|(_, node)| node.fits(requests) && selects(&pod, &node.labels));
             fitting.max_by_key(|(_, node)| node.free().cpu).map(|(name, _)| name.clone())
         });
         let now = self.timestamp();
         if let Some(node) = node {
             self.bind(key, &mut pod, &node, &now);
             self.store.put(Resource::Pods, pod.clone());
-            let assigned = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
+            let assigned =
+                format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
             self.record_event(&pod, "Normal", "Scheduled", assigned, "default-scheduler");
             let seconds = self.draw_between(0.8, 2.0);
             self.after_for_pod(seconds, key, PodDue::Start);
@@ -187,14 +210,19 @@ impl World {
         let unselected = self.nodes.values().filter(|node| !selects(&pod, &node.labels)).count();
         let cordoned = self.nodes.values().filter(|node| node.unschedulable).count();
         let lacking = |name: &str, lacks: &dyn Fn(Sum) -> bool| {
-            let count = self.nodes.values().filter(|node| selects(&pod, &node.labels) && lacks(node.free())).count();
+            let count = self
+                .nodes
+                .values()
+                .filter(|node| selects(&pod, &node.labels) && lacks(node.free()))
+                .count();
             (count > 0).then(|| format!("{count} Insufficient {name}"))
         };
         let reasons: Vec<String> = [
             lacking("cpu", &|free| free.cpu < requests.cpu),
             lacking("memory", &|free| free.memory < requests.memory),
             (cordoned > 0).then(|| format!("{cordoned} node(s) were unschedulable")),
-            (unselected > 0).then(|| format!("{unselected} node(s) didn't match Pod's node affinity/selector")),
+            (unselected > 0)
+                .then(|| format!("{unselected} node(s) didn't match Pod's node affinity/selector")),
         ]
         .into_iter()
         .flatten()
@@ -203,7 +231,8 @@ impl World {
             "0/{total} nodes are available: {}. preemption: 0/{total} nodes are available: {total} No preemption victims found for incoming pod.",
             reasons.join(", ")
         );
-        if set_condition(&mut pod, "PodScheduled", "False", Some(("Unschedulable", &message)), &now) {
+        if set_condition(&mut pod, "PodScheduled", "False", Some(("Unschedulable", &message)), &now)
+        {
             self.store.put(Resource::Pods, pod.clone());
         }
         self.record_event(&pod, "Warning", "FailedScheduling", message, "default-scheduler");
@@ -224,7 +253,10 @@ impl World {
     /// Deletes a pod as a client or a controller asks for it: its containers stop, then it is gone.
     pub fn delete_pod(&mut self, key: &Key, grace: Option<i64>) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
-        let grace = grace.or_else(|| json::number(&pod, "/spec/terminationGracePeriodSeconds")).unwrap_or(30).max(0);
+        let grace = grace
+            .or_else(|| json::number(&pod, "/spec/terminationGracePeriodSeconds"))
+            .unwrap_or(30)
+            .max(0);
         let Some(runtime) = self.pods.get_mut(key) else { return };
         let was_terminating = std::mem::replace(&mut runtime.terminating, true);
         if grace == 0 || runtime.node.is_none() || runtime.finished {
@@ -234,7 +266,12 @@ impl World {
         if was_terminating {
             return;
         }
-        set(&mut pod, &["metadata"], "deletionTimestamp", self.timestamp_at(self.now + grace as f64));
+        set(
+            &mut pod,
+            &["metadata"],
+            "deletionTimestamp",
+            self.timestamp_at(self.now + grace as f64),
+        );
         set(&mut pod, &["metadata"], "deletionGracePeriodSeconds", grace);
         self.store.put(Resource::Pods, pod.clone());
         self.notify_owner(&pod);
@@ -269,7 +306,8 @@ impl World {
         if let Some(owner) = json::controller(object)
             && let Some(resource) = Resource::of_kind(json::text(owner, "/kind"))
         {
-            let key = Key::new(json::text(object, "/metadata/namespace"), json::text(owner, "/name"));
+            let key =
+                Key::new(json::text(object, "/metadata/namespace"), json::text(owner, "/name"));
             self.reconcile_soon(resource, &key);
         }
     }
@@ -278,11 +316,20 @@ impl World {
 /// Whether a pod's node selector accepts a node.
 pub fn selects(pod: &Value, labels: &std::collections::BTreeMap<String, String>) -> bool {
     let selector = pod.pointer("/spec/nodeSelector").and_then(Value::as_object);
-    selector.into_iter().flatten().all(|(name, value)| labels.get(name).map(String::as_str) == value.as_str())
+    selector
+        .into_iter()
+        .flatten()
+        .all(|(name, value)| labels.get(name).map(String::as_str) == value.as_str())
 }
 
 /// Sets a condition of a pod; true if that changed anything.
-pub fn set_condition(pod: &mut Value, kind: &str, status: &str, why: Option<(&str, &str)>, now: &str) -> bool {
+pub fn set_condition(
+    pod: &mut Value,
+    kind: &str,
+    status: &str,
+    why: Option<(&str, &str)>,
+    now: &str,
+) -> bool {
     let generation = json::number(pod, "/metadata/generation").unwrap_or(1);
     let conditions = json::array(pod, &["status"], "conditions");
     let mut condition = json!({

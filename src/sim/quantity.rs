@@ -1,4 +1,5 @@
-//! Kubernetes quantities, exact: read, compared and written in canonical form as the API server does.
+//! Kubernetes quantities, exact: read, compared and written in canonical form as the API server
+//! does.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -21,7 +22,9 @@ pub struct Quantity {
 
 /// The words of the API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+#[error(
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+)]
 pub struct NotAQuantity;
 
 const DECIMAL: [(&str, i128); 10] = [
@@ -57,17 +60,25 @@ impl Quantity {
     pub fn parse(text: &str) -> Result<Self, NotAQuantity> {
         let end = text
             .char_indices()
-            .find(|(at, c)| !(c.is_ascii_digit() || *c == '.' || (*at == 0 && matches!(c, '+' | '-'))))
+            .find(|(at, c)| {
+                !(c.is_ascii_digit() || *c == '.' || (*at == 0 && matches!(c, '+' | '-')))
+            })
             .map_or(text.len(), |(at, _)| at);
         let (mantissa, suffix) = text.split_at(end);
-        let (unit, format) = if let Some((_, unit)) = BINARY.iter().find(|(name, _)| *name == suffix) {
+        let (unit, format) = if let Some((_, unit)) =
+            BINARY.iter().find(|(name, _)| *name == suffix)
+        {
             (*unit, Format::Binary)
         } else if let Some((_, unit)) = DECIMAL.iter().find(|(name, _)| *name == suffix) {
             (*unit, Format::Decimal)
         } else {
-            let exponent: i32 = suffix.strip_prefix(['e', 'E']).and_then(|e| e.parse().ok()).ok_or(NotAQuantity)?;
+            let exponent: i32 =
+                suffix.strip_prefix(['e', 'E']).and_then(|e| e.parse().ok()).ok_or(NotAQuantity)?;
             let power = 10_i128.checked_pow(exponent.unsigned_abs()).ok_or(NotAQuantity)?;
-            (if exponent < 0 { (NANO / power).max(1) } else { power.saturating_mul(NANO) }, Format::Exponent)
+            (
+                if exponent < 0 { (NANO / power).max(1) } else { power.saturating_mul(NANO) },
+                Format::Exponent,
+            )
         };
         Ok(Self { nano: scaled(mantissa, unit).ok_or(NotAQuantity)?, format })
     }
@@ -105,7 +116,8 @@ fn scaled(mantissa: &str, unit: i128) -> Option<i128> {
     let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let mut value = whole.checked_mul(unit)?;
     if !fraction.is_empty() {
-        let (fraction, power) = (fraction.parse::<i128>().ok()?, 10_i128.checked_pow(fraction.len() as u32)?);
+        let (fraction, power) =
+            (fraction.parse::<i128>().ok()?, 10_i128.checked_pow(fraction.len() as u32)?);
         let part = fraction.checked_mul(unit)?;
         value = value.checked_add(part / power + i128::from(part % power != 0))?;
     }
@@ -146,12 +158,20 @@ impl fmt::Display for Quantity {
             // Exponents go in threes.
             let exponent = (exponent - 9_i32).div_euclid(3) * 3;
             let mantissa = self.nano / 10_i128.pow((exponent + 9).max(0) as u32);
-            return if exponent == 0 { write!(f, "{mantissa}") } else { write!(f, "{mantissa}e{exponent}") };
+            return if exponent == 0 {
+                write!(f, "{mantissa}")
+            } else {
+                write!(f, "{mantissa}e{exponent}")
+            };
         }
-        let binary = (self.format == Format::Binary && self.nano.abs() >= NANO << 10).then_some(BINARY.iter());
-        let suffixes =
-            binary.into_iter().flatten().chain(&DECIMAL[if self.format == Format::Binary { 6 } else { 0 }..]);
-        let (suffix, unit) = suffixes.into_iter().find(|(_, unit)| self.nano % unit == 0).unwrap_or(&("n", 1));
+        let binary = (self.format == Format::Binary && self.nano.abs() >= NANO << 10)
+            .then_some(BINARY.iter());
+        let suffixes = binary
+            .into_iter()
+            .flatten()
+            .chain(&DECIMAL[if self.format == Format::Binary { 6 } else { 0 }..]);
+        let (suffix, unit) =
+            suffixes.into_iter().find(|(_, unit)| self.nano % unit == 0).unwrap_or(&("n", 1));
         write!(f, "{}{suffix}", self.nano / unit)
     }
 }
@@ -178,14 +198,28 @@ mod tests {
             ("500Ki", "500Ki"),
             ("100", "100"),
         ] {
-            assert_eq!(Quantity::parse(text).map(|quantity| quantity.to_string()), Ok(canonical.to_owned()), "{text}");
+            assert_eq!(
+                Quantity::parse(text).map(|quantity| quantity.to_string()),
+                Ok(canonical.to_owned()),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_is_none_is_refused() {
-        for text in ["", "abc", "1x", "1.2.3", "--1", "Ki", "1 Gi", ".", "1e", "99999999999999999999999999999999999999"]
-        {
+        for text in [
+            "",
+            "abc",
+            "1x",
+            "1.2.3",
+            "--1",
+            "Ki",
+            "1 Gi",
+            ".",
+            "1e",
+            "99999999999999999999999999999999999999",
+        ] {
             assert_eq!(Quantity::parse(text), Err(NotAQuantity), "{text}");
         }
     }

@@ -43,10 +43,15 @@ impl std::ops::Sub for Sum {
 }
 
 impl Amounts {
-    /// Of a resource list such as `{"cpu": "200m", "memory": "128Mi"}`. Validation has refused what cannot be read.
+    /// Of a resource list such as `{"cpu": "200m", "memory": "128Mi"}`. Validation has refused what
+    /// cannot be read.
     pub fn of(list: Option<&Value>) -> Self {
-        let quantity = |name: &str| list?.get(name)?.as_str().and_then(|text| Quantity::parse(text).ok());
-        Self { cpu: quantity("cpu").map(Quantity::to_millis), memory: quantity("memory").map(Quantity::to_units) }
+        let quantity =
+            |name: &str| list?.get(name)?.as_str().and_then(|text| Quantity::parse(text).ok());
+        Self {
+            cpu: quantity("cpu").map(Quantity::to_millis),
+            memory: quantity("memory").map(Quantity::to_units),
+        }
     }
 
     fn sum(self) -> Sum {
@@ -85,7 +90,8 @@ pub fn is_sidecar(container: &Value) -> bool {
 
 /// The containers that run for the life of a pod, from its spec: sidecars, then containers.
 pub fn running_containers(spec: &Value) -> impl Iterator<Item = &Value> {
-    let sidecars = json::items(spec, "/initContainers").iter().filter(|container| is_sidecar(container));
+    let sidecars =
+        json::items(spec, "/initContainers").iter().filter(|container| is_sidecar(container));
     sidecars.chain(json::items(spec, "/containers"))
 }
 
@@ -93,20 +99,25 @@ pub fn running_containers(spec: &Value) -> impl Iterator<Item = &Value> {
 pub fn pod_requests(spec: &Value) -> Sum {
     let requests = |container: &Value| Requirements::of(container).requests.sum();
     let running = running_containers(spec).map(requests).fold(Sum::default(), |a, b| a + b);
-    let init = json::items(spec, "/initContainers").iter().filter(|container| !is_sidecar(container)).map(requests);
+    let init = json::items(spec, "/initContainers")
+        .iter()
+        .filter(|container| !is_sidecar(container))
+        .map(requests);
     init.fold(running, |a, b| Sum { cpu: a.cpu.max(b.cpu), memory: a.memory.max(b.memory) })
 }
 
 pub fn qos_class(spec: &Value) -> &'static str {
     let containers = || {
-        let all = json::items(spec, "/containers").iter().chain(json::items(spec, "/initContainers"));
+        let all =
+            json::items(spec, "/containers").iter().chain(json::items(spec, "/initContainers"));
         all.map(Requirements::of)
     };
     if containers().all(|requirements| requirements == Requirements::default()) {
         return "BestEffort";
     }
-    let pinned =
-        |limit: Option<i64>, request: Option<i64>| limit.is_some_and(|limit| limit > 0 && request == Some(limit));
+    let pinned = |limit: Option<i64>, request: Option<i64>| {
+        limit.is_some_and(|limit| limit > 0 && request == Some(limit))
+    };
     let guaranteed = containers().all(|Requirements { requests, limits }| {
         pinned(limits.cpu, requests.cpu) && pinned(limits.memory, requests.memory)
     });
@@ -125,8 +136,7 @@ mod tests {
 
     #[test]
     fn the_qos_class_follows_from_all_containers() {
-        let pinned =
-            json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "1000m", "memory": "1024Mi" } });
+        let pinned = json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "1000m", "memory": "1024Mi" } });
         let loose = json!({ "requests": { "cpu": "1" } });
         assert_eq!(qos_class(&spec(std::slice::from_ref(&pinned))), "Guaranteed");
         assert_eq!(qos_class(&spec(&[pinned, loose])), "Burstable");

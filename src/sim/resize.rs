@@ -9,7 +9,9 @@ use super::kubelet::{spec_resources, status_of};
 use super::manager::Manager;
 use super::node::Node;
 use super::pods::{MIRROR, remove_condition, set_condition};
-use super::requirements::{MIB, Requirements, Sum, is_sidecar, pod_requests, qos_class, running_containers};
+use super::requirements::{
+    MIB, Requirements, Sum, is_sidecar, pod_requests, qos_class, running_containers,
+};
 use super::resources::Resource;
 use super::runtime::Resize;
 use super::status::{ApiError, FieldError};
@@ -20,7 +22,8 @@ use super::world::{PodDue, ServerVersion, World};
 const PENDING: &str = "PodResizePending";
 const IN_PROGRESS: &str = "PodResizeInProgress";
 
-/// Seconds until the kubelet looks at a changed spec, needs for the cgroups, and tries again what it could not do.
+/// Seconds until the kubelet looks at a changed spec, needs for the cgroups, and tries again what
+/// it could not do.
 const ADMISSION: f64 = 0.05;
 const ACTUATION: f64 = 0.3;
 const RETRY: f64 = 10.0;
@@ -30,7 +33,12 @@ const RESTART: f64 = 2.0;
 
 impl World {
     /// Accepts a pod with other resources, as `pods/resize` does.
-    pub fn resize_pod(&mut self, key: &Key, patched: Value, manager: &Manager) -> Result<Arc<Object>, ApiError> {
+    pub fn resize_pod(
+        &mut self,
+        key: &Key,
+        patched: Value,
+        manager: &Manager,
+    ) -> Result<Arc<Object>, ApiError> {
         let mut new = self.resized_pod(key, &patched)?;
         if let Some(old) = self.store.get(Resource::Pods, key) {
             let before = old.value();
@@ -54,8 +62,9 @@ impl World {
         let mut new = old.clone();
         let mut errors = validation::metadata_update(&old, patched);
         errors.extend(take_resources(&mut new, patched));
-        validation::normalise(&mut new["spec"])
-            .map_err(|error| ApiError::unreadable(&patched["spec"].to_string(), &error.to_string()))?;
+        validation::normalise(&mut new["spec"]).map_err(|error| {
+            ApiError::unreadable(&patched["spec"].to_string(), &error.to_string())
+        })?;
         errors.extend(self.check_resize(&old, &new));
         if !errors.is_empty() {
             return Err(ApiError::invalid(Resource::Pods, &key.name, &errors));
@@ -66,14 +75,22 @@ impl World {
             return Err(ApiError::forbidden(Resource::Pods, &key.name, &why));
         }
         if new["spec"] != old["spec"] {
-            set(&mut new, &["metadata"], "generation", json::number(&old, "/metadata/generation").unwrap_or(1) + 1);
+            set(
+                &mut new,
+                &["metadata"],
+                "generation",
+                json::number(&old, "/metadata/generation").unwrap_or(1) + 1,
+            );
         }
         Ok(new)
     }
 
     fn check_resize(&self, old: &Value, new: &Value) -> Vec<FieldError> {
         let mut errors = validation::resources(&new["spec"], "spec");
-        if old.pointer("/metadata/annotations").is_some_and(|annotations| annotations.get(MIRROR).is_some()) {
+        if old
+            .pointer("/metadata/annotations")
+            .is_some_and(|annotations| annotations.get(MIRROR).is_some())
+        {
             errors.push(FieldError::forbidden("", "static pods cannot be resized"));
         }
         if qos_class(&new["spec"]) != qos_class(&old["spec"]) {
@@ -85,8 +102,14 @@ impl World {
             let pairs = json::items(old, &pointer).iter().zip(json::items(new, &pointer));
             for (index, (old, new)) in pairs.enumerate() {
                 let path = format!("spec.{kind}[{index}].resources");
-                if kind == "initContainers" && !is_sidecar(old) && old["resources"] != new["resources"] {
-                    errors.push(FieldError::forbidden(path, "resources for non-sidecar init containers are immutable"));
+                if kind == "initContainers"
+                    && !is_sidecar(old)
+                    && old["resources"] != new["resources"]
+                {
+                    errors.push(FieldError::forbidden(
+                        path,
+                        "resources for non-sidecar init containers are immutable",
+                    ));
                     continue;
                 }
                 errors.extend(removed(old, new, &path));
@@ -101,7 +124,8 @@ impl World {
     /// Why the node could never carry the pod.
     fn exceeds_node(&self, key: &Key, new: &Value) -> Option<String> {
         let node = self.node_of(key)?;
-        let (resource, requested, allocatable) = exceeded(pod_requests(&new["spec"]), node.allocatable)?;
+        let (resource, requested, allocatable) =
+            exceeded(pod_requests(&new["spec"]), node.allocatable)?;
         Some(format!(
             "node didn't have enough allocatable resources: {resource}, requested: {requested}, allocatable: {allocatable}"
         ))
@@ -114,7 +138,8 @@ impl World {
     /// Lets the running side know what its containers are to have; what is in force changes later.
     fn respecify(&mut self, key: &Key, pod: &Value) {
         let Some(runtime) = self.pods.get_mut(key) else { return };
-        for (container, spec) in runtime.containers.iter_mut().zip(running_containers(&pod["spec"])) {
+        for (container, spec) in runtime.containers.iter_mut().zip(running_containers(&pod["spec"]))
+        {
             container.requirements = Requirements::of(spec);
         }
         if runtime.node.is_none() {
@@ -132,14 +157,19 @@ impl World {
         let pinned = node.static_cpu_policy && json::text(&pod, "/status/qosClass") == "Guaranteed";
         node.deferred.remove(key);
         let refusal = if pinned {
-            let why = "Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy";
+            let why =
+                "Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy";
             Some((Resize::Infeasible, why.to_owned()))
         } else if let Some((resource, requested, capacity)) = exceeded(wanted, node.allocatable) {
-            let why =
-                format!("Node didn't have enough capacity: {resource}, requested: {requested}, capacity: {capacity}");
+            let why = format!(
+                "Node didn't have enough capacity: {resource}, requested: {requested}, capacity: {capacity}"
+            );
             Some((Resize::Infeasible, why))
-        } else if let Some((resource, requested, free)) = exceeded(grown(wanted, allocated), node.free() + allocated) {
-            let capacity = if resource == "cpu" { node.allocatable.cpu } else { node.allocatable.memory };
+        } else if let Some((resource, requested, free)) =
+            exceeded(grown(wanted, allocated), node.free() + allocated)
+        {
+            let capacity =
+                if resource == "cpu" { node.allocatable.cpu } else { node.allocatable.memory };
             let why = format!(
                 "Node didn't have enough resource: {resource}, requested: {requested}, used: {}, capacity: {capacity}",
                 capacity - free
@@ -153,7 +183,13 @@ impl World {
         let resize = match &refusal {
             Some((Resize::Deferred, why)) => {
                 self.tell_resize(&mut pod, PENDING, Some(("Deferred", why)));
-                self.record_event(&pod, "Warning", "ResizeDeferred", format!("Pod resize Deferred: {why}"), "kubelet");
+                self.record_event(
+                    &pod,
+                    "Warning",
+                    "ResizeDeferred",
+                    format!("Pod resize Deferred: {why}"),
+                    "kubelet",
+                );
                 Resize::Deferred
             }
             Some((_, why)) => {
@@ -181,17 +217,30 @@ impl World {
     }
 
     fn start_resize(&mut self, key: &Key, pod: &mut Value) {
-        let names: Vec<String> =
-            self.pods.get(key).into_iter().flat_map(|pod| &pod.containers).map(|c| c.name.clone()).collect();
+        let names: Vec<String> = self
+            .pods
+            .get(key)
+            .into_iter()
+            .flat_map(|pod| &pod.containers)
+            .map(|c| c.name.clone())
+            .collect();
         for name in names {
             let resources = spec_resources(pod, &name);
-            if let (Some(status), Some(requests)) = (status_of(pod, &name), resources.get("requests")) {
+            if let (Some(status), Some(requests)) =
+                (status_of(pod, &name), resources.get("requests"))
+            {
                 status["allocatedResources"] = requests.clone();
             }
         }
         remove_condition(pod, PENDING);
         self.tell_resize(pod, IN_PROGRESS, None);
-        self.record_event(pod, "Normal", "ResizeStarted", "Pod resize started".to_owned(), "kubelet");
+        self.record_event(
+            pod,
+            "Normal",
+            "ResizeStarted",
+            "Pod resize started".to_owned(),
+            "kubelet",
+        );
     }
 
     /// Conditions since 1.33, `status.resize` before.
@@ -209,16 +258,29 @@ impl World {
     pub fn actuate_resize(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         let Some(room) = self.node_of(key).map(|node| node.allocatable) else { return };
-        let Some(runtime) = self.pods.get(key).filter(|pod| pod.is_active() && pod.started) else { return };
+        let Some(runtime) = self.pods.get(key).filter(|pod| pod.is_active() && pod.started) else {
+            return;
+        };
         if !matches!(runtime.resize, Resize::InProgress | Resize::Error) {
             return;
         }
         if let Some(why) = memory_in_use(runtime.containers.iter().map(|container| {
             let keeps_running = container.running && !restarts(&pod, &container.name, "memory");
-            (container.requirements.enforced(room).memory, container.limits.memory, container.memory, keeps_running)
+            (
+                container.requirements.enforced(room).memory,
+                container.limits.memory,
+                container.memory,
+                keeps_running,
+            )
         })) {
             self.tell_resize(&mut pod, IN_PROGRESS, Some(("Error", &why)));
-            self.record_event(&pod, "Warning", "ResizeError", format!("Pod resize error: {why}"), "kubelet");
+            self.record_event(
+                &pod,
+                "Warning",
+                "ResizeError",
+                format!("Pod resize error: {why}"),
+                "kubelet",
+            );
             self.store.put(Resource::Pods, pod);
             if let Some(runtime) = self.pods.get_mut(key) {
                 runtime.resize = Resize::Error;
@@ -229,7 +291,13 @@ impl World {
         self.enforce(key, &mut pod, room);
         remove_condition(&mut pod, IN_PROGRESS);
         json::object(&mut pod, &["status"]).remove("resize");
-        self.record_event(&pod, "Normal", "ResizeCompleted", "Pod resize completed".to_owned(), "kubelet");
+        self.record_event(
+            &pod,
+            "Normal",
+            "ResizeCompleted",
+            "Pod resize completed".to_owned(),
+            "kubelet",
+        );
         self.readiness(key, &mut pod);
         self.store.put(Resource::Pods, pod);
     }
@@ -242,8 +310,10 @@ impl World {
         let mut restarted = Vec::new();
         for container in &mut runtime.containers {
             let limits = container.requirements.enforced(room);
-            let changed = (limits.cpu != container.limits.cpu && restarts(pod, &container.name, "cpu"))
-                || (limits.memory != container.limits.memory && restarts(pod, &container.name, "memory"));
+            let changed = (limits.cpu != container.limits.cpu
+                && restarts(pod, &container.name, "cpu"))
+                || (limits.memory != container.limits.memory
+                    && restarts(pod, &container.name, "memory"));
             container.limits = limits;
             if changed && container.running {
                 container.stop(now + RESTART);
@@ -263,24 +333,29 @@ impl World {
 
     /// Room has come free on a node: pods that wait for it are looked at again.
     pub fn retry_deferred(&mut self, node: &str) {
-        let waiting: Vec<Key> = self.nodes.get(node).into_iter().flat_map(|node| &node.deferred).cloned().collect();
+        let waiting: Vec<Key> =
+            self.nodes.get(node).into_iter().flat_map(|node| &node.deferred).cloned().collect();
         for key in waiting {
             self.after_for_pod(ADMISSION, &key, PodDue::AdmitResize);
         }
     }
 }
 
-/// Takes the containers' resources over from a patched pod. What else the patch says is ignored, as the API server does,
-/// but for containers that come or go and policies that change.
+/// Takes the containers' resources over from a patched pod. What else the patch says is ignored, as
+/// the API server does, but for containers that come or go and policies that change.
 fn take_resources(pod: &mut Value, patched: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for kind in ["containers", "initContainers"] {
         let wanted = json::items(patched, &format!("/spec/{kind}"));
-        let Some(containers) = pod.pointer_mut(&format!("/spec/{kind}")).and_then(Value::as_array_mut) else {
+        let Some(containers) =
+            pod.pointer_mut(&format!("/spec/{kind}")).and_then(Value::as_array_mut)
+        else {
             continue;
         };
         let named = |name: &Value| wanted.iter().find(|container| &container["name"] == name);
-        if wanted.len() != containers.len() || containers.iter().any(|container| named(&container["name"]).is_none()) {
+        if wanted.len() != containers.len()
+            || containers.iter().any(|container| named(&container["name"]).is_none())
+        {
             let problem = format!("{kind} may not be added or removed on resize");
             errors.push(FieldError::forbidden(format!("spec.{kind}"), &problem));
             continue;
@@ -289,13 +364,23 @@ fn take_resources(pod: &mut Value, patched: &Value) -> Vec<FieldError> {
             let Some(wanted) = named(&container["name"]) else { continue };
             let others = |container: &Value| {
                 let lists = ["requests", "limits"].into_iter();
-                let list = |name| container.pointer(&format!("/resources/{name}")).and_then(Value::as_object).cloned();
+                let list = |name| {
+                    container
+                        .pointer(&format!("/resources/{name}"))
+                        .and_then(Value::as_object)
+                        .cloned()
+                };
                 let mut lists: Vec<_> = lists.map(|name| list(name).unwrap_or_default()).collect();
-                lists.iter_mut().for_each(|list| list.retain(|name, _| name != "cpu" && name != "memory"));
+                lists
+                    .iter_mut()
+                    .for_each(|list| list.retain(|name, _| name != "cpu" && name != "memory"));
                 (lists, container["resizePolicy"].clone())
             };
             if others(container) != others(wanted) {
-                errors.push(FieldError::forbidden("spec", "only cpu and memory resources are mutable"));
+                errors.push(FieldError::forbidden(
+                    "spec",
+                    "only cpu and memory resources are mutable",
+                ));
             }
             container["resources"] = wanted["resources"].clone();
         }
@@ -356,8 +441,9 @@ fn restarts(pod: &Value, container: &str, resource: &str) -> bool {
     containers.any(|spec| spec["name"] == container && policy(spec, resource) == "RestartContainer")
 }
 
-/// Why memory limits cannot be lowered now: they are compared for the pod as a whole, whose cgroup is written first.
-/// Of each container: the wanted limit, the limit in force, the usage, and whether it runs on.
+/// Why memory limits cannot be lowered now: they are compared for the pod as a whole, whose cgroup
+/// is written first. Of each container: the wanted limit, the limit in force, the usage, and
+/// whether it runs on.
 fn memory_in_use(containers: impl Iterator<Item = (f64, f64, f64, bool)>) -> Option<String> {
     let mut lowered = false;
     let (mut limit, mut usage) = (0.0, 0.0);

@@ -178,7 +178,9 @@ impl Resource {
 
     /// The resource served as `plural` in an API group.
     pub fn find(group: &str, plural: &str) -> Option<Self> {
-        ALL.iter().find(|known| known.group == group && known.plural == plural).map(|known| known.resource)
+        ALL.iter()
+            .find(|known| known.group == group && known.plural == plural)
+            .map(|known| known.resource)
     }
 
     pub fn of_kind(kind: &str) -> Option<Self> {

@@ -100,7 +100,10 @@ impl Container {
 
     /// Lets the last `step` seconds pass; true if they ended with an OOM kill.
     fn pass(&mut self, now: f64, step: f64, demand: Resources) -> bool {
-        let demand = Resources { cpu: demand.cpu * self.share.cpu, memory: demand.memory * self.share.memory };
+        let demand = Resources {
+            cpu: demand.cpu * self.share.cpu,
+            memory: demand.memory * self.share.memory,
+        };
         let done = self.process.step(now - step, step, demand, self.limits);
         if !done.up {
             return false;
@@ -119,7 +122,8 @@ impl Container {
 
     fn sample(&mut self) {
         let whole = self.running && self.seconds >= 0.9 * SCRAPE_SECONDS;
-        self.sample = whole.then(|| Resources { cpu: self.cpu_seconds / self.seconds, memory: self.memory });
+        self.sample =
+            whole.then(|| Resources { cpu: self.cpu_seconds / self.seconds, memory: self.memory });
         self.young = self.running && !whole;
         (self.cpu_seconds, self.seconds) = (0.0, 0.0);
     }
@@ -132,7 +136,9 @@ impl Pod {
 
     /// Every container is up.
     pub fn is_ready(&self) -> bool {
-        self.is_active() && self.started && self.containers.iter().all(|container| container.running)
+        self.is_active()
+            && self.started
+            && self.containers.iter().all(|container| container.running)
     }
 
     /// Neither finished nor going: counts as a replica.
@@ -176,7 +182,8 @@ impl World {
     }
 }
 
-/// The parts of a pod's workload that its containers get: in proportion to the size they were made with.
+/// The parts of a pod's workload that its containers get: in proportion to the size they were made
+/// with.
 pub fn shares(requirements: &[Requirements]) -> Vec<Resources> {
     let sizes: Vec<Sum> = requirements.iter().map(Requirements::size).collect();
     let total = sizes.iter().fold(Sum::default(), |a, b| a + *b);
@@ -185,7 +192,10 @@ pub fn shares(requirements: &[Requirements]) -> Vec<Resources> {
     };
     sizes
         .iter()
-        .map(|size| Resources { cpu: part(size.cpu, total.cpu), memory: part(size.memory, total.memory) })
+        .map(|size| Resources {
+            cpu: part(size.cpu, total.cpu),
+            memory: part(size.memory, total.memory),
+        })
         .collect()
 }
 

@@ -38,26 +38,39 @@ const FIELDS: [&str; 12] = [
 impl Selector {
     pub fn parse(labels: &str, fields: &str) -> Result<Self, ApiError> {
         let labels = split(labels).map(requirement).collect::<Result<_, _>>()?;
-        let fields = fields.split(',').filter(|part| !part.is_empty()).map(field).collect::<Result<_, _>>()?;
+        let fields = fields
+            .split(',')
+            .filter(|part| !part.is_empty())
+            .map(field)
+            .collect::<Result<_, _>>()?;
         Ok(Self { labels, fields })
     }
 
     pub fn matches(&self, object: &Object) -> bool {
-        self.matches_labels(|name| object.labels.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()))
-            && self.fields.iter().all(|(name, wanted, equal)| {
-                let value = match name.as_str() {
-                    "metadata.name" => object.key.name.as_str(),
-                    "metadata.namespace" => object.key.namespace.as_str(),
-                    name => object.fields.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value),
-                };
-                (value == wanted) == *equal
-            })
+        self.matches_labels(|name| {
+            object.labels.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        }) && self.fields.iter().all(|(name, wanted, equal)| {
+            let value = match name.as_str() {
+                "metadata.name" => object.key.name.as_str(),
+                "metadata.namespace" => object.key.namespace.as_str(),
+                name => object
+                    .fields
+                    .iter()
+                    .find(|(key, _)| *key == name)
+                    .map_or("", |(_, value)| value),
+            };
+            (value == wanted) == *equal
+        })
     }
 
     fn matches_labels<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.labels.iter().all(|requirement| match requirement {
-            Requirement::In(name, values) => label(name).is_some_and(|value| values.iter().any(|v| v == value)),
-            Requirement::NotIn(name, values) => label(name).is_none_or(|value| values.iter().all(|v| v != value)),
+            Requirement::In(name, values) => {
+                label(name).is_some_and(|value| values.iter().any(|v| v == value))
+            }
+            Requirement::NotIn(name, values) => {
+                label(name).is_none_or(|value| values.iter().all(|v| v != value))
+            }
             Requirement::Exists(name) => label(name).is_some(),
             Requirement::Absent(name) => label(name).is_none(),
         })
@@ -76,7 +89,8 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn requirement(text: &str) -> Result<Requirement, ApiError> {
-    let unreadable = || ApiError::bad_request(format!("unable to parse requirement: found '{text}'"));
+    let unreadable =
+        || ApiError::bad_request(format!("unable to parse requirement: found '{text}'"));
     let one = |name: &str, value: &str| (name.trim().to_owned(), vec![value.trim().to_owned()]);
     if let Some((name, values)) = text.split_once('(') {
         let values = values.strip_suffix(')').ok_or_else(unreadable)?;
@@ -102,7 +116,11 @@ fn requirement(text: &str) -> Result<Requirement, ApiError> {
     | Requirement::NotIn(name, _)
     | Requirement::Exists(name)
     | Requirement::Absent(name)) = &requirement;
-    if name.is_empty() || name.contains(char::is_whitespace) { Err(unreadable()) } else { Ok(requirement) }
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        Err(unreadable())
+    } else {
+        Ok(requirement)
+    }
 }
 
 fn field(text: &str) -> Result<(String, String, bool), ApiError> {
@@ -127,24 +145,43 @@ mod tests {
     fn matches(selector: &str) -> bool {
         let labels = [("app", "web"), ("tier", "front")];
         let selector = Selector::parse(selector, "").unwrap();
-        selector.matches_labels(|name| labels.iter().find(|(key, _)| *key == name).map(|(_, value)| *value))
+        selector.matches_labels(|name| {
+            labels.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+        })
     }
 
     #[test]
     fn labels_are_selected_by_equality_sets_and_presence() {
-        for yes in
-            ["", "app=web", "app == web,tier!=back", "app in (api, web)", "tier notin (back),!gone", "app", "x!=y"]
-        {
+        for yes in [
+            "",
+            "app=web",
+            "app == web,tier!=back",
+            "app in (api, web)",
+            "tier notin (back),!gone",
+            "app",
+            "x!=y",
+        ] {
             assert!(matches(yes), "{yes}");
         }
-        for no in ["app=api", "app!=web", "app in (api)", "tier notin (front,back)", "!app", "gone", "gone in (a)"] {
+        for no in [
+            "app=api",
+            "app!=web",
+            "app in (api)",
+            "tier notin (front,back)",
+            "!app",
+            "gone",
+            "gone in (a)",
+        ] {
             assert!(!matches(no), "{no}");
         }
     }
 
     #[test]
     fn what_cannot_be_read_is_refused() {
-        assert_eq!(Selector::parse("", "spec.secret=1").unwrap_err().message, "field label not supported: spec.secret");
+        assert_eq!(
+            Selector::parse("", "spec.secret=1").unwrap_err().message,
+            "field label not supported: spec.secret"
+        );
         assert_eq!(Selector::parse("a in b", "").unwrap_err().code, 400);
         assert_eq!(Selector::parse("a of (b)", "").unwrap_err().code, 400);
     }

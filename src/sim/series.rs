@@ -78,7 +78,8 @@ impl Series {
 
 fn parse(path: &Path, input: impl std::io::Read) -> Result<Series, WorkloadError> {
     let at_file = |problem: String| WorkloadError::File { path: path.to_owned(), problem };
-    let at_line = |line: u64, problem: String| WorkloadError::Line { path: path.to_owned(), line, problem };
+    let at_line =
+        |line: u64, problem: String| WorkloadError::Line { path: path.to_owned(), line, problem };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
     let csv_error = |error: csv::Error| match error.position() {
         Some(position) => at_line(position.line(), error.to_string()),
@@ -86,7 +87,9 @@ fn parse(path: &Path, input: impl std::io::Read) -> Result<Series, WorkloadError
     };
     let header = reader.headers().map_err(csv_error)?.clone();
     let column = |name: &str| header.iter().position(|title| title == name);
-    let needed = |name: &str| column(name).ok_or_else(|| at_line(1, format!("the column {name} is missing")));
+    let needed = |name: &str| {
+        column(name).ok_or_else(|| at_line(1, format!("the column {name} is missing")))
+    };
     let (time, cpu, memory) = (needed("timestamp_s")?, needed("cpu_cores")?, column("memory_mib"));
 
     let (mut times, mut values) = (Vec::new(), Vec::new());
@@ -109,7 +112,8 @@ fn parse(path: &Path, input: impl std::io::Read) -> Result<Series, WorkloadError
             return Err(at_line(line, format!("timestamp_s does not increase: {at}")));
         }
         times.push(at);
-        values.push(Resources { cpu: amount(cpu)?, memory: memory.map_or(Ok(FLAT_MEMORY), amount)? });
+        values
+            .push(Resources { cpu: amount(cpu)?, memory: memory.map_or(Ok(FLAT_MEMORY), amount)? });
     }
     if times.len() < 2 {
         return Err(at_file(format!("{} samples are too few, at least 2 are needed", times.len())));
@@ -129,7 +133,8 @@ mod tests {
 
     #[test]
     fn it_interpolates_holds_and_loops() {
-        let series = read("timestamp_s,cpu_cores,memory_mib\n100,1,10\n160,2,30\n220,1,20\n").unwrap();
+        let series =
+            read("timestamp_s,cpu_cores,memory_mib\n100,1,10\n160,2,30\n220,1,20\n").unwrap();
         assert_eq!(series.duration(), 120.0);
         assert_eq!(series.at(30.0), Resources { cpu: 1.5, memory: 20.0 });
         assert_eq!(series.held_at(59.0), Resources { cpu: 1.0, memory: 10.0 });

@@ -45,10 +45,13 @@ impl Simulation {
     /// A Deployment for each recorded demand in a folder of CSV files.
     pub fn of_folder(clock: Clock, folder: &Path) -> Result<Arc<Self>, WorkloadError> {
         let recorded = workload::load_folder(folder)?;
-        Ok(Self::new(clock, ServerVersion::default(), |world| demo::fill_with_recordings(world, &recorded)))
+        Ok(Self::new(clock, ServerVersion::default(), |world| {
+            demo::fill_with_recordings(world, &recorded)
+        }))
     }
 
-    /// The world, for as long as the guard lives: never across an await. A panic elsewhere leaves it usable.
+    /// The world, for as long as the guard lives: never across an await. A panic elsewhere leaves
+    /// it usable.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }

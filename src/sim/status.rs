@@ -30,11 +30,19 @@ impl FieldError {
     }
 
     pub fn forbidden(field: impl Into<String>, problem: &str) -> Self {
-        Self { field: field.into(), reason: "FieldValueForbidden", message: format!("Forbidden: {problem}") }
+        Self {
+            field: field.into(),
+            reason: "FieldValueForbidden",
+            message: format!("Forbidden: {problem}"),
+        }
     }
 
     pub fn required(field: impl Into<String>) -> Self {
-        Self { field: field.into(), reason: "FieldValueRequired", message: "Required value".to_owned() }
+        Self {
+            field: field.into(),
+            reason: "FieldValueRequired",
+            message: "Required value".to_owned(),
+        }
     }
 }
 
@@ -54,12 +62,14 @@ impl ApiError {
     }
 
     pub fn not_found(resource: Resource, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{} \"{name}\" not found", resource.qualified())).about(resource, name)
+        Self::new(404, "NotFound", format!("{} \"{name}\" not found", resource.qualified()))
+            .about(resource, name)
     }
 
     /// No such path.
     pub fn no_resource() -> Self {
-        let mut error = Self::new(404, "NotFound", "the server could not find the requested resource");
+        let mut error =
+            Self::new(404, "NotFound", "the server could not find the requested resource");
         error.details = Some(Box::new(json!({})));
         error
     }
@@ -77,7 +87,8 @@ impl ApiError {
     }
 
     pub fn conflict(resource: Resource, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
+        let message =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
         Self::new(409, "Conflict", message).about(resource, name)
     }
 
@@ -118,8 +129,13 @@ impl ApiError {
     }
 
     fn unprocessable(subject: &str, errors: &[FieldError]) -> Self {
-        let told: Vec<String> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
-        let told = if let [one] = told.as_slice() { one.clone() } else { format!("[{}]", told.join(", ")) };
+        let told: Vec<String> =
+            errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+        let told = if let [one] = told.as_slice() {
+            one.clone()
+        } else {
+            format!("[{}]", told.join(", "))
+        };
         let causes: Vec<Value> = errors
             .iter()
             .map(|error| json!({ "reason": error.reason, "message": error.message, "field": error.field }))
@@ -149,11 +165,18 @@ mod tests {
 
     #[test]
     fn failures_read_as_the_api_server_writes_them() {
-        let one = [FieldError::invalid("spec", "Guaranteed", "Pod QOS Class may not change as a result of resizing")];
+        let one = [FieldError::invalid(
+            "spec",
+            "Guaranteed",
+            "Pod QOS Class may not change as a result of resizing",
+        )];
         let error = ApiError::invalid(Resource::Pods, "web", &one);
         let told = "Pod \"web\" is invalid: spec: Invalid value: \"Guaranteed\": Pod QOS Class may not change as a result of resizing";
         assert_eq!(error.message, told);
         assert_eq!(error.status()["details"]["causes"][0]["field"], "spec");
-        assert_eq!(ApiError::not_found(Resource::Deployments, "x").message, "deployments.apps \"x\" not found");
+        assert_eq!(
+            ApiError::not_found(Resource::Deployments, "x").message,
+            "deployments.apps \"x\" not found"
+        );
     }
 }

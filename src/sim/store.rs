@@ -1,7 +1,8 @@
-//! What etcd and the watch cache are to a cluster: objects with resource versions, and a bounded history of changes.
+//! What etcd and the watch cache are to a cluster: objects with resource versions, and a bounded
+//! history of changes.
 //!
-//! Objects are kept as the bytes that a response carries, so that listing 150,000 pods copies pointers and serialises
-//! nothing; a change parses one object and writes it anew.
+//! Objects are kept as the bytes that a response carries, so that listing 150,000 pods copies
+//! pointers and serialises nothing; a change parses one object and writes it anew.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
@@ -90,7 +91,13 @@ impl Store {
     /// A store that remembers `history` changes of each resource.
     pub fn new(history: usize) -> Self {
         let tables = ALL.iter().map(|_| Table { forgotten: FIRST, ..Table::default() }).collect();
-        Self { version: FIRST, tables, owned: HashMap::new(), history, changed: watch::Sender::new(FIRST) }
+        Self {
+            version: FIRST,
+            tables,
+            owned: HashMap::new(),
+            history,
+            changed: watch::Sender::new(FIRST),
+        }
     }
 
     pub fn version(&self) -> u64 {
@@ -130,7 +137,9 @@ impl Store {
             .objects
             .range((first, Bound::Unbounded))
             .map(|(_, object)| object)
-            .take_while(move |object| namespace.is_none_or(|namespace| object.key.namespace == namespace))
+            .take_while(move |object| {
+                namespace.is_none_or(|namespace| object.key.namespace == namespace)
+            })
     }
 
     /// The objects that a controller owns.
@@ -147,10 +156,15 @@ impl Store {
     pub fn put(&mut self, resource: Resource, mut value: Value) -> Arc<Object> {
         let object = self.stamp(resource, &mut value);
         if !object.owner.is_empty() {
-            self.owned.entry(object.owner.clone()).or_default().insert((resource, object.key.clone()));
+            self.owned
+                .entry(object.owner.clone())
+                .or_default()
+                .insert((resource, object.key.clone()));
         }
-        let previous = self.tables[resource as usize].objects.insert(object.key.clone(), object.clone());
-        if let Some(previous) = previous.as_ref().filter(|previous| previous.owner != object.owner) {
+        let previous =
+            self.tables[resource as usize].objects.insert(object.key.clone(), object.clone());
+        if let Some(previous) = previous.as_ref().filter(|previous| previous.owner != object.owner)
+        {
             self.disown(resource, previous);
         }
         let action = if previous.is_some() { Action::Modified } else { Action::Added };
@@ -162,7 +176,10 @@ impl Store {
         let previous = self.tables[resource as usize].objects.remove(key)?;
         self.disown(resource, &previous);
         let object = self.stamp(resource, &mut previous.value());
-        self.record(resource, Change { action: Action::Deleted, object: object.clone(), previous: Some(previous) });
+        self.record(
+            resource,
+            Change { action: Action::Deleted, object: object.clone(), previous: Some(previous) },
+        );
         Some(object)
     }
 
@@ -176,7 +193,11 @@ impl Store {
     }
 
     /// The changes of a resource after `version`, or none if some of them are forgotten.
-    pub fn changes(&self, resource: Resource, version: u64) -> Option<impl Iterator<Item = &Change>> {
+    pub fn changes(
+        &self,
+        resource: Resource,
+        version: u64,
+    ) -> Option<impl Iterator<Item = &Change>> {
         let table = &self.tables[resource as usize];
         let first = table.history.partition_point(|change| change.object.version <= version);
         (version >= table.forgotten).then(|| table.history.range(first..))
@@ -197,10 +218,15 @@ impl Store {
         Arc::new(Object {
             key: Key::of(value),
             version: self.version,
-            labels: json::labels(value).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            labels: json::labels(value)
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             fields: fields(resource, value),
             uid: json::text(value, "/metadata/uid").to_owned(),
-            owner: json::controller(value).map(|owner| json::text(owner, "/uid")).unwrap_or_default().to_owned(),
+            owner: json::controller(value)
+                .map(|owner| json::text(owner, "/uid"))
+                .unwrap_or_default()
+                .to_owned(),
             json: value.to_string().into(),
         })
     }
@@ -264,7 +290,8 @@ mod tests {
         assert_eq!(store.changes(Resource::Pods, first - 1).map(Iterator::count), Some(3));
         store.remove(Resource::Pods, &Key::new("default", "a"));
         assert!(store.changes(Resource::Pods, first - 1).is_none());
-        let actions: Vec<Action> = store.changes(Resource::Pods, first).unwrap().map(|change| change.action).collect();
+        let actions: Vec<Action> =
+            store.changes(Resource::Pods, first).unwrap().map(|change| change.action).collect();
         assert_eq!(actions, [Action::Added, Action::Added, Action::Deleted]);
         store.compact();
         assert!(store.changes(Resource::Pods, first).is_none());
@@ -275,7 +302,10 @@ mod tests {
     fn a_namespace_is_a_range_of_keys() {
         let mut store = Store::new(10);
         for (namespace, name) in [("a", "z"), ("b", "x"), ("b", "y"), ("c", "w")] {
-            store.put(Resource::Pods, json!({ "metadata": { "namespace": namespace, "name": name } }));
+            store.put(
+                Resource::Pods,
+                json!({ "metadata": { "namespace": namespace, "name": name } }),
+            );
         }
         let names = |namespace, after: Option<Key>| {
             let range = store.range(Resource::Pods, namespace, after.as_ref());

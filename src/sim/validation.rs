@@ -8,7 +8,8 @@ use super::status::FieldError;
 
 const LISTS: [&str; 2] = ["requests", "limits"];
 
-/// Writes every quantity of a pod in canonical form and lets requests default to limits, as decoding does.
+/// Writes every quantity of a pod in canonical form and lets requests default to limits, as
+/// decoding does.
 pub fn normalise(spec: &mut Value) -> Result<(), NotAQuantity> {
     canonicalise(spec)?;
     for resources in resources_of(spec) {
@@ -21,16 +22,22 @@ pub fn normalise(spec: &mut Value) -> Result<(), NotAQuantity> {
     Ok(())
 }
 
-/// Writes every quantity in canonical form: all that is done to templates, whose requests default in their pods.
+/// Writes every quantity in canonical form: all that is done to templates, whose requests default
+/// in their pods.
 pub fn canonicalise(spec: &mut Value) -> Result<(), NotAQuantity> {
-    resources_of(spec).try_for_each(|resources| LISTS.iter().try_for_each(|list| canonical(resources.get_mut(list))))
+    resources_of(spec).try_for_each(|resources| {
+        LISTS.iter().try_for_each(|list| canonical(resources.get_mut(list)))
+    })
 }
 
 fn resources_of(spec: &mut Value) -> impl Iterator<Item = &mut Value> {
     let kinds = spec.as_object_mut().into_iter().flatten();
-    let kinds = kinds.filter(|(field, _)| matches!(field.as_str(), "containers" | "initContainers"));
+    let kinds =
+        kinds.filter(|(field, _)| matches!(field.as_str(), "containers" | "initContainers"));
     let containers = kinds.filter_map(|(_, containers)| containers.as_array_mut()).flatten();
-    containers.filter_map(|container| container.get_mut("resources").filter(|resources| resources.is_object()))
+    containers.filter_map(|container| {
+        container.get_mut("resources").filter(|resources| resources.is_object())
+    })
 }
 
 fn canonical(list: Option<&mut Value>) -> Result<(), NotAQuantity> {
@@ -69,12 +76,18 @@ pub fn resources(spec: &Value, path: &str) -> Vec<FieldError> {
     for kind in ["containers", "initContainers"] {
         for (index, container) in json::items(spec, &format!("/{kind}")).iter().enumerate() {
             let place = format!("{path}.{kind}[{index}].resources");
-            let list = |name: &str| container.pointer(&format!("/resources/{name}")).and_then(Value::as_object);
+            let list = |name: &str| {
+                container.pointer(&format!("/resources/{name}")).and_then(Value::as_object)
+            };
             for name in LISTS {
                 for (resource, text, quantity) in quantities(list(name)) {
                     if quantity.is_negative() {
                         let field = format!("{place}.{name}[{resource}]");
-                        errors.push(FieldError::invalid(field, text, "must be greater than or equal to 0"));
+                        errors.push(FieldError::invalid(
+                            field,
+                            text,
+                            "must be greater than or equal to 0",
+                        ));
                     }
                 }
             }
@@ -83,7 +96,8 @@ pub fn resources(spec: &Value, path: &str) -> Vec<FieldError> {
                 if let Some((_, limit_text, limit)) = limit
                     && request > limit
                 {
-                    let problem = format!("must be less than or equal to {resource} limit of {limit_text}");
+                    let problem =
+                        format!("must be less than or equal to {resource} limit of {limit_text}");
                     errors.push(FieldError::invalid(format!("{place}.requests"), text, &problem));
                 }
             }
@@ -92,7 +106,9 @@ pub fn resources(spec: &Value, path: &str) -> Vec<FieldError> {
     errors
 }
 
-fn quantities(list: Option<&serde_json::Map<String, Value>>) -> impl Iterator<Item = (&str, &str, Quantity)> {
+fn quantities(
+    list: Option<&serde_json::Map<String, Value>>,
+) -> impl Iterator<Item = (&str, &str, Quantity)> {
     list.into_iter().flatten().filter_map(|(name, value)| {
         let text = value.as_str()?;
         Some((name.as_str(), text, Quantity::parse(text).ok()?))
@@ -106,7 +122,9 @@ pub fn metadata_update(old: &Value, new: &Value) -> Vec<FieldError> {
         .filter_map(|field| {
             let pointer = format!("/metadata/{field}");
             let (old, new) = (json::text(old, &pointer), json::text(new, &pointer));
-            (old != new).then(|| FieldError::invalid(format!("metadata.{field}"), new, "field is immutable"))
+            (old != new).then(|| {
+                FieldError::invalid(format!("metadata.{field}"), new, "field is immutable")
+            })
         })
         .collect()
 }
@@ -116,7 +134,9 @@ pub fn pod_update(old: &Value, new: &Value) -> Vec<FieldError> {
     let mutable = |pod: &Value| {
         let mut spec = pod["spec"].clone();
         for containers in ["containers", "initContainers"] {
-            for container in spec.get_mut(containers).and_then(Value::as_array_mut).into_iter().flatten() {
+            for container in
+                spec.get_mut(containers).and_then(Value::as_array_mut).into_iter().flatten()
+            {
                 json::object(container, &[]).remove("image");
             }
         }
@@ -145,14 +165,23 @@ mod tests {
         let mut spec = json!({ "containers": [{ "resources": { "limits": { "cpu": 0.5, "memory": "1024Mi" } } }] });
         normalise(&mut spec).unwrap();
         let resources = json!({ "cpu": "500m", "memory": "1Gi" });
-        assert_eq!(spec["containers"][0]["resources"], json!({ "limits": resources, "requests": resources }));
-        assert!(normalise(&mut json!({ "containers": [{ "resources": { "limits": { "cpu": "abc" } } }] })).is_err());
+        assert_eq!(
+            spec["containers"][0]["resources"],
+            json!({ "limits": resources, "requests": resources })
+        );
+        assert!(
+            normalise(
+                &mut json!({ "containers": [{ "resources": { "limits": { "cpu": "abc" } } }] })
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn a_request_above_its_limit_is_invalid() {
         let resources = json!({ "requests": { "cpu": "500m" }, "limits": { "cpu": "400m" } });
-        let errors = super::resources(&json!({ "containers": [{ "resources": resources }] }), "spec");
+        let errors =
+            super::resources(&json!({ "containers": [{ "resources": resources }] }), "spec");
         let expected = FieldError::invalid(
             "spec.containers[0].resources.requests",
             "500m",

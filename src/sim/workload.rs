@@ -1,7 +1,8 @@
 //! What containers want: demand for CPU and memory as a pure function of time.
 //!
-//! A generated workload is made of hashes of its seed and the time, not of a random number generator with state: any moment
-//! can be asked for in any order, at the same small cost, and a cluster of 150,000 pods needs no history to be stepped.
+//! A generated workload is made of hashes of its seed and the time, not of a random number
+//! generator with state: any moment can be asked for in any order, at the same small cost, and a
+//! cluster of 150,000 pods needs no history to be stepped.
 
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [Self::Steady, Self::Daily, Self::Bursty, Self::Ramping, Self::Leaking, Self::Batch];
+    pub const ALL: [Self; 6] =
+        [Self::Steady, Self::Daily, Self::Bursty, Self::Ramping, Self::Leaking, Self::Batch];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -86,12 +88,15 @@ impl Workload {
     /// The same workload as another replica has it: the same shape and scale, other noise.
     pub fn replica(&self, seed: u64) -> Self {
         match self {
-            Self::Generated(pattern) => Self::Generated(Pattern { seed: mix(pattern.seed ^ seed), ..*pattern }),
+            Self::Generated(pattern) => {
+                Self::Generated(Pattern { seed: mix(pattern.seed ^ seed), ..*pattern })
+            }
             other => other.clone(),
         }
     }
 
-    /// The demand at `t` seconds of simulated time, `since_start` seconds after the container started (leaks begin there).
+    /// The demand at `t` seconds of simulated time, `since_start` seconds after the container
+    /// started (leaks begin there).
     pub fn demand(&self, t: f64, since_start: f64) -> Resources {
         match self {
             Self::Constant(resources) => *resources,
@@ -183,12 +188,14 @@ impl Pattern {
     fn demand(&self, t: f64, since_start: f64) -> Resources {
         let load = self.load(t);
         // Requests come and go within a step; connections and caches drift within minutes.
-        let flicker =
-            self.noise * smooth(self.seed ^ 1, t / 30.0) + 0.4 * self.noise * smooth(self.seed ^ 2, t / 300.0);
+        let flicker = self.noise * smooth(self.seed ^ 1, t / 30.0)
+            + 0.4 * self.noise * smooth(self.seed ^ 2, t / 300.0);
         let cpu = self.cpu * load * flicker.exp();
         let held = 1.0 - self.elastic + self.elastic * self.load_of_memory(t);
-        let leak = if self.kind == Kind::Leaking { 1.0 + since_start.max(0.0) / self.period } else { 1.0 };
-        let wobble = 1.0 + 0.01 * smooth(self.seed ^ 3, t / 30.0) + 0.02 * smooth(self.seed ^ 4, t / 600.0);
+        let leak =
+            if self.kind == Kind::Leaking { 1.0 + since_start.max(0.0) / self.period } else { 1.0 };
+        let wobble =
+            1.0 + 0.01 * smooth(self.seed ^ 3, t / 30.0) + 0.02 * smooth(self.seed ^ 4, t / 600.0);
         Resources { cpu: cpu.max(0.001), memory: (self.memory * held * leak * wobble).max(1.0) }
     }
 
@@ -203,7 +210,9 @@ impl Pattern {
         let turn = position.floor();
         let within = position - turn;
         // One draw for this turn of the shape: no two days, bursts or jobs are the same.
-        let draw = |salt: u64| unit(mix(self.seed ^ salt.wrapping_mul(0x9e37_79b9) ^ mix(turn as i64 as u64)));
+        let draw = |salt: u64| {
+            unit(mix(self.seed ^ salt.wrapping_mul(0x9e37_79b9) ^ mix(turn as i64 as u64)))
+        };
         match self.kind {
             Kind::Steady | Kind::Leaking => 1.0 + self.swing * smooth(self.seed ^ 5, position),
             Kind::Daily => {
@@ -216,7 +225,11 @@ impl Pattern {
                 let start = draw(2) * (1.0 - length).max(0.0);
                 let happens = draw(3) < 0.7;
                 let height = self.swing * (0.4 + 0.8 * draw(4));
-                1.0 + if happens { height * bump(within, start, length, 45.0 / self.period) } else { 0.0 }
+                1.0 + if happens {
+                    height * bump(within, start, length, 45.0 / self.period)
+                } else {
+                    0.0
+                }
             }
             Kind::Ramping => {
                 let top = 0.7 + 0.25 * draw(1);
@@ -245,7 +258,9 @@ mod tests {
     use super::*;
 
     fn day(workload: &Workload) -> Vec<Resources> {
-        (0..2880).map(|step| workload.demand(f64::from(step) * 30.0, f64::from(step) * 30.0)).collect()
+        (0..2880)
+            .map(|step| workload.demand(f64::from(step) * 30.0, f64::from(step) * 30.0))
+            .collect()
     }
 
     #[test]
@@ -264,11 +279,20 @@ mod tests {
             let (mut least, mut most) = (f64::MAX, 0.0_f64);
             for seed in 0..60 {
                 let series = day(&Workload::generate(kind, seed));
-                let mean = series.iter().map(|demand| demand.cpu).sum::<f64>() / series.len() as f64;
+                let mean =
+                    series.iter().map(|demand| demand.cpu).sum::<f64>() / series.len() as f64;
                 (least, most) = (least.min(mean), most.max(mean));
                 for demand in &series {
-                    assert!((0.001..=20.0).contains(&demand.cpu), "{} {seed}: {demand:?}", kind.name());
-                    assert!((1.0..=60_000.0).contains(&demand.memory), "{} {seed}: {demand:?}", kind.name());
+                    assert!(
+                        (0.001..=20.0).contains(&demand.cpu),
+                        "{} {seed}: {demand:?}",
+                        kind.name()
+                    );
+                    assert!(
+                        (1.0..=60_000.0).contains(&demand.memory),
+                        "{} {seed}: {demand:?}",
+                        kind.name()
+                    );
                 }
             }
             assert!(least < 0.3 && most > 1.0, "{}: {least}..{most}", kind.name());
@@ -287,7 +311,8 @@ mod tests {
     #[test]
     fn bursts_and_jobs_stand_out() {
         for kind in [Kind::Bursty, Kind::Batch] {
-            let mut cpu: Vec<f64> = day(&Workload::generate(kind, 11)).iter().map(|demand| demand.cpu).collect();
+            let mut cpu: Vec<f64> =
+                day(&Workload::generate(kind, 11)).iter().map(|demand| demand.cpu).collect();
             cpu.sort_by(f64::total_cmp);
             assert!(cpu[2879] > 2.0 * cpu[1000], "{}", kind.name());
         }
@@ -297,12 +322,20 @@ mod tests {
     fn a_folder_is_read_in_order_and_errors_name_the_file() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(load_folder(folder.path()), Err(WorkloadError::Empty { .. })));
-        std::fs::write(folder.path().join("b.csv"), "timestamp_s,cpu_cores,memory_mib\n0,1,100\n60,2,200\n").unwrap();
+        std::fs::write(
+            folder.path().join("b.csv"),
+            "timestamp_s,cpu_cores,memory_mib\n0,1,100\n60,2,200\n",
+        )
+        .unwrap();
         std::fs::write(folder.path().join("a.csv"), "timestamp_s,cpu_cores\n0,1\n60,2\n").unwrap();
         let read = load_folder(folder.path()).unwrap();
         assert_eq!(read.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(read[1].1.demand(30.0, 0.0), Resources { cpu: 1.5, memory: 150.0 });
-        std::fs::write(folder.path().join("c.csv"), "timestamp_s,cpu_cores,memory_mib\n0,1,100\n60,x,200\n").unwrap();
+        std::fs::write(
+            folder.path().join("c.csv"),
+            "timestamp_s,cpu_cores,memory_mib\n0,1,100\n60,x,200\n",
+        )
+        .unwrap();
         let error = load_folder(folder.path()).unwrap_err().to_string();
         assert!(error.ends_with("c.csv:3: cpu_cores is not a number: \"x\""), "{error}");
     }

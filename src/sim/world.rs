@@ -13,7 +13,8 @@ use super::runtime::Pod;
 use super::store::{Key, Store};
 use super::workload::Workload;
 
-/// The release that the API server and kubelets behave like, where releases differ in resizing pods.
+/// The release that the API server and kubelets behave like, where releases differ in resizing
+/// pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum ServerVersion {
     /// Alpha: no `/resize`, pods are patched themselves.
@@ -73,7 +74,8 @@ pub enum PodDue {
 /// When, its rank among what is due at the same moment, in which order it was asked for, and what.
 type Scheduled = Reverse<(Moment, u8, u64, Due)>;
 
-/// The simulated second at which a new cluster stands: its pods have lived through one scrape by then.
+/// The simulated second at which a new cluster stands: its pods have lived through one scrape by
+/// then.
 pub const START: f64 = 60.0;
 
 /// Seconds that can be ordered: in whole microseconds.
@@ -121,7 +123,13 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(version: ServerVersion, start: DateTime<Utc>, seed: u64, history: usize, step: f64) -> Self {
+    pub fn new(
+        version: ServerVersion,
+        start: DateTime<Utc>,
+        seed: u64,
+        history: usize,
+        step: f64,
+    ) -> Self {
         let mut world = Self {
             version,
             now: START - SCRAPE_SECONDS,
@@ -149,7 +157,8 @@ impl World {
         world
     }
 
-    /// Lets time pass up to `until`, but no more than the next `most` happenings; true if that was enough.
+    /// Lets time pass up to `until`, but no more than the next `most` happenings; true if that was
+    /// enough.
     pub fn advance_to(&mut self, until: f64, most: usize) -> bool {
         let end = Moment::at(until);
         for _ in 0..most {

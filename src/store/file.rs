@@ -1,8 +1,11 @@
-//! The file that state is kept in: an embedded transactional store, so that a kill at any moment leaves the last commit.
+//! The file that state is kept in: an embedded transactional store, so that a kill at any moment
+//! leaves the last commit.
 
 use std::path::{Path, PathBuf};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -11,7 +14,8 @@ use crate::config::Changes;
 use crate::scaler::history::PodHistory;
 use crate::scaler::journal::{Entry, Totals};
 
-/// The version of what the tables hold. Fields may be added to the records; another change takes a new number.
+/// The version of what the tables hold. Fields may be added to the records; another change takes a
+/// new number.
 const FORMAT: u64 = 1;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -64,7 +68,10 @@ pub struct StateFile {
 impl StateFile {
     /// Opens the file, or makes a new one, and checks all of it.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let mut database = redb::Builder::new().set_cache_size(CACHE).create(path).map_err(|e| opening(path, e))?;
+        let mut database = redb::Builder::new()
+            .set_cache_size(CACHE)
+            .create(path)
+            .map_err(|e| opening(path, e))?;
         if !database.check_integrity().map_err(|e| opening(path, e))? {
             tracing::warn!(path = %path.display(), "the stored state was damaged and is repaired to its last commit");
         }
@@ -82,9 +89,12 @@ impl StateFile {
             table => table?,
         };
         let get = |name: &str| Ok::<_, Fault>(meta.get(name)?.map(|value| value.value().to_vec()));
-        let format = get("format")?.map(|bytes| decode::<u64>(&bytes)).transpose()?.unwrap_or_default();
+        let format =
+            get("format")?.map(|bytes| decode::<u64>(&bytes)).transpose()?.unwrap_or_default();
         if format != FORMAT {
-            return Err(Fault::Content(format!("format {format} is not known to this version, which writes {FORMAT}")));
+            return Err(Fault::Content(format!(
+                "format {format} is not known to this version, which writes {FORMAT}"
+            )));
         }
         let mut stored = Stored {
             changes: get("changes")?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default(),
@@ -112,7 +122,8 @@ impl StateFile {
         let transaction = self.database.begin_write()?;
         {
             let mut meta = transaction.open_table(META)?;
-            let mut put = |name: &str, bytes: Vec<u8>| meta.insert(name, bytes.as_slice()).map(drop);
+            let mut put =
+                |name: &str, bytes: Vec<u8>| meta.insert(name, bytes.as_slice()).map(drop);
             put("format", encode(&FORMAT)?)?;
             if let Some(changes) = &batch.changes {
                 put("changes", encode(changes)?)?;
@@ -131,7 +142,10 @@ impl StateFile {
             let mut pods = transaction.open_table(PODS)?;
             for (key, history) in &batch.pods {
                 let bytes = encode(history)?;
-                pods.insert((key.namespace.as_str(), key.name.as_str(), key.uid.as_str()), bytes.as_slice())?;
+                pods.insert(
+                    (key.namespace.as_str(), key.name.as_str(), key.uid.as_str()),
+                    bytes.as_slice(),
+                )?;
             }
         }
         Ok(transaction.commit()?)
@@ -177,7 +191,9 @@ fn opening(path: &Path, error: DatabaseError) -> FileError {
     let path = path.to_owned();
     match error {
         DatabaseError::DatabaseAlreadyOpen => FileError::InUse(path),
-        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != std::io::ErrorKind::InvalidData => {
+        DatabaseError::Storage(StorageError::Io(error))
+            if error.kind() != std::io::ErrorKind::InvalidData =>
+        {
             FileError::Io(path, error)
         }
         error => FileError::Unreadable(path, error.to_string()),
@@ -224,7 +240,10 @@ mod tests {
         StateFile::open(&path).unwrap().write(&written).unwrap();
         let file = StateFile::open(&path).unwrap();
         let stored = file.read().unwrap();
-        assert_eq!((stored.windows, format!("{:?}", stored.pods)), ((60, 70), format!("{:?}", written.pods)));
+        assert_eq!(
+            (stored.windows, format!("{:?}", stored.pods)),
+            ((60, 70), format!("{:?}", written.pods))
+        );
         file.keep_pods(|_| false).unwrap();
         assert!(file.read().unwrap().pods.is_empty());
     }

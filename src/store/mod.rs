@@ -1,7 +1,9 @@
-//! State that outlives the process: what `POST /config` changed, the decisions, and what is remembered of each pod.
+//! State that outlives the process: what `POST /config` changed, the decisions, and what is
+//! remembered of each pod.
 //!
-//! One background task writes, once a second, what has changed since: nothing waits for the disk, and no lock is held while it
-//! is written. A fault of the disk is logged, shown on `/readyz`, and tried again; the service goes on.
+//! One background task writes, once a second, what has changed since: nothing waits for the disk,
+//! and no lock is held while it is written. A fault of the disk is logged, shown on `/readyz`, and
+//! tried again; the service goes on.
 
 pub mod file;
 
@@ -21,7 +23,8 @@ use crate::state::AppState;
 
 const NAME: &str = "state.redb";
 const PAUSE: Duration = Duration::from_secs(1);
-/// Between two times that everything known of every pod is written. Changes of a pod are written with the next second.
+/// Between two times that everything known of every pod is written. Changes of a pod are written
+/// with the next second.
 const SNAPSHOT: Duration = Duration::from_secs(300);
 /// Before a file that could not be written is opened again.
 const RETRY: Duration = Duration::from_secs(10);
@@ -93,7 +96,12 @@ impl Store {
         }
         state.scaler.journal.lock().restore(stored.decisions, stored.totals);
         let policy = state.config().policy();
-        state.scaler.agent().restore(stored.pods, stored.windows, &policy, state.clock.now().timestamp());
+        state.scaler.agent().restore(
+            stored.pods,
+            stored.windows,
+            &policy,
+            state.clock.now().timestamp(),
+        );
     }
 
     /// Writes what has changed; everything, if it is time or the `end`.
@@ -105,7 +113,8 @@ impl Store {
         let agent = state.scaler.agent();
         let mut batch = Batch { pods: agent.take_touched(), ..Batch::default() };
         if self.changes.as_ref() != Some(&changes) {
-            (batch.changes, batch.windows) = (Some(changes.clone()), Some((window.cpu, window.memory)));
+            (batch.changes, batch.windows) =
+                (Some(changes.clone()), Some((window.cpu, window.memory)));
         }
         let mut written = false;
         loop {
@@ -174,14 +183,16 @@ impl Batch {
     }
 }
 
-/// Opens and reads the file. One that cannot be understood is moved out of the way, and a new one takes its place.
+/// Opens and reads the file. One that cannot be understood is moved out of the way, and a new one
+/// takes its place.
 fn open(path: &Path) -> Result<(StateFile, Stored), FileError> {
     let unreadable = match std::panic::catch_unwind(|| open_and_read(path)) {
         Ok(Err(FileError::Unreadable(_, message))) => message,
         Ok(done) => return done,
         Err(_) => "a panic in reading it".into(),
     };
-    let aside = path.with_extension(format!("redb.unreadable-{}", chrono::Utc::now().timestamp_millis()));
+    let aside =
+        path.with_extension(format!("redb.unreadable-{}", chrono::Utc::now().timestamp_millis()));
     tracing::error!(
         path = %path.display(), error = %unreadable, aside = %aside.display(),
         "the stored state cannot be understood: it is set aside, and nothing of an earlier life is known"

@@ -1,4 +1,5 @@
-//! Policies without a network, to be compared with: constants, thresholds, peaks, and one that knows the future.
+//! Policies without a network, to be compared with: constants, thresholds, peaks, and one that
+//! knows the future.
 
 use std::collections::VecDeque;
 
@@ -7,7 +8,8 @@ use super::score::within_bounds;
 use crate::scaler::action::Action;
 use crate::sim::physics::{Resources, Step};
 
-/// One step of a pod, as a rule sees it: the number of the step, the limits it ran under and what it used.
+/// One step of a pod, as a rule sees it: the number of the step, the limits it ran under and what
+/// it used.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
     pub index: usize,
@@ -15,7 +17,8 @@ pub struct Seen {
     pub step: Step,
 }
 
-/// A policy for one pod. It is asked after every step; while the container is down its answer is ignored.
+/// A policy for one pod. It is asked after every step; while the container is down its answer is
+/// ignored.
 pub trait Rule {
     /// The limits to begin with, where they are not the usual ones.
     fn begin(&mut self, _series: &DemandSeries) -> Option<Resources> {
@@ -67,7 +70,8 @@ impl Rule for Threshold {
     }
 }
 
-/// Up when the usage passes a share of the limit now, down only when the peak of a window is under another share.
+/// Up when the usage passes a share of the limit now, down only when the peak of a window is under
+/// another share.
 pub struct Peak {
     up: Resources,
     down: Resources,
@@ -79,10 +83,16 @@ impl Peak {
     /// Up at 80 %, down when the peak of 30 minutes is under 60 %.
     pub fn half_an_hour() -> Self {
         let share = |share| Resources { cpu: share, memory: share };
-        Self { up: share(0.8), down: share(0.6), cpu: SlidingMax::new(60), memory: SlidingMax::new(60) }
+        Self {
+            up: share(0.8),
+            down: share(0.6),
+            cpu: SlidingMax::new(60),
+            memory: SlidingMax::new(60),
+        }
     }
 
-    /// The best of these rules found by hand on recorded series: peaks of 2 h (CPU) and 8 h (memory).
+    /// The best of these rules found by hand on recorded series: peaks of 2 h (CPU) and 8 h
+    /// (memory).
     pub fn tuned() -> Self {
         Self {
             up: Resources { cpu: 0.95, memory: 0.9 },
@@ -102,7 +112,10 @@ impl Rule for Peak {
         scaled(
             limits,
             choose(usage.cpu > self.up.cpu * limits.cpu, cpu < self.down.cpu * limits.cpu),
-            choose(usage.memory > self.up.memory * limits.memory, memory < self.down.memory * limits.memory),
+            choose(
+                usage.memory > self.up.memory * limits.memory,
+                memory < self.down.memory * limits.memory,
+            ),
         )
     }
 }
@@ -130,7 +143,8 @@ impl SlidingMax {
             self.falling.pop_back();
         }
         self.falling.push_back((self.count, value));
-        while self.falling.front().is_some_and(|(position, _)| position + self.window <= self.count) {
+        while self.falling.front().is_some_and(|(position, _)| position + self.window <= self.count)
+        {
             self.falling.pop_front();
         }
         if self.count < self.window {
@@ -140,7 +154,8 @@ impl SlidingMax {
     }
 }
 
-/// Knows the next half an hour and stays 15 % above it, in steps of 20 %: what three actions can do at best.
+/// Knows the next half an hour and stays 15 % above it, in steps of 20 %: what three actions can do
+/// at best.
 #[derive(Default)]
 pub struct Oracle {
     needed: Vec<Resources>,
@@ -160,15 +175,21 @@ impl Rule for Oracle {
             peaks
         };
         let (cpu, memory) = (ahead(|d| d.cpu), ahead(|d| d.memory));
-        let needed = |(cpu, memory): (&f64, &f64)| within_bounds(Resources { cpu: cpu * 1.15, memory: memory * 1.15 });
+        let needed = |(cpu, memory): (&f64, &f64)| {
+            within_bounds(Resources { cpu: cpu * 1.15, memory: memory * 1.15 })
+        };
         self.needed = cpu.iter().zip(&memory).map(needed).collect();
         None
     }
 
     fn act(&mut self, seen: &Seen) -> Resources {
-        let Some(needed) = self.needed.get(seen.index + 1).or(self.needed.last()) else { return seen.limits };
+        let Some(needed) = self.needed.get(seen.index + 1).or(self.needed.last()) else {
+            return seen.limits;
+        };
         let limits = seen.limits;
-        let action = |limit: f64, needed: f64| choose(limit < needed, limit * (1.0 - SCALE_FACTOR) >= needed);
+        let action = |limit: f64, needed: f64| {
+            choose(limit < needed, limit * (1.0 - SCALE_FACTOR) >= needed)
+        };
         scaled(limits, action(limits.cpu, needed.cpu), action(limits.memory, needed.memory))
     }
 }
@@ -207,8 +228,14 @@ mod tests {
     fn a_sliding_maximum_forgets() {
         let mut window = SlidingMax::new(3);
         let push = |window: &mut SlidingMax, value| window.push(Some(value));
-        assert_eq!((push(&mut window, 5.0), push(&mut window, 1.0)), (f64::INFINITY, f64::INFINITY));
-        assert_eq!((push(&mut window, 2.0), push(&mut window, 3.0), window.push(None)), (5.0, 3.0, 3.0));
+        assert_eq!(
+            (push(&mut window, 5.0), push(&mut window, 1.0)),
+            (f64::INFINITY, f64::INFINITY)
+        );
+        assert_eq!(
+            (push(&mut window, 2.0), push(&mut window, 3.0), window.push(None)),
+            (5.0, 3.0, 3.0)
+        );
     }
 
     #[test]
@@ -225,7 +252,8 @@ mod tests {
 
     #[test]
     fn a_fixed_limit_stays() {
-        let demand = vec![Resources { cpu: 0.5, memory: 50.0 }, Resources { cpu: 1.5, memory: 150.0 }];
+        let demand =
+            vec![Resources { cpu: 0.5, memory: 50.0 }, Resources { cpu: 1.5, memory: 150.0 }];
         let begin = TwiceTheMean.begin(&DemandSeries { name: "made-up".into(), demand });
         assert_eq!(begin, Some(Resources { cpu: 2.0, memory: 200.0 }));
         assert_eq!(TwiceTheMean.act(&seen(0, 0.1, 1.0)), Resources { cpu: 1.0, memory: 100.0 });

@@ -1,4 +1,5 @@
-//! Demand on the grid of the decision interval: recorded series, rescaled to the bounds of the limits, and generated ones.
+//! Demand on the grid of the decision interval: recorded series, rescaled to the bounds of the
+//! limits, and generated ones.
 
 use std::path::Path;
 
@@ -40,7 +41,8 @@ impl DemandSeries {
         max(&self.demand)
     }
 
-    /// Lifts a series that is too small for the limits' bounds and shrinks one that is too large, each resource by itself.
+    /// Lifts a series that is too small for the limits' bounds and shrinks one that is too large,
+    /// each resource by itself.
     pub fn rescaled(mut self) -> Self {
         let (mean, max) = (self.mean(), self.max());
         let factor = |mean: f64, max: f64, least: f64, greatest: f64| {
@@ -68,8 +70,8 @@ pub fn max(demand: &[Resources]) -> Resources {
     Resources { cpu: largest(|d| d.cpu), memory: largest(|d| d.memory) }
 }
 
-/// Every series of `folder` that has both resources, ordered by name. `hold` keeps each sample until the next one, which
-/// is harder than interpolation: there are no ramps to see a rise by.
+/// Every series of `folder` that has both resources, ordered by name. `hold` keeps each sample
+/// until the next one, which is harder than interpolation: there are no ramps to see a rise by.
 pub fn recorded(folder: &Path, hold: bool) -> Result<Vec<DemandSeries>, WorkloadError> {
     let mut all = Vec::new();
     for (name, workload) in workload::load_folder(folder)? {
@@ -95,7 +97,8 @@ pub fn generated(kind: Kind, seed: u64, days: f64) -> DemandSeries {
         workload.demand(time, time % REDEPLOYED_AFTER)
     };
     let steps = (days * STEPS_PER_DAY) as usize;
-    DemandSeries { name: format!("{}-{seed:x}", kind.name()), demand: (0..steps).map(at).collect() }.rescaled()
+    DemandSeries { name: format!("{}-{seed:x}", kind.name()), demand: (0..steps).map(at).collect() }
+        .rescaled()
 }
 
 #[cfg(test)]
@@ -110,9 +113,13 @@ mod tests {
     #[test]
     fn small_series_are_lifted_and_large_ones_shrunk() {
         let small = series(&[(0.01, 10.0), (0.03, 30.0)]).rescaled();
-        assert!((small.mean().cpu - 0.25).abs() < 1e-12 && (small.mean().memory - 40.0).abs() < 1e-9);
+        assert!(
+            (small.mean().cpu - 0.25).abs() < 1e-12 && (small.mean().memory - 40.0).abs() < 1e-9
+        );
         let large = series(&[(1.0, 100.0), (14.0, 28_000.0)]).rescaled();
-        assert!((large.max().cpu - 7.0).abs() < 1e-12 && (large.max().memory - 14_000.0).abs() < 1e-9);
+        assert!(
+            (large.max().cpu - 7.0).abs() < 1e-12 && (large.max().memory - 14_000.0).abs() < 1e-9
+        );
         // Lifting the mean never lifts the maximum out of the bounds.
         let mut spiky = vec![(0.0, 100.0); 999];
         spiky.push((1.0, 100.0));
@@ -127,7 +134,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = "timestamp_s,cpu_cores,memory_mib\n100,1,100\n160,2,200\n220,1,100\n";
         std::fs::write(folder.path().join("x-1.csv"), text).unwrap();
-        std::fs::write(folder.path().join("cpu-only.csv"), "timestamp_s,cpu_cores\n0,1\n60,2\n").unwrap();
+        std::fs::write(folder.path().join("cpu-only.csv"), "timestamp_s,cpu_cores\n0,1\n60,2\n")
+            .unwrap();
         let cpu = |hold| {
             let all = recorded(folder.path(), hold).unwrap();
             assert_eq!(all.len(), 1);

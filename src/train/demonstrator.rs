@@ -12,8 +12,9 @@ use crate::scaler::policy::Policy;
 const ENOUGH: PerResource<f64> = PerResource { cpu: 0.97, memory: 0.97 };
 /// How far ahead a rising trend is followed, in spans of it.
 const LEAD: PerResource<f64> = PerResource { cpu: 0.0, memory: 0.6 };
-/// Memory used to these shares of its limit is raised, so that the next cut, which would go too far from here, leads 4 % below
-/// the present limit: a step up and a step down is the only small step there is.
+/// Memory used to these shares of its limit is raised, so that the next cut, which would go too far
+/// from here, leads 4 % below the present limit: a step up and a step down is the only small step
+/// there is.
 const DETOUR: std::ops::Range<f64> = 0.79..0.886;
 
 /// Up when it gets tight, else down: the guard refuses what would be too little.

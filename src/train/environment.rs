@@ -97,7 +97,8 @@ impl Pod {
     /// Gives the pod the limits of a decision, as the kubelet does in place.
     pub fn apply(&mut self, decision: &Decision) {
         if decision.changes_something() {
-            self.limits = Resources { cpu: decision.new_limit.cpu, memory: decision.new_limit.memory };
+            self.limits =
+                Resources { cpu: decision.new_limit.cpu, memory: decision.new_limit.memory };
             self.history.resized_at = Some(decision.observation.at);
         }
     }

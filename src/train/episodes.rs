@@ -14,9 +14,11 @@ use crate::sim::workload::Kind;
 
 /// The share of generated demand where there is recorded demand too.
 const GENERATED: f64 = 0.15;
-/// Recorded demand is made up to this much smaller or larger, so that no series is known by its level.
+/// Recorded demand is made up to this much smaller or larger, so that no series is known by its
+/// level.
 const RESCALING: f64 = 1.25;
-/// The share of recorded demand that is made smaller still, down to this, since most pods are small.
+/// The share of recorded demand that is made smaller still, down to this, since most pods are
+/// small.
 const SMALL: f64 = 0.15;
 const SMALLEST: f64 = 0.05;
 /// Half of the pods begin with limits this much off the usual ones.
@@ -44,7 +46,8 @@ impl Episode {
     pub fn pod(&self) -> Pod {
         let mut pod = Pod::new(self.series.clone());
         let Resources { cpu, memory } = pod.limits;
-        pod.limits = within_bounds(Resources { cpu: cpu * self.misfit, memory: memory * self.misfit });
+        pod.limits =
+            within_bounds(Resources { cpu: cpu * self.misfit, memory: memory * self.misfit });
         pod
     }
 }
@@ -57,7 +60,8 @@ pub struct Episodes {
 }
 
 impl Episodes {
-    /// Episodes of `days` from `recorded` and generated demand; only from generated if nothing is recorded.
+    /// Episodes of `days` from `recorded` and generated demand; only from generated if nothing is
+    /// recorded.
     pub fn new(recorded: Vec<Arc<DemandSeries>>, days: f64) -> Self {
         Self { recorded, steps: (days * STEPS_PER_DAY) as usize }
     }
@@ -87,14 +91,19 @@ impl Episodes {
             (false, false) => log_uniform(rng, 1.0 / RESCALING, RESCALING),
         };
         let scale = Resources { cpu: scale(), memory: scale() };
-        let scaled =
-            |demand: &Resources| Resources { cpu: demand.cpu * scale.cpu, memory: demand.memory * scale.memory };
+        let scaled = |demand: &Resources| Resources {
+            cpu: demand.cpu * scale.cpu,
+            memory: demand.memory * scale.memory,
+        };
         let piece = whole.demand[begin..end].iter().map(scaled).collect();
         Episode {
             series: Arc::new(DemandSeries { name: whole.name.clone(), demand: piece }),
             ceiling: within_bounds(scaled(&whole.max())),
             mean_cpu: (whole.mean().cpu * scale.cpu).max(1e-9),
-            policy: Policy { cooldown: COOLDOWNS[rng.random_range(0..COOLDOWNS.len())], ..Policy::default() },
+            policy: Policy {
+                cooldown: COOLDOWNS[rng.random_range(0..COOLDOWNS.len())],
+                ..Policy::default()
+            },
             misfit: if rng.random() { log_uniform(rng, MISFIT.0, MISFIT.1) } else { 1.0 },
             seed: rng.random(),
         }
@@ -112,7 +121,9 @@ mod tests {
     #[test]
     fn the_same_seed_and_round_draw_the_same_episodes() {
         let episodes = Episodes::new(Vec::new(), 0.1);
-        let demand = |round| episodes.draw(1, round, 3).iter().map(|e| e.series.demand.clone()).collect::<Vec<_>>();
+        let demand = |round| {
+            episodes.draw(1, round, 3).iter().map(|e| e.series.demand.clone()).collect::<Vec<_>>()
+        };
         assert_eq!(demand(5), demand(5));
         assert_ne!(demand(5), demand(6));
         assert_eq!(demand(5)[0].len(), 288);
@@ -127,7 +138,9 @@ mod tests {
         let recorded = episodes.iter().filter(|episode| episode.series.name == "made-up");
         for episode in recorded.clone() {
             let scale = episode.series.demand[0].cpu;
-            assert!((episode.ceiling.cpu - 4.0 * scale).abs() < 1e-9 && (0.04..1.26).contains(&scale));
+            assert!(
+                (episode.ceiling.cpu - 4.0 * scale).abs() < 1e-9 && (0.04..1.26).contains(&scale)
+            );
             assert!((episode.mean_cpu / scale - 1.0).abs() < 0.01);
         }
         assert!(recorded.count() > 30);

@@ -21,19 +21,22 @@ use crate::sim::workload;
 /// Days of a generated series, and how many of them there are of each kind.
 const GENERATED_DAYS: f64 = 2.0;
 const GENERATED_EACH: u64 = 6;
-/// Series that one task replays at once: enough for a forward pass to be worth while, few enough to share the work.
+/// Series that one task replays at once: enough for a forward pass to be worth while, few enough to
+/// share the work.
 const BATCH: usize = 56;
 
 /// Compare the model with simple rules on recorded or generated demand
 #[derive(Debug, Clone, Args)]
 pub struct EvaluateArgs {
-    /// Folder of series, CSV with the columns timestamp_s, cpu_cores, memory_mib; without it demand is generated
+    /// Folder of series, CSV with the columns timestamp_s, cpu_cores, memory_mib; without it demand
+    /// is generated
     #[arg(long, value_name = "DIR")]
     pub traces: Option<PathBuf>,
     /// Hold each sample until the next one instead of interpolating: the harder test
     #[arg(long)]
     pub hold: bool,
-    /// Only the series that no model of this project is trained on: a third of them, by the hash of their names
+    /// Only the series that no model of this project is trained on: a third of them, by the hash of
+    /// their names
     #[arg(long)]
     pub holdout: bool,
     /// Policies to compare
@@ -46,9 +49,15 @@ pub struct EvaluateArgs {
     #[arg(long)]
     pub json: bool,
     /// The model
-    #[arg(long, env = "MODEL_PATH", value_name = "FILE", default_value = "models/final-models/dqn_model.pth")]
+    #[arg(
+        long,
+        env = "MODEL_PATH",
+        value_name = "FILE",
+        default_value = "models/final-models/dqn_model.pth"
+    )]
     pub model: PathBuf,
-    /// Minutes between two changes of a pod under the model and the guard (an urgent increase does not wait)
+    /// Minutes between two changes of a pod under the model and the guard (an urgent increase does
+    /// not wait)
     #[arg(long, value_name = "MINUTES", default_value_t = 30)]
     pub cooldown: i64,
     /// Draws generated demand and random policies
@@ -96,7 +105,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
 
 /// True for the third of all series that training leaves out.
 pub fn is_held_out(name: &str) -> bool {
-    policies::fingerprint(name).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 0xffff_ffff < u64::from(u32::MAX) / 3
+    policies::fingerprint(name).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 0xffff_ffff
+        < u64::from(u32::MAX) / 3
 }
 
 pub fn series_of(args: &EvaluateArgs) -> anyhow::Result<Vec<Arc<DemandSeries>>> {
@@ -108,7 +118,11 @@ pub fn series_of(args: &EvaluateArgs) -> anyhow::Result<Vec<Arc<DemandSeries>>> 
         all.retain(|series| is_held_out(&series.name));
     }
     if !args.only.is_empty() {
-        let unknown: Vec<_> = args.only.iter().filter(|name| all.iter().all(|series| series.name != **name)).collect();
+        let unknown: Vec<_> = args
+            .only
+            .iter()
+            .filter(|name| all.iter().all(|series| series.name != **name))
+            .collect();
         if !unknown.is_empty() {
             bail!("no series {unknown:?}; there are {}", names(&all));
         }
@@ -139,7 +153,9 @@ fn kinds_of(args: &EvaluateArgs) -> anyhow::Result<Vec<Kind>> {
         return Ok(Kind::ALL.to_vec());
     }
     let known = || Kind::ALL.map(Kind::name).join(", ");
-    let parse = |name: &String| Kind::parse(name).with_context(|| format!("no policy {name:?}; there are {}", known()));
+    let parse = |name: &String| {
+        Kind::parse(name).with_context(|| format!("no policy {name:?}; there are {}", known()))
+    };
     args.policies.iter().map(parse).collect()
 }
 
@@ -154,12 +170,15 @@ pub fn compare(
     let policy = args.policy();
     let batches: Vec<Vec<Arc<DemandSeries>>> = series.chunks(BATCH).map(<[_]>::to_vec).collect();
     // The network's rows take longest, so they come first.
-    let tasks: Vec<(usize, usize)> =
-        (0..kinds.len()).rev().flat_map(|kind| (0..batches.len()).map(move |batch| (kind, batch))).collect();
+    let tasks: Vec<(usize, usize)> = (0..kinds.len())
+        .rev()
+        .flat_map(|kind| (0..batches.len()).map(move |batch| (kind, batch)))
+        .collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(tasks.len())));
     let work = || -> Result<(), ModelError> {
         while let Some(&(kind, batch)) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let outcomes = policies::replay(kinds[kind], &batches[batch], network, &policy, args.seed, false)?;
+            let outcomes =
+                policies::replay(kinds[kind], &batches[batch], network, &policy, args.seed, false)?;
             done.lock().push((kind, batch, outcomes));
         }
         Ok(())
@@ -173,11 +192,13 @@ pub fn compare(
     results.into_iter().collect::<Result<Vec<()>, _>>()?;
     let mut done = done.into_inner();
     done.sort_by_key(|(kind, batch, _)| (*kind, *batch));
-    let mut rows: Vec<Row> = kinds.iter().map(|kind| Row { policy: *kind, outcomes: Vec::new() }).collect();
+    let mut rows: Vec<Row> =
+        kinds.iter().map(|kind| Row { policy: *kind, outcomes: Vec::new() }).collect();
     for (kind, _, outcomes) in done {
         rows[kind].outcomes.extend(outcomes);
     }
-    let sources: BTreeSet<String> = series.iter().map(|series| series.source().to_owned()).collect();
+    let sources: BTreeSet<String> =
+        series.iter().map(|series| series.source().to_owned()).collect();
     Ok(Run {
         series: series.to_vec(),
         sources: sources.into_iter().collect(),

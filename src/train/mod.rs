@@ -1,5 +1,6 @@
-//! Learning a policy and judging it: the environment, the learner, the baselines and the evaluator. Policies are trained
-//! and judged under the physics of [`crate::sim::physics`] and through the decisions of [`crate::scaler`].
+//! Learning a policy and judging it: the environment, the learner, the baselines and the evaluator.
+//! Policies are trained and judged under the physics of [`crate::sim::physics`] and through the
+//! decisions of [`crate::scaler`].
 
 pub mod baselines;
 pub mod demand;

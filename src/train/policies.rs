@@ -127,8 +127,11 @@ pub fn replay(
             replay_batch(series, policy, keep, &features, |states, _| network.forward(states))
         }
         (Kind::GuardRandom, _) => {
-            // Each pod draws for itself, so that the outcome does not depend on how the series are grouped.
-            let draw = |series: &Arc<DemandSeries>| StdRng::seed_from_u64(seed ^ fingerprint(&series.name));
+            // Each pod draws for itself, so that the outcome does not depend on how the series are
+            // grouped.
+            let draw = |series: &Arc<DemandSeries>| {
+                StdRng::seed_from_u64(seed ^ fingerprint(&series.name))
+            };
             let mut rngs: Vec<StdRng> = series.iter().map(draw).collect();
             replay_batch(series, policy, keep, &blind, |_, pods| {
                 let q = |pod: &usize| {
@@ -139,7 +142,8 @@ pub fn replay(
             })
         }
         _ => {
-            let keep_still = QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0, 0.0] };
+            let keep_still =
+                QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0, 0.0] };
             replay_batch(series, policy, keep, &blind, |_, pods| Ok(vec![keep_still; pods.len()]))
         }
     }
@@ -155,7 +159,9 @@ fn unknown_feature(error: crate::model::features::UnknownFeature) -> ModelError 
 
 /// FNV-1a: the same on every platform and in every version.
 pub fn fingerprint(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 fn replay_rule(mut rule: Box<dyn Rule>, series: &Arc<DemandSeries>, keep: bool) -> Outcome {
@@ -180,8 +186,8 @@ fn replay_rule(mut rule: Box<dyn Rule>, series: &Arc<DemandSeries>, keep: bool) 
     Outcome { score: tally.score(series.max()), course: keep.then_some(course) }
 }
 
-/// All series at once, so that one forward pass serves all pods, as in production. `think` gets the states and which pods
-/// they are of.
+/// All series at once, so that one forward pass serves all pods, as in production. `think` gets the
+/// states and which pods they are of.
 fn replay_batch(
     series: &[Arc<DemandSeries>],
     policy: &Policy,
@@ -222,7 +228,8 @@ fn replay_batch(
             }
         }
         let shape = (asked.len(), features.len());
-        let view = ArrayView2::from_shape(shape, &states).map_err(|error| ModelError::Input(error.to_string()))?;
+        let view = ArrayView2::from_shape(shape, &states)
+            .map_err(|error| ModelError::Input(error.to_string()))?;
         let answers = if asked.is_empty() { Vec::new() } else { think(view, &asked)? };
         for ((&index, observation), q_values) in asked.iter().zip(&observations).zip(&answers) {
             let pod = &mut pods[index];

@@ -1,4 +1,5 @@
-//! Prioritised replay: transitions of several steps, drawn the more often the less the network expected them.
+//! Prioritised replay: transitions of several steps, drawn the more often the less the network
+//! expected them.
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
@@ -33,13 +34,14 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// All transitions of up to `steps` moments; one ends where something random was tried, which is not what the policy
-    /// would have gone on with.
+    /// All transitions of up to `steps` moments; one ends where something random was tried, which
+    /// is not what the policy would have gone on with.
     pub fn new(lives: Vec<Life>, width: usize, steps: usize) -> Self {
         let mut transitions = Vec::new();
         for (life, of) in lives.iter().enumerate() {
             for from in 0..of.moments.len().saturating_sub(1) {
-                transitions.push(Transition { life: life as u32, ..transition(&of.moments, from, steps) });
+                transitions
+                    .push(Transition { life: life as u32, ..transition(&of.moments, from, steps) });
             }
         }
         Self { lives, width, transitions, priorities: WeightedTreeIndex::default() }
@@ -55,19 +57,24 @@ impl Replay {
 
     /// All transitions in order, in batches of `size`.
     pub fn batches(&self, size: usize) -> impl Iterator<Item = Batch> + '_ {
-        (0..self.len()).step_by(size.max(1)).map(move |begin| self.batch(begin..(begin + size).min(self.len())))
+        (0..self.len())
+            .step_by(size.max(1))
+            .map(move |begin| self.batch(begin..(begin + size).min(self.len())))
     }
 
     /// Sets what the network was surprised by, of all transitions.
     pub fn prioritise(&mut self, errors: &[f32]) {
-        self.priorities = WeightedTreeIndex::new(errors.iter().copied().map(priority)).unwrap_or_default();
+        self.priorities =
+            WeightedTreeIndex::new(errors.iter().copied().map(priority)).unwrap_or_default();
     }
 
-    /// Draws `size` transitions and weighs each by how much too often it is drawn; `correction` is 0 (not at all) to 1.
+    /// Draws `size` transitions and weighs each by how much too often it is drawn; `correction` is
+    /// 0 (not at all) to 1.
     pub fn draw(&self, size: usize, correction: f64, rng: &mut StdRng) -> (Vec<usize>, Batch) {
         let indices: Vec<usize> = (0..size).map(|_| self.index(rng)).collect();
         let mut batch = self.batch(indices.iter().copied());
-        let weights: Vec<f64> = indices.iter().map(|index| self.priorities.get(*index).powf(-correction)).collect();
+        let weights: Vec<f64> =
+            indices.iter().map(|index| self.priorities.get(*index).powf(-correction)).collect();
         let largest = weights.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         batch.weights = weights.iter().map(|weight| (weight / largest) as f32).collect();
         (indices, batch)
@@ -93,8 +100,12 @@ impl Replay {
         for index in indices {
             let Transition { life, from, to, returns, discount } = self.transitions[index];
             let (life, from, to) = (&self.lives[life as usize], from as usize, to as usize);
-            batch.states.extend_from_slice(&life.states[from * self.width..(from + 1) * self.width]);
-            batch.next_states.extend_from_slice(&life.states[to * self.width..(to + 1) * self.width]);
+            batch
+                .states
+                .extend_from_slice(&life.states[from * self.width..(from + 1) * self.width]);
+            batch
+                .next_states
+                .extend_from_slice(&life.states[to * self.width..(to + 1) * self.width]);
             let moment = &life.moments[from];
             for (resource, returned) in returns.into_iter().enumerate() {
                 batch.actions[resource].push(moment.actions[resource] as i64);
@@ -173,7 +184,9 @@ mod tests {
         let drawn = indices.iter().filter(|index| **index == 7).count();
         // (10.01 / 0.01)^0.3 = 7.9 times as often as any other.
         assert!((50..110).contains(&drawn), "{drawn}");
-        let weight_of = |wanted: usize| indices.iter().position(|index| *index == wanted).map(|at| batch.weights[at]);
+        let weight_of = |wanted: usize| {
+            indices.iter().position(|index| *index == wanted).map(|at| batch.weights[at])
+        };
         let common = indices.iter().find(|index| **index != 7).copied().unwrap();
         assert!((weight_of(common).unwrap() / weight_of(7).unwrap() - 7.94).abs() < 0.1);
         replay.update(&[7], &[0.0]);

@@ -1,4 +1,5 @@
-//! Many pods lived through at once under the network, as in production, with something random tried now and then.
+//! Many pods lived through at once under the network, as in production, with something random tried
+//! now and then.
 
 use ndarray::ArrayView2;
 use rand::rngs::StdRng;
@@ -48,7 +49,8 @@ pub struct Life {
 pub struct Conditions<'a> {
     pub features: &'a FeatureSet,
     pub discount: f64,
-    /// The boldest pod tries something random in this share of its moments, the most careful one in a hundredth of it.
+    /// The boldest pod tries something random in this share of its moments, the most careful one in
+    /// a hundredth of it.
     pub exploration: f64,
     /// The share of pods that the demonstrator steers.
     pub demonstrations: f64,
@@ -56,12 +58,18 @@ pub struct Conditions<'a> {
 }
 
 /// Lives through all episodes, half of them on another thread.
-pub fn live(episodes: &[Episode], network: &Network, conditions: Conditions<'_>) -> Result<Vec<Life>, ModelError> {
+pub fn live(
+    episodes: &[Episode],
+    network: &Network,
+    conditions: Conditions<'_>,
+) -> Result<Vec<Life>, ModelError> {
     let (ours, theirs) = episodes.split_at(episodes.len() / 2);
     std::thread::scope(|scope| {
         let other = scope.spawn(|| live_together(theirs, network, conditions));
         let mut lives = live_together(ours, network, conditions)?;
-        lives.extend(other.join().unwrap_or_else(|_| Err(ModelError::Input("a rollout stopped".into())))?);
+        lives.extend(
+            other.join().unwrap_or_else(|_| Err(ModelError::Input("a rollout stopped".into())))?,
+        );
         Ok(lives)
     })
 }
@@ -81,25 +89,38 @@ struct Living<'e> {
     gap: bool,
 }
 
-fn live_together(episodes: &[Episode], network: &Network, conditions: Conditions<'_>) -> Result<Vec<Life>, ModelError> {
+fn live_together(
+    episodes: &[Episode],
+    network: &Network,
+    conditions: Conditions<'_>,
+) -> Result<Vec<Life>, ModelError> {
     let Conditions { features, .. } = conditions;
-    let mut all: Vec<Living<'_>> = episodes.iter().map(|episode| Living::new(episode, conditions)).collect();
+    let mut all: Vec<Living<'_>> =
+        episodes.iter().map(|episode| Living::new(episode, conditions)).collect();
     let mut states = Vec::new();
     loop {
         states.clear();
         let mut observations = Vec::new();
         for (index, living) in all.iter_mut().enumerate() {
             if let Some(observation) = living.step(conditions) {
-                features.extend_row(&mut states, &observation, &living.pod.history, &living.episode.policy);
+                features.extend_row(
+                    &mut states,
+                    &observation,
+                    &living.pod.history,
+                    &living.episode.policy,
+                );
                 observations.push((index, observation));
             }
         }
         if !observations.is_empty() {
             let shape = (observations.len(), features.len());
-            let view = ArrayView2::from_shape(shape, &states).map_err(|error| ModelError::Input(error.to_string()))?;
+            let view = ArrayView2::from_shape(shape, &states)
+                .map_err(|error| ModelError::Input(error.to_string()))?;
             let answers = network.forward(view)?;
             let rows = states.chunks_exact(features.len());
-            for (((index, observation), q_values), row) in observations.into_iter().zip(answers).zip(rows) {
+            for (((index, observation), q_values), row) in
+                observations.into_iter().zip(answers).zip(rows)
+            {
                 all[index].act(&observation, q_values, row, conditions);
             }
         } else if all.iter().all(|living| living.pod.is_over()) {
@@ -145,25 +166,35 @@ impl<'e> Living<'e> {
             if observation.is_some() && !self.gap {
                 let share = |usage: f64, limit: f64| (usage / limit).clamp(0.0, 1.0) as f32;
                 let under = self.decided_under;
-                moment.future = Some([share(step.usage.cpu, under.cpu), share(step.usage.memory, under.memory)]);
+                moment.future = Some([
+                    share(step.usage.cpu, under.cpu),
+                    share(step.usage.memory, under.memory),
+                ]);
             }
         }
         self.gap = observation.is_none();
         observation
     }
 
-    /// What the demonstrator gets for the same step. Only what is better or worse than that counts: no action of ours changes
-    /// it, and what the demand brings upon both of us teaches nothing.
+    /// What the demonstrator gets for the same step. Only what is better or worse than that counts:
+    /// no action of ours changes it, and what the demand brings upon both of us teaches nothing.
     fn accompany(&mut self) -> [f64; 2] {
         let (limits, policy) = (self.companion.limits, &self.episode.policy);
         let (step, observation) = self.companion.live(policy);
         let [cpu, memory] = rewards(limits, &step, self.episode);
-        let decision = observation.map(|observation| demonstrator::act(&mut self.companion, &observation, policy));
+        let decision = observation
+            .map(|observation| demonstrator::act(&mut self.companion, &observation, policy));
         let [cpu_resize, memory_resize] = decision.as_ref().map_or([0.0; 2], resize_rewards);
         [cpu + cpu_resize, memory + memory_resize]
     }
 
-    fn act(&mut self, observation: &Observation, mut q_values: QValues, row: &[f32], conditions: Conditions<'_>) {
+    fn act(
+        &mut self,
+        observation: &Observation,
+        mut q_values: QValues,
+        row: &[f32],
+        conditions: Conditions<'_>,
+    ) {
         let policy = &self.episode.policy;
         let explored = self.rng.random::<f64>() < self.exploration;
         if explored {
@@ -177,12 +208,15 @@ impl<'e> Living<'e> {
         }
         let decision = decide(observation, history, &q_values, policy, observation.at);
         let granted = Resource::ALL.map(|resource| {
-            Action::ALL.map(|wanted| granted(resource, wanted, observation, history, policy, observation.at).action)
+            Action::ALL.map(|wanted| {
+                granted(resource, wanted, observation, history, policy, observation.at).action
+            })
         });
         self.decided_under = self.pod.limits;
         self.pod.apply(&decision);
         let PerResource { cpu, memory } = decision.actions;
-        let rewards = resize_rewards(&decision).map(|reward| (reward * conditions.reward_scale) as f32);
+        let rewards =
+            resize_rewards(&decision).map(|reward| (reward * conditions.reward_scale) as f32);
         self.life.states.extend_from_slice(row);
         self.life.moments.push(Moment {
             actions: [cpu, memory],
@@ -212,7 +246,8 @@ fn rewards(limits: Resources, step: &Step, episode: &Episode) -> [f64; 2] {
 
 /// A resize costs once, however many resources it changes.
 fn resize_rewards(decision: &Decision) -> [f64; 2] {
-    let changed = [decision.actions.cpu, decision.actions.memory].map(|action| action != Action::Maintain);
+    let changed =
+        [decision.actions.cpu, decision.actions.memory].map(|action| action != Action::Maintain);
     let share = 1.0 / changed.iter().filter(|changed| **changed).count().max(1) as f64;
     changed.map(|changed| if changed { -RESIZE_PRICE * STEPS_PER_DAY * share } else { 0.0 })
 }

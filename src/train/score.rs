@@ -35,7 +35,8 @@ pub struct Tally {
     allocated: PerResource<f64>,
     oom_kills: f64,
     resizes: f64,
-    /// Changes of a resource against its previous change, and which way that went (1 up, -1 down, 0 none yet).
+    /// Changes of a resource against its previous change, and which way that went (1 up, -1 down, 0
+    /// none yet).
     reversals: f64,
     directions: PerResource<f64>,
     /// Absolute errors of the prediction head, as shares of the limit, and of "it stays as it is".
@@ -77,8 +78,15 @@ impl Tally {
         self.resizes += f64::from(u8::from(changed));
     }
 
-    /// Compares a prediction of the next step with what came, and with the usage before it (cores, MiB).
-    pub fn predicted(&mut self, expected: Resources, before: Resources, came: Resources, limits: Resources) {
+    /// Compares a prediction of the next step with what came, and with the usage before it (cores,
+    /// MiB).
+    pub fn predicted(
+        &mut self,
+        expected: Resources,
+        before: Resources,
+        came: Resources,
+        limits: Resources,
+    ) {
         self.predictions += 1.0;
         self.prediction_error.cpu += (expected.cpu - came.cpu).abs() / limits.cpu;
         self.prediction_error.memory += (expected.memory - came.memory).abs() / limits.memory;
@@ -95,7 +103,8 @@ impl Tally {
         let allocated_memory = self.allocated.memory / (ceiling.memory * self.steps);
         let unserved = self.unserved / self.wanted.max(1e-9);
         let (ooms, resizes) = (self.oom_kills / days, self.resizes / days);
-        let penalty = UNSERVED_PRICE * unserved + OOM_PRICE * ooms.min(OOM_CAP) + RESIZE_PRICE * resizes;
+        let penalty =
+            UNSERVED_PRICE * unserved + OOM_PRICE * ooms.min(OOM_CAP) + RESIZE_PRICE * resizes;
         let predictions = self.predictions.max(1.0);
         Score {
             cpu_slack: self.slack.cpu / up,
@@ -225,7 +234,15 @@ mod tests {
     #[test]
     fn a_reversal_is_a_change_against_the_previous_one_of_the_same_resource() {
         let mut tally = Tally::default();
-        let path = [(1.0, 100.0), (1.2, 100.0), (1.2, 80.0), (1.44, 80.0), (1.44, 64.0), (1.2, 80.0), (1.0, 100.0)];
+        let path = [
+            (1.0, 100.0),
+            (1.2, 100.0),
+            (1.2, 80.0),
+            (1.44, 80.0),
+            (1.44, 64.0),
+            (1.2, 80.0),
+            (1.0, 100.0),
+        ];
         for pair in path.windows(2) {
             let [from, to] = [pair[0], pair[1]].map(|(cpu, memory)| Resources { cpu, memory });
             tally.step(from, from, &Container::default().step(0.0, 30.0, from, from));

@@ -41,8 +41,9 @@ impl Run {
 
     /// The scores of one row on the series of one source.
     pub fn of_source(&self, row: &Row, source: &str) -> Vec<Score> {
-        let of =
-            |(series, outcome): (&Arc<DemandSeries>, &Outcome)| (series.source() == source).then_some(outcome.score);
+        let of = |(series, outcome): (&Arc<DemandSeries>, &Outcome)| {
+            (series.source() == source).then_some(outcome.score)
+        };
         self.series.iter().zip(&row.outcomes).filter_map(of).collect()
     }
 
@@ -99,8 +100,17 @@ impl Run {
 }
 
 /// Column titles and the figures below them, already in their units.
-pub const COLUMNS: [&str; 9] =
-    ["CPU slack %", "mem slack %", "throttled %", "unserved %", "OOM/d", "resize/d", "reversal/d", "COST", "median"];
+pub const COLUMNS: [&str; 9] = [
+    "CPU slack %",
+    "mem slack %",
+    "throttled %",
+    "unserved %",
+    "OOM/d",
+    "resize/d",
+    "reversal/d",
+    "COST",
+    "median",
+];
 
 pub fn cells(score: &Score, median: f64) -> [String; 9] {
     [
@@ -118,7 +128,11 @@ pub fn cells(score: &Score, median: f64) -> [String; 9] {
 
 /// COST, unserved CPU and OOM kills of a source.
 pub fn source_cells(mean: &Score) -> [String; 3] {
-    [format!("{:.3}", mean.cost), format!("{:.2}", 100.0 * mean.unserved), format!("{:.2}", mean.ooms)]
+    [
+        format!("{:.3}", mean.cost),
+        format!("{:.2}", 100.0 * mean.unserved),
+        format!("{:.2}", mean.ooms),
+    ]
 }
 
 pub const LEGEND: &str = "\
@@ -143,10 +157,14 @@ pub fn render(run: &Run) -> String {
         let mut rows = vec![[vec!["policy".to_owned()], run.sources.clone()].concat()];
         for row in &run.rows {
             let cell = |source: &String| {
-                let [cost, unserved, ooms] = source_cells(&Score::mean(&run.of_source(row, source)));
+                let [cost, unserved, ooms] =
+                    source_cells(&Score::mean(&run.of_source(row, source)));
                 format!("{cost} ({unserved}, {ooms})")
             };
-            rows.push([vec![row.policy.name().to_owned()], run.sources.iter().map(cell).collect()].concat());
+            rows.push(
+                [vec![row.policy.name().to_owned()], run.sources.iter().map(cell).collect()]
+                    .concat(),
+            );
         }
         align(&mut text, &rows);
     }
@@ -174,16 +192,26 @@ pub fn render(run: &Run) -> String {
 /// A Markdown table with its columns aligned.
 fn align(text: &mut String, rows: &[Vec<String>]) {
     let columns = rows.first().map_or(0, Vec::len);
-    let widths: Vec<usize> =
-        (0..columns).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0).max(3)).collect();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0).max(3))
+        .collect();
     for (number, row) in rows.iter().enumerate() {
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let _ = if column == 0 { write!(text, "| {cell:<width$} ") } else { write!(text, "| {cell:>width$} ") };
+            let _ = if column == 0 {
+                write!(text, "| {cell:<width$} ")
+            } else {
+                write!(text, "| {cell:>width$} ")
+            };
         }
         text.push_str("|\n");
         if number == 0 {
             for (column, width) in widths.iter().enumerate() {
-                let _ = write!(text, "|{}{}", "-".repeat(width + 1), if column == 0 { "-" } else { ":" });
+                let _ = write!(
+                    text,
+                    "|{}{}",
+                    "-".repeat(width + 1),
+                    if column == 0 { "-" } else { ":" }
+                );
             }
             text.push_str("|\n");
         }

@@ -1,4 +1,5 @@
-//! `dqn-scaler train`: rounds of living through episodes under the present network and learning from them.
+//! `dqn-scaler train`: rounds of living through episodes under the present network and learning
+//! from them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use crate::scaler::policy::Policy;
 const TARGET_RATE: f64 = 0.005;
 /// The learning rate falls to this share of the first one.
 const LAST_LEARNING_RATE: f64 = 0.02;
-/// What is left of the imitation from half-way on, as a share of the first one: it decides where values hardly differ.
+/// What is left of the imitation from half-way on, as a share of the first one: it decides where
+/// values hardly differ.
 const LAST_IMITATION: f64 = 0.1;
 /// How much of the bias of prioritised replay is corrected at the beginning; at the end all of it.
 const FIRST_CORRECTION: f64 = 0.4;
@@ -39,8 +41,8 @@ const GLANCE: usize = 8192;
 /// Train a model on recorded and generated demand
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
-    /// Folder of series, CSV with the columns timestamp_s, cpu_cores, memory_mib, of which a third, by the hash of their
-    /// names, is left out; without it demand is generated
+    /// Folder of series, CSV with the columns timestamp_s, cpu_cores, memory_mib, of which a third,
+    /// by the hash of their names, is left out; without it demand is generated
     #[arg(long, value_name = "DIR")]
     pub traces: Option<PathBuf>,
     /// Where the best model goes; beside it, as .training.pth, what --resume goes on from
@@ -87,7 +89,8 @@ pub struct Recipe {
     /// What a reward counts one step later
     #[arg(long, default_value_t = 0.995)]
     pub discount: f64,
-    /// Differences between the values of actions are widened 1 / (1 - this) times (advantage learning)
+    /// Differences between the values of actions are widened 1 / (1 - this) times (advantage
+    /// learning)
     #[arg(long, default_value_t = 0.9)]
     pub action_gap: f64,
     /// The share of decisions that the boldest pod makes at random
@@ -178,7 +181,9 @@ impl<'a> Training<'a> {
         let mut recorded = Vec::new();
         if let Some(folder) = &args.traces {
             for hold in [false, true] {
-                let all = demand::recorded(folder, hold)?.into_iter().filter(|series| !is_held_out(&series.name));
+                let all = demand::recorded(folder, hold)?
+                    .into_iter()
+                    .filter(|series| !is_held_out(&series.name));
                 recorded.extend(all.map(Arc::new));
             }
             if recorded.is_empty() {
@@ -242,7 +247,9 @@ impl<'a> Training<'a> {
             loss_prediction += lesson.prediction_loss / recipe.lessons as f64;
         }
         self.progress.round += 1;
-        if !self.progress.round.is_multiple_of(recipe.evaluate_every.max(1)) && self.progress.round != *rounds {
+        if !self.progress.round.is_multiple_of(recipe.evaluate_every.max(1))
+            && self.progress.round != *rounds
+        {
             return Ok(None);
         }
         let Score { cost, unserved, ooms, resizes, .. } = self.judge()?;
@@ -293,7 +300,8 @@ impl<'a> Training<'a> {
         metadata.insert("recipe".into(), serde_json::to_value(&self.args.recipe)?);
         metadata.insert("rounds".into(), json!(self.args.rounds));
         metadata.insert("recorded_series".into(), json!(self.args.traces.is_some()));
-        metadata.insert("trained_by".into(), json!(concat!("dqn-scaler ", env!("CARGO_PKG_VERSION"))));
+        metadata
+            .insert("trained_by".into(), json!(concat!("dqn-scaler ", env!("CARGO_PKG_VERSION"))));
         Ok(metadata)
     }
 
@@ -309,7 +317,8 @@ impl<'a> Training<'a> {
         }
         self.learner.resume(&saved)?;
         let progress = saved.metadata.get("progress").cloned().unwrap_or(Value::Null);
-        self.progress = serde_json::from_value(progress).context("it does not say how far it came")?;
+        self.progress =
+            serde_json::from_value(progress).context("it does not say how far it came")?;
         Ok(())
     }
 }
@@ -321,7 +330,12 @@ fn saved_beside(out: &Path) -> PathBuf {
 
 fn open_curves(path: &Path, go_on: bool) -> anyhow::Result<csv::Writer<std::fs::File>> {
     let exists = go_on && path.exists();
-    let file = std::fs::OpenOptions::new().create(true).write(true).append(exists).truncate(!exists).open(path);
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .append(exists)
+        .truncate(!exists)
+        .open(path);
     let file = file.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(csv::WriterBuilder::new().has_headers(!exists).from_writer(file))
 }
@@ -348,7 +362,8 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_model_and_an_interruption_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let [once, again, other] = ["once", "again", "other"].map(|name| folder.path().join(name).join("model.pth"));
+        let [once, again, other] =
+            ["once", "again", "other"].map(|name| folder.path().join(name).join("model.pth"));
         for path in [&once, &again, &other] {
             std::fs::create_dir(path.parent().unwrap()).unwrap();
         }
@@ -382,7 +397,8 @@ mod tests {
     #[test]
     fn features_that_nobody_knows_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let error = run(&short(&folder.path().join("m.pth"), &["--features", "cpu_usage,gpu"])).unwrap_err();
+        let error = run(&short(&folder.path().join("m.pth"), &["--features", "cpu_usage,gpu"]))
+            .unwrap_err();
         assert!(error.to_string().contains("gpu"), "{error}");
     }
 }

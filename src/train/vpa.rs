@@ -1,5 +1,6 @@
-//! The Vertical Pod Autoscaler's recommender with its published constants, and its updater's rules for in-place resizes:
-//! what the cluster's own scaler would have done. For a pod of one container whose requests are its limits.
+//! The Vertical Pod Autoscaler's recommender with its published constants, and its updater's rules
+//! for in-place resizes: what the cluster's own scaler would have done. For a pod of one container
+//! whose requests are its limits.
 
 use super::baselines::{Rule, Seen};
 use super::demand::STEP;
@@ -43,7 +44,8 @@ impl Histogram {
         if value < self.first_bucket {
             return 0;
         }
-        ((value * (BUCKET_GROWTH - 1.0) / self.first_bucket + 1.0).ln() / BUCKET_GROWTH.ln()) as usize
+        ((value * (BUCKET_GROWTH - 1.0) / self.first_bucket + 1.0).ln() / BUCKET_GROWTH.ln())
+            as usize
     }
 
     fn start_of(&self, bucket: usize) -> f64 {
@@ -88,8 +90,8 @@ struct Recommendation {
 pub struct Vpa {
     cpu: Histogram,
     memory: Histogram,
-    /// The largest memory usage of the present interval, and what an OOM kill made of it: a second kill starts from the
-    /// usage again, not from the bump of the first.
+    /// The largest memory usage of the present interval, and what an OOM kill made of it: a second
+    /// kill starts from the usage again, not from the bump of the first.
     memory_peak: f64,
     oom_peak: f64,
     window_end: Option<f64>,
@@ -98,10 +100,11 @@ pub struct Vpa {
     confidence: f64,
     recommendation: Option<Recommendation>,
     started_at: f64,
-    /// The limit in bytes that an OOM kill happened at and whether it came soon after a start, until the restart tells of
-    /// it.
+    /// The limit in bytes that an OOM kill happened at and whether it came soon after a start,
+    /// until the restart tells of it.
     killed: Option<(f64, bool)>,
-    /// The last OOM kill came soon after a start. It stays in the container's status until the next one.
+    /// The last OOM kill came soon after a start. It stays in the container's status until the next
+    /// one.
     quick_oom: bool,
 }
 
@@ -125,7 +128,8 @@ impl Default for Vpa {
 }
 
 impl Vpa {
-    /// All samples weigh the same: they were meant to weigh as much as the request, but the recommender never fills it in.
+    /// All samples weigh the same: they were meant to weigh as much as the request, but the
+    /// recommender never fills it in.
     fn observe_cpu(&mut self, at: f64, usage: f64) {
         self.cpu.add(usage, 1.0, at);
         let first = *self.first_sample.get_or_insert(at);
@@ -168,8 +172,12 @@ impl Vpa {
     }
 
     fn estimate(&self, share: f64, confidence: f64) -> Resources {
-        let estimate = |histogram: &Histogram| histogram.percentile(share) * SAFETY_MARGIN * confidence;
-        Resources { cpu: estimate(&self.cpu).max(LEAST.cpu), memory: (estimate(&self.memory) / MIB).max(LEAST.memory) }
+        let estimate =
+            |histogram: &Histogram| histogram.percentile(share) * SAFETY_MARGIN * confidence;
+        Resources {
+            cpu: estimate(&self.cpu).max(LEAST.cpu),
+            memory: (estimate(&self.memory) / MIB).max(LEAST.memory),
+        }
     }
 
     fn recommend(&self) -> Recommendation {
@@ -183,8 +191,8 @@ impl Vpa {
     fn wants_update(&self, at: f64, limits: Resources, recommendation: &Recommendation) -> bool {
         let Recommendation { lower, target, upper } = recommendation;
         let outside = |limit: f64, lower: f64, upper: f64| limit < lower || limit > upper;
-        let change =
-            (limits.cpu - target.cpu).abs() / limits.cpu + (limits.memory - target.memory).abs() / limits.memory;
+        let change = (limits.cpu - target.cpu).abs() / limits.cpu
+            + (limits.memory - target.memory).abs() / limits.memory;
         outside(limits.cpu, lower.cpu, upper.cpu)
             || outside(limits.memory, lower.memory, upper.memory)
             || (self.quick_oom && change > 0.0)
@@ -208,12 +216,15 @@ impl Rule for Vpa {
         if !seen.index.is_multiple_of(STEPS_PER_MINUTE) {
             return limits;
         }
-        // Recommender and updater run once a minute, each for itself: the updater acts on what was recommended before.
+        // Recommender and updater run once a minute, each for itself: the updater acts on what was
+        // recommended before.
         self.observe_cpu(at, step.usage.cpu);
         self.observe_memory(at, step.usage.memory * MIB);
         let recommended = self.recommendation.replace(self.recommend());
         match recommended {
-            Some(recommended) if self.wants_update(at, limits, &recommended) => within_bounds(recommended.target),
+            Some(recommended) if self.wants_update(at, limits, &recommended) => {
+                within_bounds(recommended.target)
+            }
             _ => limits,
         }
     }

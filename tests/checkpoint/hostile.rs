@@ -1,4 +1,5 @@
-//! Files made to run code, to exhaust memory or to reach out of bounds, and files that are no checkpoint.
+//! Files made to run code, to exhaust memory or to reach out of bounds, and files that are no
+//! checkpoint.
 
 use std::io::Cursor;
 
@@ -10,16 +11,23 @@ use super::{read_error, repack, replaced, small, with_pickle};
 
 #[test]
 fn hostile_pickles() {
-    for (global, name) in
-        [("os\nsystem", "os.system"), ("builtins\neval", "builtins.eval"), ("torch\nload", "torch.load")]
-    {
+    for (global, name) in [
+        ("os\nsystem", "os.system"),
+        ("builtins\neval", "builtins.eval"),
+        ("torch\nload", "torch.load"),
+    ] {
         let pickle = format!("\u{2}c{global}\n(X\u{4}\0\0\0exittR.");
         assert!(read_error(&with_pickle(&[b"\x80", pickle.as_bytes()].concat())).contains(name));
     }
     // STACK_GLOBAL, as protocol 4 names globals.
-    assert!(read_error(&with_pickle(b"\x80\x04\x8c\x05posix\x8c\x06system\x93.")).contains("posix.system"));
+    assert!(
+        read_error(&with_pickle(b"\x80\x04\x8c\x05posix\x8c\x06system\x93."))
+            .contains("posix.system")
+    );
 
-    let deep = [&b"\x80\x02}X\x08\0\0\0metadata"[..], &b"]".repeat(100_000), &b"a".repeat(99_999), b"s."].concat();
+    let deep =
+        [&b"\x80\x02}X\x08\0\0\0metadata"[..], &b"]".repeat(100_000), &b"a".repeat(99_999), b"s."]
+            .concat();
     assert!(read_error(&with_pickle(&deep)).contains("deeper"));
     let own = b"\x80\x02}q\0X\x08\0\0\0metadatah\0s.";
     assert!(read_error(&with_pickle(own)).contains("deeper"));
@@ -27,8 +35,14 @@ fn hostile_pickles() {
     (0..30).for_each(|_| wide.extend_from_slice(b"0](h\0h\0h\0h\0h\0h\0h\0h\0eq\0"));
     assert!(read_error(&with_pickle(&[&wide, &b"s."[..]].concat())).contains("values"));
 
-    assert!(read_error(&with_pickle(&[b"\x80\x02", &b"]".repeat(60 << 20)[..]].concat())).contains("objects"));
-    assert!(read_error(&with_pickle(&[b"\x80\x02", &b"N".repeat(60 << 20)[..]].concat())).contains("opcodes"));
+    assert!(
+        read_error(&with_pickle(&[b"\x80\x02", &b"]".repeat(60 << 20)[..]].concat()))
+            .contains("objects")
+    );
+    assert!(
+        read_error(&with_pickle(&[b"\x80\x02", &b"N".repeat(60 << 20)[..]].concat()))
+            .contains("opcodes")
+    );
     assert!(read_error(&with_pickle(&vec![b'N'; 65 << 20])).contains("data.pkl: is larger"));
     assert!(read_error(&with_pickle(b"\x80\x02X\xff\xff\xff\xff")).contains("ends in the middle"));
     assert!(read_error(&with_pickle(b"\x80\x02.")).contains("value that is not there"));
@@ -36,13 +50,17 @@ fn hostile_pickles() {
     assert!(read_error(&with_pickle(b"\x80\x02N.")).contains("no dict"));
 }
 
-/// One byte of storage and strides of 0 can claim any shape; offsets and lengths can claim any place.
+/// One byte of storage and strides of 0 can claim any shape; offsets and lengths can claim any
+/// place.
 #[test]
 fn hostile_views() {
     let file = small().to_bytes().unwrap();
     let mut pickle = Vec::new();
-    std::io::copy(&mut ZipArchive::new(Cursor::new(&file)).unwrap().by_name("archive/data.pkl").unwrap(), &mut pickle)
-        .unwrap();
+    std::io::copy(
+        &mut ZipArchive::new(Cursor::new(&file)).unwrap().by_name("archive/data.pkl").unwrap(),
+        &mut pickle,
+    )
+    .unwrap();
     // The first tensor's offset, shape [4, 8] and strides (8, 1).
     let view = b"QK\x00(J\x04\0\0\0J\x08\0\0\0t(J\x08\0\0\0J\x01\0\0\0t";
     let long = |number: u64| [&b"\x8a\x08"[..], &number.to_le_bytes()].concat();
@@ -56,9 +74,13 @@ fn hostile_views() {
     assert!(with_view(&offset).contains("reaches beyond its storage data/0"));
     assert!(with_view(b"QK\x00K\x04K\x08\x86K\x08K\x02\x86").contains("reaches beyond"));
     assert!(with_view(b"QK\x00K\x04K\x08\x86K\x01\x85").contains("shape and strides"));
-    assert!(with_view(b"QJ\xff\xff\xff\xffK\x04K\x08\x86K\x08K\x01\x86").contains("natural number"));
+    assert!(
+        with_view(b"QJ\xff\xff\xff\xffK\x04K\x08\x86K\x08K\x01\x86").contains("natural number")
+    );
     let long_storage = replaced(&pickle, b"J\x20\0\0\0tQ", &[&huge[..], b"tQ"].concat());
-    assert!(read_error(&with_pickle(&long_storage)).contains("data/0 has 128 bytes, not 4398046511104"));
+    assert!(
+        read_error(&with_pickle(&long_storage)).contains("data/0 has 128 bytes, not 4398046511104")
+    );
 }
 
 #[test]

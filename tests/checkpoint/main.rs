@@ -14,10 +14,14 @@ use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// A file of the reference checkpoint, which lies beside the repository; `None`, with a line that says so, where it does not.
+/// A file of the reference checkpoint, which lies beside the repository; `None`, with a line that
+/// says so, where it does not.
 fn reference(name: &str) -> Option<PathBuf> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let path = std::env::var_os("DQN_SHARED").map_or_else(beside, PathBuf::from).join("reference").join(name);
+    let path = std::env::var_os("DQN_SHARED")
+        .map_or_else(beside, PathBuf::from)
+        .join("reference")
+        .join(name);
     if !path.exists() {
         println!("skipped: {} is not here", path.display());
         return None;
@@ -38,7 +42,8 @@ fn small() -> Checkpoint {
         ("prediction_head.0.bias", &[2]),
     ];
     let tensor = |(index, (name, shape)): (usize, (&str, &[usize]))| {
-        let data = (0..shape.iter().product()).map(|at| (index * 40 + at) as f32 / 1024.0).collect();
+        let data =
+            (0..shape.iter().product()).map(|at| (index * 40 + at) as f32 / 1024.0).collect();
         NamedTensor { name: name.to_owned(), shape: shape.to_vec(), data }
     };
     let metadata = json!({
@@ -83,7 +88,10 @@ fn with_pickle(pickle: &[u8]) -> Vec<u8> {
 }
 
 fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
-    let at = bytes.windows(old.len()).position(|window| window == old).expect("what to replace is there");
+    let at = bytes
+        .windows(old.len())
+        .position(|window| window == old)
+        .expect("what to replace is there");
     [&bytes[..at], new, &bytes[at + old.len()..]].concat()
 }
 
@@ -99,6 +107,7 @@ fn network_error(checkpoint: &Checkpoint) -> String {
 
 fn answers(network: &Network, states: &[Vec<f32>]) -> Vec<QValues> {
     let flat = states.concat();
-    let states = Array2::from_shape_vec((states.len(), network.state_dim()), flat).expect("rows of one width");
+    let states = Array2::from_shape_vec((states.len(), network.state_dim()), flat)
+        .expect("rows of one width");
     network.forward(states.view()).expect("finite answers")
 }

@@ -11,7 +11,12 @@ use super::{repack, small};
 fn survives(file: &[u8]) {
     let Ok(checkpoint) = Checkpoint::read_bytes(file, "mutated") else { return };
     let Ok(network) = Network::from_checkpoint(&checkpoint) else { return };
-    assert!(checkpoint.tensors.iter().all(|tensor| tensor.data.iter().all(|element| element.is_finite())));
+    assert!(
+        checkpoint
+            .tensors
+            .iter()
+            .all(|tensor| tensor.data.iter().all(|element| element.is_finite()))
+    );
     // The weights may have become huge, so an error is fine here too.
     let _ = network.forward(Array2::zeros((2, network.state_dim())).view());
 }
@@ -42,7 +47,9 @@ fn mutate(bytes: &mut Vec<u8>, mutations: &[Mutation]) {
             _ if bytes.is_empty() => {}
             Mutation::Flip(at, bits) => bytes[at % size] ^= bits,
             Mutation::Insert(at, byte) => bytes.insert(at % size, byte),
-            Mutation::Delete(at, count) => drop(bytes.drain(at % size..(at % size + count).min(size))),
+            Mutation::Delete(at, count) => {
+                drop(bytes.drain(at % size..(at % size + count).min(size)))
+            }
             Mutation::Truncate(at) => bytes.truncate(at % size),
         }
     }

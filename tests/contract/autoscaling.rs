@@ -11,9 +11,13 @@ async fn it_is_started_and_stopped_any_number_of_times() {
     for _ in 0..2 {
         let (code, body) = service.post("/autoscale/start", json!({})).await;
         assert_eq!(code, 200);
-        assert_eq!(body, json!({"success": true, "message": "Auto-scaling started", "interval": 45}));
+        assert_eq!(
+            body,
+            json!({"success": true, "message": "Auto-scaling started", "interval": 45})
+        );
     }
-    until("the loop is there", async || service.get("/autoscale/status").await.1 == status(true)).await;
+    until("the loop is there", async || service.get("/autoscale/status").await.1 == status(true))
+        .await;
     for _ in 0..2 {
         let (code, body) = service.post("/autoscale/stop", json!({})).await;
         assert_eq!(code, 200);
@@ -25,8 +29,11 @@ async fn it_is_started_and_stopped_any_number_of_times() {
 #[tokio::test]
 async fn a_stop_and_a_start_at_once_leave_it_running() {
     let simulation = cluster(|world| add(world, Resource::Deployments, "web", 2, 0.1, 100.0));
-    let service = Service::on(&simulation, Config { auto_scale_interval: 1, ..Config::default() }).await;
-    let made = async || service.get("/statistics").await.1["statistics"]["overview"]["total_decisions"].as_u64();
+    let service =
+        Service::on(&simulation, Config { auto_scale_interval: 1, ..Config::default() }).await;
+    let made = async || {
+        service.get("/statistics").await.1["statistics"]["overview"]["total_decisions"].as_u64()
+    };
     for _ in 0..50 {
         let stop = service.post("/autoscale/stop", json!({}));
         let (stopped, read) = tokio::join!(stop, service.get("/autoscale/status"));
@@ -68,13 +75,17 @@ async fn the_loop_follows_the_load() {
 #[tokio::test]
 async fn a_changed_configuration_takes_effect_in_the_running_loop() {
     let simulation = cluster(|world| add(world, Resource::Deployments, "web", 1, 3.0, 100.0));
-    let service = Service::on(&simulation, Config { auto_scale_interval: 3600, ..Config::default() }).await;
+    let service =
+        Service::on(&simulation, Config { auto_scale_interval: 3600, ..Config::default() }).await;
     let name = &pods_of(&simulation, "web")[0];
-    let made = async || service.get("/statistics").await.1["statistics"]["overview"]["total_decisions"].as_u64();
+    let made = async || {
+        service.get("/statistics").await.1["statistics"]["overview"]["total_decisions"].as_u64()
+    };
     until("the first cycle", async || made().await == Some(1)).await;
     assert_eq!(limits(&simulation, name).0["cpu"], "500m", "dry run");
-    let (status, _) =
-        service.post("/config", json!({"dry_run": false, "scale_factor": 0.5, "auto_scale_interval": 5})).await;
+    let (status, _) = service
+        .post("/config", json!({"dry_run": false, "scale_factor": 0.5, "auto_scale_interval": 5}))
+        .await;
     assert_eq!(status, 200);
     until("a step of one half", async || limits(&simulation, name).0["cpu"] == "750m").await;
 }

@@ -19,12 +19,19 @@ async fn another_namespace_is_neither_looked_at_nor_changed() {
         assert_eq!(service.get(path).await, (StatusCode::FORBIDDEN, failure(OUTSIDE)), "{path}");
     }
     for path in ["/scale/pod/other/lonely", "/api/namespaces/other/pods/lonely/resize"] {
-        assert_eq!(service.post(path, resize.clone()).await, (StatusCode::FORBIDDEN, failure(OUTSIDE)), "{path}");
+        assert_eq!(
+            service.post(path, resize.clone()).await,
+            (StatusCode::FORBIDDEN, failure(OUTSIDE)),
+            "{path}"
+        );
     }
     let asked = simulation.faults().log.requests();
     assert!(asked.iter().all(|request| !request.path.contains("/other/")), "{asked:?}");
     // Inside the boundary nothing is different, whether the namespace is watched or not.
-    assert_eq!(service.post("/api/namespaces/default/pods/lonely/resize", resize).await.0, StatusCode::OK);
+    assert_eq!(
+        service.post("/api/namespaces/default/pods/lonely/resize", resize).await.0,
+        StatusCode::OK
+    );
     assert_eq!(service.get("/pods/shop/nobody").await.0, StatusCode::NOT_FOUND);
 }
 
@@ -33,7 +40,8 @@ async fn the_api_cannot_move_the_boundary_nor_configure_beyond_it() {
     let service = Service::with(bounded(), Clock::new(1.0)).await;
     let before = service.get("/config").await.1;
     assert_eq!(before["allowed_namespaces"], json!(["default", "shop"]));
-    let (status, answer) = service.post("/config", json!({"namespaces": ["shop", "other"], "dry_run": true})).await;
+    let (status, answer) =
+        service.post("/config", json!({"namespaces": ["shop", "other"], "dry_run": true})).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(answer, failure("namespaces: \"other\" is not among allowed_namespaces"));
     let (_, answer) = service.post("/config", json!({"allowed_namespaces": []})).await;
@@ -47,13 +55,19 @@ async fn every_route_of_one_pod_documents_the_boundary_and_keeps_it() {
     let service = Service::with(bounded(), Clock::new(1.0)).await;
     let document = service.get("/openapi.json").await.1;
     let mut checked = 0;
-    for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.contains("{namespace}")) {
+    for (path, item) in document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(path, _)| path.contains("{namespace}"))
+    {
         for (method, operation) in item.as_object().unwrap() {
             let told = operation["responses"]["403"]["description"].as_str().unwrap();
             assert!(told.contains("allowed_namespaces"), "{method} {path}: {told}");
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let path = path.replace("{namespace}", "other").replace("{pod_name}", "lonely");
-            let (status, answer) = answer(service.request(method, &path).json(&json!({})).send().await.unwrap()).await;
+            let (status, answer) =
+                answer(service.request(method, &path).json(&json!({})).send().await.unwrap()).await;
             assert_eq!((status, answer), (StatusCode::FORBIDDEN, failure(OUTSIDE)), "{path}");
             checked += 1;
         }

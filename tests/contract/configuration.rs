@@ -39,7 +39,10 @@ async fn an_update_is_answered_with_what_holds_now() {
     }
     assert_eq!(service.get("/config").await.1, answer["config"]);
     let (_, answer) = service.post("/config", json!({"max_cpu": 99, "scale_factor": 0.1})).await;
-    assert_eq!((&answer["ignored"], &answer["config"]["max_cpu"]), (&json!(["max_cpu"]), &json!(8.0)));
+    assert_eq!(
+        (&answer["ignored"], &answer["config"]["max_cpu"]),
+        (&json!(["max_cpu"]), &json!(8.0))
+    );
 }
 
 #[tokio::test]
@@ -53,7 +56,8 @@ async fn a_wrong_field_changes_nothing_and_is_named() {
         ("scale_factor", json!(1)),
         ("namespaces", json!([])),
     ] {
-        let (status, answer) = service.post("/config", json!({"excluded_deployments": [], field: value})).await;
+        let (status, answer) =
+            service.post("/config", json!({"excluded_deployments": [], field: value})).await;
         assert_eq!((status.as_u16(), &answer["success"]), (400, &json!(false)));
         assert!(answer["error"].as_str().unwrap().contains(field), "{answer}");
         assert_eq!(service.get("/config").await.1, before);
@@ -64,7 +68,11 @@ async fn a_wrong_field_changes_nothing_and_is_named() {
 async fn a_body_that_is_no_json_object_is_refused() {
     let service = Service::start().await;
     let post = |body: &str, kind: &str| {
-        service.request(Method::POST, "/config").header("Content-Type", kind).body(body.to_owned()).send()
+        service
+            .request(Method::POST, "/config")
+            .header("Content-Type", kind)
+            .body(body.to_owned())
+            .send()
     };
     for (body, kind, status) in [
         ("{\"dry_run\":", "application/json", 400),
@@ -82,7 +90,9 @@ async fn a_body_that_is_no_json_object_is_refused() {
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_also_where_none_is_wanted() {
     let service = Service::start().await;
-    let stop = |size: usize| service.request(Method::POST, "/autoscale/stop").body("x".repeat(size)).send();
+    let stop = |size: usize| {
+        service.request(Method::POST, "/autoscale/stop").body("x".repeat(size)).send()
+    };
     assert_eq!(stop(1024 * 1024 + 1).await.unwrap().status(), 413);
     assert_eq!(service.get("/autoscale/status").await.1["enabled"], true);
     assert_eq!(stop(1024 * 1024).await.unwrap().status(), 200);
@@ -93,8 +103,14 @@ async fn stopping_twice_is_as_stopping_once() {
     let service = Service::start().await;
     for _ in 0..2 {
         let (status, answer) = service.post("/autoscale/stop", json!({})).await;
-        assert_eq!((status.as_u16(), answer), (200, json!({"success": true, "message": "Auto-scaling stopped"})));
+        assert_eq!(
+            (status.as_u16(), answer),
+            (200, json!({"success": true, "message": "Auto-scaling stopped"}))
+        );
     }
     let status = service.get("/autoscale/status").await.1;
-    assert_eq!(status, json!({"enabled": false, "running": false, "interval_seconds": 30, "thread_alive": false}));
+    assert_eq!(
+        status,
+        json!({"enabled": false, "running": false, "interval_seconds": 30, "thread_alive": false})
+    );
 }

@@ -32,10 +32,17 @@ async fn a_preflight_of_a_known_route_is_answered() {
     for path in ["/config", "/scale/all", "/pods/default/web", "/autoscale/start"] {
         let preflight = service.request(Method::OPTIONS, path).header("Origin", ORIGIN);
         let preflight = preflight.header("Access-Control-Request-Method", "POST");
-        let response = preflight.header("Access-Control-Request-Headers", "content-type, x-me").send().await.unwrap();
+        let response = preflight
+            .header("Access-Control-Request-Headers", "content-type, x-me")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 200, "{path}");
         let headers = response.headers();
-        assert_eq!(headers["access-control-allow-methods"], "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
+        assert_eq!(
+            headers["access-control-allow-methods"],
+            "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+        );
         assert_eq!(headers["access-control-allow-headers"], "content-type, x-me");
         assert_eq!(headers["access-control-allow-origin"], ORIGIN);
         assert_eq!(headers["vary"], "Origin");

@@ -34,10 +34,16 @@ async fn a_decision_is_explained_and_a_dry_run_changes_nothing() {
         "cpu_action": "INCREASE", "memory_action": "DECREASE", "cpu_action_index": 2, "memory_action_index": 0
     });
     assert_eq!(result["predictions"], predictions);
-    assert_eq!(result["q_values"], json!({"cpu_q_values": [0.0, 1.0, 2.0], "memory_q_values": [2.0, 1.0, 0.0]}));
+    assert_eq!(
+        result["q_values"],
+        json!({"cpu_q_values": [0.0, 1.0, 2.0], "memory_q_values": [2.0, 1.0, 0.0]})
+    );
     let softmax = 1.0 / (1.0 + (-1.0_f64).exp() + (-2.0_f64).exp());
     assert!((result["confidence"]["cpu"].as_f64().unwrap() - softmax).abs() < 1e-6);
-    assert_eq!(result["future_predictions"], json!({"next_step_cpu": 0.25, "next_step_memory": 256.0}));
+    assert_eq!(
+        result["future_predictions"],
+        json!({"next_step_cpu": 0.25, "next_step_memory": 256.0})
+    );
     let cpu = json!({"current": 0.5, "new": 0.6, "change_percent": 20.0, "action": "INCREASE"});
     assert_eq!(result["resource_changes"]["cpu"], cpu);
     // The guard knows the pod's memory too little yet to let it be cut, and says so.
@@ -59,12 +65,22 @@ async fn a_live_change_is_in_force_without_a_restart_and_then_cools_down() {
     let path = format!("/scale/pod/default/{name}");
     let (_, body) = service.post(&path, json!({})).await;
     let result = &body["result"];
-    assert_eq!((&result["status"], &result["applied"]), (&json!("success"), &json!(true)), "{body}");
+    assert_eq!(
+        (&result["status"], &result["applied"]),
+        (&json!("success"), &json!(true)),
+        "{body}"
+    );
     assert_eq!(result["scaling_method"], "vertical");
     let wanted = json!({"cpu": "600m", "memory": "512Mi"});
-    until("the kubelet is done", async || limits(&simulation, name) == (wanted.clone(), wanted.clone())).await;
+    until("the kubelet is done", async || {
+        limits(&simulation, name) == (wanted.clone(), wanted.clone())
+    })
+    .await;
     let after = pod(&simulation, name);
-    assert_eq!(after["spec"]["containers"][0]["resources"]["requests"], json!({"cpu": "300m", "memory": "256Mi"}));
+    assert_eq!(
+        after["spec"]["containers"][0]["resources"]["requests"],
+        json!({"cpu": "300m", "memory": "256Mi"})
+    );
     assert_eq!(after["status"]["containerStatuses"][0]["restartCount"], 0);
     assert_eq!(after["status"]["qosClass"], "Burstable");
 
@@ -87,9 +103,15 @@ async fn an_emergency_does_not_wait_for_the_cooldown() {
     for limit in ["600m", "720m"] {
         until("a measurement under the present limit", async || {
             let (_, body) = service.get(&format!("/pods/default/{name}")).await;
-            let limit =
-                limits(&simulation, name).0["cpu"].as_str().unwrap().trim_end_matches('m').parse::<f64>().unwrap();
-            body["metrics"]["cpu_usage_cores"].as_f64().is_some_and(|usage| usage >= 0.95 * limit / 1000.0)
+            let limit = limits(&simulation, name).0["cpu"]
+                .as_str()
+                .unwrap()
+                .trim_end_matches('m')
+                .parse::<f64>()
+                .unwrap();
+            body["metrics"]["cpu_usage_cores"]
+                .as_f64()
+                .is_some_and(|usage| usage >= 0.95 * limit / 1000.0)
         })
         .await;
         let (_, body) = service.post(&path, json!({})).await;
@@ -109,22 +131,40 @@ async fn all_pods_are_processed_and_each_says_what_came_of_it() {
     });
     let service = Service::on(&simulation, quiet()).await;
     let (status, body) = service.post("/scale/all", json!({})).await;
-    assert_eq!((status.as_u16(), &body["success"], &body["processed"]), (200, &json!(true), &json!(5)));
+    assert_eq!(
+        (status.as_u16(), &body["success"], &body["processed"]),
+        (200, &json!(true), &json!(5))
+    );
     assert_eq!(keys(&body), ["success", "processed", "results", "statistics", "timestamp"]);
     assert_eq!(keys(&body["statistics"]), ["overview", "action_distribution"]);
     let of = |app: &str| {
         let name = &pods_of(&simulation, app)[0];
-        body["results"].as_array().unwrap().iter().find(|result| result["pod_name"] == **name).unwrap().clone()
+        body["results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|result| result["pod_name"] == **name)
+            .unwrap()
+            .clone()
     };
     let web = of("web");
     assert_eq!(
         (&web["status"], &web["actions"]),
         (&json!("dry_run"), &json!({"cpu": "INCREASE", "memory": "MAINTAIN"}))
     );
-    for (app, reason) in [("redis", "excluded"), ("modest", "no_resource_spec"), ("waiting", "not_running")] {
+    for (app, reason) in
+        [("redis", "excluded"), ("modest", "no_resource_spec"), ("waiting", "not_running")]
+    {
         let result = of(app);
-        assert_eq!((&result["status"], &result["reason"]), (&json!("skipped"), &json!(reason)), "{app}");
-        assert!(result["message"].as_str().unwrap().contains(&pods_of(&simulation, app)[0]), "{result}");
+        assert_eq!(
+            (&result["status"], &result["reason"]),
+            (&json!("skipped"), &json!(reason)),
+            "{app}"
+        );
+        assert!(
+            result["message"].as_str().unwrap().contains(&pods_of(&simulation, app)[0]),
+            "{result}"
+        );
     }
 }
 
@@ -141,7 +181,10 @@ async fn stale_metrics_are_not_acted_on() {
     .await;
     let before = limits(&simulation, name);
     let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
-    assert_eq!((&body["result"]["status"], &body["result"]["reason"]), (&json!("skipped"), &json!("no_metrics")));
+    assert_eq!(
+        (&body["result"]["status"], &body["result"]["reason"]),
+        (&json!("skipped"), &json!("no_metrics"))
+    );
     assert_eq!(limits(&simulation, name), before);
 }
 
@@ -156,7 +199,10 @@ async fn decisions_are_kept_oldest_first_and_counted() {
     let (_, body) = service.get("/decisions?limit=2").await;
     assert_eq!(body["count"], 2);
     let decisions = body["decisions"].as_array().unwrap();
-    assert_eq!((&decisions[0]["pod_name"], &decisions[1]["pod_name"]), (&json!(names[1]), &json!(names[0])));
+    assert_eq!(
+        (&decisions[0]["pod_name"], &decisions[1]["pod_name"]),
+        (&json!(names[1]), &json!(names[0]))
+    );
     assert!(decisions[0]["timestamp"].as_str() <= decisions[1]["timestamp"].as_str());
     let documented = [
         "pod_name",
@@ -171,7 +217,10 @@ async fn decisions_are_kept_oldest_first_and_counted() {
         "future_predictions",
     ];
     assert_eq!(keys(&decisions[0]), documented);
-    assert_eq!(decisions[0]["utilization"], json!({"cpu_percentage": 90.0, "memory_percentage": 39.1}));
+    assert_eq!(
+        decisions[0]["utilization"],
+        json!({"cpu_percentage": 90.0, "memory_percentage": 39.1})
+    );
     assert_eq!(service.get("/decisions?limit=0").await.0, 400);
     assert_eq!(service.get("/decisions?limit=x").await.1["count"], 3);
 
@@ -183,7 +232,10 @@ async fn decisions_are_kept_oldest_first_and_counted() {
     assert_eq!(statistics["overview"], overview);
     let increases = json!({"DECREASE": 0, "MAINTAIN": 0, "INCREASE": 3});
     assert_eq!(statistics["action_distribution"]["cpu_actions"], increases);
-    assert!((statistics["resource_utilization"]["average_cpu_usage"].as_f64().unwrap() - 0.45).abs() < 1e-9);
+    assert!(
+        (statistics["resource_utilization"]["average_cpu_usage"].as_f64().unwrap() - 0.45).abs()
+            < 1e-9
+    );
     assert_eq!(statistics["system_status"]["kubernetes_available"], true);
 }
 
@@ -228,15 +280,26 @@ async fn a_container_that_is_fuller_than_its_pod_is_not_cut_below_what_it_uses()
             json!({"name": name, "image": "example.test/app:1", "resources": resources})
         };
         let spec = json!({"containers": [container("side"), container("app")]});
-        declare(world, Resource::Deployments, "default", "web", 1, spec, Workload::constant(0.2, 400.0));
+        declare(
+            world,
+            Resource::Deployments,
+            "default",
+            "web",
+            1,
+            spec,
+            Workload::constant(0.2, 400.0),
+        );
     });
     let name = pods_of(&simulation, "web").remove(0);
-    let service = Service::on(&simulation, Config { scaling_cooldown: 0, max_cpu: 1.0, ..live() }).await;
+    let service =
+        Service::on(&simulation, Config { scaling_cooldown: 0, max_cpu: 1.0, ..live() }).await;
     let more = json!({"containers": {"app": {"limits": {"memory": "2Gi"}}}});
-    let (status, body) = service.post(&format!("/api/namespaces/default/pods/{name}/resize"), more).await;
+    let (status, body) =
+        service.post(&format!("/api/namespaces/default/pods/{name}/resize"), more).await;
     assert_eq!(status, 200, "{body}");
     // Of the pod's 2.5 GiB a sixth is used, of this one's half a GiB two fifths.
-    let mebibytes = || quantity::mib(limits(&simulation, &name).0["memory"].as_str().unwrap()).unwrap();
+    let mebibytes =
+        || quantity::mib(limits(&simulation, &name).0["memory"].as_str().unwrap()).unwrap();
     until("its memory is cut, and no further than it may be", async || {
         let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
         tokio::time::sleep(std::time::Duration::from_millis(700)).await;

@@ -12,19 +12,29 @@ fn full_node() -> Arc<Simulation> {
 }
 
 fn template_limit(simulation: &Simulation) -> Value {
-    let web = simulation.world().store.value(Resource::Deployments, &Key::new("default", "web")).unwrap();
+    let web =
+        simulation.world().store.value(Resource::Deployments, &Key::new("default", "web")).unwrap();
     web["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"].clone()
 }
 
 #[tokio::test]
 async fn a_deferred_resize_is_waited_for_then_given_up_for_the_template() {
     let simulation = full_node();
-    let config =
-        Config { deferred_timeout: 60, resize_timeout: 5, auto_scale_interval: 5, dry_run: false, ..Config::default() };
+    let config = Config {
+        deferred_timeout: 60,
+        resize_timeout: 5,
+        auto_scale_interval: 5,
+        dry_run: false,
+        ..Config::default()
+    };
     let service = Service::on(&simulation, config).await;
     let name = pods_of(&simulation, "web").remove(0);
     until("the resize is deferred", async || {
-        pod(&simulation, &name)["status"]["conditions"].as_array().unwrap().iter().any(|c| c["reason"] == "Deferred")
+        pod(&simulation, &name)["status"]["conditions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|c| c["reason"] == "Deferred")
     })
     .await;
     assert_eq!(template_limit(&simulation), "500m", "not yet");
@@ -40,7 +50,9 @@ async fn a_deferred_resize_is_waited_for_then_given_up_for_the_template() {
     simulation.world().delete_pod(&Key::new("default", "filler"), Some(0));
     until("the rollout is over", async || {
         let pods = pods_of(&simulation, "web");
-        pods.len() == 1 && pods[0] != name && pod(&simulation, &pods[0])["status"]["phase"] == "Running"
+        pods.len() == 1
+            && pods[0] != name
+            && pod(&simulation, &pods[0])["status"]["phase"] == "Running"
     })
     .await;
     let (_, statistics) = service.get("/statistics").await;
@@ -62,18 +74,28 @@ async fn a_deferred_resize_goes_through_when_room_comes_free() {
 
 #[tokio::test]
 async fn stateful_and_daemon_sets_are_rolled_out_too() {
-    for (kind, app, replicas) in [(Resource::StatefulSets, "db", 2), (Resource::DaemonSets, "agent", 1)] {
+    for (kind, app, replicas) in
+        [(Resource::StatefulSets, "db", 2), (Resource::DaemonSets, "agent", 1)]
+    {
         // This release does not lower memory limits in place.
-        let simulation = cluster_of(ServerVersion::V1_33, |world| add(world, kind, app, replicas, 0.1, 100.0));
+        let simulation =
+            cluster_of(ServerVersion::V1_33, |world| add(world, kind, app, replicas, 0.1, 100.0));
         let service = Service::on(&simulation, quiet()).await;
         let path = format!("/api/namespaces/default/pods/{}/resize", pods_of(&simulation, app)[0]);
         let wanted = json!({"cpu": "500m", "memory": "300Mi"});
-        let (status, body) = service.post(&path, json!({"containers": {"app": {"limits": wanted}}})).await;
-        assert_eq!((status.as_u16(), &body["scaling_method"]), (200, &json!("deployment_update")), "{body}");
+        let (status, body) =
+            service.post(&path, json!({"containers": {"app": {"limits": wanted}}})).await;
+        assert_eq!(
+            (status.as_u16(), &body["scaling_method"]),
+            (200, &json!("deployment_update")),
+            "{body}"
+        );
         until("the rollout is over", async || {
             let pods = pods_of(&simulation, app);
             pods.len() == replicas
-                && pods.iter().all(|name| limits(&simulation, name) == (wanted.clone(), wanted.clone()))
+                && pods
+                    .iter()
+                    .all(|name| limits(&simulation, name) == (wanted.clone(), wanted.clone()))
         })
         .await;
     }
@@ -81,7 +103,9 @@ async fn stateful_and_daemon_sets_are_rolled_out_too() {
 
 #[tokio::test]
 async fn before_1_32_the_pod_itself_is_patched() {
-    let simulation = cluster_of(ServerVersion::V1_27, |world| add(world, Resource::Deployments, "web", 1, 0.45, 100.0));
+    let simulation = cluster_of(ServerVersion::V1_27, |world| {
+        add(world, Resource::Deployments, "web", 1, 0.45, 100.0)
+    });
     let service = Service::on(&simulation, live()).await;
     let name = pods_of(&simulation, "web").remove(0);
     let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;

@@ -15,11 +15,17 @@ fn assert_unharmed(simulation: &Simulation, names: &[String]) {
     assert_eq!(pods_of(simulation, "web"), names);
     for name in names {
         let status = pod(simulation, name)["status"].clone();
-        assert_eq!((&status["phase"], &status["containerStatuses"][0]["restartCount"]), (&json!("Running"), &json!(0)));
+        assert_eq!(
+            (&status["phase"], &status["containerStatuses"][0]["restartCount"]),
+            (&json!("Running"), &json!(0))
+        );
         for limits in <[Value; 2]>::from(limits(simulation, name)) {
             assert_eq!(limits["memory"], "512Mi");
             let cpu = limits["cpu"].as_str().unwrap();
-            assert!(!cpu.ends_with('m') || cpu.trim_end_matches('m').parse::<u32>().unwrap() >= 500, "{cpu}");
+            assert!(
+                !cpu.ends_with('m') || cpu.trim_end_matches('m').parse::<u32>().unwrap() >= 500,
+                "{cpu}"
+            );
         }
     }
 }
@@ -34,9 +40,14 @@ async fn what_passes_is_retried_within_the_request() {
         simulation.faults().add(refuse(code).on("get", "pods").times(1));
         simulation.faults().add(refuse(code).on("patch", "pods/resize").times(2));
         let (status, body) = service.post(&path, json!({})).await;
-        assert_eq!((status.as_u16(), &body["result"]["status"]), (200, &json!("success")), "{code}: {body}");
+        assert_eq!(
+            (status.as_u16(), &body["result"]["status"]),
+            (200, &json!("success")),
+            "{code}: {body}"
+        );
         assert_eq!(body["result"]["scaling_method"], "vertical");
-        until("the kubelet is done", async || limits(&simulation, &names[0]).1["cpu"] == "600m").await;
+        until("the kubelet is done", async || limits(&simulation, &names[0]).1["cpu"] == "600m")
+            .await;
         assert_unharmed(&simulation, &names);
     }
 }
@@ -99,7 +110,9 @@ async fn a_patch_whose_answer_is_lost_is_done_once() {
     let simulation = web();
     let names = pods_of(&simulation, "web");
     let service = Service::on(&simulation, live()).await;
-    simulation.faults().add(Rule::new(Effect::Cut { milliseconds: None }).on("patch", "pods/resize").times(1));
+    simulation
+        .faults()
+        .add(Rule::new(Effect::Cut { milliseconds: None }).on("patch", "pods/resize").times(1));
     let (_, body) = service.post(&format!("/scale/pod/default/{}", names[0]), json!({})).await;
     assert!(["success", "failed"].contains(&body["result"]["status"].as_str().unwrap()), "{body}");
     until("one step is in force", async || limits(&simulation, &names[0]).1["cpu"] == "600m").await;
@@ -120,11 +133,17 @@ async fn a_pod_that_cannot_be_patched_fails_alone_and_its_template_is_left_alone
     assert_eq!((status.as_u16(), &body["processed"]), (200, &json!(2)));
     let results = body["results"].as_array().unwrap();
     let of = |name: &String| results.iter().find(|result| result["pod_name"] == **name).unwrap();
-    assert_eq!((&of(&names[0])["status"], &of(&names[1])["status"]), (&json!("failed"), &json!("success")));
+    assert_eq!(
+        (&of(&names[0])["status"], &of(&names[1])["status"]),
+        (&json!("failed"), &json!("success"))
+    );
     assert!(of(&names[0])["message"].as_str().unwrap().contains("patch pods/resize"), "{body}");
     assert_eq!(limits(&simulation, &names[0]).0["cpu"], "500m");
     let log = simulation.faults().log.requests();
-    assert!(log.iter().all(|request| !(request.method == "PATCH" && request.path.contains("deployments"))));
+    assert!(
+        log.iter()
+            .all(|request| !(request.method == "PATCH" && request.path.contains("deployments")))
+    );
     // After a failure it is not tried again at once.
     let (_, body) = service.post(&format!("/scale/pod/default/{}", names[0]), json!({})).await;
     assert_eq!(body["result"]["reason"], "cooldown_period", "{body}");
@@ -140,14 +159,20 @@ async fn without_the_metrics_api_nothing_is_decided_and_then_all_goes_on() {
     let service = Service::on(&simulation, live()).await;
     let (_, body) = service.post("/scale/all", json!({})).await;
     for result in body["results"].as_array().unwrap() {
-        assert_eq!((&result["status"], &result["reason"]), (&json!("skipped"), &json!("no_metrics")));
+        assert_eq!(
+            (&result["status"], &result["reason"]),
+            (&json!("skipped"), &json!("no_metrics"))
+        );
     }
     let (status, body) = service.post(&format!("/scale/pod/default/{}", names[0]), json!({})).await;
     assert_eq!((status.as_u16(), &body["result"]["reason"]), (200, &json!("no_metrics")));
     assert_unharmed(&simulation, &names);
     simulation.faults().replace(Vec::new());
     let (_, body) = service.post("/scale/all", json!({})).await;
-    assert!(body["results"].as_array().unwrap().iter().all(|result| result["status"] == "success"), "{body}");
+    assert!(
+        body["results"].as_array().unwrap().iter().all(|result| result["status"] == "success"),
+        "{body}"
+    );
 }
 
 #[tokio::test]
@@ -158,10 +183,21 @@ async fn many_slow_answers_may_take_longer_than_one() {
         let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1", "resources": resources}]});
         for namespace in &namespaces {
             add_namespace(world, namespace);
-            declare(world, Resource::Deployments, namespace, "web", 1, spec.clone(), Workload::constant(0.2, 100.0));
+            declare(
+                world,
+                Resource::Deployments,
+                namespace,
+                "web",
+                1,
+                spec.clone(),
+                Workload::constant(0.2, 100.0),
+            );
         }
     });
-    let late = Rule { group: Some("metrics.k8s.io".into()), ..Rule::new(Effect::Delay { milliseconds: 4500 }) };
+    let late = Rule {
+        group: Some("metrics.k8s.io".into()),
+        ..Rule::new(Effect::Delay { milliseconds: 4500 })
+    };
     simulation.faults().add(late);
     let config = Config { namespaces, metrics_max_age: 3600, ..quiet() };
     let service = Service::on(&simulation, config).await;
@@ -175,8 +211,13 @@ async fn many_slow_answers_may_take_longer_than_one() {
 async fn the_loop_outlives_an_api_server_that_goes_away_and_comes_back() {
     let simulation = web();
     let names = pods_of(&simulation, "web");
-    let config =
-        Config { dry_run: false, auto_scale_interval: 2, scaling_cooldown: 0, max_cpu: 0.9, ..Config::default() };
+    let config = Config {
+        dry_run: false,
+        auto_scale_interval: 2,
+        scaling_cooldown: 0,
+        max_cpu: 0.9,
+        ..Config::default()
+    };
     let service = Service::on(&simulation, config).await;
     until("a first step", async || limits(&simulation, &names[0]).1["cpu"] != "500m").await;
     simulation.faults().add(Rule::new(Effect::Cut { milliseconds: None }));
@@ -185,8 +226,10 @@ async fn the_loop_outlives_an_api_server_that_goes_away_and_comes_back() {
     assert_eq!(health, 200);
     assert_unharmed(&simulation, &names);
     simulation.faults().replace(Vec::new());
-    until("it goes on to the bound", async || names.iter().all(|name| limits(&simulation, name).1["cpu"] == "900m"))
-        .await;
+    until("it goes on to the bound", async || {
+        names.iter().all(|name| limits(&simulation, name).1["cpu"] == "900m")
+    })
+    .await;
     assert_unharmed(&simulation, &names);
 }
 
@@ -194,14 +237,20 @@ async fn the_loop_outlives_an_api_server_that_goes_away_and_comes_back() {
 async fn a_pod_replaced_between_decision_and_resize_is_left_alone() {
     let simulation = cluster(|world| add(world, Resource::StatefulSets, "db", 1, 0.45, 200.0));
     let service = Service::on(&simulation, live()).await;
-    simulation.faults().add(Rule::new(Effect::Delay { milliseconds: 1500 }).on("patch", "pods/resize").times(1));
+    simulation
+        .faults()
+        .add(Rule::new(Effect::Delay { milliseconds: 1500 }).on("patch", "pods/resize").times(1));
     let scaling = service.post("/scale/pod/default/db-0", json!({}));
     let replacing = async {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         let old = pod(&simulation, "db-0")["metadata"]["uid"].clone();
         simulation.world().delete_pod(&Key::new("default", "db-0"), Some(0));
         until("another of its name runs", async || {
-            let now = simulation.world().store.value(Resource::Pods, &Key::new("default", "db-0")).unwrap_or_default();
+            let now = simulation
+                .world()
+                .store
+                .value(Resource::Pods, &Key::new("default", "db-0"))
+                .unwrap_or_default();
             now["metadata"]["uid"] != old && now["status"]["phase"] == "Running"
         })
         .await;
@@ -209,6 +258,10 @@ async fn a_pod_replaced_between_decision_and_resize_is_left_alone() {
     let ((status, body), ()) = tokio::join!(scaling, replacing);
     assert_eq!((status.as_u16(), &body["result"]["status"]), (200, &json!("failed")), "{body}");
     assert_eq!(limits(&simulation, "db-0").0["cpu"], "500m");
-    let set = simulation.world().store.value(Resource::StatefulSets, &Key::new("default", "db")).unwrap();
-    assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"], "500m");
+    let set =
+        simulation.world().store.value(Resource::StatefulSets, &Key::new("default", "db")).unwrap();
+    assert_eq!(
+        set["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"],
+        "500m"
+    );
 }

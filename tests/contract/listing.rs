@@ -75,7 +75,15 @@ async fn namespaces_are_changed_while_it_runs() {
         add(world, Resource::Deployments, "web", 1, 0.1, 100.0);
         add_namespace(world, "shop");
         let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1"}]});
-        declare(world, Resource::Deployments, "shop", "cart", 2, spec, Workload::constant(0.1, 100.0));
+        declare(
+            world,
+            Resource::Deployments,
+            "shop",
+            "cart",
+            2,
+            spec,
+            Workload::constant(0.1, 100.0),
+        );
     });
     let service = Service::on(&simulation, quiet()).await;
     assert_eq!(service.get("/pods").await.1["count"], 1);

@@ -19,24 +19,40 @@ async fn pods_are_searched_sorted_and_paged() {
     let (status, body) = service.get("/pods/overview?sort=cpu&order=desc&limit=2").await;
     assert_eq!((status.as_u16(), &body["found"], &body["count"]), (200, &json!(4), &json!(2)));
     let big = &body["pods"][0];
-    assert_eq!((&big["workload"]["name"], &big["workload"]["kind"]), (&json!("big"), &json!("Deployment")));
-    assert!(big["metrics"]["cpu_usage"].as_f64().unwrap() > body["pods"][1]["metrics"]["cpu_usage"].as_f64().unwrap());
+    assert_eq!(
+        (&big["workload"]["name"], &big["workload"]["kind"]),
+        (&json!("big"), &json!("Deployment"))
+    );
+    assert!(
+        big["metrics"]["cpu_usage"].as_f64().unwrap()
+            > body["pods"][1]["metrics"]["cpu_usage"].as_f64().unwrap()
+    );
     assert_eq!(
         big["resources"],
         json!({"cpu_request": 0.25, "memory_request_mb": 256.0, "cpu_limit": 0.5, "memory_limit_mb": 512.0})
     );
     assert_eq!(big["history"]["cpu_limit"], json!([0.5]));
     assert_eq!(big["last_decision"]["cpu_action"], "INCREASE");
-    assert!(big["last_decision"]["why"].as_str().unwrap().ends_with("Dry run: nothing was changed."), "{big}");
+    assert!(
+        big["last_decision"]["why"].as_str().unwrap().ends_with("Dry run: nothing was changed."),
+        "{big}"
+    );
 
     let (_, rest) = service.get("/pods/overview?sort=cpu&order=desc&limit=2&offset=2").await;
     let last = &rest["pods"][1];
-    assert_eq!((&last["cannot_scale"], &last["metrics"]["cpu_usage"]), (&json!("excluded"), &Value::Null));
+    assert_eq!(
+        (&last["cannot_scale"], &last["metrics"]["cpu_usage"]),
+        (&json!("excluded"), &Value::Null)
+    );
     let why = last["message"].as_str().unwrap().to_owned() + ".";
-    assert!(why.ends_with("is excluded from scaling.") && last["last_decision"]["why"] == why, "said once: {last}");
+    assert!(
+        why.ends_with("is excluded from scaling.") && last["last_decision"]["why"] == why,
+        "said once: {last}"
+    );
     let (_, found) = service.get("/pods/overview?search=WEB").await;
     assert_eq!((&found["total"], &found["found"]), (&json!(4), &json!(2)));
-    let (_, found) = service.get("/pods/overview?status=skipped&monitored=false&namespace=default").await;
+    let (_, found) =
+        service.get("/pods/overview?status=skipped&monitored=false&namespace=default").await;
     assert_eq!(found["found"], 1);
 
     let name = big["name"].as_str().unwrap();
@@ -77,11 +93,15 @@ async fn decisions_are_filtered_and_explained_when_asked() {
     let service = Service::on(&simulation, quiet()).await;
     simulation.clock().sleep(std::time::Duration::from_secs(30)).await;
     service.send(Method::POST, "/scale/all").await;
-    let count = async |query: &str| service.get(&format!("/decisions?{query}")).await.1["count"].clone();
+    let count =
+        async |query: &str| service.get(&format!("/decisions?{query}")).await.1["count"].clone();
     assert_eq!(count("pod=default/web").await, 2);
     assert_eq!(count("pod=API").await, 1);
     assert_eq!(count("namespace=shop").await, 0);
-    assert_eq!((count("action=increase").await, count("action=DECREASE").await), (json!(3), json!(0)));
+    assert_eq!(
+        (count("action=increase").await, count("action=DECREASE").await),
+        (json!(3), json!(0))
+    );
     assert_eq!((count("applied=false").await, count("applied=true").await), (json!(3), json!(0)));
     assert_eq!((count("status=dry_run").await, count("status=failed").await), (json!(3), json!(0)));
     let (_, plain) = service.get("/decisions?limit=1").await;
@@ -106,7 +126,10 @@ async fn the_timeline_tells_what_the_cycles_did() {
     service.send(Method::POST, "/scale/all").await;
     let (_, body) = service.get("/statistics/timeline").await;
     let cycle = &body["cycles"][0];
-    assert_eq!((&cycle["dry_run"], &cycle["skipped"], &cycle["applied"]), (&json!(2), &json!(1), &json!(0)));
+    assert_eq!(
+        (&cycle["dry_run"], &cycle["skipped"], &cycle["applied"]),
+        (&json!(2), &json!(1), &json!(0))
+    );
     assert!(cycle["timestamp"].as_str().unwrap().ends_with('Z'));
 }
 

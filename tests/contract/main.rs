@@ -100,7 +100,8 @@ impl Service {
 /// A service without its tasks.
 fn state(config: Config, clock: Clock, leadership: Leadership) -> Arc<AppState> {
     let stopping = CancellationToken::new();
-    let network = Network::from_checkpoint(&network_that_wants([0.0, 1.0, 2.0], [2.0, 1.0, 0.0])).unwrap();
+    let network =
+        Network::from_checkpoint(&network_that_wants([0.0, 1.0, 2.0], [2.0, 1.0, 0.0])).unwrap();
     let scaler = Scaler::new(network, FeatureSet::documented(), stopping.clone());
     let mut state = AppState::new(config, scaler, clock, stopping);
     state.leadership = Arc::new(leadership);
@@ -123,21 +124,30 @@ fn cluster_of(version: ServerVersion, fill: impl FnOnce(&mut World)) -> Arc<Simu
     simulation
 }
 
-/// A workload in `default` whose pods use `cpu` cores and `memory` MiB and are limited to half a core and 512 MiB.
+/// A workload in `default` whose pods use `cpu` cores and `memory` MiB and are limited to half a
+/// core and 512 MiB.
 fn add(world: &mut World, resource: Resource, name: &str, replicas: usize, cpu: f64, memory: f64) {
-    let resources =
-        json!({"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}});
+    let resources = json!({"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}});
     add_with(world, resource, name, replicas, resources, Workload::constant(cpu, memory));
 }
 
-fn add_with(world: &mut World, kind: Resource, name: &str, replicas: usize, resources: Value, workload: Workload) {
+fn add_with(
+    world: &mut World,
+    kind: Resource,
+    name: &str,
+    replicas: usize,
+    resources: Value,
+    workload: Workload,
+) {
     let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1", "resources": resources}]});
     declare(world, kind, "default", name, replicas, spec, workload);
 }
 
 /// The names of the pods of a workload.
 fn pods_of(simulation: &Simulation, app: &str) -> Vec<String> {
-    let ours = |pod: &Value| pod["metadata"]["labels"]["app"] == app && pod["metadata"]["deletionTimestamp"].is_null();
+    let ours = |pod: &Value| {
+        pod["metadata"]["labels"]["app"] == app && pod["metadata"]["deletionTimestamp"].is_null()
+    };
     let pods = pods(simulation).into_iter().filter(ours);
     pods.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
 }
@@ -193,7 +203,11 @@ fn failure(message: &str) -> Value {
 fn network_that_wants(cpu: [f32; 3], memory: [f32; 3]) -> Checkpoint {
     let tensor = |name: &str, shape: &[usize], bias: Option<&[f32]>| {
         let zeros = vec![0.0; shape.iter().product()];
-        NamedTensor { name: name.into(), shape: shape.into(), data: bias.map_or(zeros, <[f32]>::to_vec) }
+        NamedTensor {
+            name: name.into(),
+            shape: shape.into(),
+            data: bias.map_or(zeros, <[f32]>::to_vec),
+        }
     };
     Checkpoint {
         tensors: vec![

@@ -18,12 +18,18 @@ async fn a_pod_is_resized_in_place() {
     let wanted = json!({"cpu": "800m", "memory": "1Gi"});
     let (status, answer) = service.post(&path(name), body(wanted.clone())).await;
     assert_eq!(status, 200, "{answer}");
-    assert_eq!(keys(&answer), ["message", "pod", "namespace", "scaling_method", "details", "timestamp"]);
+    assert_eq!(
+        keys(&answer),
+        ["message", "pod", "namespace", "scaling_method", "details", "timestamp"]
+    );
     assert_eq!(answer["message"], format!("Successfully resized pod {name} vertically"));
     assert_eq!((&answer["pod"], &answer["namespace"]), (&json!(name), &json!("default")));
     assert_eq!(answer["scaling_method"], "vertical");
     let given = body(wanted.clone())["containers"].clone();
-    assert_eq!(answer["details"], json!({"pod_name": name, "namespace": "default", "container_resources": given}));
+    assert_eq!(
+        answer["details"],
+        json!({"pod_name": name, "namespace": "default", "container_resources": given})
+    );
     assert_eq!(limits(&simulation, name), (wanted.clone(), wanted));
     assert_eq!(pod(&simulation, name)["status"]["containerStatuses"][0]["restartCount"], 0);
 }
@@ -53,7 +59,8 @@ async fn what_cannot_be_done_in_place_goes_to_the_template_and_is_rolled_out() {
     );
     until("the rollout is over", async || {
         let pods = pods_of(&simulation, "web");
-        pods.len() == 2 && pods.iter().all(|name| limits(&simulation, name) == (wanted.clone(), wanted.clone()))
+        pods.len() == 2
+            && pods.iter().all(|name| limits(&simulation, name) == (wanted.clone(), wanted.clone()))
     })
     .await;
 }

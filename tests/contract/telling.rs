@@ -12,20 +12,34 @@ use super::*;
 /// Of this service, in `default`, on objects of this kind: (object, reason, count, type, message).
 fn told(simulation: &Simulation, kind: &str) -> Vec<(String, String, u64, String, String)> {
     let world = simulation.world();
-    let events = world.store.range(Resource::Events, Some("default"), None).map(|event| event.value());
+    let events =
+        world.store.range(Resource::Events, Some("default"), None).map(|event| event.value());
     let ours = events
-        .filter(|event| event["source"]["component"] == "dqn-scaler" && event["involvedObject"]["kind"] == kind)
+        .filter(|event| {
+            event["source"]["component"] == "dqn-scaler" && event["involvedObject"]["kind"] == kind
+        })
         .map(|event| {
             let about = &event["involvedObject"];
-            let (resource, key) =
-                (Resource::of_kind(kind).unwrap(), Key::new("default", about["name"].as_str().unwrap()));
+            let (resource, key) = (
+                Resource::of_kind(kind).unwrap(),
+                Key::new("default", about["name"].as_str().unwrap()),
+            );
             // A rollout replaces pods.
             if let Some(object) = world.store.value(resource, &key) {
                 assert_eq!(about["uid"], object["metadata"]["uid"], "kubectl describe asks by uid");
             }
-            assert!(event["firstTimestamp"].as_str().unwrap() <= event["lastTimestamp"].as_str().unwrap());
+            assert!(
+                event["firstTimestamp"].as_str().unwrap()
+                    <= event["lastTimestamp"].as_str().unwrap()
+            );
             let text = |name: &str| event[name].as_str().unwrap().to_owned();
-            (key.name, text("reason"), event["count"].as_u64().unwrap(), text("type"), text("message"))
+            (
+                key.name,
+                text("reason"),
+                event["count"].as_u64().unwrap(),
+                text("type"),
+                text("message"),
+            )
         });
     ours.collect()
 }
@@ -59,7 +73,10 @@ async fn a_resize_is_told_on_the_pod_and_on_its_deployment_and_what_repeats_is_c
     for cpu in ["600m", "500m", "600m"] {
         assert_eq!(resize(&service, &pod, cpu).await.0, 200);
     }
-    until("all is told", async || told(&simulation, "Deployment").iter().any(|(_, _, count, ..)| *count == 3)).await;
+    until("all is told", async || {
+        told(&simulation, "Deployment").iter().any(|(_, _, count, ..)| *count == 3)
+    })
+    .await;
     let mut on_pod = told(&simulation, "Pod");
     on_pod.sort_by_key(|(_, _, count, ..)| *count);
     let why = "a client of the API asked for it";
@@ -68,7 +85,10 @@ async fn a_resize_is_told_on_the_pod_and_on_its_deployment_and_what_repeats_is_c
     };
     assert_eq!(on_pod, [expected(1, "cpu 600m -> 500m"), expected(2, "cpu 500m -> 600m")]);
     let message = format!("Pod {pod}: cpu 500m -> 600m: {why}");
-    assert_eq!(told(&simulation, "Deployment"), [("web".into(), "Resized".into(), 3, "Normal".into(), message)]);
+    assert_eq!(
+        told(&simulation, "Deployment"),
+        [("web".into(), "Resized".into(), 3, "Normal".into(), message)]
+    );
     // A bare pod has no workload to tell.
     assert_eq!(resize(&service, "lonely", "700m").await.0, 200);
     until("the bare pod's is told", async || told(&simulation, "Pod").len() == 3).await;
@@ -88,16 +108,30 @@ async fn what_the_loop_does_is_told_with_its_cause_and_what_fails_as_a_warning()
     .await;
     for (_, reason, count, kind, message) in told(&simulation, "Pod") {
         assert_eq!((reason.as_str(), count, kind.as_str()), ("Resized", 1, "Normal"));
-        assert!(message.starts_with("cpu 500m -> 600m: ") && message.contains("% of memory were in use"), "{message}");
+        assert!(
+            message.starts_with("cpu 500m -> 600m: ")
+                && message.contains("% of memory were in use"),
+            "{message}"
+        );
     }
     let (status, _) = resize(&service, &pod, "64").await;
     assert_eq!(status, 200, "the node cannot, the template can");
     until("the fallback is told", async || told(&simulation, "Deployment").len() == 2).await;
-    let fell_back = told(&simulation, "Deployment").into_iter().find(|event| event.1 == "ResizeFellBack").unwrap();
+    let fell_back = told(&simulation, "Deployment")
+        .into_iter()
+        .find(|event| event.1 == "ResizeFellBack")
+        .unwrap();
     assert_eq!((fell_back.0.as_str(), fell_back.3.as_str()), ("web", "Warning"));
-    assert!(fell_back.4.contains("cpu 600m -> 64: written into the template of Deployment web"), "{}", fell_back.4);
+    assert!(
+        fell_back.4.contains("cpu 600m -> 64: written into the template of Deployment web"),
+        "{}",
+        fell_back.4
+    );
     assert_eq!(resize(&service, "lonely", "64").await.0, 400);
-    until("the failure is told", async || told(&simulation, "Pod").iter().any(|event| event.1 == "ResizeFailed")).await;
+    until("the failure is told", async || {
+        told(&simulation, "Pod").iter().any(|event| event.1 == "ResizeFailed")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,8 +148,10 @@ async fn events_that_are_refused_change_nothing_about_the_resizes() {
             assert_eq!(limits(&simulation, &pod).1["cpu"], cpu);
         }
     }
-    until("the failures are counted", async || metrics(&service).await.contains("events_total{result=\"failed\"} 4"))
-        .await;
+    until("the failures are counted", async || {
+        metrics(&service).await.contains("events_total{result=\"failed\"} 4")
+    })
+    .await;
     simulation.faults().replace(vec![]);
     assert_eq!(resize(&service, &pod, "900m").await.0, 200);
     until("the next one is told", async || {
@@ -132,8 +168,12 @@ async fn an_event_that_the_api_server_has_forgotten_is_made_anew() {
         assert_eq!(resize(&service, "lonely", cpu).await.0, 200);
         until("it is told", async || told(&simulation, "Pod").len() == count).await;
     }
-    let events: Vec<Key> =
-        simulation.world().store.range(Resource::Events, None, None).map(|event| event.key.clone()).collect();
+    let events: Vec<Key> = simulation
+        .world()
+        .store
+        .range(Resource::Events, None, None)
+        .map(|event| event.key.clone())
+        .collect();
     events.iter().for_each(|key| drop(simulation.world().store.remove(Resource::Events, key)));
     assert_eq!(resize(&service, "lonely", "600m").await.0, 200);
     until("it is told again", async || told(&simulation, "Pod").len() == 1).await;
@@ -151,7 +191,10 @@ async fn who_the_workload_is_need_not_be_asked_for() {
         assert_eq!(resize(&service, &pod, cpu).await.0, 200);
         until("the pod is told", async || told(&simulation, "Pod").len() == count).await;
     }
-    until("the workload is told", async || told(&simulation, "Deployment").iter().any(|event| event.2 == 2)).await;
+    until("the workload is told", async || {
+        told(&simulation, "Deployment").iter().any(|event| event.2 == 2)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,7 +236,10 @@ async fn an_annotation_that_cannot_be_followed_is_told_once_where_it_sits() {
         assert!(pods.iter().all(|(_, reason, ..)| reason != "InvalidAnnotation"), "{pods:?}");
         assert_eq!(deployments.len(), on_deployment, "{deployments:?}");
         for (name, reason, count, kind, message) in deployments {
-            assert_eq!((&*name, &*reason, count, &*kind), ("web", "InvalidAnnotation", 1, "Warning"));
+            assert_eq!(
+                (&*name, &*reason, count, &*kind),
+                ("web", "InvalidAnnotation", 1, "Warning")
+            );
             let fault = "not scaled: on Deployment web, annotation dqn-scaler.io/max-cpu: \"lots\"";
             assert!(message.contains(fault), "{message}");
         }
@@ -203,16 +249,25 @@ async fn an_annotation_that_cannot_be_followed_is_told_once_where_it_sits() {
 fn event(number: usize) -> PodEvent {
     let pod = PodKey { namespace: "default".into(), name: "lonely".into(), uid: "u".into() };
     let (at, what, why) = (chrono::Utc::now(), format!("step {number}"), String::new());
-    PodEvent { pod, workload: None, at, warning: false, reason: "Resized", what, why, of_workload: false }
+    PodEvent {
+        pod,
+        workload: None,
+        at,
+        warning: false,
+        reason: "Resized",
+        what,
+        why,
+        of_workload: false,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_at_the_end_is_told_and_the_end_does_not_wait_for_long() {
     for (effect, least) in [(None, 20), (Some(Effect::Hang), 0)] {
         let simulation = web();
-        simulation
-            .faults()
-            .replace(effect.map(|effect| Rule::new(effect).on("create", "events")).into_iter().collect());
+        simulation.faults().replace(
+            effect.map(|effect| Rule::new(effect).on("create", "events")).into_iter().collect(),
+        );
         let state = state(quiet(), *simulation.clock(), Leadership::alone());
         state.connected(simulation.client());
         for number in 0..20 {
@@ -223,9 +278,14 @@ async fn what_waits_at_the_end_is_told_and_the_end_does_not_wait_for_long() {
         let began = Instant::now();
         events::run(state, ended).await;
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-        let events =
-            simulation.world().store.range(Resource::Events, None, None).map(|event| event.value()).collect::<Vec<_>>();
-        let told = events.iter().filter(|event| event["source"]["component"] == "dqn-scaler").count();
+        let events = simulation
+            .world()
+            .store
+            .range(Resource::Events, None, None)
+            .map(|event| event.value())
+            .collect::<Vec<_>>();
+        let told =
+            events.iter().filter(|event| event["source"]["component"] == "dqn-scaler").count();
         assert_eq!(told, least);
     }
 }

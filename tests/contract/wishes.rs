@@ -18,7 +18,9 @@ where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    let named = annotations.iter().map(|(wish, value)| (format!("dqn-scaler.io/{wish}"), Value::from(*value)));
+    let named = annotations
+        .iter()
+        .map(|(wish, value)| (format!("dqn-scaler.io/{wish}"), Value::from(*value)));
     let patch = json!({"metadata": {"annotations": named.collect::<Map<_, _>>()}});
     let api = kube::Api::<K>::namespaced(simulation.client(), "default");
     api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
@@ -27,17 +29,25 @@ where
 async fn put_vpa(simulation: &Arc<Simulation>, mode: &str, kind: &str, name: &str) {
     let target = json!({"apiVersion": "apps/v1", "kind": kind, "name": name});
     let spec = json!({"targetRef": target, "updatePolicy": {"updateMode": mode}});
-    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("autoscaling.k8s.io", "v1", "VerticalPodAutoscaler"));
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "autoscaling.k8s.io",
+        "v1",
+        "VerticalPodAutoscaler",
+    ));
     let api = kube::Api::<DynamicObject>::namespaced_with(simulation.client(), "default", &kind);
     let mut object: DynamicObject =
         serde_json::from_value(json!({"metadata": {"name": "web-vpa"}, "spec": spec})).unwrap();
-    object.types = Some(kube::core::TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() });
+    object.types = Some(kube::core::TypeMeta {
+        api_version: kind.api_version.clone(),
+        kind: kind.kind.clone(),
+    });
     api.create(&PostParams::default(), &object).await.unwrap();
 }
 
 async fn put_hpa(simulation: &Arc<Simulation>, measured: &[&str]) {
     let target = json!({"type": "Utilization", "averageUtilization": 70});
-    let metric = |name: &&str| json!({"type": "Resource", "resource": {"name": name, "target": target}});
+    let metric =
+        |name: &&str| json!({"type": "Resource", "resource": {"name": name, "target": target}});
     let hpa = json!({"metadata": {"name": "web"}, "spec": {
         "maxReplicas": 3, "metrics": measured.iter().map(metric).collect::<Vec<_>>(),
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
@@ -47,10 +57,16 @@ async fn put_hpa(simulation: &Arc<Simulation>, measured: &[&str]) {
 }
 
 /// What a decision on the pod comes to, once the watches have brought what it must go by.
-async fn until_scaled(service: &Service, pod: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+async fn until_scaled(
+    service: &Service,
+    pod: &str,
+    what: &str,
+    holds: impl Fn(&Value) -> bool,
+) -> Value {
     let mut last = Value::Null;
     until(what, async || {
-        last = service.post(&format!("/scale/pod/default/{pod}"), json!({})).await.1["result"].clone();
+        last =
+            service.post(&format!("/scale/pod/default/{pod}"), json!({})).await.1["result"].clone();
         holds(&last)
     })
     .await;
@@ -69,7 +85,10 @@ async fn a_workload_is_switched_off_and_a_pod_wins_over_it() {
         (&json!("skipped"), &json!("switched_off"))
     );
     let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
-    assert_eq!((&body["result"]["can_scale"], &body["result"]["reason"]), (&json!(false), &json!("switched_off")));
+    assert_eq!(
+        (&body["result"]["can_scale"], &body["result"]["reason"]),
+        (&json!(false), &json!("switched_off"))
+    );
     let (_, pods) = service.get("/pods").await;
     assert_eq!(pods["pods"][0]["wishes"], json!({"mode": "off"}));
 
@@ -105,8 +124,9 @@ async fn a_recommendation_changes_nothing_and_dry_run_wins_over_live() {
             assert!(why.ends_with("Dry run: nothing was changed."), "{why}");
             continue;
         }
-        let told =
-            format!("Recommended only, as the annotation dqn-scaler.io/mode on Pod {name} says: nothing was changed");
+        let told = format!(
+            "Recommended only, as the annotation dqn-scaler.io/mode on Pod {name} says: nothing was changed"
+        );
         assert_eq!((&result["message"], &card["message"]), (&json!(told), &json!(told)));
         assert!(why.ends_with(&format!("{told}.")) && !why.contains("Dry run"), "{why}");
         let (_, body) = service.get("/decisions?details=true").await;
@@ -119,13 +139,21 @@ async fn what_is_not_understood_is_skipped_and_named() {
     let simulation = one_pod();
     let name = &pods_of(&simulation, "web")[0];
     let service = Service::on(&simulation, live()).await;
-    for (wish, value) in [("max-cpu", "lots"), ("min-cpu", "12"), ("containers", "other"), ("modus", "off")] {
+    for (wish, value) in
+        [("max-cpu", "lots"), ("min-cpu", "12"), ("containers", "other"), ("modus", "off")]
+    {
         annotate::<Pod>(&simulation, name, &[(wish, value)]).await;
         let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
         let result = &body["result"];
-        assert_eq!((&result["status"], &result["reason"]), (&json!("skipped"), &json!("invalid_annotation")), "{wish}");
+        assert_eq!(
+            (&result["status"], &result["reason"]),
+            (&json!("skipped"), &json!("invalid_annotation")),
+            "{wish}"
+        );
         assert!(
-            result["message"].as_str().is_some_and(|told| told.contains(&format!("dqn-scaler.io/{wish}"))),
+            result["message"]
+                .as_str()
+                .is_some_and(|told| told.contains(&format!("dqn-scaler.io/{wish}"))),
             "{body}"
         );
         // What the answer says the pods' lists and the last decision say too.
@@ -134,13 +162,19 @@ async fn what_is_not_understood_is_skipped_and_named() {
         assert!(fault.starts_with(&format!("on Pod {name}, annotation")), "{fault}");
         let (_, overview) = service.get("/pods/overview").await;
         let card = &overview["pods"][0];
-        assert_eq!((&card["wishes"]["fault"], &card["message"]), (&json!(fault), &result["message"]));
+        assert_eq!(
+            (&card["wishes"]["fault"], &card["message"]),
+            (&json!(fault), &result["message"])
+        );
         assert!(card["last_decision"]["why"].as_str().unwrap().contains(&fault), "{card}");
         let kube = kube::Api::<Pod>::namespaced(simulation.client(), "default");
         let none = json!({"metadata": {"annotations": {format!("dqn-scaler.io/{wish}"): null}}});
         kube.patch(name, &PatchParams::default(), &Patch::Merge(none)).await.unwrap();
     }
-    assert_eq!(service.post(&format!("/scale/pod/default/{name}"), json!({})).await.1["result"]["status"], "success");
+    assert_eq!(
+        service.post(&format!("/scale/pod/default/{name}"), json!({})).await.1["result"]["status"],
+        "success"
+    );
 }
 
 #[tokio::test]
@@ -150,18 +184,27 @@ async fn the_object_that_a_bad_annotation_sits_on_is_named() {
     annotate::<Deployment>(&simulation, "web", &[("min-cpu", "2")]).await;
     let service = Service::on(&simulation, live()).await;
     let fault = async |what: &str| {
-        let holds = |result: &Value| result["message"].as_str().is_some_and(|told| told.contains(what));
+        let holds =
+            |result: &Value| result["message"].as_str().is_some_and(|told| told.contains(what));
         until_scaled(&service, name, what, holds).await;
     };
     annotate::<Pod>(&simulation, name, &[("max-cpu", "1")]).await;
-    fault(&format!("on Pod {name} and Deployment web, annotations dqn-scaler.io/min-cpu and")).await;
+    fault(&format!("on Pod {name} and Deployment web, annotations dqn-scaler.io/min-cpu and"))
+        .await;
     annotate::<Deployment>(&simulation, "web", &[("containers", "nope")]).await;
     annotate::<Pod>(&simulation, name, &[("max-cpu", "3")]).await;
-    fault("on Deployment web, annotation dqn-scaler.io/containers: the pod has no container \"nope\"").await;
+    fault(
+        "on Deployment web, annotation dqn-scaler.io/containers: the pod has no container \"nope\"",
+    )
+    .await;
     annotate::<Deployment>(&simulation, "web", &[("max-memory", "512")]).await;
     fault("on Deployment web, annotation dqn-scaler.io/max-memory: \"512\" is less than 1Mi: it needs a unit").await;
-    annotate::<Deployment>(&simulation, "web", &[("max-memory", "512Mi"), ("containers", "app"), ("mode", "off")])
-        .await;
+    annotate::<Deployment>(
+        &simulation,
+        "web",
+        &[("max-memory", "512Mi"), ("containers", "app"), ("mode", "off")],
+    )
+    .await;
     fault("switched off by an annotation on Deployment web").await;
 }
 
@@ -169,15 +212,23 @@ async fn the_object_that_a_bad_annotation_sits_on_is_named() {
 async fn only_the_named_containers_are_scaled_by_what_they_use() {
     let simulation = cluster(|world| {
         let resources = |cpu: &str| json!({"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": cpu, "memory": "256Mi"}});
-        let container =
-            |name: &str, cpu: &str| json!({"name": name, "image": "example.test/app:1", "resources": resources(cpu)});
+        let container = |name: &str, cpu: &str| json!({"name": name, "image": "example.test/app:1", "resources": resources(cpu)});
         let spec = json!({"containers": [container("app", "500m"), container("proxy", "500m")]});
-        declare(world, Resource::Deployments, "default", "web", 1, spec, Workload::constant(0.2, 100.0));
+        declare(
+            world,
+            Resource::Deployments,
+            "default",
+            "web",
+            1,
+            spec,
+            Workload::constant(0.2, 100.0),
+        );
     });
     let name = &pods_of(&simulation, "web")[0];
     annotate::<Deployment>(&simulation, "web", &[("containers", "proxy")]).await;
     let service = Service::on(&simulation, live()).await;
-    let result = until_scaled(&service, name, "a change", |result| result["status"] == "success").await;
+    let result =
+        until_scaled(&service, name, "a change", |result| result["status"] == "success").await;
     assert_eq!(result["current_metrics"]["cpu_limit"], 0.5, "half of the pod: {result}");
     let containers = pod(&simulation, name)["spec"]["containers"].clone();
     assert_eq!(containers[0]["resources"]["limits"]["cpu"], "500m");
@@ -196,7 +247,10 @@ async fn what_an_hpa_measures_is_left_to_it() {
         (&json!("skipped"), &json!("managed_by_hpa"))
     );
     let card = &service.get("/pods/overview").await.1["pods"][0];
-    assert!(card["last_decision"]["why"].as_str().unwrap().ends_with("HorizontalPodAutoscaler: web."), "{card}");
+    assert!(
+        card["last_decision"]["why"].as_str().unwrap().ends_with("HorizontalPodAutoscaler: web."),
+        "{card}"
+    );
     assert_eq!(card["managed_by"][0]["resources"], json!(["cpu"]));
     let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
     let factors = body["result"]["explanation"]["factors"].as_array().unwrap();
@@ -204,7 +258,10 @@ async fn what_an_hpa_measures_is_left_to_it() {
     assert_eq!(limits(&simulation, name).0["cpu"], "500m");
     let (_, body) = service.get("/decisions?details=true").await;
     let last = body["decisions"].as_array().unwrap().last().unwrap();
-    assert!(last["explanation"]["reasoning"].as_str().unwrap().contains("HorizontalPodAutoscaler"), "{last}");
+    assert!(
+        last["explanation"]["reasoning"].as_str().unwrap().contains("HorizontalPodAutoscaler"),
+        "{last}"
+    );
 }
 
 #[tokio::test]
@@ -225,12 +282,18 @@ async fn what_a_vpa_changes_is_left_to_it_and_one_that_recommends_is_no_rival() 
         assert_eq!(result["reason"], reason, "{mode} {kind}: {body}");
         assert_eq!(result["status"] == "success", reason.is_null(), "{mode} {kind}");
         if !reason.is_null() {
-            assert!(result["message"].as_str().unwrap().ends_with("VerticalPodAutoscaler: web-vpa"), "{body}");
+            assert!(
+                result["message"].as_str().unwrap().ends_with("VerticalPodAutoscaler: web-vpa"),
+                "{body}"
+            );
             let (_, pods) = service.get("/pods").await;
             let rival = json!({"kind": "VerticalPodAutoscaler", "name": "web-vpa", "resources": ["cpu", "memory"]});
             assert_eq!(pods["pods"][0]["managed_by"], json!([rival]));
             let card = &service.get("/pods/overview").await.1["pods"][0];
-            assert_eq!((&card["cannot_scale"], &card["message"]), (&json!("managed_by_vpa"), &result["message"]));
+            assert_eq!(
+                (&card["cannot_scale"], &card["message"]),
+                (&json!("managed_by_vpa"), &result["message"])
+            );
             assert_eq!(card["managed_by"], json!([rival]));
         }
     }
@@ -241,8 +304,11 @@ async fn what_a_vpa_changes_is_left_to_it_and_one_that_recommends_is_no_rival() 
 async fn one_pod_is_bound_wherever_it_is() {
     let simulation = one_pod();
     let name = &pods_of(&simulation, "web")[0];
-    let service = Service::on(&simulation, Config { namespaces: vec!["elsewhere".into()], ..live() }).await;
-    let scaled = async || service.post(&format!("/scale/pod/default/{name}"), json!({})).await.1["result"].clone();
+    let service =
+        Service::on(&simulation, Config { namespaces: vec!["elsewhere".into()], ..live() }).await;
+    let scaled = async || {
+        service.post(&format!("/scale/pod/default/{name}"), json!({})).await.1["result"].clone()
+    };
     annotate::<Deployment>(&simulation, "web", &[("mode", "off")]).await;
     assert_eq!(scaled().await["reason"], "switched_off");
     annotate::<Deployment>(&simulation, "web", &[("mode", "live")]).await;
@@ -263,10 +329,19 @@ async fn a_limit_above_its_bound_is_held_and_told() {
     let service = Service::on(&simulation, live()).await;
     let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
     let explanation = &body["result"]["explanation"];
-    assert!(explanation["factors"].as_array().unwrap().contains(&json!("memory_above_max")), "{body}");
-    assert!(explanation["reasoning"].as_str().unwrap().contains("the limit is above its max-memory"), "{body}");
+    assert!(
+        explanation["factors"].as_array().unwrap().contains(&json!("memory_above_max")),
+        "{body}"
+    );
+    assert!(
+        explanation["reasoning"].as_str().unwrap().contains("the limit is above its max-memory"),
+        "{body}"
+    );
     let (_, body) = service.get(&format!("/pods/default/{name}/history")).await;
-    assert!(body["pod"]["last_decision"]["why"].as_str().unwrap().contains("above its max-memory"), "{body}");
+    assert!(
+        body["pod"]["last_decision"]["why"].as_str().unwrap().contains("above its max-memory"),
+        "{body}"
+    );
     assert_eq!(limits(&simulation, name).0["memory"], "512Mi");
 }
 
@@ -278,15 +353,22 @@ async fn a_resize_that_somebody_asks_for_is_carried_out() {
     let name = &pods_of(&simulation, "web")[0];
     let service = Service::on(&simulation, live()).await;
     let wanted = json!({"containers": {"app": {"limits": {"cpu": "700m"}}}});
-    let (status, body) = service.post(&format!("/api/namespaces/default/pods/{name}/resize"), wanted).await;
-    assert_eq!((status.as_u16(), &limits(&simulation, name).0["cpu"]), (200, &json!("700m")), "{body}");
+    let (status, body) =
+        service.post(&format!("/api/namespaces/default/pods/{name}/resize"), wanted).await;
+    assert_eq!(
+        (status.as_u16(), &limits(&simulation, name).0["cpu"]),
+        (200, &json!("700m")),
+        "{body}"
+    );
 }
 
 #[tokio::test]
 async fn a_cluster_without_vpas_is_none_the_worse() {
     let simulation = one_pod();
     let absent = Effect::Status { code: 404, message: None, retry_after: None };
-    simulation.faults().add(Rule { group: Some("autoscaling.k8s.io".into()), ..Rule::new(absent.clone()) });
+    simulation
+        .faults()
+        .add(Rule { group: Some("autoscaling.k8s.io".into()), ..Rule::new(absent.clone()) });
     simulation.faults().add(Rule::new(absent).on("get", "/apis/autoscaling.k8s.io/v1"));
     let service = Service::on(&simulation, live()).await;
     let (_, body) = service.post("/scale/all", json!({})).await;
@@ -296,7 +378,9 @@ async fn a_cluster_without_vpas_is_none_the_worse() {
 
 #[tokio::test]
 async fn what_cannot_be_read_holds_changes_back_and_is_told() {
-    for (resource, reason) in [("deployments", "wishes_unknown"), ("horizontalpodautoscalers", "conflicts_unknown")] {
+    for (resource, reason) in
+        [("deployments", "wishes_unknown"), ("horizontalpodautoscalers", "conflicts_unknown")]
+    {
         let simulation = one_pod();
         let forbidden = Effect::Status { code: 403, message: None, retry_after: None };
         for verb in ["list", "watch"] {
@@ -304,10 +388,16 @@ async fn what_cannot_be_read_holds_changes_back_and_is_told() {
         }
         let service = Service::on(&simulation, live()).await;
         let (_, body) = service.post("/scale/all", json!({})).await;
-        assert_eq!((&body["results"][0]["status"], &body["results"][0]["reason"]), (&json!("skipped"), &json!(reason)));
+        assert_eq!(
+            (&body["results"][0]["status"], &body["results"][0]["reason"]),
+            (&json!("skipped"), &json!(reason))
+        );
         let name = &pods_of(&simulation, "web")[0];
         let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
-        assert_eq!(body["result"]["resource_changes"]["cpu"]["action"], "INCREASE", "decided all the same");
+        assert_eq!(
+            body["result"]["resource_changes"]["cpu"]["action"], "INCREASE",
+            "decided all the same"
+        );
         assert_eq!(limits(&simulation, name).0["cpu"], "500m");
         let (status, ready) = service.get("/readyz").await;
         for told in [&body["result"]["message"], &ready["watch"]["never_read"][0]] {
@@ -316,7 +406,8 @@ async fn what_cannot_be_read_holds_changes_back_and_is_told() {
         }
         assert_eq!(status, 200, "it answers all the same");
         simulation.faults().replace(vec![]);
-        until_scaled(&service, name, "the right is given", |result| result["status"] == "success").await;
+        until_scaled(&service, name, "the right is given", |result| result["status"] == "success")
+            .await;
     }
 }
 
@@ -325,13 +416,18 @@ async fn what_was_known_holds_while_a_watch_is_broken() {
     let simulation = one_pod();
     annotate::<Deployment>(&simulation, "web", &[("mode", "off")]).await;
     // The watches that are there now will be cut off, and no other is let in.
-    simulation.faults().add(Rule::new(Effect::Cut { milliseconds: Some(300) }).on("watch", "deployments").times(1));
+    simulation.faults().add(
+        Rule::new(Effect::Cut { milliseconds: Some(300) }).on("watch", "deployments").times(1),
+    );
     let service = Service::on(&simulation, live()).await;
-    let reason = async || service.post("/scale/all", json!({})).await.1["results"][0]["reason"].clone();
+    let reason =
+        async || service.post("/scale/all", json!({})).await.1["results"][0]["reason"].clone();
     assert_eq!(reason().await, "switched_off");
     let refused = || {
         let log = simulation.faults().log.requests();
-        log.iter().filter(|request| request.path.contains("/deployments?") && request.status == Some(500)).count()
+        log.iter()
+            .filter(|request| request.path.contains("/deployments?") && request.status == Some(500))
+            .count()
     };
     for verb in ["list", "watch", "get"] {
         let refusal = Effect::Status { code: 500, message: None, retry_after: None };

@@ -33,13 +33,22 @@ async fn the_rest_works() {
         (200, &json!("healthy"), &json!("dqn-scaler"))
     );
     let timestamp = health["timestamp"].as_str().unwrap();
-    assert!(timestamp.ends_with('Z') && timestamp.len() == "2024-12-18T10:30:00.000Z".len(), "{timestamp}");
+    assert!(
+        timestamp.ends_with('Z') && timestamp.len() == "2024-12-18T10:30:00.000Z".len(),
+        "{timestamp}"
+    );
     assert_eq!(service.send(Method::GET, "/livez").await.status(), 200);
     let (status, ready) = service.get("/readyz").await;
-    assert_eq!((status, &ready["cluster"]), (StatusCode::SERVICE_UNAVAILABLE, &json!({"connected": false})));
+    assert_eq!(
+        (status, &ready["cluster"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!({"connected": false}))
+    );
     assert_eq!((&ready["role"], &ready["model"]["loaded"]), (&json!("alone"), &json!(true)));
     let (_, index) = service.get("/").await;
-    assert_eq!((&index["version"], index["endpoints"].as_object().unwrap().len()), (&json!("1.0.0"), 13));
+    assert_eq!(
+        (&index["version"], index["endpoints"].as_object().unwrap().len()),
+        (&json!("1.0.0"), 13)
+    );
     let (_, model) = service.get("/model/info").await;
     assert_eq!(model["actions"], json!({"0": "DECREASE", "1": "MAINTAIN", "2": "INCREASE"}));
     assert_eq!(model["state_features"][2], "Network latency (placeholder)");
@@ -53,7 +62,10 @@ async fn the_rest_works() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_told_in_the_envelope() {
     let service = Service::start().await;
-    assert_eq!(service.get("/nowhere").await, (StatusCode::NOT_FOUND, failure("Endpoint not found")));
+    assert_eq!(
+        service.get("/nowhere").await,
+        (StatusCode::NOT_FOUND, failure("Endpoint not found"))
+    );
     let response = service.send(Method::DELETE, "/config").await;
     let allow = response.headers()["allow"].to_str().unwrap().to_owned();
     assert!(["GET", "HEAD", "POST"].iter().all(|method| allow.contains(method)), "{allow}");

@@ -22,7 +22,10 @@ async fn clients_find_what_is_served() {
         ("coordination.k8s.io/v1", "leases"),
         ("metrics.k8s.io/v1beta1", "pods"),
     ] {
-        assert!(found.contains(&(version.to_owned(), plural.to_owned())), "{version} {plural}: {found:?}");
+        assert!(
+            found.contains(&(version.to_owned(), plural.to_owned())),
+            "{version} {plural}: {found:?}"
+        );
     }
     let version = cluster.client().apiserver_version().await.unwrap();
     assert_eq!((version.major.as_str(), version.minor.as_str()), ("1", "36"));
@@ -33,11 +36,16 @@ async fn clients_find_what_is_served() {
 
 #[tokio::test]
 async fn resize_came_with_1_33() {
-    for (version, served) in [(ServerVersion::V1_27, false), (ServerVersion::V1_33, true), (ServerVersion::V1_36, true)]
+    for (version, served) in
+        [(ServerVersion::V1_27, false), (ServerVersion::V1_33, true), (ServerVersion::V1_36, true)]
     {
         let cluster = Cluster::start(version, |world| add_web(world, 1)).await;
         let (_, resources) = cluster.get("/api/v1").await;
-        let listed = resources["resources"].as_array().unwrap().iter().any(|known| known["name"] == "pods/resize");
+        let listed = resources["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|known| known["name"] == "pods/resize");
         assert_eq!(listed, served, "{version:?}");
         let pod = cluster.first_pod("web").await;
         let (code, _) = cluster.get(&format!("{PODS}/{pod}/resize")).await;
@@ -61,7 +69,11 @@ async fn what_is_not_there_is_told_as_the_api_server_tells_it() {
         "/api/v1/namespaces/default/pods/web/log",
     ] {
         let (code, status) = cluster.get(path).await;
-        assert_eq!((code, &status["kind"], &status["reason"]), (404, &json!("Status"), &json!("NotFound")), "{path}");
+        assert_eq!(
+            (code, &status["kind"], &status["reason"]),
+            (404, &json!("Status"), &json!("NotFound")),
+            "{path}"
+        );
     }
     let (code, status) = cluster.get(&format!("{PODS}/nobody")).await;
     assert_eq!((code, &status["message"]), (404, &json!("pods \"nobody\" not found")));

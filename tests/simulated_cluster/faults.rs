@@ -25,9 +25,13 @@ async fn refusals_look_real_and_are_used_up() {
             (code == 429).then_some("1")
         );
         let body: Value = response.json().await.unwrap();
-        assert_eq!((&body["kind"], &body["reason"], &body["code"]), (&json!("Status"), &json!(reason), &json!(code)));
+        assert_eq!(
+            (&body["kind"], &body["reason"], &body["code"]),
+            (&json!("Status"), &json!(reason), &json!(code))
+        );
         if code == 403 {
-            let told = "cannot list resource \"pods\" in API group \"\" in the namespace \"default\"";
+            let told =
+                "cannot list resource \"pods\" in API group \"\" in the namespace \"default\"";
             assert!(body["message"].as_str().unwrap().ends_with(told), "{body}");
         }
         assert_eq!(cluster.get(PODS).await.0, 200);
@@ -39,7 +43,8 @@ async fn connections_break_hang_and_answer_late() {
     let cluster = Cluster::with_web().await;
     let faults = cluster.simulation.faults();
     let get = |path: &str| {
-        let request = cluster.http.get(format!("{}{path}", cluster.base)).timeout(Duration::from_secs(2));
+        let request =
+            cluster.http.get(format!("{}{path}", cluster.base)).timeout(Duration::from_secs(2));
         async move { request.send().await?.text().await }
     };
     faults.replace(vec![Rule::new(Effect::Cut { milliseconds: None })]);
@@ -57,20 +62,24 @@ async fn connections_break_hang_and_answer_late() {
     assert!(get(PODS).await.is_ok(), "only watches are ended so");
     let text = get(&format!("{PODS}?watch=1")).await.unwrap();
     let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!((text.lines().count(), &last["type"], &last["object"]["code"]), (4, &json!("ERROR"), &json!(410)));
+    assert_eq!(
+        (text.lines().count(), &last["type"], &last["object"]["code"]),
+        (4, &json!("ERROR"), &json!(410))
+    );
 }
 
 #[tokio::test]
 async fn faults_are_set_from_outside_and_requests_are_on_record() {
     let cluster = Cluster::with_web().await;
-    let rules =
-        json!([{ "verb": "patch", "resource": "pods/resize", "name": "web", "effect": { "status": { "code": 403 } } }]);
-    let (code, set) = cluster.send(Method::PUT, "/sim/faults", "application/json", rules.clone()).await;
+    let rules = json!([{ "verb": "patch", "resource": "pods/resize", "name": "web", "effect": { "status": { "code": 403 } } }]);
+    let (code, set) =
+        cluster.send(Method::PUT, "/sim/faults", "application/json", rules.clone()).await;
     assert_eq!((code, &set), (200, &rules));
     assert_eq!(cluster.patch(&format!("{PODS}/web/resize"), json!({})).await.0, 403);
     assert_eq!(cluster.patch(&format!("{PODS}/other/resize"), json!({})).await.0, 404);
-    let (code, status) =
-        cluster.send(Method::PUT, "/sim/faults", "application/json", json!([{ "effect": "explode" }])).await;
+    let (code, status) = cluster
+        .send(Method::PUT, "/sim/faults", "application/json", json!([{ "effect": "explode" }]))
+        .await;
     assert_eq!((code, &status["reason"]), (400, &json!("BadRequest")));
     assert_eq!(cluster.delete("/sim/faults").await.0, 204);
     assert_eq!(cluster.get("/sim/faults").await, (200, json!([])));
@@ -79,10 +88,19 @@ async fn faults_are_set_from_outside_and_requests_are_on_record() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|request| (request["method"].as_str().unwrap(), request["path"].as_str().unwrap(), &request["status"]))
+        .map(|request| {
+            (
+                request["method"].as_str().unwrap(),
+                request["path"].as_str().unwrap(),
+                &request["status"],
+            )
+        })
         .collect();
     let (web, other) = (format!("{PODS}/web/resize"), format!("{PODS}/other/resize"));
-    assert_eq!(told, [("PATCH", web.as_str(), &json!(403)), ("PATCH", other.as_str(), &json!(404))]);
+    assert_eq!(
+        told,
+        [("PATCH", web.as_str(), &json!(403)), ("PATCH", other.as_str(), &json!(404))]
+    );
     assert_eq!(cluster.delete("/sim/requests").await.0, 204);
     assert_eq!(cluster.get("/sim/requests").await.1, json!([]));
 }

@@ -20,7 +20,10 @@ async fn lists_are_selected_by_namespace_labels_and_fields() {
     assert_eq!(count("/api/v1/pods").await, 3);
     assert_eq!(count("/api/v1/namespaces/empty/pods").await, 0);
     assert_eq!(count("/api/v1/pods?labelSelector=app%20in%20(web)").await, 2);
-    assert_eq!(count("/api/v1/pods?fieldSelector=status.phase%3DRunning,spec.nodeName%3Dnode-1").await, 3);
+    assert_eq!(
+        count("/api/v1/pods?fieldSelector=status.phase%3DRunning,spec.nodeName%3Dnode-1").await,
+        3
+    );
     assert_eq!(count("/api/v1/pods?fieldSelector=status.phase%21%3DRunning").await, 0);
     assert_eq!(cluster.get("/api/v1/pods?fieldSelector=spec.secret%3D1").await.0, 400);
     assert_eq!(cluster.get("/api/v1/pods?resourceVersion=soon").await.0, 400);
@@ -56,16 +59,24 @@ async fn kubectl_gets_tables_and_others_metadata_alone() {
         request.send().await.unwrap().json::<Value>().await.unwrap()
     };
     let list = get(PODS.to_owned()).await;
-    let columns: Vec<&str> =
-        list["columnDefinitions"].as_array().unwrap()[..5].iter().map(|c| c["name"].as_str().unwrap()).collect();
+    let columns: Vec<&str> = list["columnDefinitions"].as_array().unwrap()[..5]
+        .iter()
+        .map(|c| c["name"].as_str().unwrap())
+        .collect();
     assert_eq!(columns, ["Name", "Ready", "Status", "Restarts", "Age"]);
     assert_eq!(list["rows"].as_array().unwrap().len(), 3);
     assert_eq!(list["rows"][0]["cells"].as_array().unwrap()[1..4], ["1/1", "Running", "0"]);
     assert_eq!(list["rows"][0]["object"]["kind"], "PartialObjectMetadata");
     let one = get(format!("{DEPLOYMENTS}/web")).await;
-    assert_eq!(one["rows"][0]["cells"].as_array().unwrap()[..4], [json!("web"), json!("3/3"), json!(3), json!(3)]);
+    assert_eq!(
+        one["rows"][0]["cells"].as_array().unwrap()[..4],
+        [json!("web"), json!("3/3"), json!(3), json!(3)]
+    );
 
     let api: Api<Pod> = Api::default_namespaced(cluster.client());
     let metadata = api.list_metadata(&ListParams::default().limit(1)).await.unwrap();
-    assert_eq!((metadata.items.len(), metadata.types.kind.as_str()), (1, "PartialObjectMetadataList"));
+    assert_eq!(
+        (metadata.items.len(), metadata.types.kind.as_str()),
+        (1, "PartialObjectMetadataList")
+    );
 }

@@ -1,4 +1,5 @@
-//! The simulated cluster's Kubernetes API over a real socket: what a real API server was seen to answer.
+//! The simulated cluster's Kubernetes API over a real socket: what a real API server was seen to
+//! answer.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -51,8 +52,16 @@ impl Cluster {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let tasks = [tokio::spawn(simulation.clone().run()), tokio::spawn(server::serve(simulation.clone(), listener))];
-        Self { simulation, base, http: reqwest::Client::new(), _tasks: tasks.map(AbortOnDropHandle::new) }
+        let tasks = [
+            tokio::spawn(simulation.clone().run()),
+            tokio::spawn(server::serve(simulation.clone(), listener)),
+        ];
+        Self {
+            simulation,
+            base,
+            http: reqwest::Client::new(),
+            _tasks: tasks.map(AbortOnDropHandle::new),
+        }
     }
 
     /// The newest release, with a Deployment of three pods.
@@ -80,7 +89,13 @@ impl Cluster {
         self.send(Method::DELETE, path, "", Value::Null).await
     }
 
-    async fn send(&self, method: Method, path: &str, content_type: &str, body: Value) -> (u16, Value) {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Value,
+    ) -> (u16, Value) {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if !body.is_null() {
             request = request.header("content-type", content_type).body(body.to_string());
@@ -125,11 +140,24 @@ fn add_web(world: &mut World, replicas: usize) {
 
 fn add(world: &mut World, name: &str, replicas: usize, resources: Value) {
     let spec = json!({ "containers": [{ "name": "app", "image": "example.test/app:1", "resources": resources }] });
-    declare(world, Resource::Deployments, "default", name, replicas, spec, Workload::constant(0.05, 50.0));
+    declare(
+        world,
+        Resource::Deployments,
+        "default",
+        name,
+        replicas,
+        spec,
+        Workload::constant(0.05, 50.0),
+    );
 }
 
 fn names(list: &Value) -> Vec<&str> {
-    list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
+    list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["metadata"]["name"].as_str().unwrap())
+        .collect()
 }
 
 fn bare_pod(name: &str) -> Value {

@@ -51,13 +51,16 @@ async fn going_back_to_an_old_template_goes_back_to_its_replica_set() {
     for image in ["example.test/app:2", "example.test/app:1"] {
         assert_eq!(cluster.patch(&format!("{DEPLOYMENTS}/web"), template(image)).await.0, 200);
         let ready = |set: &Value| {
-            set["status"]["readyReplicas"] == 3 && set["spec"]["template"]["spec"]["containers"][0]["image"] == image
+            set["status"]["readyReplicas"] == 3
+                && set["spec"]["template"]["spec"]["containers"][0]["image"] == image
         };
         until("the rollout", async || sets().await.iter().any(ready)).await;
     }
     let sets = sets().await;
     assert_eq!(sets.len(), 2);
-    assert!(sets.iter().any(|set| set["metadata"]["name"] == first && set["spec"]["replicas"] == 3));
+    assert!(
+        sets.iter().any(|set| set["metadata"]["name"] == first && set["spec"]["replicas"] == 3)
+    );
 }
 
 #[tokio::test]
@@ -69,10 +72,12 @@ async fn scale_changes_replicas_and_what_owns_takes_its_pods_along() {
         (&shown["kind"], &shown["spec"]["replicas"], &shown["status"]["selector"]),
         (&json!("Scale"), &json!(3), &json!("app=web"))
     );
-    let (code, _) = cluster.send(Method::PATCH, &scale, MERGE, json!({ "spec": { "replicas": 1 } })).await;
+    let (code, _) =
+        cluster.send(Method::PATCH, &scale, MERGE, json!({ "spec": { "replicas": 1 } })).await;
     assert_eq!(code, 200);
     until("two to go", async || cluster.pods("web").await.len() == 1).await;
-    let (code, _) = cluster.send(Method::PATCH, &scale, MERGE, json!({ "spec": { "replicas": -1 } })).await;
+    let (code, _) =
+        cluster.send(Method::PATCH, &scale, MERGE, json!({ "spec": { "replicas": -1 } })).await;
     assert_eq!(code, 422);
     let (code, status) = cluster.delete(&format!("{DEPLOYMENTS}/web")).await;
     assert_eq!((code, &status["status"]), (200, &json!("Success")));

@@ -1,4 +1,5 @@
-//! The zip file around a checkpoint: `<any name>/data.pkl`, `<any name>/data/<storage key>`, `<any name>/byteorder`.
+//! The zip file around a checkpoint: `<any name>/data.pkl`, `<any name>/data/<storage key>`, `<any
+//! name>/byteorder`.
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -7,7 +8,8 @@ use zip::result::ZipError;
 
 use super::ModelError;
 
-/// Far above a real file's sizes (131,000 recorded losses take 1.2 MB of pickle), low enough for a small container.
+/// Far above a real file's sizes (131,000 recorded losses take 1.2 MB of pickle), low enough for a
+/// small container.
 const MAX_FILE: u64 = 4 << 30;
 const MAX_PICKLE: u64 = 64 << 20;
 
@@ -19,7 +21,8 @@ pub(super) struct Archive<R> {
 impl<R: Read + Seek> Archive<R> {
     pub fn open(mut reader: R) -> Result<Self, ModelError> {
         check_signature(&mut reader)?;
-        let zip = ZipArchive::new(reader).map_err(|error| ModelError::Format(format!("damaged zip file: {error}")))?;
+        let zip = ZipArchive::new(reader)
+            .map_err(|error| ModelError::Format(format!("damaged zip file: {error}")))?;
         let root = zip.file_names_raw().find_map(|name| {
             let root = str::from_utf8(name).ok()?.strip_suffix("/data.pkl")?;
             (!root.contains('/')).then(|| root.to_owned())
@@ -27,9 +30,14 @@ impl<R: Read + Seek> Archive<R> {
         let root = root.ok_or_else(|| ModelError::Format("the zip file has no data.pkl".into()))?;
         let mut archive = Self { zip, root };
         // Files from before PyTorch 2.1 do not say; all of them are little-endian in practice.
-        if let Some(order) = archive.optional("byteorder", 16)?.filter(|order| order.trim_ascii() != b"little") {
+        if let Some(order) =
+            archive.optional("byteorder", 16)?.filter(|order| order.trim_ascii() != b"little")
+        {
             let order = String::from_utf8_lossy(&order).trim().to_owned();
-            return Err(ModelError::entry("byteorder", format!("{order:?} is not supported, only \"little\" is")));
+            return Err(ModelError::entry(
+                "byteorder",
+                format!("{order:?} is not supported, only \"little\" is"),
+            ));
         }
         Ok(archive)
     }
@@ -40,7 +48,8 @@ impl<R: Read + Seek> Archive<R> {
 
     /// The bytes of an entry; `limit` bounds what it says of its size and what it inflates to.
     pub fn entry(&mut self, name: &str, limit: u64) -> Result<Vec<u8>, ModelError> {
-        self.optional(name, limit)?.ok_or_else(|| ModelError::entry(name, "is missing from the zip file"))
+        self.optional(name, limit)?
+            .ok_or_else(|| ModelError::entry(name, "is missing from the zip file"))
     }
 
     fn optional(&mut self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, ModelError> {
@@ -53,9 +62,13 @@ impl<R: Read + Seek> Archive<R> {
         if entry.size() > limit {
             return Err(too_large());
         }
-        // Grown as it inflates: a small file that declares a large entry gets no large buffer for it.
+        // Grown as it inflates: a small file that declares a large entry gets no large buffer for
+        // it.
         let mut bytes = Vec::new();
-        entry.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| ModelError::entry(name, error))?;
+        entry
+            .take(limit.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|error| ModelError::entry(name, error))?;
         if bytes.len() as u64 > limit {
             return Err(too_large());
         }
@@ -67,7 +80,9 @@ impl<R: Read + Seek> Archive<R> {
 fn check_signature(reader: &mut (impl Read + Seek)) -> Result<(), ModelError> {
     let size = reader.seek(SeekFrom::End(0))?;
     if size > MAX_FILE {
-        return Err(ModelError::Format(format!("{size} bytes are more than any model this service runs")));
+        return Err(ModelError::Format(format!(
+            "{size} bytes are more than any model this service runs"
+        )));
     }
     reader.rewind()?;
     let mut start = Vec::new();

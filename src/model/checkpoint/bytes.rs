@@ -2,7 +2,8 @@
 
 use super::ModelError;
 
-/// Why the pickle cannot be run on: a global outside the allow-list, or a defect at the opcode in hand.
+/// Why the pickle cannot be run on: a global outside the allow-list, or a defect at the opcode in
+/// hand.
 pub(super) enum Fault {
     Refused(ModelError),
     Reason(String),
@@ -43,7 +44,11 @@ impl<'a> Bytes<'a> {
 
     /// An unsigned little-endian number of `width` bytes, at most 8.
     pub fn length(&mut self, width: usize) -> Result<usize, Fault> {
-        let number = self.take(width)?.iter().rev().fold(0u64, |number, &byte| number << 8 | u64::from(byte));
+        let number = self
+            .take(width)?
+            .iter()
+            .rev()
+            .fold(0u64, |number, &byte| number << 8 | u64::from(byte));
         usize::try_from(number).map_err(|_| "a length is too large".into())
     }
 

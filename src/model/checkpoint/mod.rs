@@ -1,8 +1,9 @@
 //! PyTorch checkpoints: the zip files of `torch.save`, a pickle beside raw storages.
 //!
-//! Reading takes a state dict and the plain metadata beside it, and runs nothing: a pickle is a program for a small stack
-//! machine, and ours knows only the values and the few constructors that tensors need. All sizes are bounded, since a file
-//! may be damaged or hostile. Writing gives what `torch.load(weights_only=True)` opens.
+//! Reading takes a state dict and the plain metadata beside it, and runs nothing: a pickle is a
+//! program for a small stack machine, and ours knows only the values and the few constructors that
+//! tensors need. All sizes are bounded, since a file may be damaged or hostile. Writing gives what
+//! `torch.load(weights_only=True)` opens.
 
 mod archive;
 mod bytes;
@@ -30,7 +31,8 @@ pub struct NamedTensor {
     pub data: Vec<f32>,
 }
 
-/// A model's tensors in the order of its state dict, and the plain values saved with them under `metadata`.
+/// A model's tensors in the order of its state dict, and the plain values saved with them under
+/// `metadata`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Checkpoint {
     pub tensors: Vec<NamedTensor>,
@@ -38,7 +40,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a `.pth` file; optimizer state and other tensors that the model does not hold are never read.
+    /// Reads a `.pth` file; optimizer state and other tensors that the model does not hold are
+    /// never read.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
         Self::open(path).map_err(|error| error.of_file(path.display()))
     }
@@ -67,7 +70,8 @@ impl Checkpoint {
         let mut tensors = Vec::new();
         let mut names = HashSet::new();
         for (name, view) in select::model(&heap, root)? {
-            let (shape, data) = storages.read(view).map_err(|reason| ModelError::tensor(name, reason))?;
+            let (shape, data) =
+                storages.read(view).map_err(|reason| ModelError::tensor(name, reason))?;
             // nn.DataParallel puts this before every name.
             let name = name.strip_prefix("module.").unwrap_or(name).to_owned();
             if !names.insert(name.clone()) {
@@ -78,9 +82,12 @@ impl Checkpoint {
         Ok(Self { tensors, metadata })
     }
 
-    /// Writes the checkpoint beside `path` and renames it into place, so that a reader sees the old file or the new one.
+    /// Writes the checkpoint beside `path` and renames it into place, so that a reader sees the old
+    /// file or the new one.
     pub fn write(&self, path: &Path) -> Result<(), ModelError> {
-        self.to_bytes().and_then(|bytes| write::replace(path, &bytes)).map_err(|error| error.of_file(path.display()))
+        self.to_bytes()
+            .and_then(|bytes| write::replace(path, &bytes))
+            .map_err(|error| error.of_file(path.display()))
     }
 
     /// The bytes that [`Checkpoint::write`] writes: the same content gives the same bytes.

@@ -5,8 +5,8 @@ use super::{ModelError, shown};
 
 /// A value on the pickle machine's stack: a scalar, or the place of an object in the [`Heap`].
 ///
-/// Objects are held by place because a pickle builds graphs: they are shared, filled after they were stored, and may hold
-/// themselves. A heap drops flat, however deep a hostile file nests.
+/// Objects are held by place because a pickle builds graphs: they are shared, filled after they
+/// were stored, and may hold themselves. A heap drops flat, however deep a hostile file nests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Value<'a> {
     None,
@@ -94,7 +94,9 @@ impl Global {
             ("torch._utils", "_rebuild_tensor_v2") => Self::RebuildTensor,
             ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
             // What Python writes for bytes and complex numbers; their values are of no use here.
-            ("_codecs", "encode") | ("builtins" | "__builtin__", "bytearray" | "complex") => Self::Ignored,
+            ("_codecs", "encode") | ("builtins" | "__builtin__", "bytearray" | "complex") => {
+                Self::Ignored
+            }
             ("torch", "device") | ("torch.serialization", "_get_layout") => Self::Ignored,
             ("torch", name) => match Dtype::of_storage(name) {
                 Some(dtype) => Self::Storage(dtype),
@@ -115,7 +117,9 @@ impl Global {
                 heap.add(Object::Tensor(view))
             }
             (Self::Ignored, _) => Ok(Value::Opaque),
-            _ => Err(format!("cannot call {self:?} with {} arguments of this kind", arguments.len())),
+            _ => {
+                Err(format!("cannot call {self:?} with {} arguments of this kind", arguments.len()))
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The pickle machine: the opcodes of protocols 2 to 5 that `torch.save` emits, over the values of [`super::object`].
+//! The pickle machine: the opcodes of protocols 2 to 5 that `torch.save` emits, over the values of
+//! [`super::object`].
 
 use std::collections::HashMap;
 
@@ -13,8 +14,13 @@ const MAX_MEMO: usize = 1 << 20;
 
 /// Runs a pickle; gives the objects it built and its final value.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Heap<'_>, Value<'_>), ModelError> {
-    let mut machine =
-        Machine { bytes: Bytes::new(bytes), stack: vec![], marks: vec![], memo: HashMap::new(), heap: Heap::default() };
+    let mut machine = Machine {
+        bytes: Bytes::new(bytes),
+        stack: vec![],
+        marks: vec![],
+        memo: HashMap::new(),
+        heap: Heap::default(),
+    };
     for _ in 0..MAX_OPCODES {
         let at = machine.bytes.at;
         match machine.step() {
@@ -24,7 +30,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Heap<'_>, Value<'_>), ModelError> {
             Err(Fault::Reason(reason)) => return Err(ModelError::Pickle { at, reason }),
         }
     }
-    Err(ModelError::Pickle { at: machine.bytes.at, reason: format!("runs more than {MAX_OPCODES} opcodes") })
+    Err(ModelError::Pickle {
+        at: machine.bytes.at,
+        reason: format!("runs more than {MAX_OPCODES} opcodes"),
+    })
 }
 
 struct Machine<'a> {
@@ -43,7 +52,9 @@ impl<'a> Machine<'a> {
         match opcode {
             0x80 => match self.bytes.array()? {
                 [2..=5] => {}
-                [protocol] => return Err(format!("protocol {protocol} is not supported, 2 to 5 are").into()),
+                [protocol] => {
+                    return Err(format!("protocol {protocol} is not supported, 2 to 5 are").into());
+                }
             },
             0x95 => drop(self.bytes.array::<8>()?), // FRAME: a hint for buffering
             b'.' => return self.pop().map(Some),
@@ -119,18 +130,25 @@ impl<'a> Machine<'a> {
             },
             b'R' | 0x81 => {
                 let arguments = self.pop()?;
-                let Value::Global(global) = self.pop()? else { return Err("calls what is no known global".into()) };
+                let Value::Global(global) = self.pop()? else {
+                    return Err("calls what is no known global".into());
+                };
                 let value = global.call(&mut self.heap, arguments)?;
                 self.push(value);
             }
-            // Attributes set on an object, such as the module versions on a state dict: of no use here.
+            // Attributes set on an object, such as the module versions on a state dict: of no use
+            // here.
             b'b' => drop(self.pop()?),
             b'Q' => {
                 let id = self.pop()?;
                 let storage = StorageRef::new(&self.heap, id)?;
                 self.add(Object::Storage(storage))?;
             }
-            _ => return Err(format!("opcode 0x{opcode:02x} is not one that torch.save emits").into()),
+            _ => {
+                return Err(
+                    format!("opcode 0x{opcode:02x} is not one that torch.save emits").into()
+                );
+            }
         }
         Ok(None)
     }
@@ -145,7 +163,8 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// An integer of any size in two's complement; one too large for 64 bits only keeps its rounded value.
+    /// An integer of any size in two's complement; one too large for 64 bits only keeps its rounded
+    /// value.
     fn long(&mut self, width: usize) -> Result<(), Fault> {
         let count = self.bytes.length(width)?;
         let bytes = self.bytes.take(count)?;
@@ -154,7 +173,8 @@ impl<'a> Machine<'a> {
         } else {
             let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);
             let start: i128 = if negative { -1 } else { 0 };
-            let number = bytes.iter().rev().fold(start, |number, &byte| number << 8 | i128::from(byte));
+            let number =
+                bytes.iter().rev().fold(start, |number, &byte| number << 8 | i128::from(byte));
             i64::try_from(number).map_or(Value::Float(number as f64), Value::Int)
         };
         self.push(value);
@@ -206,7 +226,9 @@ impl<'a> Machine<'a> {
 
     fn append(&mut self, items: Vec<Value<'a>>) -> Result<(), Fault> {
         let list = self.top()?;
-        let Some(Object::List(list)) = self.heap.get_mut(list) else { return Err("appends to what is no list".into()) };
+        let Some(Object::List(list)) = self.heap.get_mut(list) else {
+            return Err("appends to what is no list".into());
+        };
         // Taken over where it can be: a list of millions is in memory once.
         if list.is_empty() {
             *list = items

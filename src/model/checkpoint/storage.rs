@@ -6,8 +6,8 @@ use std::io::{Read, Seek};
 use super::archive::Archive;
 use super::object::{Global, Heap, Object, Value};
 
-/// 200 times the parameters of the usual network. A view with stride 0 makes a large tensor of a small file, so the
-/// elements are bounded as well as the bytes.
+/// 200 times the parameters of the usual network. A view with stride 0 makes a large tensor of a
+/// small file, so the elements are bounded as well as the bytes.
 const MAX_ELEMENTS: usize = 32 << 20;
 const MAX_STORAGE_BYTES: u64 = 256 << 20;
 const MAX_AXES: usize = 8;
@@ -51,7 +51,9 @@ impl Dtype {
             Self::Float16 | Self::BFloat16 => Ok(2),
             Self::Float32 => Ok(4),
             Self::Float64 => Ok(8),
-            Self::Other(name) => Err(format!("has type {name}; weights are float32, float64, float16 or bfloat16")),
+            Self::Other(name) => {
+                Err(format!("has type {name}; weights are float32, float64, float16 or bfloat16"))
+            }
         }
     }
 
@@ -61,7 +63,9 @@ impl Dtype {
             Self::Float32 => f32::from_le_bytes(bytes.try_into().ok()?),
             Self::Float64 => f64::from_le_bytes(bytes.try_into().ok()?) as f32,
             Self::Float16 => half(u16::from_le_bytes(bytes.try_into().ok()?)),
-            Self::BFloat16 => f32::from_bits(u32::from(u16::from_le_bytes(bytes.try_into().ok()?)) << 16),
+            Self::BFloat16 => {
+                f32::from_bits(u32::from(u16::from_le_bytes(bytes.try_into().ok()?)) << 16)
+            }
             Self::Other(_) => return None,
         })
     }
@@ -125,15 +129,27 @@ impl<'a> TensorView<'a> {
         shape: Value<'a>,
         stride: Value<'a>,
     ) -> Result<Self, String> {
-        let Some(&Object::Storage(storage)) = heap.get(storage) else { return Err("a tensor has no storage".into()) };
+        let Some(&Object::Storage(storage)) = heap.get(storage) else {
+            return Err("a tensor has no storage".into());
+        };
         let offset = natural(offset).ok_or("a tensor's offset is not a natural number")?;
-        let numbers =
-            |value| heap.tuple(value).filter(|items| items.len() <= MAX_AXES)?.iter().copied().map(natural).collect();
+        let numbers = |value| {
+            heap.tuple(value)
+                .filter(|items| items.len() <= MAX_AXES)?
+                .iter()
+                .copied()
+                .map(natural)
+                .collect()
+        };
         let shape: Option<Vec<usize>> = numbers(shape);
         let stride: Option<Vec<usize>> = numbers(stride);
         match (shape, stride) {
-            (Some(shape), Some(stride)) if shape.len() == stride.len() => Ok(Self { storage, offset, shape, stride }),
-            _ => Err(format!("a tensor's shape and strides are not two tuples of up to {MAX_AXES} natural numbers")),
+            (Some(shape), Some(stride)) if shape.len() == stride.len() => {
+                Ok(Self { storage, offset, shape, stride })
+            }
+            _ => Err(format!(
+                "a tensor's shape and strides are not two tuples of up to {MAX_AXES} natural numbers"
+            )),
         }
     }
 
@@ -156,28 +172,34 @@ pub(super) struct Storages<'z, R> {
 
 impl<'z, R: Read + Seek> Storages<'z, R> {
     pub fn new(archive: &'z mut Archive<R>) -> Self {
-        Self { archive, bytes: HashMap::new(), bytes_left: MAX_STORAGE_BYTES, elements_left: MAX_ELEMENTS }
+        Self {
+            archive,
+            bytes: HashMap::new(),
+            bytes_left: MAX_STORAGE_BYTES,
+            elements_left: MAX_ELEMENTS,
+        }
     }
 
     /// The tensor's shape and its elements in row-major order.
     pub fn read(&mut self, view: &TensorView<'_>) -> Result<(Vec<usize>, Vec<f32>), String> {
         let dtype = view.storage.dtype;
         let size = dtype.size()?;
-        let storage_bytes = view.storage.length.checked_mul(size).ok_or("its storage is too large")?;
+        let storage_bytes =
+            view.storage.length.checked_mul(size).ok_or("its storage is too large")?;
 
         let count = view.shape.iter().try_fold(1usize, |count, &axis| count.checked_mul(axis));
         let count = count.filter(|&count| count <= self.elements_left);
-        let count = count.ok_or_else(|| format!("the model has more than {MAX_ELEMENTS} elements"))?;
+        let count =
+            count.ok_or_else(|| format!("the model has more than {MAX_ELEMENTS} elements"))?;
         if count == 0 {
             return Ok((view.shape.clone(), Vec::new()));
         }
         self.elements_left -= count;
 
-        let last = view
-            .shape
-            .iter()
-            .zip(&view.stride)
-            .try_fold(view.offset, |last, (&axis, &stride)| last.checked_add((axis - 1).checked_mul(stride)?));
+        let last =
+            view.shape.iter().zip(&view.stride).try_fold(view.offset, |last, (&axis, &stride)| {
+                last.checked_add((axis - 1).checked_mul(stride)?)
+            });
         if last.is_none_or(|last| last >= view.storage.length) {
             return Err(format!("reaches beyond its storage data/{}", view.storage.key));
         }
@@ -185,7 +207,8 @@ impl<'z, R: Read + Seek> Storages<'z, R> {
         let mut data = Vec::with_capacity(count);
         for at in Places::new(view).take(count) {
             // `at` is in bounds: it is at most `last`.
-            let element = bytes.get(at * size..at * size + size).and_then(|element| dtype.decode(element));
+            let element =
+                bytes.get(at * size..at * size + size).and_then(|element| dtype.decode(element));
             data.push(element.ok_or("its storage is too short")?);
         }
         Ok((view.shape.clone(), data))
@@ -193,8 +216,10 @@ impl<'z, R: Read + Seek> Storages<'z, R> {
 
     fn storage(&mut self, key: &str, length: usize) -> Result<&[u8], String> {
         if !self.bytes.contains_key(key) {
-            let bytes =
-                self.archive.entry(&format!("data/{key}"), self.bytes_left).map_err(|error| error.to_string())?;
+            let bytes = self
+                .archive
+                .entry(&format!("data/{key}"), self.bytes_left)
+                .map_err(|error| error.to_string())?;
             self.bytes_left -= bytes.len() as u64;
             self.bytes.insert(key.to_owned(), bytes);
         }
@@ -217,8 +242,11 @@ impl Places {
     /// The view is known to lie within its storage, so no sum here can overflow.
     fn new(view: &TensorView<'_>) -> Self {
         // An axis of length 1 may have any stride: it is never stepped along.
-        let axes =
-            view.shape.iter().zip(&view.stride).map(|(&axis, &stride)| (axis, if axis == 1 { 0 } else { stride }));
+        let axes = view
+            .shape
+            .iter()
+            .zip(&view.stride)
+            .map(|(&axis, &stride)| (axis, if axis == 1 { 0 } else { stride }));
         Self { at: view.offset, index: vec![0; view.shape.len()], axes: axes.collect() }
     }
 }

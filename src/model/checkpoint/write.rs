@@ -1,4 +1,5 @@
-//! A checkpoint as PyTorch writes one: a protocol 2 pickle and aligned little-endian storages in a zip file, stored.
+//! A checkpoint as PyTorch writes one: a protocol 2 pickle and aligned little-endian storages in a
+//! zip file, stored.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Cursor, Write};
@@ -39,11 +40,16 @@ pub(super) fn archive(checkpoint: &Checkpoint) -> Result<Vec<u8>, ModelError> {
     Ok(file.into_inner())
 }
 
-/// Puts `bytes` at `path` in one step: whoever reads meanwhile, and whoever reads after a crash, finds a whole file.
+/// Puts `bytes` at `path` in one step: whoever reads meanwhile, and whoever reads after a crash,
+/// finds a whole file.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().ok_or_else(|| ModelError::Format("the path names no file".into()))?.to_string_lossy();
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path
+        .file_name()
+        .ok_or_else(|| ModelError::Format("the path names no file".into()))?
+        .to_string_lossy();
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let temporary = folder.join(format!(".{name}.{}-{count}.tmp", std::process::id()));
 
@@ -86,7 +92,8 @@ fn pickle(checkpoint: &Checkpoint) -> Result<Vec<u8>, ModelError> {
 fn tensor(out: &mut Vec<u8>, key: usize, tensor: &NamedTensor) -> Result<(), ModelError> {
     let elements = tensor.shape.iter().try_fold(1usize, |count, &axis| count.checked_mul(axis));
     if elements != Some(tensor.data.len()) {
-        let reason = format!("shape {:?} does not fit its {} elements", tensor.shape, tensor.data.len());
+        let reason =
+            format!("shape {:?} does not fit its {} elements", tensor.shape, tensor.data.len());
         return Err(ModelError::tensor(&tensor.name, reason));
     }
     let mut strides = vec![1usize; tensor.shape.len()];
@@ -111,9 +118,9 @@ fn tensor(out: &mut Vec<u8>, key: usize, tensor: &NamedTensor) -> Result<(), Mod
 }
 
 fn json(out: &mut Vec<u8>, value: &Json, depth: usize) -> Result<(), ModelError> {
-    let inner = depth
-        .checked_sub(1)
-        .ok_or_else(|| ModelError::Metadata(format!("is nested deeper than {MAX_METADATA_DEPTH} levels")))?;
+    let inner = depth.checked_sub(1).ok_or_else(|| {
+        ModelError::Metadata(format!("is nested deeper than {MAX_METADATA_DEPTH} levels"))
+    })?;
     match value {
         Json::Null => out.push(b'N'),
         Json::Bool(value) => out.push(if *value { 0x88 } else { 0x89 }),
@@ -157,7 +164,8 @@ fn integer(out: &mut Vec<u8>, number: i128) {
 }
 
 fn text(out: &mut Vec<u8>, text: &str) -> Result<(), ModelError> {
-    let length = u32::try_from(text.len()).map_err(|_| ModelError::Metadata("a text is larger than 4 GiB".into()))?;
+    let length = u32::try_from(text.len())
+        .map_err(|_| ModelError::Metadata("a text is larger than 4 GiB".into()))?;
     out.push(b'X');
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(text.as_bytes());

@@ -19,7 +19,8 @@ pub async fn replace_rules(
     State(simulation): State<Arc<Simulation>>,
     body: axum::body::Bytes,
 ) -> Result<Json<Vec<Rule>>, ApiError> {
-    let rules = serde_json::from_slice(&body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let rules =
+        serde_json::from_slice(&body).map_err(|error| ApiError::bad_request(error.to_string()))?;
     simulation.faults().replace(rules);
     Ok(Json(simulation.faults().rules()))
 }

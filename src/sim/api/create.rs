@@ -14,10 +14,15 @@ use crate::sim::status::ApiError;
 use crate::sim::store::Key;
 use crate::sim::world::World;
 
-pub fn create(simulation: &Simulation, call: &Call, resource: Resource) -> Result<Response, ApiError> {
+pub fn create(
+    simulation: &Simulation,
+    call: &Call,
+    resource: Resource,
+) -> Result<Response, ApiError> {
     let dry_run = call.parameters.is_dry_run()?;
     let mut object = call.json()?;
-    schema::decode(resource, &mut object).map_err(|problem| edit::not_handled(resource, &problem))?;
+    schema::decode(resource, &mut object)
+        .map_err(|problem| edit::not_handled(resource, &problem))?;
     place(&mut object, &call.target.namespace, resource)?;
     let mut world = simulation.world();
     name(&mut world, &mut object);
@@ -26,7 +31,8 @@ pub fn create(simulation: &Simulation, call: &Call, resource: Resource) -> Resul
     if !errors.is_empty() {
         return Err(ApiError::invalid(resource, &key.name, &errors));
     }
-    if resource.describe().namespaced && world.store.get(Resource::Namespaces, &Key::new("", &key.namespace)).is_none()
+    if resource.describe().namespaced
+        && world.store.get(Resource::Namespaces, &Key::new("", &key.namespace)).is_none()
     {
         return Err(ApiError::not_found(Resource::Namespaces, &key.namespace));
     }
@@ -39,7 +45,11 @@ pub fn create(simulation: &Simulation, call: &Call, resource: Resource) -> Resul
         edit::unstored(&object)
     } else {
         store(&mut world, resource, &key, object);
-        world.store.get(resource, &key).map(|stored| stored.json.clone()).ok_or_else(|| call.not_found(resource))?
+        world
+            .store
+            .get(resource, &key)
+            .map(|stored| stored.json.clone())
+            .ok_or_else(|| call.not_found(resource))?
     };
     drop(world);
     Ok(read::one(form, &stored, StatusCode::CREATED))
@@ -53,7 +63,12 @@ fn store(world: &mut World, resource: Resource, key: &Key, mut object: Value) {
     world.identify(&mut object);
     match resource {
         Resource::Namespaces => {
-            set(&mut object, &["metadata", "labels"], "kubernetes.io/metadata.name", key.name.as_str());
+            set(
+                &mut object,
+                &["metadata", "labels"],
+                "kubernetes.io/metadata.name",
+                key.name.as_str(),
+            );
             object["spec"] = json!({ "finalizers": ["kubernetes"] });
             object["status"] = json!({ "phase": "Active" });
         }
@@ -73,7 +88,9 @@ fn store(world: &mut World, resource: Resource, key: &Key, mut object: Value) {
 /// An object is created in the namespace that the request names.
 fn place(object: &mut Value, namespace: &str, resource: Resource) -> Result<(), ApiError> {
     if !json::text(object, "/metadata/resourceVersion").is_empty() {
-        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     if resource.describe().namespaced {
         if !["", namespace].contains(&json::text(object, "/metadata/namespace")) {

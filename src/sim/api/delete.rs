@@ -41,11 +41,15 @@ impl Options {
         let mut options: Self = match body {
             Value::Null => Self::default(),
             body => serde_json::from_value(body).map_err(|error| {
-                ApiError::bad_request(format!("DeleteOptions in version \"v1\" cannot be handled: {error}"))
+                ApiError::bad_request(format!(
+                    "DeleteOptions in version \"v1\" cannot be handled: {error}"
+                ))
             })?,
         };
-        options.grace_period_seconds = options.grace_period_seconds.or(parameters.grace_period_seconds);
-        let policy = Some(parameters.propagation_policy.clone()).filter(|policy| !policy.is_empty());
+        options.grace_period_seconds =
+            options.grace_period_seconds.or(parameters.grace_period_seconds);
+        let policy =
+            Some(parameters.propagation_policy.clone()).filter(|policy| !policy.is_empty());
         options.propagation_policy = options.propagation_policy.or(policy);
         if parameters.is_dry_run()? {
             options.dry_run.push("All".to_owned());
@@ -66,8 +70,9 @@ impl Options {
             [("UID", uid, object.uid()), ("ResourceVersion", resource_version, version.as_str())]
         {
             if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != actual) {
-                let why =
-                    format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}");
+                let why = format!(
+                    "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}"
+                );
                 return Err(ApiError::conflict(resource, name, &why));
             }
         }
@@ -79,11 +84,16 @@ impl Options {
     }
 }
 
-pub fn delete(simulation: &Simulation, call: &Call, resource: Resource) -> Result<Response, ApiError> {
+pub fn delete(
+    simulation: &Simulation,
+    call: &Call,
+    resource: Resource,
+) -> Result<Response, ApiError> {
     let options = Options::of_body(call)?;
     let key = call.target.key();
     let mut world = simulation.world();
-    let object = world.store.get(resource, &key).cloned().ok_or_else(|| call.not_found(resource))?;
+    let object =
+        world.store.get(resource, &key).cloned().ok_or_else(|| call.not_found(resource))?;
     options.check(resource, &object)?;
     let form = Form::of(call, resource, world.date(world.now));
     let left = remove(&mut world, resource, &key, &options);
@@ -99,7 +109,11 @@ pub fn delete(simulation: &Simulation, call: &Call, resource: Resource) -> Resul
     ))
 }
 
-pub fn delete_all(simulation: &Simulation, call: &Call, resource: Resource) -> Result<Response, ApiError> {
+pub fn delete_all(
+    simulation: &Simulation,
+    call: &Call,
+    resource: Resource,
+) -> Result<Response, ApiError> {
     let options = Options::of_body(call)?;
     let selector = call.parameters.selector()?;
     let mut world = simulation.world();
@@ -119,7 +133,11 @@ pub fn evict(simulation: &Simulation, call: &Call) -> Result<Response, ApiError>
     let options = Options::of(call, eviction["deleteOptions"].take())?;
     let key = call.target.key();
     let mut world = simulation.world();
-    let object = world.store.get(Resource::Pods, &key).cloned().ok_or_else(|| call.not_found(Resource::Pods))?;
+    let object = world
+        .store
+        .get(Resource::Pods, &key)
+        .cloned()
+        .ok_or_else(|| call.not_found(Resource::Pods))?;
     options.check(Resource::Pods, &object)?;
     remove(&mut world, Resource::Pods, &key, &options);
     Ok(success(Value::Null, StatusCode::CREATED))
@@ -143,8 +161,11 @@ fn remove_namespace(world: &mut World, namespace: &Key) {
     let inside = ALL.iter().filter(|known| known.namespaced).map(|known| known.resource);
     let (pods, others): (Vec<_>, Vec<_>) = inside.partition(|resource| *resource == Resource::Pods);
     for resource in others.into_iter().chain(pods) {
-        let keys: Vec<Key> =
-            world.store.range(resource, Some(&namespace.name), None).map(|object| object.key.clone()).collect();
+        let keys: Vec<Key> = world
+            .store
+            .range(resource, Some(&namespace.name), None)
+            .map(|object| object.key.clone())
+            .collect();
         for key in keys {
             match resource {
                 Resource::Pods => world.delete_pod(&key, Some(0)),
@@ -157,7 +178,8 @@ fn remove_namespace(world: &mut World, namespace: &Key) {
 
 /// The pods of a node that is gone are gone with it.
 fn remove_node(world: &mut World, node: &Key) {
-    let pods: Vec<Key> = world.nodes.get(&node.name).into_iter().flat_map(|node| &node.pods).cloned().collect();
+    let pods: Vec<Key> =
+        world.nodes.get(&node.name).into_iter().flat_map(|node| &node.pods).cloned().collect();
     for pod in pods {
         world.delete_pod(&pod, Some(0));
     }
@@ -167,7 +189,8 @@ fn remove_node(world: &mut World, node: &Key) {
 }
 
 fn success(details: Value, code: StatusCode) -> Response {
-    let mut status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success" });
+    let mut status =
+        json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success" });
     if !details.is_null() {
         status["details"] = details;
     }

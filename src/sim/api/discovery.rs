@@ -9,7 +9,8 @@ use crate::sim::resources::{ALL, Description, Resource};
 use crate::sim::status::ApiError;
 use crate::sim::world::ServerVersion;
 
-const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS: [&str; 8] =
+    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// Groups beside the core group, and their only version.
 const GROUPS: [(&str, &str); 5] = [
@@ -37,7 +38,8 @@ pub fn answer(version: ServerVersion, verb: &str, path: &str) -> Result<Response
             "groups": GROUPS.map(|(name, version)| group(name, version)),
         }),
         ["apis", name] => {
-            let (name, version) = GROUPS.iter().find(|(known, _)| known == name).ok_or_else(ApiError::no_resource)?;
+            let (name, version) =
+                GROUPS.iter().find(|(known, _)| known == name).ok_or_else(ApiError::no_resource)?;
             let mut group = group(name, version);
             group["kind"] = "APIGroup".into();
             group["apiVersion"] = "v1".into();
@@ -71,11 +73,15 @@ fn group(name: &str, version: &str) -> Value {
 }
 
 fn resources(server: ServerVersion, group: &str, version: &str) -> Value {
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let group_version =
+        if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let resources = if group == metrics::GROUP {
         metrics::resources()
     } else {
-        ALL.iter().filter(|known| known.group == group).flat_map(|known| described(server, known)).collect()
+        ALL.iter()
+            .filter(|known| known.group == group)
+            .flat_map(|known| described(server, known))
+            .collect()
     };
     json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources })
 }
@@ -90,7 +96,8 @@ fn described(server: ServerVersion, known: &'static Description) -> Vec<Value> {
             main[field] = names.into();
         }
     }
-    let subresources = known.subresources.iter().filter(|(name, _)| serves(server, known.resource, name));
+    let subresources =
+        known.subresources.iter().filter(|(name, _)| serves(server, known.resource, name));
     let subresources = subresources.map(|(name, verbs)| {
         let mut subresource = json!({
             "name": format!("{plural}/{name}"), "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": verbs,
@@ -110,7 +117,10 @@ fn described(server: ServerVersion, known: &'static Description) -> Vec<Value> {
 
 /// Nodes come with their kubelets: nobody creates them here.
 pub fn verbs(known: &Description) -> Vec<&'static str> {
-    VERBS.into_iter().filter(|verb| *verb != "create" || known.resource != Resource::Nodes).collect()
+    VERBS
+        .into_iter()
+        .filter(|verb| *verb != "create" || known.resource != Resource::Nodes)
+        .collect()
 }
 
 /// Whether a release has a subresource.
@@ -121,7 +131,10 @@ pub fn serves(version: ServerVersion, resource: Resource, subresource: &str) -> 
 
 /// Of its schemas kubectl needs only to know that the server checks fields itself.
 fn schema_index() -> Value {
-    let paths = GROUPS.iter().map(|(group, version)| format!("apis/{group}/{version}")).chain(["api/v1".to_owned()]);
+    let paths = GROUPS
+        .iter()
+        .map(|(group, version)| format!("apis/{group}/{version}"))
+        .chain(["api/v1".to_owned()]);
     let entry = |path: String| {
         let url = json!({ "serverRelativeURL": format!("/openapi/v3/{path}") });
         (path, url)
@@ -130,9 +143,14 @@ fn schema_index() -> Value {
 }
 
 fn schema(group: &str, version: &str) -> Value {
-    let parameter = |name: &str| json!({ "name": name, "in": "query", "schema": { "type": "string" } });
+    let parameter =
+        |name: &str| json!({ "name": name, "in": "query", "schema": { "type": "string" } });
     let path = |known: &Description| {
-        let base = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/{version}") };
+        let base = if group.is_empty() {
+            "/api/v1".to_owned()
+        } else {
+            format!("/apis/{group}/{version}")
+        };
         let namespace = if known.namespaced { "/namespaces/{namespace}" } else { "" };
         let patch = json!({
             "parameters": [parameter("dryRun"), parameter("fieldValidation")],
@@ -142,7 +160,8 @@ fn schema(group: &str, version: &str) -> Value {
         });
         (format!("{base}{namespace}/{}/{{name}}", known.plural), json!({ "patch": patch }))
     };
-    let paths: serde_json::Map<_, _> = ALL.iter().filter(|known| known.group == group).map(path).collect();
+    let paths: serde_json::Map<_, _> =
+        ALL.iter().filter(|known| known.group == group).map(path).collect();
     json!({
         "openapi": "3.0.0", "info": { "title": "Kubernetes", "version": "simulated" }, "paths": paths,
         "components": { "schemas": {} },
@@ -157,7 +176,10 @@ mod tests {
     fn resize_is_served_since_1_33() {
         let names = |version| {
             let resources = resources(version, "", "v1")["resources"].as_array().unwrap().clone();
-            resources.iter().map(|resource| resource["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+            resources
+                .iter()
+                .map(|resource| resource["name"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
         };
         assert!(names(ServerVersion::V1_33).contains(&"pods/resize".to_owned()));
         assert!(!names(ServerVersion::V1_27).contains(&"pods/resize".to_owned()));

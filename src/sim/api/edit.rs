@@ -17,7 +17,8 @@ pub enum Edit {
 }
 
 /// What the server alone writes.
-const SERVERS_OWN: [&str; 4] = ["creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"];
+const SERVERS_OWN: [&str; 4] =
+    ["creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"];
 
 impl Edit {
     pub fn of(call: &Call) -> Result<Self, ApiError> {
@@ -40,12 +41,16 @@ impl Edit {
             Self::Replace(new) => {
                 let given = json::text(new, "/metadata/name");
                 if given != name {
-                    let told = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+                    let told = format!(
+                        "the name of the object ({given}) does not match the name on the URL ({name})"
+                    );
                     return Err(ApiError::bad_request(told));
                 }
                 let given = json::text(new, "/metadata/uid");
                 if !["", uid].contains(&given) {
-                    let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {uid}");
+                    let why = format!(
+                        "Precondition failed: UID in precondition: {given}, UID in object meta: {uid}"
+                    );
                     return Err(ApiError::conflict(resource, name, &why));
                 }
                 let mut new = new.clone();

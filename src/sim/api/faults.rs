@@ -1,4 +1,5 @@
-//! Faults on purpose: what real API servers, networks and authorizers do to their clients now and then.
+//! Faults on purpose: what real API servers, networks and authorizers do to their clients now and
+//! then.
 
 use std::future::Future;
 use std::time::Duration;
@@ -76,7 +77,8 @@ pub enum Effect {
     },
     /// Answers late.
     Delay { milliseconds: u64 },
-    /// Does what is asked, and breaks the connection off: after a while, or in the middle of the first piece of the body.
+    /// Does what is asked, and breaks the connection off: after a while, or in the middle of the
+    /// first piece of the body.
     Cut {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         milliseconds: Option<u64>,
@@ -93,7 +95,15 @@ pub enum Effect {
 impl Rule {
     /// A rule that acts on every request.
     pub fn new(effect: Effect) -> Self {
-        Self { verb: None, group: None, resource: None, namespace: None, name: None, count: None, effect }
+        Self {
+            verb: None,
+            group: None,
+            resource: None,
+            namespace: None,
+            name: None,
+            count: None,
+            effect,
+        }
     }
 
     pub fn on(self, verb: &str, resource: &str) -> Self {
@@ -105,7 +115,9 @@ impl Rule {
     }
 
     fn matches(&self, target: &Target) -> bool {
-        let agrees = |wanted: &Option<String>, actual: &str| wanted.as_ref().is_none_or(|wanted| wanted == actual);
+        let agrees = |wanted: &Option<String>, actual: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted == actual)
+        };
         self.count != Some(0)
             && agrees(&self.verb, target.verb)
             && agrees(&self.group, &target.group)
@@ -142,7 +154,9 @@ impl Effect {
     /// Lets it go wrong.
     pub async fn spoil(self, target: &Target, answer: impl Future<Output = Response>) -> Response {
         match self {
-            Self::Status { code, message, retry_after } => refusal(target, code, message, retry_after).into_response(),
+            Self::Status { code, message, retry_after } => {
+                refusal(target, code, message, retry_after).into_response()
+            }
             Self::Delay { milliseconds } => {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
                 answer.await
@@ -150,7 +164,8 @@ impl Effect {
             Self::Hang => std::future::pending().await,
             Self::Cut { milliseconds } => answer.await.map(|body| cut(body, milliseconds)),
             Self::Gone { milliseconds } => {
-                let error = ApiError::expired("The resourceVersion for the provided watch is too old.");
+                let error =
+                    ApiError::expired("The resourceVersion for the provided watch is too old.");
                 let last = json!({ "type": "ERROR", "object": error.status() });
                 let last = stream::iter([Ok::<_, axum::Error>(Bytes::from(format!("{last}\n")))]);
                 answer.await.map(|body| Body::from_stream(until(body, milliseconds).chain(last)))
@@ -164,31 +179,56 @@ fn until(body: Body, milliseconds: u64) -> impl Stream<Item = Result<Bytes, axum
 }
 
 fn cut(body: Body, milliseconds: Option<u64>) -> Body {
-    let broken = || stream::iter([Err(axum::Error::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)))]);
+    let broken = || {
+        stream::iter([Err(axum::Error::new(std::io::Error::from(
+            std::io::ErrorKind::ConnectionReset,
+        )))])
+    };
     match milliseconds {
         Some(milliseconds) => Body::from_stream(until(body, milliseconds).chain(broken())),
         None => {
-            let half = |piece: Result<Bytes, axum::Error>| piece.map(|piece| piece.slice(..piece.len() / 2));
+            let half = |piece: Result<Bytes, axum::Error>| {
+                piece.map(|piece| piece.slice(..piece.len() / 2))
+            };
             Body::from_stream(body.into_data_stream().take(1).map(half).chain(broken()))
         }
     }
 }
 
 /// The refusal that belongs to a status code.
-fn refusal(target: &Target, code: u16, message: Option<String>, retry_after: Option<u64>) -> ApiError {
+fn refusal(
+    target: &Target,
+    code: u16,
+    message: Option<String>,
+    retry_after: Option<u64>,
+) -> ApiError {
     let (reason, usual) = match code {
         401 => ("Unauthorized", "Unauthorized".to_owned()),
         403 => ("Forbidden", forbidden(target)),
         404 => ("NotFound", "the server could not find the requested resource".to_owned()),
         409 => {
             let told = "the object has been modified; please apply your changes to the latest version and try again";
-            ("Conflict", format!("Operation cannot be fulfilled on {} {:?}: {told}", qualified(target), target.name))
+            (
+                "Conflict",
+                format!(
+                    "Operation cannot be fulfilled on {} {:?}: {told}",
+                    qualified(target),
+                    target.name
+                ),
+            )
         }
         410 => ("Expired", "The resourceVersion for the provided list is too old.".to_owned()),
-        422 => ("Invalid", "the server rejected our request due to an error in our request".to_owned()),
+        422 => {
+            ("Invalid", "the server rejected our request due to an error in our request".to_owned())
+        }
         429 => ("TooManyRequests", "Too many requests, please try again later.".to_owned()),
-        503 => ("ServiceUnavailable", "the server is currently unable to handle the request".to_owned()),
-        504 => ("Timeout", "Timeout: request did not complete within the allotted duration".to_owned()),
+        503 => (
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request".to_owned(),
+        ),
+        504 => {
+            ("Timeout", "Timeout: request did not complete within the allotted duration".to_owned())
+        }
         _ => ("InternalError", "Internal error occurred: etcdserver: leader changed".to_owned()),
     };
     let retry_after = retry_after.or((code == 429).then_some(1));
@@ -203,7 +243,10 @@ fn refusal(target: &Target, code: u16, message: Option<String>, retry_after: Opt
 /// The words of the RBAC authorizer.
 fn forbidden(target: &Target) -> String {
     if target.is_path() {
-        return format!("forbidden: User {USER:?} cannot {} path {:?}", target.verb, target.resource);
+        return format!(
+            "forbidden: User {USER:?} cannot {} path {:?}",
+            target.verb, target.resource
+        );
     }
     let subject = match target.name.as_str() {
         "" => qualified(target),
@@ -223,7 +266,11 @@ fn forbidden(target: &Target) -> String {
 
 /// `pods`, or `deployments.apps`.
 fn qualified(target: &Target) -> String {
-    if target.group.is_empty() { target.resource.clone() } else { format!("{}.{}", target.resource, target.group) }
+    if target.group.is_empty() {
+        target.resource.clone()
+    } else {
+        format!("{}.{}", target.resource, target.group)
+    }
 }
 
 #[cfg(test)]
@@ -241,7 +288,10 @@ mod tests {
         let faults = Faults::default();
         faults.add(Rule::new(Effect::Hang).on("list", "pods").times(1));
         assert_eq!(faults.strike(&target(Method::GET, "/api/v1/pods/x")), None);
-        assert_eq!(faults.strike(&target(Method::GET, "/api/v1/namespaces/a/pods")), Some(Effect::Hang));
+        assert_eq!(
+            faults.strike(&target(Method::GET, "/api/v1/namespaces/a/pods")),
+            Some(Effect::Hang)
+        );
         assert_eq!(faults.strike(&target(Method::GET, "/api/v1/namespaces/a/pods")), None);
     }
 
@@ -253,7 +303,10 @@ mod tests {
         );
         assert_eq!(forbidden(&patch), expected);
         let list = target(Method::GET, "/apis/apps/v1/deployments");
-        assert!(forbidden(&list).ends_with("\"deployments\" in API group \"apps\" at the cluster scope"));
+        assert!(
+            forbidden(&list)
+                .ends_with("\"deployments\" in API group \"apps\" at the cluster scope")
+        );
     }
 
     #[test]
@@ -265,7 +318,9 @@ mod tests {
         let rules: Vec<Rule> = serde_json::from_str(text).unwrap();
         assert_eq!(
             rules[0],
-            Rule::new(Effect::Status { code: 429, message: None, retry_after: Some(1) }).on("list", "pods").times(2)
+            Rule::new(Effect::Status { code: 429, message: None, retry_after: Some(1) })
+                .on("list", "pods")
+                .times(2)
         );
         assert_eq!(rules[3].effect, Effect::Cut { milliseconds: None });
         assert!(serde_json::from_str::<Rule>(r#"{ "effekt": "hang" }"#).is_err());

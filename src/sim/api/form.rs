@@ -1,4 +1,5 @@
-//! The forms in which an object can be asked for: as it is, its metadata alone, or as a row of a table for kubectl.
+//! The forms in which an object can be asked for: as it is, its metadata alone, or as a row of a
+//! table for kubectl.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -52,7 +53,9 @@ impl Form {
             match parts.find_map(|part| part.strip_prefix("as=")) {
                 None => Some(Shape::Whole),
                 Some("Table") => Some(Shape::Table),
-                Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Some(Shape::Metadata),
+                Some("PartialObjectMetadata" | "PartialObjectMetadataList") => {
+                    Some(Shape::Metadata)
+                }
                 Some(_) => None,
             }
         });
@@ -72,7 +75,11 @@ impl Form {
     /// An object that stands alone.
     pub fn object(&self, object: &Bytes) -> Bytes {
         match self.shape {
-            Shape::Table => [self.table_start("", ""), self.item(object), Bytes::from_static(b"]}")].concat().into(),
+            Shape::Table => {
+                [self.table_start("", ""), self.item(object), Bytes::from_static(b"]}")]
+                    .concat()
+                    .into()
+            }
             _ => self.item(object),
         }
     }
@@ -103,7 +110,9 @@ impl Form {
                 let kind = format!("{}List", self.resource.describe().kind);
                 list_start(&kind, &self.resource.api_version(), &version, continue_from)
             }
-            Shape::Metadata => list_start("PartialObjectMetadataList", META, &version, continue_from),
+            Shape::Metadata => {
+                list_start("PartialObjectMetadataList", META, &version, continue_from)
+            }
             Shape::Table => self.table_start(&version, continue_from),
         };
         list(start, objects.into_iter().map(move |object| self.item(&object.json)))
@@ -111,7 +120,11 @@ impl Form {
 
     fn table_start(&self, version: &str, continue_from: &str) -> Bytes {
         let columns = table::columns(self.resource);
-        format!(r#"{},"columnDefinitions":{columns},"rows":["#, opened("Table", META, version, continue_from)).into()
+        format!(
+            r#"{},"columnDefinitions":{columns},"rows":["#,
+            opened("Table", META, version, continue_from)
+        )
+        .into()
     }
 }
 
@@ -131,7 +144,9 @@ fn opened(kind: &str, api_version: &str, version: &str, continue_from: &str) -> 
 /// A response with a list that begins with `head`.
 pub fn list(head: Bytes, items: impl Iterator<Item = Bytes> + Send + 'static) -> Response {
     let comma = Bytes::from_static(b",\n");
-    let items = items.enumerate().flat_map(move |(index, item)| [(index > 0).then(|| comma.clone()), Some(item)]);
+    let items = items
+        .enumerate()
+        .flat_map(move |(index, item)| [(index > 0).then(|| comma.clone()), Some(item)]);
     let parts = std::iter::once(head).chain(items.flatten()).chain([Bytes::from_static(b"]}\n")]);
     ([(header::CONTENT_TYPE, "application/json")], in_pieces(parts)).into_response()
 }
@@ -139,7 +154,8 @@ pub fn list(head: Bytes, items: impl Iterator<Item = Bytes> + Send + 'static) ->
 /// Bytes in a piece of a long body.
 const PIECE: usize = 128 * 1024;
 
-/// A body that is put together while it is sent: a long list neither lies in memory as a whole nor holds up a worker.
+/// A body that is put together while it is sent: a long list neither lies in memory as a whole nor
+/// holds up a worker.
 fn in_pieces(parts: impl Iterator<Item = Bytes> + Send + 'static) -> Body {
     Body::from_stream(futures::stream::unfold(parts, |mut parts| async move {
         let mut piece = BytesMut::new();

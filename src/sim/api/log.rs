@@ -33,7 +33,10 @@ struct Entries {
 impl Log {
     /// Notes a request; the number is for noting its answer.
     pub fn asked(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
-        let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let user_agent = headers
+            .get(header::USER_AGENT)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let entry = Entry {
             method: method.to_string(),
@@ -52,7 +55,9 @@ impl Log {
 
     pub fn answered(&self, number: usize, status: u16) {
         let mut log = self.0.lock();
-        if let Some(entry) = number.checked_sub(log.forgotten).and_then(|index| log.entries.get_mut(index)) {
+        if let Some(entry) =
+            number.checked_sub(log.forgotten).and_then(|index| log.entries.get_mut(index))
+        {
             entry.status = Some(status);
         }
     }

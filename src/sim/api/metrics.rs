@@ -37,22 +37,26 @@ pub fn answer(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, Api
         ("pods", "list") => pods(simulation, call),
         ("pods", "get") => {
             let metric = simulation.world().pod_metric(&target.key());
-            metric
-                .map(|metric| Json(metric).into_response())
-                .ok_or_else(|| not_found("podmetrics", &format!("{}/{}", target.namespace, target.name)))
+            metric.map(|metric| Json(metric).into_response()).ok_or_else(|| {
+                not_found("podmetrics", &format!("{}/{}", target.namespace, target.name))
+            })
         }
         ("nodes", "list") => {
             let selector = call.parameters.selector()?;
             let world = simulation.world();
             let mut nodes = world.node_metrics();
-            nodes.retain(|metric| selects(&selector, world.store.get(Resource::Nodes, &Key::of(metric))));
+            nodes.retain(|metric| {
+                selects(&selector, world.store.get(Resource::Nodes, &Key::of(metric)))
+            });
             let nodes = nodes.into_iter().map(|metric| Bytes::from(metric.to_string()));
             Ok(form::list(form::list_start("NodeMetricsList", API_VERSION, "", ""), nodes))
         }
         ("nodes", "get") => {
             let nodes = simulation.world().node_metrics();
             let metric = nodes.into_iter().find(|metric| metric["metadata"]["name"] == target.name);
-            metric.map(|m| Json(m).into_response()).ok_or_else(|| not_found("nodemetrics", &target.name))
+            metric
+                .map(|m| Json(m).into_response())
+                .ok_or_else(|| not_found("nodemetrics", &target.name))
         }
         ("pods" | "nodes", _) => Err(ApiError::method_not_allowed()),
         _ => Err(ApiError::no_resource()),
@@ -69,7 +73,9 @@ fn pods(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiError>
         let world = simulation.world();
         let mut last = None;
         let mut metrics = Vec::new();
-        for key in world.pods.range((from.clone(), Bound::Unbounded)).map(|(key, _)| key).take(BATCH) {
+        for key in
+            world.pods.range((from.clone(), Bound::Unbounded)).map(|(key, _)| key).take(BATCH)
+        {
             if !namespace.is_empty() && key.namespace != namespace {
                 break;
             }

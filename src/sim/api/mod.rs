@@ -1,4 +1,5 @@
-//! The Kubernetes API over the simulated world: a tower service, under a client in this process or on a socket.
+//! The Kubernetes API over the simulated world: a tower service, under a client in this process or
+//! on a socket.
 
 mod control;
 mod create;
@@ -32,7 +33,10 @@ use super::status::ApiError;
 
 pub fn router(simulation: Arc<Simulation>) -> Router {
     Router::new()
-        .route("/sim/faults", get(control::rules).put(control::replace_rules).delete(control::remove_rules))
+        .route(
+            "/sim/faults",
+            get(control::rules).put(control::replace_rules).delete(control::remove_rules),
+        )
         .route("/sim/requests", get(control::requests).delete(control::forget_requests))
         .fallback(answer)
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
@@ -94,7 +98,9 @@ fn dispatch(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiEr
         ("eviction", "create", true) => delete::evict(simulation, call),
         ("scale", "get", true) => update::scale(simulation, call, resource),
         ("scale", "update" | "patch", true) => update::rescale(simulation, call, resource),
-        ("" | "status" | "resize", "update" | "patch", true) => update::update(simulation, call, resource),
+        ("" | "status" | "resize", "update" | "patch", true) => {
+            update::update(simulation, call, resource)
+        }
         _ => Err(ApiError::method_not_allowed()),
     }
 }

@@ -17,7 +17,11 @@ use crate::sim::store::{Key, Object, Store};
 
 pub fn get(simulation: &Simulation, call: &Call, resource: Resource) -> Result<Response, ApiError> {
     let world = simulation.world();
-    let object = world.store.get(resource, &call.target.key()).cloned().ok_or_else(|| call.not_found(resource))?;
+    let object = world
+        .store
+        .get(resource, &call.target.key())
+        .cloned()
+        .ok_or_else(|| call.not_found(resource))?;
     let form = Form::of(call, resource, world.date(world.now));
     drop(world);
     Ok(one(form, &object.json, StatusCode::OK))
@@ -28,15 +32,20 @@ pub fn one(form: Form, object: &Bytes, code: StatusCode) -> Response {
     (code, [(header::CONTENT_TYPE, "application/json")], form.object(object)).into_response()
 }
 
-pub fn list(simulation: &Simulation, call: &Call, resource: Resource) -> Result<Response, ApiError> {
+pub fn list(
+    simulation: &Simulation,
+    call: &Call,
+    resource: Resource,
+) -> Result<Response, ApiError> {
     let selector = call.parameters.selector()?;
     let world = simulation.world();
     let form = Form::of(call, resource, world.date(world.now));
     let start = Start::of(call, world.store.version())?;
     let limit = Some(call.parameters.limit).filter(|limit| *limit > 0);
     let wanted = limit.map_or(usize::MAX, |limit| limit + 1);
-    let mut objects = snapshot(&world.store, resource, call.target.within(), &selector, &start, wanted)
-        .ok_or_else(|| start.too_old())?;
+    let mut objects =
+        snapshot(&world.store, resource, call.target.within(), &selector, &start, wanted)
+            .ok_or_else(|| start.too_old())?;
     drop(world);
     let mut continue_from = String::new();
     if let Some(limit) = limit.filter(|limit| objects.len() > *limit) {
@@ -57,7 +66,9 @@ impl Start {
         let parameters = &call.parameters;
         if !parameters.continue_from.is_empty() {
             return Self::from_token(&parameters.continue_from).ok_or_else(|| {
-                ApiError::bad_request("continue key is not valid: it was not given out by this server")
+                ApiError::bad_request(
+                    "continue key is not valid: it was not given out by this server",
+                )
             });
         }
         let version = parameters.version()?;
@@ -91,7 +102,8 @@ impl Start {
     }
 }
 
-/// The first `wanted` selected objects as they were at a version, or none if the history does not reach back to it.
+/// The first `wanted` selected objects as they were at a version, or none if the history does not
+/// reach back to it.
 fn snapshot(
     store: &Store,
     resource: Resource,
@@ -107,7 +119,8 @@ fn snapshot(
     }
     let selected = |object: &&Arc<Object>| selector.matches(object);
     let unchanged = store.range(resource, namespace, start.after.as_ref());
-    let unchanged = unchanged.filter(|object| !before.contains_key(&object.key)).filter(selected).take(wanted);
+    let unchanged =
+        unchanged.filter(|object| !before.contains_key(&object.key)).filter(selected).take(wanted);
     let on_page = |object: &&Arc<Object>| {
         namespace.is_none_or(|namespace| object.key.namespace == namespace)
             && start.after.as_ref().is_none_or(|after| object.key > *after)

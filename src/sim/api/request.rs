@@ -1,4 +1,5 @@
-//! What a request asks for, read from its method and address as the API server and its authorizer read them.
+//! What a request asks for, read from its method and address as the API server and its authorizer
+//! read them.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Query, Request};
@@ -31,15 +32,26 @@ pub struct Target {
 impl Target {
     pub fn of(method: &Method, uri: &Uri) -> Self {
         let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
-        let parts: Vec<String> = uri.path().split('/').filter(|part| !part.is_empty()).map(decoded).collect();
+        let parts: Vec<String> =
+            uri.path().split('/').filter(|part| !part.is_empty()).map(decoded).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let (group, version, rest) = match parts.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
             ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
-            _ => return Self { verb: verb(method, true, false), resource: uri.path().to_owned(), ..Self::default() },
+            _ => {
+                return Self {
+                    verb: verb(method, true, false),
+                    resource: uri.path().to_owned(),
+                    ..Self::default()
+                };
+            }
         };
         let (namespace, rest) = match rest {
-            ["namespaces", namespace, rest @ ..] if !matches!(rest, [] | ["status" | "finalize"]) => (*namespace, rest),
+            ["namespaces", namespace, rest @ ..]
+                if !matches!(rest, [] | ["status" | "finalize"]) =>
+            {
+                (*namespace, rest)
+            }
             _ => ("", rest),
         };
         let (resource, name, subresource) = match rest {
@@ -47,8 +59,9 @@ impl Target {
             [resource, name, subresource @ ..] => (*resource, *name, subresource.join("/")),
             [] => ("", "", String::new()),
         };
-        let watches =
-            uri.query().is_some_and(|query| Parameters::parse(query).is_ok_and(|parameters| parameters.watch));
+        let watches = uri
+            .query()
+            .is_some_and(|query| Parameters::parse(query).is_ok_and(|parameters| parameters.watch));
         Self {
             verb: verb(method, !name.is_empty(), watches),
             group: group.to_owned(),
@@ -134,8 +147,8 @@ impl Parameters {
     fn parse(query: &str) -> Result<Self, ApiError> {
         let uri = Uri::builder().path_and_query(format!("/?{query}")).build();
         let uri = uri.map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let Query(parameters) =
-            Query::try_from_uri(&uri).map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+        let Query(parameters) = Query::try_from_uri(&uri)
+            .map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
         Ok(parameters)
     }
 
@@ -147,9 +160,10 @@ impl Parameters {
     pub fn version(&self) -> Result<Option<u64>, ApiError> {
         match self.resource_version.as_str() {
             "" | "0" => Ok(None),
-            text => {
-                text.parse().map(Some).map_err(|_| ApiError::bad_request(format!("invalid resource version {text:?}")))
-            }
+            text => text
+                .parse()
+                .map(Some)
+                .map_err(|_| ApiError::bad_request(format!("invalid resource version {text:?}"))),
         }
     }
 
@@ -159,7 +173,8 @@ impl Parameters {
             "" => Ok(false),
             "All" => Ok(true),
             other => {
-                let told = format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"");
+                let told =
+                    format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"");
                 Err(ApiError::new(422, "Invalid", told))
             }
         }
@@ -179,7 +194,8 @@ impl Call {
         let parameters = Parameters::parse(request.uri().query().unwrap_or_default())?;
         let headers = request.headers().clone();
         let body = Bytes::from_request(request, &()).await.map_err(|rejection| {
-            let reason = if rejection.status() == 413 { "RequestEntityTooLarge" } else { "BadRequest" };
+            let reason =
+                if rejection.status() == 413 { "RequestEntityTooLarge" } else { "BadRequest" };
             ApiError::new(rejection.status().as_u16(), reason, rejection.body_text())
         })?;
         Ok(Self { target, parameters, headers, body })
@@ -192,9 +208,11 @@ impl Call {
     /// The body as JSON.
     pub fn json(&self) -> Result<Value, ApiError> {
         let content_type = self.header(header::CONTENT_TYPE);
-        if !matches!(content_type.split(';').next().unwrap_or_default().trim(), "" | "application/json") {
-            let told =
-                "the body of the request was in an unknown format - accepted media types include: application/json";
+        if !matches!(
+            content_type.split(';').next().unwrap_or_default().trim(),
+            "" | "application/json"
+        ) {
+            let told = "the body of the request was in an unknown format - accepted media types include: application/json";
             return Err(ApiError::new(415, "UnsupportedMediaType", told));
         }
         self.parsed()
@@ -202,8 +220,9 @@ impl Call {
 
     /// The body as JSON, whatever its content type says.
     pub fn parsed(&self) -> Result<Value, ApiError> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| ApiError::bad_request(format!("the object provided is unrecognized: {error}")))
+        serde_json::from_slice(&self.body).map_err(|error| {
+            ApiError::bad_request(format!("the object provided is unrecognized: {error}"))
+        })
     }
 
     pub fn not_found(&self, resource: Resource) -> ApiError {
@@ -230,9 +249,15 @@ mod tests {
             name: "web".into(),
             ..Target::default()
         };
-        assert_eq!(target(Method::PATCH, "/api/v1/namespaces/shop/pods/web/resize?dryRun=All"), expected);
+        assert_eq!(
+            target(Method::PATCH, "/api/v1/namespaces/shop/pods/web/resize?dryRun=All"),
+            expected
+        );
         let list = target(Method::GET, "/apis/apps/v1/deployments?watch=false");
-        assert_eq!((list.verb, list.group.as_str(), list.resource.as_str()), ("list", "apps", "deployments"));
+        assert_eq!(
+            (list.verb, list.group.as_str(), list.resource.as_str()),
+            ("list", "apps", "deployments")
+        );
         assert_eq!(target(Method::GET, "/api/v1/pods?watch").verb, "watch");
         let namespace = target(Method::GET, "/api/v1/namespaces/shop/status");
         assert_eq!((namespace.name.as_str(), namespace.subresource.as_str()), ("shop", "status"));

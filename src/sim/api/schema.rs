@@ -17,12 +17,16 @@ use crate::sim::validation;
 /// Why an object cannot be decoded.
 pub struct Undecodable(pub String);
 
-/// Decodes an object: gives it its kind, writes quantities in canonical form, and checks the type of every field.
+/// Decodes an object: gives it its kind, writes quantities in canonical form, and checks the type
+/// of every field.
 pub fn decode(resource: Resource, object: &mut Value) -> Result<(), Undecodable> {
     let known = resource.describe();
     let expected = [("kind", known.kind.to_owned()), ("apiVersion", resource.api_version())];
     if !object.is_object() {
-        return Err(Undecodable(format!("json: cannot unmarshal into Go value of type {}", known.kind)));
+        return Err(Undecodable(format!(
+            "json: cannot unmarshal into Go value of type {}",
+            known.kind
+        )));
     }
     for (field, expected) in expected {
         let given = object.get(field).and_then(Value::as_str).unwrap_or(&expected);

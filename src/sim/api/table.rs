@@ -87,7 +87,9 @@ fn described(resource: Resource) -> &'static [Column] {
             ("Count", "integer", 1),
             ("Name", "string", 1),
         ],
-        Resource::Namespaces => &[("Name", "string", 0), ("Status", "string", 0), ("Age", "string", 0)],
+        Resource::Namespaces => {
+            &[("Name", "string", 0), ("Status", "string", 0), ("Age", "string", 0)]
+        }
         Resource::Leases => &[("Name", "string", 0), ("Holder", "string", 0), ("Age", "string", 0)],
         Resource::HorizontalPodAutoscalers | Resource::VerticalPodAutoscalers => {
             &[("Name", "string", 0), ("Target", "string", 0), ("Age", "string", 0)]
@@ -118,7 +120,8 @@ pub fn cells(resource: Resource, object: &Value, now: DateTime<Utc>) -> Value {
         containers.map(|container| json::text(container, field)).collect::<Vec<_>>().join(",")
     };
     let selector = || pairs(object.pointer("/spec/selector/matchLabels"));
-    let ready_of_wanted = || format!("{}/{}", count("/status/readyReplicas"), count("/spec/replicas"));
+    let ready_of_wanted =
+        || format!("{}/{}", count("/status/readyReplicas"), count("/spec/replicas"));
     match resource {
         Resource::Pods => {
             let containers = json::items(object, "/status/containerStatuses");
@@ -126,7 +129,10 @@ pub fn cells(resource: Resource, object: &Value, now: DateTime<Utc>) -> Value {
             let running = || containers.iter().chain(sidecars.iter().copied());
             let ready = running().filter(|status| status["ready"] == true).count();
             let total = json::items(object, "/spec/containers").len()
-                + json::items(object, "/spec/initContainers").iter().filter(|c| is_sidecar(c)).count();
+                + json::items(object, "/spec/initContainers")
+                    .iter()
+                    .filter(|c| is_sidecar(c))
+                    .count();
             json!([
                 name,
                 format!("{ready}/{total}"),
@@ -159,7 +165,9 @@ pub fn cells(resource: Resource, object: &Value, now: DateTime<Utc>) -> Value {
             containers("/image"),
             selector(),
         ]),
-        Resource::StatefulSets => json!([name, ready_of_wanted(), age, containers("/name"), containers("/image")]),
+        Resource::StatefulSets => {
+            json!([name, ready_of_wanted(), age, containers("/name"), containers("/image")])
+        }
         Resource::DaemonSets => json!([
             name,
             count("/status/desiredNumberScheduled"),
@@ -174,7 +182,8 @@ pub fn cells(resource: Resource, object: &Value, now: DateTime<Utc>) -> Value {
             selector(),
         ]),
         Resource::Nodes => {
-            let address = json::items(object, "/status/addresses").iter().find(|a| a["type"] == "InternalIP");
+            let address =
+                json::items(object, "/status/addresses").iter().find(|a| a["type"] == "InternalIP");
             json!([
                 name,
                 node_status(object),
@@ -191,7 +200,12 @@ pub fn cells(resource: Resource, object: &Value, now: DateTime<Utc>) -> Value {
         Resource::Events => {
             let kind = text("/involvedObject/kind").to_lowercase();
             let source = [text("/source/component"), text("/source/host")];
-            let source = source.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(", ");
+            let source = source
+                .iter()
+                .filter(|part| !part.is_empty())
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", ");
             json!([
                 since("/lastTimestamp"),
                 text("/type"),
@@ -219,8 +233,11 @@ pub fn cells(resource: Resource, object: &Value, now: DateTime<Utc>) -> Value {
 }
 
 fn sidecar_statuses(pod: &Value) -> Vec<&Value> {
-    let sidecars = json::items(pod, "/spec/initContainers").iter().filter(|container| is_sidecar(container));
-    let named = |name: &Value| json::items(pod, "/status/initContainerStatuses").iter().find(|s| &s["name"] == name);
+    let sidecars =
+        json::items(pod, "/spec/initContainers").iter().filter(|container| is_sidecar(container));
+    let named = |name: &Value| {
+        json::items(pod, "/status/initContainerStatuses").iter().find(|s| &s["name"] == name)
+    };
     sidecars.filter_map(|container| named(&container["name"])).collect()
 }
 
@@ -230,10 +247,12 @@ fn pod_status(pod: &Value) -> String {
         return "Terminating".to_owned();
     }
     let reason = json::items(pod, "/status/containerStatuses").iter().find_map(|status| {
-        let state = |pointer: &str| Some(json::text(status, pointer)).filter(|reason| !reason.is_empty());
+        let state =
+            |pointer: &str| Some(json::text(status, pointer)).filter(|reason| !reason.is_empty());
         state("/state/waiting/reason").or_else(|| state("/state/terminated/reason"))
     });
-    let pending = json::text(pod, "/status/phase") == "Pending" && !json::text(pod, "/spec/nodeName").is_empty();
+    let pending = json::text(pod, "/status/phase") == "Pending"
+        && !json::text(pod, "/spec/nodeName").is_empty();
     match (reason, pending) {
         (Some(reason), _) => reason.to_owned(),
         (None, true) => "ContainerCreating".to_owned(),
@@ -243,24 +262,42 @@ fn pod_status(pod: &Value) -> String {
 
 /// `3 (5m ago)`
 fn restarts<'a>(statuses: impl Iterator<Item = &'a Value> + Clone, now: DateTime<Utc>) -> String {
-    let count: i64 = statuses.clone().filter_map(|status| json::number(status, "/restartCount")).sum();
-    let last = statuses.map(|status| json::text(status, "/lastState/terminated/finishedAt")).max().unwrap_or_default();
-    if count == 0 || last.is_empty() { count.to_string() } else { format!("{count} ({} ago)", age(last, now)) }
+    let count: i64 =
+        statuses.clone().filter_map(|status| json::number(status, "/restartCount")).sum();
+    let last = statuses
+        .map(|status| json::text(status, "/lastState/terminated/finishedAt"))
+        .max()
+        .unwrap_or_default();
+    if count == 0 || last.is_empty() {
+        count.to_string()
+    } else {
+        format!("{count} ({} ago)", age(last, now))
+    }
 }
 
 fn node_status(node: &Value) -> String {
-    let ready = json::items(node, "/status/conditions").iter().find(|condition| condition["type"] == "Ready");
-    let ready = if ready.is_some_and(|condition| condition["status"] == "True") { "Ready" } else { "NotReady" };
-    let cordoned =
-        if node.pointer("/spec/unschedulable").is_some_and(|value| value == true) { ",SchedulingDisabled" } else { "" };
+    let ready = json::items(node, "/status/conditions")
+        .iter()
+        .find(|condition| condition["type"] == "Ready");
+    let ready = if ready.is_some_and(|condition| condition["status"] == "True") {
+        "Ready"
+    } else {
+        "NotReady"
+    };
+    let cordoned = if node.pointer("/spec/unschedulable").is_some_and(|value| value == true) {
+        ",SchedulingDisabled"
+    } else {
+        ""
+    };
     format!("{ready}{cordoned}")
 }
 
 /// `a=1,b=2`
 fn pairs(labels: Option<&Value>) -> String {
     let labels = labels.and_then(Value::as_object).into_iter().flatten();
-    let pairs: Vec<String> =
-        labels.map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default())).collect();
+    let pairs: Vec<String> = labels
+        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+        .collect();
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
 }
 
@@ -274,7 +311,9 @@ fn age(timestamp: &str, now: DateTime<Utc>) -> String {
 /// A duration in at most two units and about two digits, as kubectl writes it.
 fn duration(seconds: i64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let with = |whole: String, rest: i64, unit: &str| if rest == 0 { whole } else { format!("{whole}{rest}{unit}") };
+    let with = |whole: String, rest: i64, unit: &str| {
+        if rest == 0 { whole } else { format!("{whole}{rest}{unit}") }
+    };
     if seconds < 120 {
         format!("{seconds}s")
     } else if minutes < 10 {
@@ -333,7 +372,10 @@ mod tests {
         });
         let now = "2026-11-23T10:05:00Z".parse().unwrap();
         let cells = super::cells(Resource::Pods, &pod, now);
-        assert_eq!(cells.as_array().unwrap()[..5], ["web", "1/2", "CrashLoopBackOff", "2 (30s ago)", "5m"]);
+        assert_eq!(
+            cells.as_array().unwrap()[..5],
+            ["web", "1/2", "CrashLoopBackOff", "2 (30s ago)", "5m"]
+        );
         pod["metadata"]["deletionTimestamp"] = "2026-11-23T10:05:30Z".into();
         assert_eq!(super::cells(Resource::Pods, &pod, now)[2], "Terminating");
     }
@@ -342,7 +384,12 @@ mod tests {
     fn every_column_has_a_cell() {
         for known in &crate::sim::resources::ALL {
             let cells = cells(known.resource, &json!({}), DateTime::default());
-            assert_eq!(cells.as_array().unwrap().len(), described(known.resource).len(), "{}", known.plural);
+            assert_eq!(
+                cells.as_array().unwrap().len(),
+                described(known.resource).len(),
+                "{}",
+                known.plural
+            );
         }
     }
 }

@@ -19,7 +19,11 @@ use crate::sim::store::Key;
 use crate::sim::validation;
 use crate::sim::world::{ServerVersion, World};
 
-pub fn update(simulation: &Simulation, call: &Call, resource: Resource) -> Result<Response, ApiError> {
+pub fn update(
+    simulation: &Simulation,
+    call: &Call,
+    resource: Resource,
+) -> Result<Response, ApiError> {
     let dry_run = call.parameters.is_dry_run()?;
     let edit = Edit::of(call)?;
     let key = call.target.key();
@@ -46,9 +50,13 @@ fn resizes_in_alpha(version: ServerVersion, old: &Value, new: &Value) -> bool {
     let with_old_resources = || {
         let mut new = new.clone();
         for kind in ["containers", "initContainers"] {
-            let resources = json::items(old, &format!("/spec/{kind}")).iter().map(|c| c["resources"].clone());
-            let containers = new["spec"].get_mut(kind).and_then(Value::as_array_mut).into_iter().flatten();
-            containers.zip(resources).for_each(|(container, resources)| container["resources"] = resources);
+            let resources =
+                json::items(old, &format!("/spec/{kind}")).iter().map(|c| c["resources"].clone());
+            let containers =
+                new["spec"].get_mut(kind).and_then(Value::as_array_mut).into_iter().flatten();
+            containers
+                .zip(resources)
+                .for_each(|(container, resources)| container["resources"] = resources);
         }
         new
     };
@@ -57,7 +65,13 @@ fn resizes_in_alpha(version: ServerVersion, old: &Value, new: &Value) -> bool {
         && validation::pod_update(old, &with_old_resources()).is_empty()
 }
 
-fn resize(world: &mut World, key: &Key, new: Value, manager: &Manager, dry_run: bool) -> Result<Bytes, ApiError> {
+fn resize(
+    world: &mut World,
+    key: &Key,
+    new: Value,
+    manager: &Manager,
+    dry_run: bool,
+) -> Result<Bytes, ApiError> {
     if dry_run {
         return world.resized_pod(key, &new).map(|pod| edit::unstored(&pod));
     }
@@ -72,7 +86,9 @@ fn checked(resource: Resource, old: &Value, new: Value) -> Result<Value, ApiErro
     if !errors.is_empty() {
         return Err(ApiError::invalid(resource, json::text(old, "/metadata/name"), &errors));
     }
-    if let Some(generation) = json::number(old, "/metadata/generation").filter(|_| new["spec"] != old["spec"]) {
+    if let Some(generation) =
+        json::number(old, "/metadata/generation").filter(|_| new["spec"] != old["spec"])
+    {
         set(&mut new, &["metadata"], "generation", generation + 1);
     }
     Ok(new)
@@ -89,13 +105,21 @@ fn with_status_of(other: &Value, object: &Value) -> Value {
 }
 
 /// What changes nothing is not stored: no watch hears of it.
-fn store(world: &mut World, resource: Resource, key: &Key, old: &Value, new: Value, dry_run: bool) -> Bytes {
+fn store(
+    world: &mut World,
+    resource: Resource,
+    key: &Key,
+    old: &Value,
+    new: Value,
+    dry_run: bool,
+) -> Bytes {
     if dry_run || new == *old {
         return edit::unstored(&new);
     }
     if let Some(node) = world.nodes.get_mut(&key.name).filter(|_| resource == Resource::Nodes) {
         node.unschedulable = new["spec"]["unschedulable"] == true;
-        node.labels = json::labels(&new).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        node.labels =
+            json::labels(&new).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     }
     let stored = world.store.put(resource, new);
     world.reconcile_soon(resource, key);
@@ -103,12 +127,20 @@ fn store(world: &mut World, resource: Resource, key: &Key, old: &Value, new: Val
 }
 
 /// `autoscaling/v1 Scale`
-pub fn scale(simulation: &Simulation, call: &Call, resource: Resource) -> Result<Response, ApiError> {
+pub fn scale(
+    simulation: &Simulation,
+    call: &Call,
+    resource: Resource,
+) -> Result<Response, ApiError> {
     let object = simulation.world().store.value(resource, &call.target.key());
     Ok(Json(scale_of(&object.ok_or_else(|| call.not_found(resource))?)).into_response())
 }
 
-pub fn rescale(simulation: &Simulation, call: &Call, resource: Resource) -> Result<Response, ApiError> {
+pub fn rescale(
+    simulation: &Simulation,
+    call: &Call,
+    resource: Resource,
+) -> Result<Response, ApiError> {
     let dry_run = call.parameters.is_dry_run()?;
     let edit = Edit::of(call)?;
     let key = call.target.key();
@@ -116,8 +148,11 @@ pub fn rescale(simulation: &Simulation, call: &Call, resource: Resource) -> Resu
     let old = world.store.value(resource, &key).ok_or_else(|| call.not_found(resource))?;
     let scale = edit.applied(resource, &scale_of(&old))?;
     let replicas = json::number(&scale, "/spec/replicas").ok_or_else(|| {
-        let invalid =
-            FieldError::invalid("spec.replicas", &scale["spec"]["replicas"].to_string(), "must be an integer");
+        let invalid = FieldError::invalid(
+            "spec.replicas",
+            &scale["spec"]["replicas"].to_string(),
+            "must be an integer",
+        );
         ApiError::invalid(resource, &key.name, &[invalid])
     })?;
     let mut new = old.clone();
@@ -133,9 +168,12 @@ fn scale_of(object: &Value) -> Value {
         metadata[field] = object["metadata"][field].clone();
     }
     let labels = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
-    let labels =
-        labels.into_iter().flatten().map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
-    let replicas = |pointer: &str, otherwise: i64| json::number(object, pointer).unwrap_or(otherwise);
+    let labels = labels
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
+    let replicas =
+        |pointer: &str, otherwise: i64| json::number(object, pointer).unwrap_or(otherwise);
     json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",

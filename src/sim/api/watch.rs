@@ -48,8 +48,13 @@ struct Watch {
     over: bool,
 }
 
-/// Answers 200 to whatever version is asked for, as the API server does: one that is too old is told of in the stream.
-pub fn watch(simulation: &Arc<Simulation>, call: &Call, resource: Resource) -> Result<Response, ApiError> {
+/// Answers 200 to whatever version is asked for, as the API server does: one that is too old is
+/// told of in the stream.
+pub fn watch(
+    simulation: &Arc<Simulation>,
+    call: &Call,
+    resource: Resource,
+) -> Result<Response, ApiError> {
     let parameters = &call.parameters;
     let selector = parameters.selector()?;
     let from = parameters.version()?;
@@ -68,14 +73,17 @@ pub fn watch(simulation: &Arc<Simulation>, call: &Call, resource: Resource) -> R
         position: from.unwrap_or(world.store.version()),
         changed: world.store.subscribe(),
         next_bookmark: parameters.allow_watch_bookmarks.then(|| Instant::now() + BOOKMARKS),
-        ends: Instant::now() + parameters.timeout_seconds.map_or(LONGEST, Duration::from_secs).min(LONGEST),
+        ends: Instant::now()
+            + parameters.timeout_seconds.map_or(LONGEST, Duration::from_secs).min(LONGEST),
         over: false,
     };
     if parameters.send_initial_events.unwrap_or(from.is_none()) {
         let objects = world.store.range(resource, call.target.within(), None);
-        let objects: Vec<_> = objects.filter(|object| watch.selector.matches(object)).cloned().collect();
+        let objects: Vec<_> =
+            objects.filter(|object| watch.selector.matches(object)).cloned().collect();
         watch.initial = objects.into_iter();
-        watch.announce = parameters.send_initial_events == Some(true) && parameters.allow_watch_bookmarks;
+        watch.announce =
+            parameters.send_initial_events == Some(true) && parameters.allow_watch_bookmarks;
         watch.position = world.store.version();
     }
     drop(world);
@@ -96,7 +104,8 @@ fn check_initial_events(version: ServerVersion, matching: &str) -> Result<(), Ap
     };
     // On by default since 1.34.
     if version < ServerVersion::V1_36 {
-        let why = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
+        let why =
+            "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
         return refused("sendInitialEvents", why);
     }
     if matching != "NotOlderThan" {
@@ -125,7 +134,8 @@ impl Watch {
                 Some(changes) => lines = changes,
                 None => {
                     self.over = true;
-                    let error = ApiError::expired(format!("too old resource version: {}", self.position));
+                    let error =
+                        ApiError::expired(format!("too old resource version: {}", self.position));
                     line(&mut lines, "ERROR", error.status().to_string().as_bytes());
                 }
             }
@@ -157,8 +167,10 @@ impl Watch {
                 && self.selector.matches(object)
         };
         let changes = world.store.changes(self.resource, self.position)?.cloned();
-        let batch: Vec<(u64, (&str, Bytes))> =
-            changes.filter_map(|change| Some((change.object.version, event(change, &within)?))).take(BATCH).collect();
+        let batch: Vec<(u64, (&str, Bytes))> = changes
+            .filter_map(|change| Some((change.object.version, event(change, &within)?)))
+            .take(BATCH)
+            .collect();
         self.position = match batch.last() {
             Some((version, _)) if batch.len() == BATCH => *version,
             _ => self.position.max(world.store.version()),
@@ -172,7 +184,8 @@ impl Watch {
     }
 
     fn bookmark(&self, ends_initial_events: bool) -> Bytes {
-        let mut metadata: Value = json!({ "resourceVersion": self.position.to_string(), "creationTimestamp": null });
+        let mut metadata: Value =
+            json!({ "resourceVersion": self.position.to_string(), "creationTimestamp": null });
         if ends_initial_events {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
@@ -188,11 +201,18 @@ fn event(change: Change, selects: &impl Fn(&Object) -> bool) -> Option<(&'static
     match (before, now) {
         (None, true) => Some(("ADDED", change.object.json.clone())),
         (Some(_), true) => Some(("MODIFIED", change.object.json.clone())),
-        (Some(_), false) if change.action == Action::Deleted => Some(("DELETED", change.object.json.clone())),
+        (Some(_), false) if change.action == Action::Deleted => {
+            Some(("DELETED", change.object.json.clone()))
+        }
         // Selected no more: as it was, at the version at which it left.
         (Some(previous), false) => {
             let mut value = previous.value();
-            json::set(&mut value, &["metadata"], "resourceVersion", change.object.version.to_string());
+            json::set(
+                &mut value,
+                &["metadata"],
+                "resourceVersion",
+                change.object.version.to_string(),
+            );
             Some(("DELETED", value.to_string().into()))
         }
         (None, false) => None,

@@ -19,7 +19,8 @@ impl World {
             .map(|(name, _)| name.clone())
             .collect();
         let owned = self.store.owned(json::text(&object, "/metadata/uid"), Resource::Pods);
-        let on = |node: &str| owned.iter().any(|pod| json::text(&pod.value(), "/spec/nodeName") == node);
+        let on =
+            |node: &str| owned.iter().any(|pod| json::text(&pod.value(), "/spec/nodeName") == node);
         let bare: Vec<&String> = nodes.iter().filter(|node| !on(node)).collect();
         for node in bare {
             let name = format!("{}-{}", key.name, self.name_suffix(5));
@@ -27,15 +28,23 @@ impl World {
             self.create_replica(&object, Resource::DaemonSets, name, &labels, node);
         }
         let replicas = self.replicas(&object);
-        let unready = nodes.len().saturating_sub(replicas.iter().filter(|replica| replica.ready).count());
+        let unready =
+            nodes.len().saturating_sub(replicas.iter().filter(|replica| replica.ready).count());
         let allowed = object.pointer("/spec/updateStrategy/rollingUpdate/maxUnavailable");
-        let allowed = allowed.map_or(1, |value| count_of(Some(value), "1", nodes.len(), true).max(1));
+        let allowed =
+            allowed.map_or(1, |value| count_of(Some(value), "1", nodes.len(), true).max(1));
         if object["spec"]["updateStrategy"]["type"] != "OnDelete" {
             let outdated = replicas.iter().filter(|replica| replica.revision != hash);
             for replica in outdated.take(allowed.saturating_sub(unready)) {
                 self.delete_pod(&replica.key, None);
                 let message = format!("Deleted pod: {}", replica.key.name);
-                self.record_event(&object, "Normal", "SuccessfulDelete", message, "daemonset-controller");
+                self.record_event(
+                    &object,
+                    "Normal",
+                    "SuccessfulDelete",
+                    message,
+                    "daemonset-controller",
+                );
             }
         }
         let replicas = self.replicas(&object);

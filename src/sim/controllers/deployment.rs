@@ -29,8 +29,10 @@ impl World {
     pub(super) fn reconcile_deployment(&mut self, key: &Key, object: Value) {
         let hash = revision(&object["spec"]["template"]);
         let generations = self.generations(&object);
-        let Some(current) = generations.iter().position(|generation| generation.hash == hash) else {
-            let newest = generations.iter().map(|generation| generation.revision).max().unwrap_or_default();
+        let Some(current) = generations.iter().position(|generation| generation.hash == hash)
+        else {
+            let newest =
+                generations.iter().map(|generation| generation.revision).max().unwrap_or_default();
             let replicas = if generations.is_empty() { wanted_replicas(&object) } else { 0 };
             self.create_replica_set(key, &object, &hash, newest + 1, replicas);
             self.reconcile_soon(Resource::Deployments, key);
@@ -42,7 +44,8 @@ impl World {
     }
 
     fn generations(&self, deployment: &Value) -> Vec<Generation> {
-        let owned = self.store.owned(json::text(deployment, "/metadata/uid"), Resource::ReplicaSets);
+        let owned =
+            self.store.owned(json::text(deployment, "/metadata/uid"), Resource::ReplicaSets);
         let mut generations: Vec<Generation> = owned
             .iter()
             .map(|stored| {
@@ -65,7 +68,14 @@ impl World {
         generations
     }
 
-    fn create_replica_set(&mut self, key: &Key, deployment: &Value, hash: &str, revision: u64, replicas: usize) {
+    fn create_replica_set(
+        &mut self,
+        key: &Key,
+        deployment: &Value,
+        hash: &str,
+        revision: u64,
+        replicas: usize,
+    ) {
         let mut template = deployment["spec"]["template"].clone();
         set(&mut template, &["metadata", "labels"], HASH, hash);
         let mut selector = deployment["spec"]["selector"].clone();
@@ -95,12 +105,18 @@ impl World {
         }
     }
 
-    /// Moves replicas from the old ReplicaSets to the current one, within the surge and the unavailability allowed.
+    /// Moves replicas from the old ReplicaSets to the current one, within the surge and the
+    /// unavailability allowed.
     fn roll(&mut self, deployment: &Value, generations: &[Generation], current: usize) {
         let wanted = wanted_replicas(deployment);
         let strategy = &deployment["spec"]["strategy"];
-        let old =
-            || generations.iter().enumerate().filter(|(index, _)| *index != current).map(|(_, generation)| generation);
+        let old = || {
+            generations
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| *index != current)
+                .map(|(_, generation)| generation)
+        };
         let old_wanted: usize = old().map(|generation| generation.wanted).sum();
         let new = &generations[current];
         if strategy["type"] == "Recreate" {
@@ -123,8 +139,10 @@ impl World {
         }
         let ready: usize = generations.iter().map(|generation| generation.ready).sum();
         // Replicas that are not ready serve nobody: they go without counting.
-        let unready: usize = old().map(|generation| generation.wanted.saturating_sub(generation.ready)).sum();
-        let mut spare = (ready + unready).saturating_sub(wanted.saturating_sub(unavailable)).min(old_wanted);
+        let unready: usize =
+            old().map(|generation| generation.wanted.saturating_sub(generation.ready)).sum();
+        let mut spare =
+            (ready + unready).saturating_sub(wanted.saturating_sub(unavailable)).min(old_wanted);
         for generation in old() {
             let down = spare.min(generation.wanted);
             if down > 0 {
@@ -140,16 +158,31 @@ impl World {
         }
         let mut object = generation.object.clone();
         object["spec"]["replicas"] = replicas.into();
-        object["metadata"]["generation"] = (json::number(&object, "/metadata/generation").unwrap_or(1) + 1).into();
+        object["metadata"]["generation"] =
+            (json::number(&object, "/metadata/generation").unwrap_or(1) + 1).into();
         self.store.put(Resource::ReplicaSets, object);
         self.reconcile_soon(Resource::ReplicaSets, &generation.key);
         let direction = if replicas > generation.wanted { "up" } else { "down" };
         self.tell_scaled(deployment, &generation.key, direction, generation.wanted, replicas);
     }
 
-    fn tell_scaled(&mut self, deployment: &Value, replica_set: &Key, direction: &str, from: usize, to: usize) {
-        let message = format!("Scaled {direction} replica set {} from {from} to {to}", replica_set.name);
-        self.record_event(deployment, "Normal", "ScalingReplicaSet", message, "deployment-controller");
+    fn tell_scaled(
+        &mut self,
+        deployment: &Value,
+        replica_set: &Key,
+        direction: &str,
+        from: usize,
+        to: usize,
+    ) {
+        let message =
+            format!("Scaled {direction} replica set {} from {from} to {to}", replica_set.name);
+        self.record_event(
+            deployment,
+            "Normal",
+            "ScalingReplicaSet",
+            message,
+            "deployment-controller",
+        );
     }
 
     fn forget_revisions(&mut self, deployment: &Value, generations: &[Generation], current: usize) {
@@ -158,7 +191,9 @@ impl World {
         let mut idle: Vec<&Generation> = generations
             .iter()
             .enumerate()
-            .filter(|(index, generation)| *index != current && generation.wanted == 0 && generation.running == 0)
+            .filter(|(index, generation)| {
+                *index != current && generation.wanted == 0 && generation.running == 0
+            })
             .map(|(_, generation)| generation)
             .collect();
         idle.sort_by_key(|generation| Reverse(generation.revision));
@@ -167,7 +202,12 @@ impl World {
         }
     }
 
-    fn report_deployment(&mut self, deployment: &Value, current: usize, generations: &[Generation]) {
+    fn report_deployment(
+        &mut self,
+        deployment: &Value,
+        current: usize,
+        generations: &[Generation],
+    ) {
         let wanted = wanted_replicas(deployment);
         let total: usize = generations.iter().map(|generation| generation.running).sum();
         let ready: usize = generations.iter().map(|generation| generation.ready).sum();
@@ -175,23 +215,37 @@ impl World {
         let complete = new.ready >= wanted && total == new.running;
         let now = self.timestamp();
         let condition = |kind: &str, holds: bool, reason: &str, message: String| {
-            let present =
-                json::items(deployment, "/status/conditions").iter().find(|condition| condition["type"] == kind);
+            let present = json::items(deployment, "/status/conditions")
+                .iter()
+                .find(|condition| condition["type"] == kind);
             let status = if holds { "True" } else { "False" };
-            let same = present.filter(|present| present["status"] == status && present["reason"] == reason);
-            let time = |field: &str| same.map_or_else(|| now.clone().into(), |present| present[field].clone());
+            let same = present
+                .filter(|present| present["status"] == status && present["reason"] == reason);
+            let time = |field: &str| {
+                same.map_or_else(|| now.clone().into(), |present| present[field].clone())
+            };
             json!({
                 "type": kind, "status": status, "reason": reason, "message": message,
                 "lastUpdateTime": time("lastUpdateTime"), "lastTransitionTime": time("lastTransitionTime"),
             })
         };
         let available = ready
-            + count_of(deployment.pointer("/spec/strategy/rollingUpdate/maxUnavailable"), "25%", wanted, false)
+            + count_of(
+                deployment.pointer("/spec/strategy/rollingUpdate/maxUnavailable"),
+                "25%",
+                wanted,
+                false,
+            )
             >= wanted;
         let name = &new.key.name;
         let conditions = json!([
             if available {
-                condition("Available", true, "MinimumReplicasAvailable", "Deployment has minimum availability.".into())
+                condition(
+                    "Available",
+                    true,
+                    "MinimumReplicasAvailable",
+                    "Deployment has minimum availability.".into(),
+                )
             } else {
                 let told = "Deployment does not have minimum availability.".into();
                 condition("Available", false, "MinimumReplicasUnavailable", told)
@@ -200,7 +254,12 @@ impl World {
                 let told = format!("ReplicaSet \"{name}\" has successfully progressed.");
                 condition("Progressing", true, "NewReplicaSetAvailable", told)
             } else {
-                condition("Progressing", true, "ReplicaSetUpdated", format!("ReplicaSet \"{name}\" is progressing."))
+                condition(
+                    "Progressing",
+                    true,
+                    "ReplicaSetUpdated",
+                    format!("ReplicaSet \"{name}\" is progressing."),
+                )
             },
         ]);
         let mut status = json!({

@@ -72,7 +72,14 @@ impl World {
     }
 
     /// Makes a pod from the template of its controller.
-    fn create_replica(&mut self, owner: &Value, resource: Resource, name: String, labels: &[(&str, &str)], node: &str) {
+    fn create_replica(
+        &mut self,
+        owner: &Value,
+        resource: Resource,
+        name: String,
+        labels: &[(&str, &str)],
+        node: &str,
+    ) {
         let template = owner.pointer("/spec/template").cloned().unwrap_or_default();
         let mut pod = json!({ "metadata": template["metadata"], "spec": template["spec"] });
         set(&mut pod, &["metadata"], "name", name.clone());
@@ -90,12 +97,19 @@ impl World {
             Resource::StatefulSets => "statefulset-controller",
             _ => "daemonset-controller",
         };
-        self.record_event(owner, "Normal", "SuccessfulCreate", format!("Created pod: {name}"), controller);
+        self.record_event(
+            owner,
+            "Normal",
+            "SuccessfulCreate",
+            format!("Created pod: {name}"),
+            controller,
+        );
     }
 
     /// Stores the status of a workload if it has changed.
     fn put_status(&mut self, resource: Resource, mut object: Value, mut status: Value) {
-        status["observedGeneration"] = json::number(&object, "/metadata/generation").unwrap_or(1).into();
+        status["observedGeneration"] =
+            json::number(&object, "/metadata/generation").unwrap_or(1).into();
         if object["status"] != status {
             object["status"] = status;
             self.store.put(resource, object);
@@ -111,7 +125,8 @@ fn reference(owner: &Value, resource: Resource) -> Value {
     })
 }
 
-/// A short hash of a template, as in the names of ReplicaSets and revisions: whatever the order of its fields.
+/// A short hash of a template, as in the names of ReplicaSets and revisions: whatever the order of
+/// its fields.
 fn revision(template: &Value) -> String {
     let mut template = template.clone();
     template.sort_all_objects();
@@ -131,14 +146,17 @@ fn wanted_replicas(object: &Value) -> usize {
 
 /// A number of pods given as such or as a share of `total`: `2`, `"25%"`.
 fn count_of(value: Option<&Value>, default: &str, total: usize, round_up: bool) -> usize {
-    let percent = |text: &str| text.strip_suffix('%').and_then(|percent| percent.parse::<f64>().ok());
+    let percent =
+        |text: &str| text.strip_suffix('%').and_then(|percent| percent.parse::<f64>().ok());
     let share = |percent: f64| {
         let exact = percent / 100.0 * total as f64;
         (if round_up { exact.ceil() } else { exact.floor() }) as usize
     };
     match value {
         Some(Value::Number(number)) => number.as_u64().unwrap_or_default() as usize,
-        Some(Value::String(text)) => percent(text).map_or_else(|| text.parse().unwrap_or_default(), share),
+        Some(Value::String(text)) => {
+            percent(text).map_or_else(|| text.parse().unwrap_or_default(), share)
+        }
         _ => percent(default).map_or(0, share),
     }
 }

@@ -20,7 +20,13 @@ impl World {
             for surplus in replicas.drain(..replicas.len() - wanted) {
                 self.delete_pod(&surplus.key, None);
                 let message = format!("Deleted pod: {}", surplus.key.name);
-                self.record_event(&object, "Normal", "SuccessfulDelete", message, "replicaset-controller");
+                self.record_event(
+                    &object,
+                    "Normal",
+                    "SuccessfulDelete",
+                    message,
+                    "replicaset-controller",
+                );
             }
         }
         let replicas = self.replicas(&object);

@@ -7,7 +7,8 @@ use crate::sim::store::Key;
 use crate::sim::world::World;
 
 impl World {
-    /// One step towards the declared replicas, in the order of their ordinals; each change of a pod leads to the next step.
+    /// One step towards the declared replicas, in the order of their ordinals; each change of a pod
+    /// leads to the next step.
     pub(super) fn reconcile_stateful_set(&mut self, key: &Key, object: Value) {
         let hash = revision(&object["spec"]["template"]);
         let update = format!("{}-{hash}", key.name);
@@ -41,16 +42,30 @@ impl World {
             }
         }
         if settled {
-            let surplus = replicas.iter().filter(|replica| ordinal(&replica.key, key).is_none_or(|o| o >= wanted));
-            let partition = json::number(&object, "/spec/updateStrategy/rollingUpdate/partition").unwrap_or_default();
+            let surplus = replicas
+                .iter()
+                .filter(|replica| ordinal(&replica.key, key).is_none_or(|o| o >= wanted));
+            let partition = json::number(&object, "/spec/updateStrategy/rollingUpdate/partition")
+                .unwrap_or_default();
             let rolls = object["spec"]["updateStrategy"]["type"] != "OnDelete";
-            let outdated =
-                (partition as usize..wanted).rev().filter_map(at).find(|replica| rolls && replica.revision != update);
+            let outdated = (partition as usize..wanted)
+                .rev()
+                .filter_map(at)
+                .find(|replica| rolls && replica.revision != update);
             let leaving = surplus.max_by_key(|replica| ordinal(&replica.key, key)).or(outdated);
             if let Some(replica) = leaving {
                 self.delete_pod(&replica.key.clone(), None);
-                let message = format!("delete Pod {} in StatefulSet {} successful", replica.key.name, key.name);
-                self.record_event(&object, "Normal", "SuccessfulDelete", message, "statefulset-controller");
+                let message = format!(
+                    "delete Pod {} in StatefulSet {} successful",
+                    replica.key.name, key.name
+                );
+                self.record_event(
+                    &object,
+                    "Normal",
+                    "SuccessfulDelete",
+                    message,
+                    "statefulset-controller",
+                );
             }
         }
         self.report_stateful_set(object, &update);

@@ -1,4 +1,5 @@
-//! Charts as SVG that is laid into the page: coloured by its style sheet, and without any text from outside.
+//! Charts as SVG that is laid into the page: coloured by its style sheet, and without any text from
+//! outside.
 
 use std::ops::Range;
 
@@ -12,7 +13,8 @@ use crate::train::policies::Kind;
 /// Colours that the page's style sheet replaces, so that they fit a light and a dark background.
 pub const INK: RGBColor = RGBColor(1, 1, 1);
 const GRID: RGBColor = RGBColor(2, 2, 2);
-/// About 1.2 times the pixels that letters are high: to be read on a phone, where a chart is made smaller.
+/// About 1.2 times the pixels that letters are high: to be read on a phone, where a chart is made
+/// smaller.
 const TEXT_SIZE: i32 = 17;
 const BAR_HEIGHT: u32 = 24;
 /// Pixels that two labels of points keep between them.
@@ -58,12 +60,18 @@ pub fn scatter(figures: &[Figure], x_title: &str, y_title: &str) -> anyhow::Resu
     let y = 0.0..figures.iter().map(|figure| figure.y).fold(0.1, f64::max) * 1.1;
     svg((440, 310), |canvas| {
         let mut plot = axes(canvas, x, y, x_title, y_title)?;
-        plot.draw_series(figures.iter().map(|figure| Circle::new((figure.x, figure.y), 5, figure.colour.filled())))?;
+        plot.draw_series(
+            figures
+                .iter()
+                .map(|figure| Circle::new((figure.x, figure.y), 5, figure.colour.filled())),
+        )?;
         let right = canvas.dim_in_pixel().0 as i32;
-        let mut labels: Vec<_> = figures.iter().map(|f| (plot.backend_coord(&(f.x, f.y)), f)).collect();
+        let mut labels: Vec<_> =
+            figures.iter().map(|f| (plot.backend_coord(&(f.x, f.y)), f)).collect();
         labels.sort_by_key(|((_, y), _)| std::cmp::Reverse(*y));
         // What a label must not cover, as left, right and middle: points, and the labels before it.
-        let mut taken: Vec<(i32, i32, i32)> = labels.iter().map(|((x, y), _)| (x - 5, x + 5, *y)).collect();
+        let mut taken: Vec<(i32, i32, i32)> =
+            labels.iter().map(|((x, y), _)| (x - 5, x + 5, *y)).collect();
         for ((x, mut y), Figure { label, colour, .. }) in labels {
             let width = canvas.estimate_text_size(label, &text(HPos::Left))?.0 as i32;
             let (side, at, from, to) = match x + 9 + width > right {
@@ -87,7 +95,8 @@ pub fn scatter(figures: &[Figure], x_title: &str, y_title: &str) -> anyhow::Resu
     })
 }
 
-/// Horizontal bars from 0 to the figures' `x`, from top to bottom, with `write` for what stands beside them.
+/// Horizontal bars from 0 to the figures' `x`, from top to bottom, with `write` for what stands
+/// beside them.
 pub fn bars(figures: &[Figure], write: fn(f64) -> String) -> anyhow::Result<String> {
     let longest = figures.iter().map(|figure| figure.x).fold(1e-9, f64::max);
     svg((360, 8 + BAR_HEIGHT * figures.len() as u32), |canvas| {
@@ -139,7 +148,9 @@ pub fn lines(
 /// The range of the values, widened where there is only one.
 fn padded(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (least, greatest) = values
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, greatest), value| (least.min(value), greatest.max(value)));
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, greatest), value| {
+            (least.min(value), greatest.max(value))
+        });
     match greatest - least {
         span if span > 0.0 => least - 0.02 * span..greatest + 0.02 * span,
         0.0 => least - 0.5..greatest + 0.5,
@@ -155,8 +166,11 @@ fn axes<'a, 'b>(
     y_title: &str,
 ) -> anyhow::Result<Plot<'a, 'b>> {
     let (wide, high) = (x.end - x.start, y.end - y.start);
-    let mut plot =
-        ChartBuilder::on(canvas).margin(8).x_label_area_size(40).y_label_area_size(58).build_cartesian_2d(x, y)?;
+    let mut plot = ChartBuilder::on(canvas)
+        .margin(8)
+        .x_label_area_size(40)
+        .y_label_area_size(58)
+        .build_cartesian_2d(x, y)?;
     plot.configure_mesh()
         .axis_style(GRID)
         .bold_line_style(GRID)
@@ -183,7 +197,10 @@ fn text(side: HPos) -> TextStyle<'static> {
     ("sans-serif", TEXT_SIZE).into_font().color(&INK).pos(Pos::new(side, VPos::Center))
 }
 
-fn svg(size: (u32, u32), paint: impl FnOnce(&Canvas<'_>) -> anyhow::Result<()>) -> anyhow::Result<String> {
+fn svg(
+    size: (u32, u32),
+    paint: impl FnOnce(&Canvas<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<String> {
     let mut text = String::new();
     {
         let canvas = SVGBackend::with_string(&mut text, size).into_drawing_area();
@@ -230,12 +247,18 @@ mod tests {
         }
         // Where there is no room to its right, a label stands to the left of its point.
         let far = svg.split("<text").find(|text| text.contains("far away")).unwrap();
-        assert!(far.contains("text-anchor=\"end\"") && heights.contains(&places(&svg, "far away")[0].1), "{far}");
+        assert!(
+            far.contains("text-anchor=\"end\"") && heights.contains(&places(&svg, "far away")[0].1),
+            "{far}"
+        );
     }
 
     #[test]
     fn bars_are_as_long_as_their_figures() {
-        let svg = bars(&[figure("one", 1.0, 0.0), figure("half", 0.5, 0.0)], |value| format!("{value:.2}")).unwrap();
+        let svg = bars(&[figure("one", 1.0, 0.0), figure("half", 0.5, 0.0)], |value| {
+            format!("{value:.2}")
+        })
+        .unwrap();
         let (one, half) = (places(&svg, "1.00")[0].0, places(&svg, "0.50")[0].0);
         let left = places(&svg, "one")[0].0 + 6;
         assert!(((half - left) * 2 - (one - left)).abs() <= 8, "{left} {half} {one}");
@@ -243,18 +266,27 @@ mod tests {
 
     #[test]
     fn a_chart_of_nothing_and_one_of_a_single_point_can_be_drawn() {
-        for svg in
-            [scatter(&[], "x", "y"), scatter(&[figure("a", 1.0, 0.0)], "x", "y"), lines((300, 200), &[], &[], "x", "y")]
-        {
+        for svg in [
+            scatter(&[], "x", "y"),
+            scatter(&[figure("a", 1.0, 0.0)], "x", "y"),
+            lines((300, 200), &[], &[], "x", "y"),
+        ] {
             let svg = svg.unwrap();
-            assert!(svg.starts_with("<svg viewBox") && svg.trim_end().ends_with("</svg>") && !svg.contains("NaN"));
+            assert!(
+                svg.starts_with("<svg viewBox")
+                    && svg.trim_end().ends_with("</svg>")
+                    && !svg.contains("NaN")
+            );
             assert!(!svg.contains("://"));
         }
     }
 
     #[test]
     fn an_axis_tells_its_steps_apart() {
-        assert_eq!([number(20.0, 100.0), number(0.25, 1.0), number(0.004, 0.01)], ["20", "0.2", "0.004"]);
+        assert_eq!(
+            [number(20.0, 100.0), number(0.25, 1.0), number(0.004, 0.01)],
+            ["20", "0.2", "0.004"]
+        );
         assert_eq!(number(-0.0, 10.0), "0");
     }
 }

@@ -14,7 +14,8 @@ const PARTS: usize = 260;
 pub const CPU: (&str, fn(&Resources) -> f64) = ("cores", |resources| resources.cpu);
 pub const MEMORY: (&str, fn(&Resources) -> f64) = ("MiB", |resources| resources.memory);
 
-/// The demand and usage under the first course's policy, and the limits of all courses; OOM kills as crosses where `kills`.
+/// The demand and usage under the first course's policy, and the limits of all courses; OOM kills
+/// as crosses where `kills`.
 pub fn chart(
     courses: &[(RGBColor, &Course)],
     (unit, of): (&str, fn(&Resources) -> f64),
@@ -60,8 +61,13 @@ fn thinned(values: impl ExactSizeIterator<Item = f64>) -> Vec<(f64, f64)> {
         values.enumerate().map(|(step, value)| (step as f64 / STEPS_PER_DAY, value)).collect();
     let extremes = |part: &[(f64, f64)]| {
         let by_value = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
-        let mut both = [part.iter().min_by(by_value).copied(), part.iter().max_by(by_value).copied()];
-        both.sort_by(|a, b| a.map(|(at, _)| at).partial_cmp(&b.map(|(at, _)| at)).unwrap_or(std::cmp::Ordering::Equal));
+        let mut both =
+            [part.iter().min_by(by_value).copied(), part.iter().max_by(by_value).copied()];
+        both.sort_by(|a, b| {
+            a.map(|(at, _)| at)
+                .partial_cmp(&b.map(|(at, _)| at))
+                .unwrap_or(std::cmp::Ordering::Equal)
+        });
         both
     };
     let mut points: Vec<_> = values.chunks(part).flat_map(extremes).flatten().collect();

@@ -1,4 +1,5 @@
-//! The course of a training: every column of the CSV that `train --curves` writes, over its first one.
+//! The course of a training: every column of the CSV that `train --curves` writes, over its first
+//! one.
 
 use std::path::Path;
 
@@ -19,7 +20,8 @@ pub struct Curve {
 
 pub fn read(path: &Path) -> anyhow::Result<Vec<Curve>> {
     let of_file = || format!("cannot read the curves of {}", path.display());
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).with_context(of_file)?;
+    let mut reader =
+        csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).with_context(of_file)?;
     let names = reader.headers().with_context(of_file)?.clone();
     let mut columns: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
     for record in reader.records() {
@@ -31,10 +33,15 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Curve>> {
             }
         }
     }
-    ensure!(columns.first().is_some_and(|rounds| !rounds.is_empty()), "{}: it has no lines", of_file());
+    ensure!(
+        columns.first().is_some_and(|rounds| !rounds.is_empty()),
+        "{}: it has no lines",
+        of_file()
+    );
     let curve = |(name, values): (&str, &Vec<f64>)| {
         let points = columns[0].iter().copied().zip(values.iter().copied()).collect();
-        let line = Line { colour: chart::colour(Kind::Dqn).to_rgba(), width: 2, points, filled: false };
+        let line =
+            Line { colour: chart::colour(Kind::Dqn).to_rgba(), width: 2, points, filled: false };
         Ok(Curve {
             name: name.to_owned(),
             about: about(name),
@@ -53,9 +60,13 @@ fn short(value: f64) -> String {
 fn about(name: &str) -> &'static str {
     match name {
         "learning_rate" => "how far one lesson moves the weights",
-        "loss" => "how far the Q values are from what was lived through, Huber loss, mean of the round's lessons",
+        "loss" => {
+            "how far the Q values are from what was lived through, Huber loss, mean of the round's lessons"
+        }
         "loss_prediction" => "the same of the next step's usage as a share of the limit",
-        "cost" => "COST on the series that were trained on, the figure by which the model was chosen",
+        "cost" => {
+            "COST on the series that were trained on, the figure by which the model was chosen"
+        }
         "unserved" => "share of the CPU demand not served on them, 0 to 1",
         "ooms" => "OOM kills per pod and day on them",
         "resizes" => "resizes per pod and day on them",
@@ -74,10 +85,18 @@ mod tests {
             super::read(&path)
         };
         let curves = read("round,cost,<new>\n20,1.5,1\n40,1.25,0.00002\n").unwrap();
-        assert_eq!(curves.iter().map(|curve| curve.name.as_str()).collect::<Vec<_>>(), ["cost", "<new>"]);
-        assert_eq!((curves[0].last.as_str(), curves[1].last.as_str(), curves[1].about), ("1.2500", "2.00e-5", ""));
-        for (text, error) in [("round,cost\n20,NaN\n", "\"NaN\" is not a number"), ("round,cost\n", "it has no lines")]
-        {
+        assert_eq!(
+            curves.iter().map(|curve| curve.name.as_str()).collect::<Vec<_>>(),
+            ["cost", "<new>"]
+        );
+        assert_eq!(
+            (curves[0].last.as_str(), curves[1].last.as_str(), curves[1].about),
+            ("1.2500", "2.00e-5", "")
+        );
+        for (text, error) in [
+            ("round,cost\n20,NaN\n", "\"NaN\" is not a number"),
+            ("round,cost\n", "it has no lines"),
+        ] {
             let told = read(text).unwrap_err().to_string();
             assert!(told.contains(error) && told.contains("curves.csv"), "{told}");
         }

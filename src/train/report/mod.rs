@@ -64,7 +64,8 @@ impl Report<'_> {
         Ok(templates.get_template("page.html")?.render(Serde(&page))?)
     }
 
-    /// The policy that the courses are about, the model's if it was compared, and the one it is held against.
+    /// The policy that the courses are about, the model's if it was compared, and the one it is
+    /// held against.
     fn subject(&self) -> Option<(&Row, Option<&Row>)> {
         let of = |kind| self.run.rows.iter().find(|row| row.policy == kind);
         let subject = of(Kind::Dqn).or(self.run.rows.first())?;
@@ -75,14 +76,17 @@ impl Report<'_> {
         let Some((subject, reference)) = self.subject() else { return Ok(Vec::new()) };
         let chosen = chosen::choose(self.run, subject, reference, self.named);
         let rows: Vec<&Row> = [subject].into_iter().chain(reference).collect();
-        let series: Vec<_> = chosen.iter().map(|Chosen { series, .. }| self.run.series[*series].clone()).collect();
+        let series: Vec<_> =
+            chosen.iter().map(|Chosen { series, .. }| self.run.series[*series].clone()).collect();
         let replay = |row: &&Row| {
-            let outcomes = policies::replay(row.policy, &series, self.network, self.policy, self.seed, true)?;
+            let outcomes =
+                policies::replay(row.policy, &series, self.network, self.policy, self.seed, true)?;
             Ok(outcomes.into_iter().map(|outcome| outcome.course.unwrap_or_default()).collect())
         };
         let courses: Vec<Vec<Course>> = rows.iter().map(replay).collect::<anyhow::Result<_>>()?;
         let view = |(place, chosen): (usize, &Chosen)| {
-            let of_rows: Vec<_> = rows.iter().zip(&courses).map(|(row, courses)| (*row, &courses[place])).collect();
+            let of_rows: Vec<_> =
+                rows.iter().zip(&courses).map(|(row, courses)| (*row, &courses[place])).collect();
             view::course(self.run, chosen, &of_rows)
         };
         chosen.iter().enumerate().map(view).collect()
@@ -120,16 +124,26 @@ mod tests {
     /// The page of a run over series of these names, with the arguments `more`.
     fn page(names: &[&str], more: &[&str]) -> String {
         let folder = tempfile::tempdir().unwrap();
-        let [traces, curves, file] = ["series", "curves.csv", "report.html"].map(|name| folder.path().join(name));
+        let [traces, curves, file] =
+            ["series", "curves.csv", "report.html"].map(|name| folder.path().join(name));
         std::fs::create_dir(&traces).unwrap();
         for (place, name) in names.iter().enumerate() {
-            let line = |minute: usize| format!("{},{},{}\n", 60 * minute, 0.5 + 0.1 * place as f64, 100 + minute % 7);
+            let line = |minute: usize| {
+                format!("{},{},{}\n", 60 * minute, 0.5 + 0.1 * place as f64, 100 + minute % 7)
+            };
             let lines = (0..300).map(line).collect::<String>();
             let text = format!("timestamp_s,cpu_cores,memory_mib\n{lines}");
             std::fs::write(traces.join(format!("{name}.csv")), text).unwrap();
         }
         std::fs::write(&curves, "round,cost\n20,1.5\n40,1.25\n").unwrap();
-        let flags = ["evaluate", "--traces", traces.to_str().unwrap(), "--report", file.to_str().unwrap(), "--curves"];
+        let flags = [
+            "evaluate",
+            "--traces",
+            traces.to_str().unwrap(),
+            "--report",
+            file.to_str().unwrap(),
+            "--curves",
+        ];
         let args = flags.into_iter().chain([curves.to_str().unwrap()]).chain(more.iter().copied());
         evaluate::run(&Command::parse_from(args).args).unwrap();
         std::fs::read_to_string(&file).unwrap()
@@ -141,9 +155,13 @@ mod tests {
         for name in ["static", "peak-tuned", "oracle", "dqn"] {
             assert!(page.contains(&format!("></span>{name}</td>")), "{name}");
         }
-        for text in
-            ["a-1 <span class=\"soft\">(best)", "b-2 <span class=\"soft\">(best)", "cpu_usage", "Training", "1.2500"]
-        {
+        for text in [
+            "a-1 <span class=\"soft\">(best)",
+            "b-2 <span class=\"soft\">(best)",
+            "cpu_usage",
+            "Training",
+            "1.2500",
+        ] {
             assert!(page.contains(text), "{text}");
         }
         // Two trade-offs, a chart for each source, two for each series, one of the training.

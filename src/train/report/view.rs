@@ -69,12 +69,18 @@ pub struct SourceView {
 
 pub fn by_source(run: &Run) -> anyhow::Result<Vec<SourceView>> {
     let view = |source: &String| {
-        let means: Vec<_> = run.rows.iter().map(|row| (row.policy, Score::mean(&run.of_source(row, source)))).collect();
+        let means: Vec<_> = run
+            .rows
+            .iter()
+            .map(|row| (row.policy, Score::mean(&run.of_source(row, source))))
+            .collect();
         let bar = |(kind, mean): &(Kind, Score)| figure(*kind, mean.cost, 0.0);
         Ok(SourceView {
             name: source.clone(),
             series: run.series.iter().filter(|series| series.source() == source).count(),
-            bars: chart::bars(&means.iter().map(bar).collect::<Vec<_>>(), |cost| format!("{cost:.2}"))?,
+            bars: chart::bars(&means.iter().map(bar).collect::<Vec<_>>(), |cost| {
+                format!("{cost:.2}")
+            })?,
             cells: means.iter().map(|(_, mean)| table::source_cells(mean)).collect(),
         })
     };
@@ -89,7 +95,8 @@ pub struct TradeOff {
 
 /// What is saved against what it costs the pods, for each resource.
 pub fn trade_offs(run: &Run) -> anyhow::Result<[TradeOff; 2]> {
-    let means: Vec<_> = run.rows.iter().map(|row| (row.policy, Score::mean(&row.scores()))).collect();
+    let means: Vec<_> =
+        run.rows.iter().map(|row| (row.policy, Score::mean(&row.scores()))).collect();
     let chart = |of: fn(&Score) -> (f64, f64), x: &str, y: &str| {
         let point = |(kind, mean): &(Kind, Score)| {
             let (x, y) = of(mean);
@@ -97,8 +104,16 @@ pub fn trade_offs(run: &Run) -> anyhow::Result<[TradeOff; 2]> {
         };
         chart::scatter(&means.iter().map(point).collect::<Vec<_>>(), x, y)
     };
-    let cpu = chart(|s| (100.0 * s.cpu_slack, 100.0 * s.unserved), "CPU slack, % of the limit", "unserved CPU, %");
-    let memory = chart(|s| (100.0 * s.memory_slack, s.ooms), "memory slack, % of the limit", "OOM kills per day");
+    let cpu = chart(
+        |s| (100.0 * s.cpu_slack, 100.0 * s.unserved),
+        "CPU slack, % of the limit",
+        "unserved CPU, %",
+    );
+    let memory = chart(
+        |s| (100.0 * s.memory_slack, s.ooms),
+        "memory slack, % of the limit",
+        "OOM kills per day",
+    );
     Ok([
         TradeOff { title: "CPU: slack against unserved demand", chart: cpu? },
         TradeOff { title: "Memory: slack against OOM kills", chart: memory? },
@@ -116,9 +131,13 @@ pub struct PredictionView {
 pub fn prediction(run: &Run) -> Option<Vec<PredictionView>> {
     let row = run.rows.iter().find(|row| row.policy == Kind::Dqn)?;
     let view = |of: &str, scores: &[Score]| {
-        let Score { cpu_error, cpu_persistence, memory_error, memory_persistence, .. } = Score::mean(scores);
+        let Score { cpu_error, cpu_persistence, memory_error, memory_persistence, .. } =
+            Score::mean(scores);
         let errors = [cpu_error, cpu_persistence, memory_error, memory_persistence];
-        PredictionView { of: of.to_owned(), cells: errors.map(|error| format!("{:.2}", 100.0 * error)) }
+        PredictionView {
+            of: of.to_owned(),
+            cells: errors.map(|error| format!("{:.2}", 100.0 * error)),
+        }
     };
     let by_source = run.sources.iter().map(|source| view(source, &run.of_source(row, source)));
     Some([view("all", &row.scores())].into_iter().chain(by_source).collect())
@@ -140,13 +159,18 @@ struct CourseFigures {
     cells: [String; table::COLUMNS.len()],
 }
 
-pub fn course(run: &Run, chosen: &Chosen, courses: &[(&Row, &Course)]) -> anyhow::Result<CourseView> {
+pub fn course(
+    run: &Run,
+    chosen: &Chosen,
+    courses: &[(&Row, &Course)],
+) -> anyhow::Result<CourseView> {
     let figures = |(row, _): &(&Row, &Course)| {
         let score = row.outcomes[chosen.series].score;
         let cells = table::cells(&score, score.cost);
         CourseFigures { policy: row.policy.name(), colour: css(row.policy), cells }
     };
-    let lines: Vec<_> = courses.iter().map(|(row, course)| (chart::colour(row.policy), *course)).collect();
+    let lines: Vec<_> =
+        courses.iter().map(|(row, course)| (chart::colour(row.policy), *course)).collect();
     Ok(CourseView {
         name: run.series[chosen.series].name.clone(),
         why: chosen.why,
@@ -166,9 +190,14 @@ pub struct SeriesView {
 pub fn series(run: &Run) -> Vec<SeriesView> {
     let view = |(place, name): (usize, &str)| SeriesView {
         name: name.to_owned(),
-        costs: run.rows.iter().map(|row| format!("{:.3}", row.outcomes[place].score.cost)).collect(),
+        costs: run
+            .rows
+            .iter()
+            .map(|row| format!("{:.3}", row.outcomes[place].score.cost))
+            .collect(),
     };
-    let mut views: Vec<_> = run.series.iter().map(|series| series.name.as_str()).enumerate().map(view).collect();
+    let mut views: Vec<_> =
+        run.series.iter().map(|series| series.name.as_str()).enumerate().map(view).collect();
     views.sort_by(|a, b| a.name.cmp(&b.name));
     views
 }
@@ -181,7 +210,8 @@ pub struct ModelView {
 
 /// The model's file, and what it says of itself.
 pub fn model(network: &Network, path: &Path) -> ModelView {
-    let layers: Vec<String> = network.layers().iter().map(|block| format!("{} {block}", block.name)).collect();
+    let layers: Vec<String> =
+        network.layers().iter().map(|block| format!("{} {block}", block.name)).collect();
     let mut facts = vec![
         ("file".to_owned(), path.display().to_string()),
         ("layers".to_owned(), layers.join(", ")),
@@ -203,13 +233,24 @@ pub fn model(network: &Network, path: &Path) -> ModelView {
 pub fn settings(report: &Report<'_>) -> Vec<Pair> {
     let (run, policy) = (report.run, report.policy);
     let fact = |name: &str, value: String| (name.to_owned(), value);
-    let traces = report.traces.map_or("generated by dqn-scaler".to_owned(), |folder| folder.display().to_string());
+    let traces = report
+        .traces
+        .map_or("generated by dqn-scaler".to_owned(), |folder| folder.display().to_string());
     let sampling = if run.hold { "held until the next one" } else { "interpolated" };
     let mut facts = vec![
         fact("series", format!("{traces}: {}, {:.1} pod-days", run.series.len(), run.pod_days())),
         fact("samples", if run.generated { "every 30 s".to_owned() } else { sampling.to_owned() }),
-        fact("part", if run.holdout { "the third that training leaves out" } else { "all" }.to_owned()),
-        fact("step", format!("30 s, {:.0} % of the limit for a step up or down", 100.0 * policy.scale_factor)),
+        fact(
+            "part",
+            if run.holdout { "the third that training leaves out" } else { "all" }.to_owned(),
+        ),
+        fact(
+            "step",
+            format!(
+                "30 s, {:.0} % of the limit for a step up or down",
+                100.0 * policy.scale_factor
+            ),
+        ),
         fact(
             "bounds",
             format!(
@@ -222,7 +263,8 @@ pub fn settings(report: &Report<'_>) -> Vec<Pair> {
     for (resource, name) in [(Resource::Cpu, "CPU"), (Resource::Memory, "memory")] {
         let guard = &policy.guard;
         let hours = *guard.window.get(resource) as f64 / 3600.0;
-        let (headroom, fade) = (100.0 * guard.headroom.get(resource), 100.0 * guard.fade.get(resource));
+        let (headroom, fade) =
+            (100.0 * guard.headroom.get(resource), 100.0 * guard.fade.get(resource));
         let value = format!("peak of {hours} h, fading by {fade:.0} %, {headroom:.1} % head room");
         facts.push(fact(&format!("guard, {name}"), value));
     }
