@@ -39,15 +39,22 @@ export async function post(path, body) {
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (token) headers.Authorization = `Bearer ${token}`;
     try {
-      const answer = await call(new URL(path, base), { method: "POST", headers, body: JSON.stringify(body) });
+      const answer = await call(new URL(path, base), {
+        method: "POST",
+        headers,
+        body: JSON.stringify(body),
+      });
       writes.heard(null);
       return answer;
     } catch (error) {
       if (TAKES_NONE.includes(error.status)) writes.heard(error.message);
       if (error.status !== 401) throw error;
       sessionStorage.removeItem(TOKEN);
-      const given = await askForToken(token ? "The service did not accept this token." : error.message);
-      if (!given) throw new ApiError(401, "Nothing was changed: the service wants a token for changes.");
+      const given = await askForToken(
+        token ? "The service did not accept this token." : error.message,
+      );
+      if (!given)
+        throw new ApiError(401, "Nothing was changed: the service wants a token for changes.");
       sessionStorage.setItem(TOKEN, given);
     }
   }
@@ -66,7 +73,8 @@ async function call(url, options) {
     throw new Unreachable(`${base.origin} does not answer`);
   }
   const answer = await response.json().catch(() => null);
-  if (!response.ok) throw new ApiError(response.status, answer?.error ?? `HTTP status ${response.status}`);
+  if (!response.ok)
+    throw new ApiError(response.status, answer?.error ?? `HTTP status ${response.status}`);
   if (answer === null) throw new Unreachable(`${base.origin} answers, but not as dqn-scaler`);
   return answer;
 }

@@ -1,6 +1,6 @@
 // The frame: views by address, a heartbeat, what the service says of itself, light and dark.
 
-import { ApiError, Unreachable, base, get, writes } from "./api.js";
+import { ApiError, base, get, Unreachable, writes } from "./api.js";
 import { configuration } from "./configuration.js";
 import { autoscalerButton, modeButton } from "./controls.js";
 import { decisions } from "./decisions.js";
@@ -15,7 +15,11 @@ const VIEWS = {
   pods: [pods, "Pods", "M12 3l8 4.5v9L12 21l-8-4.500v-9zM4 7.500l8 4.500 8-4.500M12 12v9"],
   decisions: [decisions, "Decisions", "M5 6h2M10 6h9M5 12h2M10 12h9M5 18h2M10 18h9"],
   configuration: [configuration, "Configuration", "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4"],
-  model: [model, "Model", "M5 7a2 2 0 1 0 .01 0M5 17a2 2 0 1 0 .01 0M12 12a2 2 0 1 0 .01 0M19 12a2 2 0 1 0 .01 0M7 10l3 3M7 18l3-3M14 14h3"],
+  model: [
+    model,
+    "Model",
+    "M5 7a2 2 0 1 0 .01 0M5 17a2 2 0 1 0 .01 0M12 12a2 2 0 1 0 .01 0M19 12a2 2 0 1 0 .01 0M7 10l3 3M7 18l3-3M14 14h3",
+  ],
 };
 const HEARTBEAT = 3;
 
@@ -56,9 +60,15 @@ const title = h("h1", {}, "");
 const mode = h("span", { class: "pill mode" }, "");
 const loop = h("span", { class: "pill loop" }, "");
 const cluster = h("p", { class: "where" }, "");
-const links = Object.entries(VIEWS).map(([name, [, label, path]]) => h("a", { href: `#/${name}`, "data-view": name }, icon(path), h("span", {}, label)));
+const links = Object.entries(VIEWS).map(([name, [, label, path]]) =>
+  h("a", { href: `#/${name}`, "data-view": name }, icon(path), h("span", {}, label)),
+);
 const theme = h("button", { type: "button", class: "quiet theme", click: nextTheme }, "");
-const THEMES = { "": ["Theme: system", "light"], light: ["Theme: light", "dark"], dark: ["Theme: dark", ""] };
+const THEMES = {
+  "": ["Theme: system", "light"],
+  light: ["Theme: light", "dark"],
+  dark: ["Theme: dark", ""],
+};
 
 function showTheme() {
   const chosen = localStorage.getItem("dqn-scaler theme") ?? "";
@@ -77,7 +87,9 @@ function frame() {
   byId("nav").append(...links);
   byId("rail-end").append(cluster, theme);
   byId("header").append(title, h("div", { class: "pills" }, mode, loop));
-  document.querySelector(".skip").addEventListener("click", (event) => (event.preventDefault(), byId("main").focus()));
+  document
+    .querySelector(".skip")
+    .addEventListener("click", (event) => (event.preventDefault(), byId("main").focus()));
 }
 
 function showStatus() {
@@ -86,7 +98,14 @@ function showStatus() {
   text(mode, dry ? "Dry run: nothing is changed" : "Live: pods are resized");
   const { enabled, running } = app.autoscale;
   attribute(loop, "data-state", running ? "on" : "off");
-  text(loop, running ? `Autoscaler on · ${duration(app.autoscale.interval_seconds)}` : enabled ? "Autoscaler waits" : "Autoscaler off");
+  text(
+    loop,
+    running
+      ? `Autoscaler on · ${duration(app.autoscale.interval_seconds)}`
+      : enabled
+        ? "Autoscaler waits"
+        : "Autoscaler off",
+  );
 }
 
 // --- what stands in the way ------------------------------------------------------------------------------------------
@@ -94,7 +113,8 @@ function showStatus() {
 function banner(key, content) {
   const shown = byId("banners").querySelector(`[data-key="${key}"]`);
   if (!content) return shown?.remove();
-  if (!shown) byId("banners").append(h("section", { class: `banner ${key}`, "data-key": key }, content()));
+  if (!shown)
+    byId("banners").append(h("section", { class: `banner ${key}`, "data-key": key }, content()));
   return undefined;
 }
 
@@ -104,15 +124,32 @@ const noCluster = () => [
   h(
     "ul",
     {},
-    h("li", {}, "inside a cluster, run it as a pod with its ServiceAccount: ", h("code", {}, "kubectl apply -k deploy/overlays/namespaced")),
-    h("li", {}, "outside, give it a kubeconfig that works: ", h("code", {}, "KUBECONFIG=~/.kube/config dqn-scaler --in-cluster=false")),
-    h("li", {}, "to look around first, let it simulate one: ", h("code", {}, "dqn-scaler --simulate --speed 60")),
+    h(
+      "li",
+      {},
+      "inside a cluster, run it as a pod with its ServiceAccount: ",
+      h("code", {}, "kubectl apply -k deploy/overlays/namespaced"),
+    ),
+    h(
+      "li",
+      {},
+      "outside, give it a kubeconfig that works: ",
+      h("code", {}, "KUBECONFIG=~/.kube/config dqn-scaler --in-cluster=false"),
+    ),
+    h(
+      "li",
+      {},
+      "to look around first, let it simulate one: ",
+      h("code", {}, "dqn-scaler --simulate --speed 60"),
+    ),
   ),
   h("p", { class: "muted" }, "Its log says with each attempt why there is no cluster yet."),
 ];
 
 function gone(error) {
-  const since = lastAnswer ? ` The last answer came ${duration((Date.now() - lastAnswer) / 1000)} ago; what is shown is from then.` : "";
+  const since = lastAnswer
+    ? ` The last answer came ${duration((Date.now() - lastAnswer) / 1000)} ago; what is shown is from then.`
+    : "";
   const message = `${error.message}.${since} Trying again …`;
   banner("gone", () => [h("h2", {}, "The service does not answer"), h("p", {})]);
   text(byId("banners").querySelector(".gone p"), message);
@@ -126,21 +163,67 @@ const failed = (error) => {
 
 function takesChanges(refusal) {
   banner("refused", null);
-  if (refusal && app.connected) banner("refused", () => [h("h2", {}, refusal), h("p", {}, "It can be looked at, not changed from here.")]);
+  if (refusal && app.connected)
+    banner("refused", () => [
+      h("h2", {}, refusal),
+      h("p", {}, "It can be looked at, not changed from here."),
+    ]);
 }
 
 /** What `/readyz` knows beyond the statistics: which replica this is, and whether there is anything to decide by. */
 function showReadiness(ready) {
   const follows = ready?.role === "follower";
   const leader = ready?.leader ? `${ready.leader} leads.` : "At the moment no replica leads.";
-  banner("follower", follows ? () => [h("h2", {}, "This replica follows"), h("p", {}, `${leader} Here it can be looked at; changes are the leader's to make.`)] : null);
-  banner("read-only", app.config.read_only ? () => [h("h2", {}, "The service is read-only"), h("p", {}, "It goes on as it is configured; nothing can be changed from here.")] : null);
+  banner(
+    "follower",
+    follows
+      ? () => [
+          h("h2", {}, "This replica follows"),
+          h("p", {}, `${leader} Here it can be looked at; changes are the leader's to make.`),
+        ]
+      : null,
+  );
+  banner(
+    "read-only",
+    app.config.read_only
+      ? () => [
+          h("h2", {}, "The service is read-only"),
+          h("p", {}, "It goes on as it is configured; nothing can be changed from here."),
+        ]
+      : null,
+  );
   const age = ready?.metrics?.age_seconds;
-  const stopped = app.autoscale.running && age > app.config.metrics_max_age + app.autoscale.interval_seconds;
-  banner("metrics", stopped ? () => [h("h2", {}, "There are no fresh metrics"), h("p", {}, "Pods without them are skipped: nothing is decided on a guess. Is the metrics server in order?")] : null);
+  const stopped =
+    app.autoscale.running && age > app.config.metrics_max_age + app.autoscale.interval_seconds;
+  banner(
+    "metrics",
+    stopped
+      ? () => [
+          h("h2", {}, "There are no fresh metrics"),
+          h(
+            "p",
+            {},
+            "Pods without them are skipped: nothing is decided on a guess. Is the metrics server in order?",
+          ),
+        ]
+      : null,
+  );
   const unread = ready?.watch?.never_read ?? [];
-  banner("unread", unread.length ? () => [h("h2", {}, "Pods are held back: annotations or other autoscalers cannot be read"), h("p", {}, unread.join(" · "))] : null);
-  text(cluster, [base.host, app.connected ? ready?.role !== "alone" && ready?.role : "no cluster"].filter(Boolean).join(" · "));
+  banner(
+    "unread",
+    unread.length
+      ? () => [
+          h("h2", {}, "Pods are held back: annotations or other autoscalers cannot be read"),
+          h("p", {}, unread.join(" · ")),
+        ]
+      : null,
+  );
+  text(
+    cluster,
+    [base.host, app.connected ? ready?.role !== "alone" && ready?.role : "no cluster"]
+      .filter(Boolean)
+      .join(" · "),
+  );
 }
 
 // --- the heartbeat ---------------------------------------------------------------------------------------------------
@@ -161,8 +244,17 @@ function refresh() {
 async function beat() {
   clearTimeout(timer);
   try {
-    const [{ statistics }, autoscale, config] = await Promise.all([get("statistics"), get("autoscale/status"), get("config")]);
-    Object.assign(app, { statistics, autoscale, config, connected: statistics.system_status.kubernetes_available });
+    const [{ statistics }, autoscale, config] = await Promise.all([
+      get("statistics"),
+      get("autoscale/status"),
+      get("config"),
+    ]);
+    Object.assign(app, {
+      statistics,
+      autoscale,
+      config,
+      connected: statistics.system_status.kubernetes_available,
+    });
     lastAnswer = Date.now();
     attribute(document.documentElement, "data-stale", null);
     banner("gone", null);

@@ -12,21 +12,28 @@ const points = (values, x, y) => values.map((value, index) => `${x(index)},${y(v
 
 /** A limit holds until the next one: steps. */
 const steps = (values, x, y) =>
-  values.map((value, index) => (index === 0 ? "" : `${x(index)},${y(values[index - 1])} `) + `${x(index)},${y(value)}`).join(" ");
+  values
+    .map(
+      (value, index) =>
+        (index === 0 ? "" : `${x(index)},${y(values[index - 1])} `) + `${x(index)},${y(value)}`,
+    )
+    .join(" ");
 
 function lines(history, resource, request, { width, height, left = 0, top = 1, bottom = 1 }) {
   const { usage, limit } = series(history, resource);
   const times = history.timestamps.map((stamp) => new Date(stamp).getTime());
   const [first, last] = [times[0], times.at(-1)];
   const most = Math.max(...usage, ...limit, request) * 1.06 || 1;
-  const x = (index) => round(left + ((times[index] - first) / (last - first || 1)) * (width - left));
+  const x = (index) =>
+    round(left + ((times[index] - first) / (last - first || 1)) * (width - left));
   const y = (value) => round(top + (1 - value / most) * (height - top - bottom));
   const area = `${x(0)},${y(0)} ${points(usage, x, y)} ${x(usage.length - 1)},${y(0)}`;
   const shapes = [
     svg("polygon", { class: "area", points: area }),
     svg("polyline", { class: "usage", points: points(usage, x, y) }),
     svg("polyline", { class: "limit", points: steps(limit, x, y) }),
-    request > 0 && svg("line", { class: "request", x1: left, x2: width, y1: y(request), y2: y(request) }),
+    request > 0 &&
+      svg("line", { class: "request", x1: left, x2: width, y1: y(request), y2: y(request) }),
   ];
   return { shapes, x, y, most, times, usage, limit };
 }
@@ -38,8 +45,14 @@ export function sparkline(pod, resource) {
   const { history, resources } = pod;
   const request = resource === "cpu" ? resources.cpu_request : resources.memory_request_mb;
   const box = { width: 120, height: 30 };
-  const frame = { class: `spark ${resource}`, viewBox: "0 0 120 30", preserveAspectRatio: "none", role: "img" };
-  if (history.timestamps.length < 2) return svg("svg", { ...frame, "aria-label": "not enough measurements for a chart" });
+  const frame = {
+    class: `spark ${resource}`,
+    viewBox: "0 0 120 30",
+    preserveAspectRatio: "none",
+    role: "img",
+  };
+  if (history.timestamps.length < 2)
+    return svg("svg", { ...frame, "aria-label": "not enough measurements for a chart" });
   const { shapes, usage } = lines(history, resource, request, box);
   const of = amount[resource];
   const label = `usage from ${of(Math.min(...usage))} to ${of(Math.max(...usage))} since ${date(history.timestamps[0])}`;
@@ -52,20 +65,39 @@ export function usageChart(pod, resource) {
   const request = resource === "cpu" ? resources.cpu_request : resources.memory_request_mb;
   const title = resource === "cpu" ? "CPU" : "Memory";
   if (history.timestamps.length < 2) {
-    return h("figure", { class: "chart" }, h("figcaption", {}, title), h("p", { class: "muted" }, "Not enough measurements for a chart yet."));
+    return h(
+      "figure",
+      { class: "chart" },
+      h("figcaption", {}, title),
+      h("p", { class: "muted" }, "Not enough measurements for a chart yet."),
+    );
   }
   const [width, height] = [Math.min(680, innerWidth - 80), 170];
   const of = amount[resource];
   const drawn = lines(history, resource, request, { width, height, left: 52, top: 8, bottom: 22 });
-  const says = (index) => `${time(history.timestamps[index])}: ${of(drawn.usage[index])} of ${of(drawn.limit[index])}`;
+  const says = (index) =>
+    `${time(history.timestamps[index])}: ${of(drawn.usage[index])} of ${of(drawn.limit[index])}`;
   return h(
     "figure",
     { class: `chart ${resource}` },
-    h("figcaption", {}, title, legend([["usage", "usage"], ["limit", "limit"], ["request", request > 0 ? `request ${of(request)}` : "no request"]])),
+    h(
+      "figcaption",
+      {},
+      title,
+      legend([
+        ["usage", "usage"],
+        ["limit", "limit"],
+        ["request", request > 0 ? `request ${of(request)}` : "no request"],
+      ]),
+    ),
     readable(
       svg(
         "svg",
-        { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}: usage, limit and request over time` },
+        {
+          viewBox: `0 0 ${width} ${height}`,
+          role: "img",
+          "aria-label": `${title}: usage, limit and request over time`,
+        },
         axis(drawn.most, drawn.y, of, width),
         drawn.shapes,
         timeAxis(history.timestamps, drawn.x, height),
@@ -97,12 +129,22 @@ function timeAxis(stamps, x, height) {
   const label = (stamp) => (long ? date(stamp) : time(stamp).slice(0, 5));
   return [
     svg("text", { class: "tick", x: x(0), y: height - 5 }, label(stamps[0])),
-    svg("text", { class: "tick", x: x(stamps.length - 1), y: height - 5, "text-anchor": "end" }, label(stamps.at(-1))),
+    svg(
+      "text",
+      { class: "tick", x: x(stamps.length - 1), y: height - 5, "text-anchor": "end" },
+      label(stamps.at(-1)),
+    ),
   ];
 }
 
 export const legend = (entries) =>
-  h("span", { class: "legend" }, entries.map(([kind, label]) => h("span", {}, h("i", { class: `key ${kind}`, "aria-hidden": "true" }), label)));
+  h(
+    "span",
+    { class: "legend" },
+    entries.map(([kind, label]) =>
+      h("span", {}, h("i", { class: `key ${kind}`, "aria-hidden": "true" }), label),
+    ),
+  );
 
 /** Lets pointer and arrow keys walk over a chart and says what is there. */
 function readable(chart, { x, length, says, top, bottom }) {
@@ -120,10 +162,18 @@ function readable(chart, { x, length, says, top, bottom }) {
     const { left, width } = chart.getBoundingClientRect();
     const at = ((event.clientX - left) / width) * chart.viewBox.baseVal.width;
     let best = 0;
-    for (let other = 1; other < length; other += 1) if (Math.abs(x(other) - at) < Math.abs(x(best) - at)) best = other;
+    for (let other = 1; other < length; other += 1)
+      if (Math.abs(x(other) - at) < Math.abs(x(best) - at)) best = other;
     return best;
   };
-  const moves = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
+  const moves = {
+    ArrowLeft: -1,
+    ArrowRight: 1,
+    PageUp: -10,
+    PageDown: 10,
+    Home: -Infinity,
+    End: Infinity,
+  };
   return h(
     "div",
     {
@@ -145,8 +195,21 @@ function readable(chart, { x, length, says, top, bottom }) {
 }
 
 const PANELS = [
-  { title: "Changes", kinds: [["success", "applied"], ["dry_run", "would be applied"], ["failed", "failed"]] },
-  { title: "Left alone", kinds: [["skipped", "skipped"], ["no_action_needed", "no change needed"]] },
+  {
+    title: "Changes",
+    kinds: [
+      ["success", "applied"],
+      ["dry_run", "would be applied"],
+      ["failed", "failed"],
+    ],
+  },
+  {
+    title: "Left alone",
+    kinds: [
+      ["skipped", "skipped"],
+      ["no_action_needed", "no change needed"],
+    ],
+  },
 ];
 const FIELD = { success: "applied" };
 const value = (cycle, kind) => cycle[FIELD[kind] ?? kind];
@@ -159,7 +222,8 @@ export function timeline(cycles, width) {
   const [first, last] = [times[0], times.at(-1)];
   const inner = width - left - 10;
   const thick = Math.max(1.5, Math.min(16, (inner / cycles.length) * 0.72));
-  const x = (index) => round(left + thick / 2 + ((times[index] - first) / (last - first || 1)) * (inner - thick));
+  const x = (index) =>
+    round(left + thick / 2 + ((times[index] - first) / (last - first || 1)) * (inner - thick));
   const shapes = PANELS.map(({ title, kinds }, row) => {
     const top = row * (panel + gap) + 14;
     const total = (cycle) => kinds.reduce((sum, [kind]) => sum + value(cycle, kind), 0);
@@ -170,14 +234,25 @@ export function timeline(cycles, width) {
       return kinds.map(([kind]) => {
         const from = below;
         below += value(cycle, kind);
-        const box = { x: round(x(index) - thick / 2), width: round(thick), y: y(below), height: round(y(from) - y(below)) };
+        const box = {
+          x: round(x(index) - thick / 2),
+          width: round(thick),
+          y: y(below),
+          height: round(y(from) - y(below)),
+        };
         return below > from && svg("rect", { class: kind, ...box });
       });
     });
-    const ticks = niceTicks(most).filter(Number.isInteger).map((tick) => [
-      svg("line", { class: "grid", x1: left, x2: width, y1: y(tick), y2: y(tick) }),
-      svg("text", { class: "tick", x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, count(tick)),
-    ]);
+    const ticks = niceTicks(most)
+      .filter(Number.isInteger)
+      .map((tick) => [
+        svg("line", { class: "grid", x1: left, x2: width, y1: y(tick), y2: y(tick) }),
+        svg(
+          "text",
+          { class: "tick", x: left - 6, y: y(tick) + 4, "text-anchor": "end" },
+          count(tick),
+        ),
+      ]);
     return [svg("text", { class: "panel", x: left, y: top - 4 }, title), ticks, bars];
   });
   const says = (index) => {
@@ -187,9 +262,17 @@ export function timeline(cycles, width) {
   };
   const chart = svg(
     "svg",
-    { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Changes applied, and pods left alone, over time" },
+    {
+      viewBox: `0 0 ${width} ${height}`,
+      role: "img",
+      "aria-label": "Changes applied, and pods left alone, over time",
+    },
     shapes,
-    timeAxis(cycles.map((cycle) => cycle.timestamp), x, height),
+    timeAxis(
+      cycles.map((cycle) => cycle.timestamp),
+      x,
+      height,
+    ),
   );
   return readable(chart, { x, length: cycles.length, says, top: 14, bottom: height - 22 });
 }
@@ -207,7 +290,9 @@ export function distribution(label, counts) {
     h(
       "div",
       { class: "bar", "aria-hidden": "true" },
-      ACTIONS.map((action) => h("i", { class: ACTION[action].class, style: { flexGrow: share(action) } })),
+      ACTIONS.map((action) =>
+        h("i", { class: ACTION[action].class, style: { flexGrow: share(action) } }),
+      ),
     ),
     h(
       "dl",
@@ -216,8 +301,18 @@ export function distribution(label, counts) {
         h(
           "div",
           {},
-          h("dt", {}, h("i", { class: `key ${ACTION[action].class}`, "aria-hidden": "true" }), ACTION[action].word),
-          h("dd", {}, count(counts[action]), h("small", {}, total > 0 ? percent(share(action), 1) : "–")),
+          h(
+            "dt",
+            {},
+            h("i", { class: `key ${ACTION[action].class}`, "aria-hidden": "true" }),
+            ACTION[action].word,
+          ),
+          h(
+            "dd",
+            {},
+            count(counts[action]),
+            h("small", {}, total > 0 ? percent(share(action), 1) : "–"),
+          ),
         ),
       ),
     ),
@@ -237,7 +332,11 @@ export function qBars(label, values, predicted, confidence) {
         "div",
         { class: action === predicted ? "q best" : "q" },
         h("span", {}, ACTION[action].word),
-        h("span", { class: "track", "aria-hidden": "true" }, h("i", { class: ACTION[action].class, style: bar(values[index]) })),
+        h(
+          "span",
+          { class: "track", "aria-hidden": "true" },
+          h("i", { class: ACTION[action].class, style: bar(values[index]) }),
+        ),
         h("span", { class: "number" }, fixed(values[index], 3)),
       ),
     ),

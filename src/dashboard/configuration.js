@@ -4,7 +4,7 @@ import { post } from "./api.js";
 import { goesLive } from "./controls.js";
 import { refused, toast } from "./dialogs.js";
 import { attribute, busy, h, text } from "./dom.js";
-import { FIELDS, difference } from "./fields.js";
+import { difference, FIELDS } from "./fields.js";
 import { time } from "./format.js";
 import { section } from "./overview.js";
 
@@ -13,14 +13,31 @@ export function configuration(app) {
   const fields = FIELDS.map((field) => editor(field, () => review()));
   const changes = h("ul", { class: "diff", "aria-live": "polite" });
   const save = h("button", { type: "submit", class: "primary", disabled: true }, "Save");
-  const reset = h("button", { type: "button", disabled: true, click: () => (fields.forEach((f) => f.show(config[f.name])), review()) }, "Undo");
+  const reset = h(
+    "button",
+    {
+      type: "button",
+      disabled: true,
+      click: () => (fields.forEach((f) => f.show(config[f.name])), review()),
+    },
+    "Undo",
+  );
   const log = h("ol", { class: "changelog" });
   const noLog = h("p", { class: "empty" }, "Nothing was saved in this tab.");
   const fixed = h("dl", { class: "facts columns" });
   const form = h(
     "form",
-    { class: "panel form", novalidate: true, submit: (event) => (event.preventDefault(), submit()) },
-    h("div", { class: "panel-head" }, h("h2", {}, "Can be changed now"), h("span", { class: "muted" }, "in force at once")),
+    {
+      class: "panel form",
+      novalidate: true,
+      submit: (event) => (event.preventDefault(), submit()),
+    },
+    h(
+      "div",
+      { class: "panel-head" },
+      h("h2", {}, "Can be changed now"),
+      h("span", { class: "muted" }, "in force at once"),
+    ),
     fields.map((field) => field.node),
   );
   const reviewed = h(
@@ -34,17 +51,32 @@ export function configuration(app) {
     noLog,
   );
   save.setAttribute("form", (form.id = "configuration"));
-  const node = h("div", { class: "view" }, h("div", { class: "split form-split" }, form, reviewed), section("Set at the start", h("span", { class: "muted" }, "by file, environment or command line"), fixed));
+  const node = h(
+    "div",
+    { class: "view" },
+    h("div", { class: "split form-split" }, form, reviewed),
+    section(
+      "Set at the start",
+      h("span", { class: "muted" }, "by file, environment or command line"),
+      fixed,
+    ),
+  );
 
   function pending() {
-    return fields.map((field) => ({ field, value: field.value(), change: field.change(config) })).filter(({ change }) => change !== null);
+    return fields
+      .map((field) => ({ field, value: field.value(), change: field.change(config) }))
+      .filter(({ change }) => change !== null);
   }
 
   function review() {
     if (!config) return;
     const found = pending();
     const faulty = fields.some((field) => field.fault());
-    changes.replaceChildren(...(found.length > 0 ? found.map(({ field, change }) => h("li", {}, h("b", {}, field.label), ` ${change}`)) : [h("li", { class: "muted" }, "Nothing yet.")]));
+    changes.replaceChildren(
+      ...(found.length > 0
+        ? found.map(({ field, change }) => h("li", {}, h("b", {}, field.label), ` ${change}`))
+        : [h("li", { class: "muted" }, "Nothing yet.")]),
+    );
     attribute(save, "disabled", found.length === 0 || faulty);
     attribute(reset, "disabled", found.length === 0 && !faulty);
   }
@@ -53,13 +85,24 @@ export function configuration(app) {
     const found = pending();
     if (found.length === 0 || fields.some((field) => field.fault())) return;
     const live = found.some(({ field, value }) => field.name === "dry_run" && value === false);
-    if (live && !(await goesLive(fields.find((field) => field.name === "namespaces").value()))) return;
+    if (live && !(await goesLive(fields.find((field) => field.name === "namespaces").value())))
+      return;
     await busy(save, async () => {
       try {
-        const answer = await post("config", Object.fromEntries(found.map(({ field, value }) => [field.name, value])));
+        const answer = await post(
+          "config",
+          Object.fromEntries(found.map(({ field, value }) => [field.name, value])),
+        );
         take(answer.config, true);
         const said = found.map(({ field, change }) => `${field.label} ${change}`);
-        log.prepend(h("li", {}, h("time", {}, time(app.statistics.timestamp)), said.map((line) => h("span", {}, line))));
+        log.prepend(
+          h(
+            "li",
+            {},
+            h("time", {}, time(app.statistics.timestamp)),
+            said.map((line) => h("span", {}, line)),
+          ),
+        );
         toast(`Saved: ${said.join("; ")}`);
       } catch (error) {
         const named = fields.find((field) => error.message.startsWith(`${field.name}:`));
@@ -74,11 +117,27 @@ export function configuration(app) {
   /** Shows what holds; a field that is being edited keeps what was typed. */
   function take(next, saved) {
     for (const field of fields) {
-      if (saved || !config || (field.change(config) === null && !field.fault())) field.show(next[field.name]);
+      if (saved || !config || (field.change(config) === null && !field.fault()))
+        field.show(next[field.name]);
     }
     config = next;
-    const rest = Object.entries(next).filter(([name]) => !FIELDS.some((field) => field.name === name));
-    fixed.replaceChildren(...rest.map(([name, value]) => h("div", {}, h("dt", {}, h("code", {}, name)), h("dd", {}, typeof value === "object" && value !== null ? JSON.stringify(value) : String(value)))));
+    const rest = Object.entries(next).filter(
+      ([name]) => !FIELDS.some((field) => field.name === name),
+    );
+    fixed.replaceChildren(
+      ...rest.map(([name, value]) =>
+        h(
+          "div",
+          {},
+          h("dt", {}, h("code", {}, name)),
+          h(
+            "dd",
+            {},
+            typeof value === "object" && value !== null ? JSON.stringify(value) : String(value),
+          ),
+        ),
+      ),
+    );
     review();
   }
 
@@ -94,7 +153,13 @@ function editor(field, changed) {
       ? h("input", { ...common, type: "checkbox", role: "switch", change: edited })
       : field.kind === "lines"
         ? h("textarea", { ...common, rows: 3, spellcheck: "false", input: edited })
-        : h("input", { ...common, type: "number", step: field.step, inputmode: "decimal", input: edited });
+        : h("input", {
+            ...common,
+            type: "number",
+            step: field.step,
+            inputmode: "decimal",
+            input: edited,
+          });
   let fault = null;
 
   function read() {
@@ -119,7 +184,14 @@ function editor(field, changed) {
 
   return {
     ...field,
-    node: h("div", { class: `field ${field.kind}` }, h("label", { for: id }, field.label, field.unit && h("small", {}, field.unit)), input, h("p", { class: "muted", id: `${id}-help` }, field.help), error),
+    node: h(
+      "div",
+      { class: `field ${field.kind}` },
+      h("label", { for: id }, field.label, field.unit && h("small", {}, field.unit)),
+      input,
+      h("p", { class: "muted", id: `${id}-help` }, field.help),
+      error,
+    ),
     fault: () => fault,
     complain: (message) => (complain(message), input.focus()),
     value: () => (fault ? undefined : read()),
@@ -127,7 +199,8 @@ function editor(field, changed) {
     show: (value) => {
       if (field.kind === "switch") input.checked = value;
       else input.value = field.write(value);
-      if (field.kind === "lines") input.rows = Math.max(2, Math.min(8, input.value.split("\n").length));
+      if (field.kind === "lines")
+        input.rows = Math.max(2, Math.min(8, input.value.split("\n").length));
       complain(null);
     },
   };

@@ -34,10 +34,18 @@ export function modeButton(app) {
         const dry = app.statistics.system_status.dry_run_mode;
         if (dry && !(await goesLive(app.config?.namespaces ?? []))) return;
         await post("config", { dry_run: !dry });
-        toast(dry ? "Live: pods are resized from the next cycle on." : "Dry run: nothing is changed any more.");
+        toast(
+          dry
+            ? "Live: pods are resized from the next cycle on."
+            : "Dry run: nothing is changed any more.",
+        );
       }),
   });
-  return { node, update: () => text(node, app.statistics.system_status.dry_run_mode ? "Go live…" : "Back to dry run") };
+  return {
+    node,
+    update: () =>
+      text(node, app.statistics.system_status.dry_run_mode ? "Go live…" : "Back to dry run"),
+  };
 }
 
 export function autoscalerButton(app) {

@@ -2,7 +2,7 @@
 
 import { qBars } from "./charts.js";
 import { h } from "./dom.js";
-import { ACTION, STATUS, amount, number, percent, words } from "./format.js";
+import { ACTION, amount, number, percent, STATUS, words } from "./format.js";
 
 export const RESOURCES = [
   ["cpu", "CPU"],
@@ -12,7 +12,13 @@ export const RESOURCES = [
 export function chip(label, action) {
   if (!action) return null;
   const { sign, word, class: kind } = ACTION[action];
-  return h("span", { class: `chip ${kind}` }, `${label} `, h("b", { "aria-hidden": "true" }, sign), h("span", { class: "spoken" }, word));
+  return h(
+    "span",
+    { class: `chip ${kind}` },
+    `${label} `,
+    h("b", { "aria-hidden": "true" }, sign),
+    h("span", { class: "spoken" }, word),
+  );
 }
 
 /** What the last decision came to, and what is in the way now where that says something else. */
@@ -26,45 +32,97 @@ export function terms({ wishes = {}, managed_by: rivals = [] }) {
   const { mode, up_only: upOnly, containers } = wishes;
   const bounds = RESOURCES.flatMap(([key]) => {
     const label = key === "cpu" ? "CPU" : key;
-    const [min, max] = ["min", "max"].map((bound) => wishes[`${bound}_${key === "memory" ? "memory_mb" : key}`]);
-    return [min && `${label} of at least ${amount[key](min)}`, max && `${label} of at most ${amount[key](max)}`];
+    const [min, max] = ["min", "max"].map(
+      (bound) => wishes[`${bound}_${key === "memory" ? "memory_mb" : key}`],
+    );
+    return [
+      min && `${label} of at least ${amount[key](min)}`,
+      max && `${label} of at most ${amount[key](max)}`,
+    ];
   });
-  const wished = [mode && `mode ${mode}`, ...bounds, upOnly && "never cut", containers && `only ${containers.join(", ")}`].filter(Boolean);
-  const left = rivals.map(({ kind, name, resources }) => `${resources.join(" and ")} left to ${kind} ${name}`);
+  const wished = [
+    mode && `mode ${mode}`,
+    ...bounds,
+    upOnly && "never cut",
+    containers && `only ${containers.join(", ")}`,
+  ].filter(Boolean);
+  const left = rivals.map(
+    ({ kind, name, resources }) => `${resources.join(" and ")} left to ${kind} ${name}`,
+  );
   return [wished.length > 0 && `by annotation: ${wished.join(", ")}`, ...left].filter(Boolean);
 }
 
-export const statusChip = (status) => h("span", { class: `status ${status}` }, STATUS[status] ?? words(status));
+export const statusChip = (status) =>
+  h("span", { class: `status ${status}` }, STATUS[status] ?? words(status));
 
 /** From which limit to which, for the resources that change. */
 export function changed({ resource_changes: changes }) {
   const parts = RESOURCES.filter(([key]) => changes && changes[key].action !== "MAINTAIN");
   return parts.map(([key, label]) => {
     const { current, new: next, action } = changes[key];
-    return h("span", { class: `delta ${ACTION[action].class}` }, `${label} `, h("span", { class: "number" }, `${amount[key](current)} → ${amount[key](next)}`));
+    return h(
+      "span",
+      { class: `delta ${ACTION[action].class}` },
+      `${label} `,
+      h("span", { class: "number" }, `${amount[key](current)} → ${amount[key](next)}`),
+    );
   });
 }
 
 /** Q values, what came of them, and why. */
 export function explained(decision) {
-  const { q_values: q, predictions, confidence, resource_changes: changes, explanation, future_predictions: future, current_metrics: now } = decision;
-  if (!q) return h("p", { class: "muted" }, `Nothing could be decided: ${decision.message ?? words(decision.reason ?? "no reason given")}.`);
-  const head = { cpu: [q.cpu_q_values, predictions.cpu_action], memory: [q.memory_q_values, predictions.memory_action] };
+  const {
+    q_values: q,
+    predictions,
+    confidence,
+    resource_changes: changes,
+    explanation,
+    future_predictions: future,
+    current_metrics: now,
+  } = decision;
+  if (!q)
+    return h(
+      "p",
+      { class: "muted" },
+      `Nothing could be decided: ${decision.message ?? words(decision.reason ?? "no reason given")}.`,
+    );
+  const head = {
+    cpu: [q.cpu_q_values, predictions.cpu_action],
+    memory: [q.memory_q_values, predictions.memory_action],
+  };
   const usage = { cpu: now.cpu_usage, memory: now.memory_usage_mb };
   const next = { cpu: future.next_step_cpu, memory: future.next_step_memory };
   return h(
     "div",
     { class: "explained" },
     h("p", { class: "reasoning" }, explanation.reasoning),
-    h("ul", { class: "factors", "aria-label": "Factors" }, explanation.factors.map((factor) => h("li", {}, words(factor)))),
-    h("div", { class: "two" }, RESOURCES.map(([key, label]) => qBars(`${label}: Q values`, ...head[key], confidence[key]))),
+    h(
+      "ul",
+      { class: "factors", "aria-label": "Factors" },
+      explanation.factors.map((factor) => h("li", {}, words(factor))),
+    ),
+    h(
+      "div",
+      { class: "two" },
+      RESOURCES.map(([key, label]) => qBars(`${label}: Q values`, ...head[key], confidence[key])),
+    ),
     h(
       "div",
       { class: "scroll", tabindex: "0", role: "group", "aria-label": "Usage and limits" },
       h(
         "table",
         { class: "plain" },
-        h("thead", {}, h("tr", {}, ["", "usage", "next step", "limit", "new limit", "change"].map((title) => h("th", { scope: "col", class: title && "number" }, title)))),
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            ["", "usage", "next step", "limit", "new limit", "change"].map((title) =>
+              h("th", { scope: "col", class: title && "number" }, title),
+            ),
+          ),
+        ),
         h(
           "tbody",
           {},
@@ -73,7 +131,13 @@ export function explained(decision) {
               "tr",
               {},
               h("th", { scope: "row" }, label),
-              [amount[key](usage[key]), amount[key](next[key]), amount[key](changes[key].current), amount[key](changes[key].new), changeOf(changes[key])].map((cell) => h("td", { class: "number" }, cell)),
+              [
+                amount[key](usage[key]),
+                amount[key](next[key]),
+                amount[key](changes[key].current),
+                amount[key](changes[key].new),
+                changeOf(changes[key]),
+              ].map((cell) => h("td", { class: "number" }, cell)),
             ),
           ),
         ),

@@ -1,7 +1,7 @@
 // Past decisions, newest first, each with its Q values and its reasons.
 
 import { get } from "./api.js";
-import { chip, explained, statusChip, changed } from "./decision.js";
+import { changed, chip, explained, statusChip } from "./decision.js";
 import { attribute, h, keyed, text } from "./dom.js";
 import { ago, date, number, plural } from "./format.js";
 import { field, select } from "./pods.js";
@@ -14,19 +14,59 @@ export function decisions(app) {
   wish.limit = Number(wish.limit) || STEP;
   let paused = false;
   let pause;
-  const pod = h("input", { type: "search", id: "decisions-pod", placeholder: "A part of namespace/name", value: wish.pod, input: () => soon() });
-  const action = select("decisions-action", [["", "Any action"], ["INCREASE", "Increase"], ["DECREASE", "Decrease"], ["MAINTAIN", "Maintain"]], wish.action, (value) => ask({ action: value }));
-  const applied = select("decisions-applied", [["", "Applied or not"], ["true", "Applied"], ["false", "Not applied"]], wish.applied, (value) => ask({ applied: value }));
-  const hold = h("button", { type: "button", class: "hold", "aria-pressed": "false", click: toggle }, "Pause");
+  const pod = h("input", {
+    type: "search",
+    id: "decisions-pod",
+    placeholder: "A part of namespace/name",
+    value: wish.pod,
+    input: () => soon(),
+  });
+  const action = select(
+    "decisions-action",
+    [
+      ["", "Any action"],
+      ["INCREASE", "Increase"],
+      ["DECREASE", "Decrease"],
+      ["MAINTAIN", "Maintain"],
+    ],
+    wish.action,
+    (value) => ask({ action: value }),
+  );
+  const applied = select(
+    "decisions-applied",
+    [
+      ["", "Applied or not"],
+      ["true", "Applied"],
+      ["false", "Not applied"],
+    ],
+    wish.applied,
+    (value) => ask({ applied: value }),
+  );
+  const hold = h(
+    "button",
+    { type: "button", class: "hold", "aria-pressed": "false", click: toggle },
+    "Pause",
+  );
   const list = h("ol", { class: "decisions" });
   const update = keyed(list, (d) => `${d.timestamp} ${d.namespace}/${d.pod_name}`, row);
   const empty = h("p", { class: "empty" }, "Loading the decisions …");
   const found = h("p", { class: "found", role: "status" });
-  const more = h("button", { type: "button", click: () => ask({ limit: Math.min(MOST, wish.limit + STEP) }) }, "Show more");
+  const more = h(
+    "button",
+    { type: "button", click: () => ask({ limit: Math.min(MOST, wish.limit + STEP) }) },
+    "Show more",
+  );
   const node = h(
     "div",
     { class: "view" },
-    h("div", { class: "toolbar", role: "search" }, field("Pod", pod), field("Action", action), field("Applied", applied), hold),
+    h(
+      "div",
+      { class: "toolbar", role: "search" },
+      field("Pod", pod),
+      field("Action", action),
+      field("Applied", applied),
+      hold,
+    ),
     h("section", { class: "panel flush" }, list, empty, h("div", { class: "pager" }, found, more)),
   );
 
@@ -55,7 +95,14 @@ export function decisions(app) {
     const now = app.statistics.timestamp;
     update(answer.decisions.reverse().map((decision) => ({ ...decision, now })));
     attribute(empty, "hidden", answer.count > 0);
-    text(empty, wish.pod || wish.action || wish.applied ? "No decision that is kept fits." : app.connected ? "No decisions yet." : "No decisions: no cluster is connected.");
+    text(
+      empty,
+      wish.pod || wish.action || wish.applied
+        ? "No decision that is kept fits."
+        : app.connected
+          ? "No decisions yet."
+          : "No decisions: no cluster is connected.",
+    );
     text(found, answer.count > 0 ? `The newest ${plural(answer.count, "decision")}` : "");
     attribute(more, "hidden", answer.count < wish.limit || wish.limit >= MOST);
   }
@@ -74,21 +121,49 @@ function row(decision) {
   const { cpu_percentage: cpu, memory_percentage: memory } = decision.utilization;
   const head = h(
     "button",
-    { type: "button", class: "quiet row", "aria-expanded": "false", "aria-controls": id, click: toggle },
+    {
+      type: "button",
+      class: "quiet row",
+      "aria-expanded": "false",
+      "aria-controls": id,
+      click: toggle,
+    },
     h("span", { class: "pod" }, decision.pod_name, h("small", {}, decision.namespace)),
-    h("span", { class: "chips" }, chip("CPU", decision.cpu_action), chip("Memory", decision.memory_action), statusChip(decision.status)),
-    h("span", { class: "deltas" }, still ? h("span", { class: "muted" }, `used: CPU ${number(cpu, 0)} %, memory ${number(memory, 0)} %`) : changed(decision)),
+    h(
+      "span",
+      { class: "chips" },
+      chip("CPU", decision.cpu_action),
+      chip("Memory", decision.memory_action),
+      statusChip(decision.status),
+    ),
+    h(
+      "span",
+      { class: "deltas" },
+      still
+        ? h(
+            "span",
+            { class: "muted" },
+            `used: CPU ${number(cpu, 0)} %, memory ${number(memory, 0)} %`,
+          )
+        : changed(decision),
+    ),
     when,
   );
 
   function toggle() {
     const open = head.getAttribute("aria-expanded") === "true";
     if (!open && detail.childElementCount === 0) {
-      detail.append(h("p", { class: decision.status === "failed" ? "error" : "muted" }, decision.message), explained(decision));
+      detail.append(
+        h("p", { class: decision.status === "failed" ? "error" : "muted" }, decision.message),
+        explained(decision),
+      );
     }
     attribute(head, "aria-expanded", String(!open));
     attribute(detail, "hidden", open);
   }
 
-  return { node: h("li", {}, head, detail), update: ({ timestamp, now }) => text(when, ago(timestamp, now)) };
+  return {
+    node: h("li", {}, head, detail),
+    update: ({ timestamp, now }) => text(when, ago(timestamp, now)),
+  };
 }

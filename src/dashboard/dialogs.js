@@ -13,12 +13,20 @@ export function open(title, content, { wide } = {}) {
     const heading = h("h2", { id: "dialog-title", tabindex: "-1" }, title);
     const dialog = h(
       "dialog",
-      { class: wide ? "wide" : "", "aria-labelledby": "dialog-title", close: () => (dialog.remove(), resolve(result)) },
+      {
+        class: wide ? "wide" : "",
+        "aria-labelledby": "dialog-title",
+        close: () => (dialog.remove(), resolve(result)),
+      },
       h(
         "div",
         { class: "dialog-head" },
         heading,
-        h("button", { type: "button", class: "quiet close", "aria-label": "Close", click: () => close() }, "✕"),
+        h(
+          "button",
+          { type: "button", class: "quiet close", "aria-label": "Close", click: () => close() },
+          "✕",
+        ),
       ),
       h("div", { class: "dialog-body" }, content(close)),
     );
@@ -44,7 +52,13 @@ export async function confirm({ title, text, action }) {
 
 export function askForToken(reason) {
   return open("A token is needed", (close) => {
-    const input = h("input", { type: "password", id: "token", autocomplete: "off", autofocus: true, required: true });
+    const input = h("input", {
+      type: "password",
+      id: "token",
+      autocomplete: "off",
+      autofocus: true,
+      required: true,
+    });
     return h(
       "form",
       { submit: (event) => (event.preventDefault(), close(input.value.trim() || undefined)) },
@@ -66,7 +80,13 @@ const SHOWN = 6000;
 export function toast(message, kind = "done") {
   const note = h("div", { class: `toast ${kind}` }, h("span", {}, message));
   const remove = () => note.remove();
-  note.append(h("button", { type: "button", class: "quiet close", "aria-label": "Dismiss", click: remove }, "✕"));
+  note.append(
+    h(
+      "button",
+      { type: "button", class: "quiet close", "aria-label": "Dismiss", click: remove },
+      "✕",
+    ),
+  );
   document.getElementById("toasts").append(note);
   setTimeout(remove, kind === "error" ? 2 * SHOWN : SHOWN);
 }

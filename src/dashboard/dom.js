@@ -3,7 +3,8 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 export const h = (tag, props, ...children) => fill(document.createElement(tag), props, children);
-export const svg = (tag, props, ...children) => fill(document.createElementNS(SVG, tag), props, children);
+export const svg = (tag, props, ...children) =>
+  fill(document.createElementNS(SVG, tag), props, children);
 
 function fill(node, props, children) {
   for (const [name, value] of Object.entries(props ?? {})) {
@@ -12,7 +13,9 @@ function fill(node, props, children) {
     else if (name === "style") Object.assign(node.style, value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat(9).filter((child) => child !== undefined && child !== null && child !== false));
+  node.append(
+    ...children.flat(9).filter((child) => child !== undefined && child !== null && child !== false),
+  );
   return node;
 }
 
@@ -24,7 +27,8 @@ export function text(node, value) {
 
 export function attribute(node, name, value) {
   if (value === undefined || value === null || value === false) node.removeAttribute(name);
-  else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value === true ? "" : value);
+  else if (node.getAttribute(name) !== String(value))
+    node.setAttribute(name, value === true ? "" : value);
 }
 
 /** A list whose rows live as long as their keys: focus stays where it is while data moves. */
@@ -49,7 +53,11 @@ export function keyed(parent, keyOf, create) {
 }
 
 export function icon(path) {
-  return svg("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: path }));
+  return svg(
+    "svg",
+    { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" },
+    svg("path", { d: path }),
+  );
 }
 
 /** Runs `work` with the button shown busy; a second click meanwhile does nothing. */

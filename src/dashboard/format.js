@@ -8,7 +8,8 @@ export const percent = (share, places = 0) => `${digits(places).format(share * 1
 export const number = (value, places = 2) => digits(places).format(value).replace("-", "−");
 /** As many digits for every number of a column. */
 export const fixed = (value, places) => value.toFixed(places).replace("-", "−");
-export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
+export const plural = (value, one, many = `${one}s`) =>
+  `${count(value)} ${value === 1 ? one : many}`;
 
 /** Cores as Kubernetes writes them: 250m, 1.6. */
 export function cores(value) {
@@ -46,8 +47,17 @@ export function ago(then, now) {
   return seconds < 2 ? "just now" : `${duration(seconds)} ago`;
 }
 
-const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
+const day = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+});
 export const time = (stamp) => clock.format(new Date(stamp));
 export const date = (stamp) => day.format(new Date(stamp));
 

@@ -44,15 +44,27 @@ function list(lines) {
     if (line.startsWith("- ")) items.push(line.slice(2));
     else items.push(`${items.pop()} ${line.trim()}`);
   }
-  return h("ul", {}, items.map((item) => h("li", {}, inline(item))));
+  return h(
+    "ul",
+    {},
+    items.map((item) => h("li", {}, inline(item))),
+  );
 }
 
 function table(lines) {
-  const cells = (line) => line.replace(/^\||\|\s*$/g, "").split("|").map((cell) => cell.trim());
+  const cells = (line) =>
+    line
+      .replace(/^\||\|\s*$/g, "")
+      .split("|")
+      .map((cell) => cell.trim());
   const [head, rule, ...rows] = lines.map(cells);
   const align = (column) => (rule[column]?.endsWith(":") ? "number" : "");
   const row = (tag) => (line) =>
-    h("tr", {}, line.map((cell, column) => h(tag, { class: align(column) }, inline(cell))));
+    h(
+      "tr",
+      {},
+      line.map((cell, column) => h(tag, { class: align(column) }, inline(cell))),
+    );
   return h(
     "div",
     { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" },

@@ -13,7 +13,12 @@ export function model() {
   const node = h(
     "div",
     { class: "view" },
-    h("div", { class: "split" }, section("Loaded", null, facts), section("What it sees of a pod", null, features)),
+    h(
+      "div",
+      { class: "split" },
+      section("Loaded", null, facts),
+      section("What it sees of a pod", null, features),
+    ),
     h("section", { class: "panel" }, note, card),
   );
   let shown = false;
@@ -30,7 +35,9 @@ export function model() {
     );
     features.replaceChildren(...info.state_features.map((feature) => h("li", {}, feature)));
     note.className = known.in_use ? "notice" : "notice warn";
-    note.textContent = known.in_use ? "The model in use is the one that this version ships: the card below is about it." : "The model in use is not the one that this version ships: the card below is about the shipped one.";
+    note.textContent = known.in_use
+      ? "The model in use is the one that this version ships: the card below is about it."
+      : "The model in use is not the one that this version ships: the card below is about the shipped one.";
     card.replaceChildren(...markdown(known.card));
     shown = true;
   }

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { usageChart } from "./charts.js";
-import { RESOURCES, changed, chip, explained, statusChip, terms, why } from "./decision.js";
+import { changed, chip, explained, RESOURCES, statusChip, terms, why } from "./decision.js";
 import { open, refused } from "./dialogs.js";
 import { busy, h } from "./dom.js";
 import { ago, words } from "./format.js";
@@ -21,11 +21,24 @@ export async function scaleNow(app, button, namespace, name) {
 
 function scaled(app, result) {
   const dry = app.statistics.system_status.dry_run_mode;
-  const [cpu, memory] = RESOURCES.map(([key, label]) => chip(label, result.resource_changes?.[key].action));
+  const [cpu, memory] = RESOURCES.map(([key, label]) =>
+    chip(label, result.resource_changes?.[key].action),
+  );
   return [
-    h("p", { class: "chips" }, [cpu, memory, statusChip(result.status), dry && h("span", { class: "muted" }, "dry run: nothing is changed")]),
+    h("p", { class: "chips" }, [
+      cpu,
+      memory,
+      statusChip(result.status),
+      dry && h("span", { class: "muted" }, "dry run: nothing is changed"),
+    ]),
     h("p", { class: "deltas" }, changed(result)),
-    result.q_values && (result.message ?? result.reason) && h("p", { class: "muted" }, `${words(result.status)}: ${result.message ?? words(result.reason)}`),
+    result.q_values &&
+      (result.message ?? result.reason) &&
+      h(
+        "p",
+        { class: "muted" },
+        `${words(result.status)}: ${result.message ?? words(result.reason)}`,
+      ),
     explained(result),
   ];
 }
@@ -35,24 +48,64 @@ export async function showPod(app, namespace, name) {
   let pod, decisions, now;
   try {
     const wanted = { pod: `${namespace}/${name}`, limit: 1, details: true };
-    [{ pod, timestamp: now }, { decisions }] = await Promise.all([get(`pods/${namespace}/${name}/history`), get("decisions", wanted)]);
+    [{ pod, timestamp: now }, { decisions }] = await Promise.all([
+      get(`pods/${namespace}/${name}/history`),
+      get("decisions", wanted),
+    ]);
   } catch (error) {
     refused(error);
     return;
   }
-  const last = decisions.find((decision) => decision.pod_name === name && decision.namespace === namespace);
+  const last = decisions.find(
+    (decision) => decision.pod_name === name && decision.namespace === namespace,
+  );
   await open(
     name,
     (close) => {
-      const button = h("button", { type: "button", class: "primary", click: () => (close(), scaleNow(app, button, namespace, name)) }, "Scale now");
+      const button = h(
+        "button",
+        {
+          type: "button",
+          class: "primary",
+          click: () => (close(), scaleNow(app, button, namespace, name)),
+        },
+        "Scale now",
+      );
       return [
-        h("p", { class: "muted" }, [namespace, pod.workload && `${pod.workload.kind} ${pod.workload.name}`, pod.status, pod.cannot_scale && `not scaled: ${words(pod.cannot_scale)}`].filter(Boolean).join(" · ")),
+        h(
+          "p",
+          { class: "muted" },
+          [
+            namespace,
+            pod.workload && `${pod.workload.kind} ${pod.workload.name}`,
+            pod.status,
+            pod.cannot_scale && `not scaled: ${words(pod.cannot_scale)}`,
+          ]
+            .filter(Boolean)
+            .join(" · "),
+        ),
         terms(pod).map((term) => h("p", { class: "muted terms" }, term)),
         RESOURCES.map(([key]) => usageChart(pod, key)),
-        h("h3", {}, "Last decision ", last && h("small", { class: "muted" }, ago(last.timestamp, now))),
+        h(
+          "h3",
+          {},
+          "Last decision ",
+          last && h("small", { class: "muted" }, ago(last.timestamp, now)),
+        ),
         h("p", { class: "why" }, why(pod)),
-        last ? explained(last) : h("p", { class: "muted" }, "No decision on it is among those that are kept."),
-        h("div", { class: "buttons" }, h("a", { class: "button", href: `#/decisions?pod=${namespace}/${name}` }, "Its decisions"), button),
+        last
+          ? explained(last)
+          : h("p", { class: "muted" }, "No decision on it is among those that are kept."),
+        h(
+          "div",
+          { class: "buttons" },
+          h(
+            "a",
+            { class: "button", href: `#/decisions?pod=${namespace}/${name}` },
+            "Its decisions",
+          ),
+          button,
+        ),
       ];
     },
     { wide: true },

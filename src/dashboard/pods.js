@@ -2,10 +2,10 @@
 
 import { get, post } from "./api.js";
 import { sparkline } from "./charts.js";
-import { confirm, refused, toast } from "./dialogs.js";
 import { chip, statusChip, terms, why } from "./decision.js";
+import { confirm, refused, toast } from "./dialogs.js";
 import { attribute, busy, h, keyed, text } from "./dom.js";
-import { STATUS, ago, amount, count, percent, plural, words } from "./format.js";
+import { ago, amount, count, percent, plural, STATUS, words } from "./format.js";
 import { scaleNow, showPod } from "./pod.js";
 
 const PAGE = 50;
@@ -34,20 +34,72 @@ const SHOW = [
 ];
 
 export function pods(app) {
-  const wish = { search: "", namespace: "", show: "", sort: "name", order: "asc", offset: 0, ...app.query() };
+  const wish = {
+    search: "",
+    namespace: "",
+    show: "",
+    sort: "name",
+    order: "asc",
+    offset: 0,
+    ...app.query(),
+  };
   wish.offset = Number(wish.offset) || 0;
-  const search = h("input", { type: "search", id: "pods-search", placeholder: "Name, namespace or workload", value: wish.search, input: () => soon({ search: search.value.trim() }) });
-  const namespace = h("select", { id: "pods-namespace", change: () => ask({ namespace: namespace.value }) });
-  const show = select("pods-show", SHOW, wish.show, (value) => ask({ show: value }));
-  const sort = select("pods-sort", SORTS.map(([key, order, label]) => [`${key} ${order}`, label]), `${wish.sort} ${wish.order}`, (value) => {
-    const [key, order] = value.split(" ");
-    ask({ sort: key, order });
+  const search = h("input", {
+    type: "search",
+    id: "pods-search",
+    placeholder: "Name, namespace or workload",
+    value: wish.search,
+    input: () => soon({ search: search.value.trim() }),
   });
-  const all = h("button", { type: "button", class: "scale-all", click: () => scaleAll(app, all) }, "Scale all now");
-  const headers = COLUMNS.map(([key, label, first]) => header(key, label, () => ask({ sort: key, order: wish.sort === key ? (wish.order === "asc" ? "desc" : "asc") : first })));
+  const namespace = h("select", {
+    id: "pods-namespace",
+    change: () => ask({ namespace: namespace.value }),
+  });
+  const show = select("pods-show", SHOW, wish.show, (value) => ask({ show: value }));
+  const sort = select(
+    "pods-sort",
+    SORTS.map(([key, order, label]) => [`${key} ${order}`, label]),
+    `${wish.sort} ${wish.order}`,
+    (value) => {
+      const [key, order] = value.split(" ");
+      ask({ sort: key, order });
+    },
+  );
+  const all = h(
+    "button",
+    { type: "button", class: "scale-all", click: () => scaleAll(app, all) },
+    "Scale all now",
+  );
+  const headers = COLUMNS.map(([key, label, first]) =>
+    header(key, label, () =>
+      ask({
+        sort: key,
+        order: wish.sort === key ? (wish.order === "asc" ? "desc" : "asc") : first,
+      }),
+    ),
+  );
   const body = h("tbody", {});
-  const update = keyed(body, (pod) => `${pod.namespace}/${pod.name}`, (pod) => row(app, pod));
-  const table = h("table", { class: "pods" }, h("caption", { class: "spoken" }, "Pods with usage, limits and the last decision"), h("thead", {}, h("tr", {}, headers.map((c) => c.node), h("th", { scope: "col" }, h("span", { class: "spoken" }, "Scale")))), body);
+  const update = keyed(
+    body,
+    (pod) => `${pod.namespace}/${pod.name}`,
+    (pod) => row(app, pod),
+  );
+  const table = h(
+    "table",
+    { class: "pods" },
+    h("caption", { class: "spoken" }, "Pods with usage, limits and the last decision"),
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        headers.map((c) => c.node),
+        h("th", { scope: "col" }, h("span", { class: "spoken" }, "Scale")),
+      ),
+    ),
+    body,
+  );
   const empty = h("p", { class: "empty" }, "Loading the pods …");
   const found = h("p", { class: "found", role: "status" });
   const [back, on] = [pager("Previous", -PAGE), pager("Next", PAGE)];
@@ -63,12 +115,22 @@ export function pods(app) {
       field("Sort by", sort),
       all,
     ),
-    h("section", { class: "panel flush" }, table, empty, h("div", { class: "pager" }, found, back, on)),
+    h(
+      "section",
+      { class: "panel flush" },
+      table,
+      empty,
+      h("div", { class: "pager" }, found, back, on),
+    ),
   );
   let pause;
 
   function pager(label, step) {
-    return h("button", { type: "button", click: () => ask({ offset: Math.max(0, wish.offset + step) }) }, label);
+    return h(
+      "button",
+      { type: "button", click: () => ask({ offset: Math.max(0, wish.offset + step) }) },
+      label,
+    );
   }
 
   function soon(change) {
@@ -78,7 +140,12 @@ export function pods(app) {
 
   function ask(change) {
     Object.assign(wish, { offset: 0 }, change);
-    app.setQuery({ ...wish, sort: wish.sort === "name" ? "" : wish.sort, order: wish.order === "asc" ? "" : wish.order, offset: wish.offset || "" });
+    app.setQuery({
+      ...wish,
+      sort: wish.sort === "name" ? "" : wish.sort,
+      order: wish.order === "asc" ? "" : wish.order,
+      offset: wish.offset || "",
+    });
     return app.refresh();
   }
 
@@ -86,7 +153,9 @@ export function pods(app) {
     const names = ["", ...(app.config?.namespaces ?? [])];
     if (wish.namespace && !names.includes(wish.namespace)) names.push(wish.namespace);
     if (names.join() === [...namespace.options].map((option) => option.value).join()) return;
-    namespace.replaceChildren(...names.map((name) => h("option", { value: name }, name || "All namespaces")));
+    namespace.replaceChildren(
+      ...names.map((name) => h("option", { value: name }, name || "All namespaces")),
+    );
     namespace.value = wish.namespace;
   }
 
@@ -102,16 +171,34 @@ export function pods(app) {
     }
     const { search, namespace, sort, order, offset, show } = wish;
     const asked = JSON.stringify(wish);
-    const answer = await get("pods/overview", { search, namespace, sort, order, offset, limit: PAGE, ...Object.fromEntries(new URLSearchParams(show)) });
+    const answer = await get("pods/overview", {
+      search,
+      namespace,
+      sort,
+      order,
+      offset,
+      limit: PAGE,
+      ...Object.fromEntries(new URLSearchParams(show)),
+    });
     // Another wish came meanwhile: its answer is on the way.
     if (asked !== JSON.stringify(wish)) return;
     if (answer.count === 0 && answer.found > 0) return ask({ offset: 0 });
     update(answer.pods.map((pod) => ({ ...pod, now: answer.timestamp })));
     attribute(table, "hidden", answer.count === 0);
     attribute(empty, "hidden", answer.count > 0);
-    text(empty, answer.total === 0 ? "There are no pods in the namespaces that are watched." : "No pod fits the search.");
+    text(
+      empty,
+      answer.total === 0
+        ? "There are no pods in the namespaces that are watched."
+        : "No pod fits the search.",
+    );
     const upto = answer.offset + answer.count;
-    text(found, answer.count === 0 ? "" : `${count(answer.offset + 1)}–${count(upto)} of ${plural(answer.found, "pod")}${answer.found < answer.total ? ` (${count(answer.total)} in all)` : ""}`);
+    text(
+      found,
+      answer.count === 0
+        ? ""
+        : `${count(answer.offset + 1)}–${count(upto)} of ${plural(answer.found, "pod")}${answer.found < answer.total ? ` (${count(answer.total)} in all)` : ""}`,
+    );
     attribute(back, "disabled", answer.offset === 0);
     attribute(on, "disabled", upto >= answer.found);
     showSort();
@@ -123,12 +210,21 @@ export function pods(app) {
     if (sort.value !== value) sort.value = value;
   }
 
-  return { title: "Pods", node, refresh, opened: (namespace, name) => showPod(app, namespace, name) };
+  return {
+    title: "Pods",
+    node,
+    refresh,
+    opened: (namespace, name) => showPod(app, namespace, name),
+  };
 }
 
 function header(key, label, click) {
   const sign = h("span", { class: "sort", "aria-hidden": "true" });
-  const node = h("th", { scope: "col" }, h("button", { type: "button", class: "quiet", click }, label, sign));
+  const node = h(
+    "th",
+    { scope: "col" },
+    h("button", { type: "button", class: "quiet", click }, label, sign),
+  );
   const update = ({ sort, order }) => {
     attribute(node, "aria-sort", sort === key && (order === "asc" ? "ascending" : "descending"));
     text(sign, sort === key ? (order === "asc" ? "↑" : "↓") : "");
@@ -137,22 +233,41 @@ function header(key, label, click) {
 }
 
 export function select(id, options, value, change) {
-  const node = h("select", { id, change: () => change(node.value) }, options.map(([key, label]) => h("option", { value: key, selected: key === value }, label)));
+  const node = h(
+    "select",
+    { id, change: () => change(node.value) },
+    options.map(([key, label]) => h("option", { value: key, selected: key === value }, label)),
+  );
   return node;
 }
 
-export const field = (label, input) => h("div", { class: "field" }, h("label", { for: input.id }, label), input);
+export const field = (label, input) =>
+  h("div", { class: "field" }, h("label", { for: input.id }, label), input);
 
 function row(app, pod) {
   const usage = { cpu: usageCell("cpu"), memory: usageCell("memory") };
   const where = h("small", {});
   const chips = h("span", { class: "chips" });
   const said = h("p", { class: "why" });
-  const button = h("button", { type: "button", class: "scale", "aria-label": `Scale ${pod.name} now`, click: () => scaleNow(app, button, pod.namespace, pod.name) }, "Scale now");
+  const button = h(
+    "button",
+    {
+      type: "button",
+      class: "scale",
+      "aria-label": `Scale ${pod.name} now`,
+      click: () => scaleNow(app, button, pod.namespace, pod.name),
+    },
+    "Scale now",
+  );
   const node = h(
     "tr",
     {},
-    h("th", { scope: "row" }, h("a", { href: `#/pods/${pod.namespace}/${pod.name}` }, pod.name), where),
+    h(
+      "th",
+      { scope: "row" },
+      h("a", { href: `#/pods/${pod.namespace}/${pod.name}` }, pod.name),
+      where,
+    ),
     usage.cpu.node,
     usage.memory.node,
     h("td", { class: "decision" }, chips, said),
@@ -160,7 +275,16 @@ function row(app, pod) {
   );
   let verdict;
   const update = (now) => {
-    text(where, [now.namespace, now.workload && `${now.workload.kind} ${now.workload.name}`, now.status !== "Running" && now.status].filter(Boolean).join(" · "));
+    text(
+      where,
+      [
+        now.namespace,
+        now.workload && `${now.workload.kind} ${now.workload.name}`,
+        now.status !== "Running" && now.status,
+      ]
+        .filter(Boolean)
+        .join(" · "),
+    );
     usage.cpu.update(now, now.metrics.cpu_usage, now.resources.cpu_limit);
     usage.memory.update(now, now.metrics.memory_usage_mb, now.resources.memory_limit_mb);
     attribute(node, "data-monitored", now.monitored ? null : "no");
@@ -170,7 +294,15 @@ function row(app, pod) {
       verdict = key;
       const when = h("time", { class: "muted" });
       chips.replaceChildren(
-        ...(last ? [chip("CPU", last.cpu_action), chip("Memory", last.memory_action), statusChip(last.status), when] : [h("span", { class: "muted" }, now.cannot_scale ? words(now.cannot_scale) : "none yet")]).filter(Boolean),
+        ...(last
+          ? [
+              chip("CPU", last.cpu_action),
+              chip("Memory", last.memory_action),
+              statusChip(last.status),
+              when,
+            ]
+          : [h("span", { class: "muted" }, now.cannot_scale ? words(now.cannot_scale) : "none yet")]
+        ).filter(Boolean),
       );
       text(said, [why(now), ...terms(now)].filter(Boolean).join(" · "));
     }
@@ -184,14 +316,23 @@ function usageCell(resource) {
   const label = h("span", { class: "number" });
   const share = h("span", { class: "share" });
   const holder = h("div", { class: "spark-holder" });
-  const node = h("td", { class: "usage-cell", "data-label": resource === "cpu" ? "CPU" : "Memory" }, holder, h("div", { class: "figures" }, label, share));
+  const node = h(
+    "td",
+    { class: "usage-cell", "data-label": resource === "cpu" ? "CPU" : "Memory" },
+    holder,
+    h("div", { class: "figures" }, label, share),
+  );
   let drawn;
   const update = (pod, usage, limit) => {
     const of = amount[resource];
     text(label, `${of(usage)} / ${limit > 0 ? of(limit) : "no limit"}`);
     const part = usage !== null && limit > 0 ? usage / limit : null;
     text(share, part === null ? "" : percent(part));
-    attribute(share, "data-level", part === null ? null : part >= 0.9 ? "high" : part <= 0.4 ? "low" : null);
+    attribute(
+      share,
+      "data-level",
+      part === null ? null : part >= 0.9 ? "high" : part <= 0.4 ? "low" : null,
+    );
     const key = `${pod.history.timestamps.at(-1)} ${limit}`;
     if (key === drawn) return;
     drawn = key;
@@ -202,14 +343,22 @@ function usageCell(resource) {
 
 async function scaleAll(app, button) {
   const dry = app.statistics.system_status.dry_run_mode;
-  const sure = dry || (await confirm({ title: "Scale all pods now?", text: "A whole cycle runs at once: what it decides is carried out.", action: "Scale all" }));
+  const sure =
+    dry ||
+    (await confirm({
+      title: "Scale all pods now?",
+      text: "A whole cycle runs at once: what it decides is carried out.",
+      action: "Scale all",
+    }));
   if (!sure) return;
   await busy(button, async () => {
     try {
       const { processed, results } = await post("scale/all");
       const ends = new Map();
       for (const { status } of results) ends.set(status, (ends.get(status) ?? 0) + 1);
-      const parts = [...ends].map(([status, some]) => `${count(some)} ${STATUS[status] ?? words(status)}`);
+      const parts = [...ends].map(
+        ([status, some]) => `${count(some)} ${STATUS[status] ?? words(status)}`,
+      );
       toast(`${plural(processed, "pod")} processed: ${parts.join(", ")}.`);
     } catch (error) {
       refused(error);
