@@ -2,7 +2,10 @@
 
 import { askForToken } from "./dialogs.js";
 
-/** The API is a folder above this page, or where `?api=http://host:port` says (then the service's CORS rules decide). */
+/**
+ * The API is a folder above this page, or where `?api=http://host:port` says (then the service's
+ * CORS rules decide).
+ */
 const asked = new URLSearchParams(location.search).get("api");
 export const base = new URL(asked ? asked.replace(/\/*$/, "/") : "..", location.href);
 
@@ -27,7 +30,7 @@ export async function get(path, query) {
   return call(url, {});
 }
 
-/** Hears after each write whether the service takes changes at all: a message when it does not, else null. */
+/** Hears after each write if the service takes changes at all: a message when not, else null. */
 export const writes = { heard: () => {} };
 const TAKES_NONE = [403, 503];
 

@@ -2,7 +2,6 @@
 
 import { ApiError, base, get, Unreachable, writes } from "./api.js";
 import { configuration } from "./configuration.js";
-import { autoscalerButton, modeButton } from "./controls.js";
 import { decisions } from "./decisions.js";
 import { attribute, h, icon, text } from "./dom.js";
 import { duration } from "./format.js";
@@ -18,7 +17,8 @@ const VIEWS = {
   model: [
     model,
     "Model",
-    "M5 7a2 2 0 1 0 .01 0M5 17a2 2 0 1 0 .01 0M12 12a2 2 0 1 0 .01 0M19 12a2 2 0 1 0 .01 0M7 10l3 3M7 18l3-3M14 14h3",
+    "M5 7a2 2 0 1 0 .01 0M5 17a2 2 0 1 0 .01 0M12 12a2 2 0 1 0 .01 0M19 12a2 2 0 1 0 .01 0" +
+      "M7 10l3 3M7 18l3-3M14 14h3",
   ],
 };
 const HEARTBEAT = 3;
@@ -54,7 +54,7 @@ function loopSays() {
   return enabled ? "The autoscaler waits for a cluster." : "The autoscaler is stopped.";
 }
 
-// --- the frame -------------------------------------------------------------------------------------------------------
+// --- the frame -----------------------------------------------------------------------------------
 
 const title = h("h1", {}, "");
 const mode = h("span", { class: "pill mode" }, "");
@@ -87,9 +87,10 @@ function frame() {
   byId("nav").append(...links);
   byId("rail-end").append(cluster, theme);
   byId("header").append(title, h("div", { class: "pills" }, mode, loop));
-  document
-    .querySelector(".skip")
-    .addEventListener("click", (event) => (event.preventDefault(), byId("main").focus()));
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    byId("main").focus();
+  });
 }
 
 function showStatus() {
@@ -108,7 +109,7 @@ function showStatus() {
   );
 }
 
-// --- what stands in the way ------------------------------------------------------------------------------------------
+// --- what stands in the way ----------------------------------------------------------------------
 
 function banner(key, content) {
   const shown = byId("banners").querySelector(`[data-key="${key}"]`);
@@ -147,9 +148,8 @@ const noCluster = () => [
 ];
 
 function gone(error) {
-  const since = lastAnswer
-    ? ` The last answer came ${duration((Date.now() - lastAnswer) / 1000)} ago; what is shown is from then.`
-    : "";
+  const ago = duration((Date.now() - lastAnswer) / 1000);
+  const since = lastAnswer ? ` The last answer came ${ago} ago; what is shown is from then.` : "";
   const message = `${error.message}.${since} Trying again …`;
   banner("gone", () => [h("h2", {}, "The service does not answer"), h("p", {})]);
   text(byId("banners").querySelector(".gone p"), message);
@@ -170,7 +170,7 @@ function takesChanges(refusal) {
     ]);
 }
 
-/** What `/readyz` knows beyond the statistics: which replica this is, and whether there is anything to decide by. */
+/** What `/readyz` knows beyond the statistics: which replica this is, and what it decides by. */
 function showReadiness(ready) {
   const follows = ready?.role === "follower";
   const leader = ready?.leader ? `${ready.leader} leads.` : "At the moment no replica leads.";
@@ -203,7 +203,8 @@ function showReadiness(ready) {
           h(
             "p",
             {},
-            "Pods without them are skipped: nothing is decided on a guess. Is the metrics server in order?",
+            "Pods without them are skipped: nothing is decided on a guess. " +
+              "Is the metrics server in order?",
           ),
         ]
       : null,
@@ -226,7 +227,7 @@ function showReadiness(ready) {
   );
 }
 
-// --- the heartbeat ---------------------------------------------------------------------------------------------------
+// --- the heartbeat -------------------------------------------------------------------------------
 
 let underWay = null;
 let again = false;
@@ -272,14 +273,14 @@ async function beat() {
   if (!document.hidden) timer = setTimeout(refresh, HEARTBEAT * 1000);
 }
 
-// --- views by address ------------------------------------------------------------------------------------------------
+// --- views by address ----------------------------------------------------------------------------
 
 /** `#/view?query`, or `#/pods/namespace/name`, which is a pod opened over the list. */
 function route() {
   const [path] = location.hash.replace(/^#\/?/, "").split("?");
   const [wanted, namespace, pod] = path.split("/").map(decodeURIComponent);
   const name = wanted in VIEWS ? wanted : "overview";
-  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   const over = name === "pods" && pod !== undefined;
   if (viewName !== name || (!over && location.hash !== address)) mount(name, over);
   if (over && app.connected) openOver(namespace, pod);

@@ -1,4 +1,5 @@
-// Charts as inline SVG: small ones that stretch, larger ones with axes and a readout by pointer or arrow keys.
+// Charts as inline SVG: small ones that stretch, larger ones with axes and a readout by pointer or
+// arrow keys.
 
 import { attribute, h, svg, text } from "./dom.js";
 import { ACTION, ACTIONS, amount, count, date, fixed, percent, time } from "./format.js";
@@ -15,7 +16,7 @@ const steps = (values, x, y) =>
   values
     .map(
       (value, index) =>
-        (index === 0 ? "" : `${x(index)},${y(values[index - 1])} `) + `${x(index)},${y(value)}`,
+        `${index === 0 ? "" : `${x(index)},${y(values[index - 1])} `}${x(index)},${y(value)}`,
     )
     .join(" ");
 
@@ -40,7 +41,7 @@ function lines(history, resource, request, { width, height, left = 0, top = 1, b
 
 const round = (value) => Math.round(value * 100) / 100;
 
-/** Usage, limit and request of a pod over the last hours; the newest values are written beside it, in text. */
+/** Usage, limit and request of a pod over the last hours; the newest values stand beside it. */
 export function sparkline(pod, resource) {
   const { history, resources } = pod;
   const request = resource === "cpu" ? resources.cpu_request : resources.memory_request_mb;
@@ -55,7 +56,9 @@ export function sparkline(pod, resource) {
     return svg("svg", { ...frame, "aria-label": "not enough measurements for a chart" });
   const { shapes, usage } = lines(history, resource, request, box);
   const of = amount[resource];
-  const label = `usage from ${of(Math.min(...usage))} to ${of(Math.max(...usage))} since ${date(history.timestamps[0])}`;
+  const [least, most] = [Math.min(...usage), Math.max(...usage)];
+  const since = date(history.timestamps[0]);
+  const label = `usage from ${of(least)} to ${of(most)} since ${since}`;
   return svg("svg", { ...frame, "aria-label": label }, shapes);
 }
 
@@ -114,7 +117,7 @@ function axis(most, y, of, width) {
   ]);
 }
 
-/** Three or four steps of a round size: 1, 2 or 5 times a power of ten, or a power of two for bytes. */
+/** Three or four round steps: 1, 2 or 5 times a power of ten, or a power of two for bytes. */
 function niceTicks(most, [base, ...factors] = [10, 1, 2, 5, 10]) {
   const rough = most / 4.5;
   const power = base ** Math.floor(Math.log(rough) / Math.log(base));
@@ -214,7 +217,10 @@ const PANELS = [
 const FIELD = { success: "applied" };
 const value = (cycle, kind) => cycle[FIELD[kind] ?? kind];
 
-/** Two charts over one time axis, each with a scale of its own: few pods are changed, many are left alone. */
+/**
+ * Two charts over one time axis, each with a scale of its own: few pods are changed, many are left
+ * alone.
+ */
 export function timeline(cycles, width) {
   const [panel, gap, left] = [104, 26, 34];
   const height = 2 * panel + gap + 22;
@@ -258,7 +264,8 @@ export function timeline(cycles, width) {
   const says = (index) => {
     const cycle = cycles[index];
     const parts = PANELS.flatMap(({ kinds }) => kinds).filter(([kind]) => value(cycle, kind) > 0);
-    return `${time(cycle.timestamp)}: ${parts.map(([kind, label]) => `${count(value(cycle, kind))} ${label}`).join(", ")}`;
+    const counted = parts.map(([kind, label]) => `${count(value(cycle, kind))} ${label}`);
+    return `${time(cycle.timestamp)}: ${counted.join(", ")}`;
   };
   const chart = svg(
     "svg",
@@ -319,7 +326,10 @@ export function distribution(label, counts) {
   );
 }
 
-/** The Q values of one head. Only their order and distance count: the longest bar is what the network wants. */
+/**
+ * The Q values of one head. Only their order and distance count: the longest bar is what the
+ * network wants.
+ */
 export function qBars(label, values, predicted, confidence) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const bar = (value) => ({ width: `${8 + ((value - low) / (high - low || 1)) * 92}%` });

@@ -1,4 +1,5 @@
-// The configuration: what can be changed while the service runs, checked before it is sent, and what that changes.
+// The configuration: what can be changed while the service runs, checked before it is sent, and
+// what that changes.
 
 import { post } from "./api.js";
 import { goesLive } from "./controls.js";
@@ -18,7 +19,10 @@ export function configuration(app) {
     {
       type: "button",
       disabled: true,
-      click: () => (fields.forEach((f) => f.show(config[f.name])), review()),
+      click: () => {
+        for (const field of fields) field.show(config[field.name]);
+        review();
+      },
     },
     "Undo",
   );
@@ -28,9 +32,13 @@ export function configuration(app) {
   const form = h(
     "form",
     {
+      id: "configuration",
       class: "panel form",
       novalidate: true,
-      submit: (event) => (event.preventDefault(), submit()),
+      submit: (event) => {
+        event.preventDefault();
+        submit();
+      },
     },
     h(
       "div",
@@ -50,7 +58,7 @@ export function configuration(app) {
     log,
     noLog,
   );
-  save.setAttribute("form", (form.id = "configuration"));
+  save.setAttribute("form", form.id);
   const node = h(
     "div",
     { class: "view" },
@@ -193,7 +201,10 @@ function editor(field, changed) {
       error,
     ),
     fault: () => fault,
-    complain: (message) => (complain(message), input.focus()),
+    complain: (message) => {
+      complain(message);
+      input.focus();
+    },
     value: () => (fault ? undefined : read()),
     change: (config) => (fault ? null : difference(field, config[field.name], read())),
     show: (value) => {

@@ -19,7 +19,9 @@ export const goesLive = (namespaces) =>
   confirm({
     title: "Switch dry run off?",
     text: [
-      `From the next cycle on, limits and requests of the pods in ${namespaces.join(", ")} are changed as decided: in place, or through the template where that fails and more is needed.`,
+      `From the next cycle on, limits and requests of the pods in ${namespaces.join(", ")} ` +
+        "are changed as decided: in place, or through the template where that fails and more " +
+        "is needed.",
       "It can be switched back at any time; what was changed until then stays.",
     ],
     action: "Go live",

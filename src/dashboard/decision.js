@@ -80,12 +80,10 @@ export function explained(decision) {
     future_predictions: future,
     current_metrics: now,
   } = decision;
-  if (!q)
-    return h(
-      "p",
-      { class: "muted" },
-      `Nothing could be decided: ${decision.message ?? words(decision.reason ?? "no reason given")}.`,
-    );
+  if (!q) {
+    const why = decision.message ?? words(decision.reason ?? "no reason given");
+    return h("p", { class: "muted" }, `Nothing could be decided: ${why}.`);
+  }
   const head = {
     cpu: [q.cpu_q_values, predictions.cpu_action],
     memory: [q.memory_q_values, predictions.memory_action],

@@ -1,4 +1,5 @@
-// What is laid over the page: questions, details, passing notes. The dialog element keeps the focus and closes on Escape.
+// What is laid over the page: questions, details, passing notes. The dialog element keeps the focus
+// and closes on Escape.
 
 import { h } from "./dom.js";
 
@@ -16,7 +17,10 @@ export function open(title, content, { wide } = {}) {
       {
         class: wide ? "wide" : "",
         "aria-labelledby": "dialog-title",
-        close: () => (dialog.remove(), resolve(result)),
+        close: () => {
+          dialog.remove();
+          resolve(result);
+        },
       },
       h(
         "div",
@@ -61,7 +65,12 @@ export function askForToken(reason) {
     });
     return h(
       "form",
-      { submit: (event) => (event.preventDefault(), close(input.value.trim() || undefined)) },
+      {
+        submit: (event) => {
+          event.preventDefault();
+          close(input.value.trim() || undefined);
+        },
+      },
       h("p", {}, reason),
       h("div", { class: "field" }, h("label", { for: "token" }, "Bearer token"), input),
       h("p", { class: "muted" }, "It is kept in this tab only, until the tab is closed."),

@@ -1,4 +1,5 @@
-// The model card's Markdown as elements: headings, paragraphs, lists, tables, code, emphasis, links. Nothing else.
+// The model card's Markdown as elements: headings, paragraphs, lists, tables, code, emphasis,
+// links. Nothing else.
 
 import { h } from "./dom.js";
 

@@ -37,7 +37,8 @@ export function model() {
     note.className = known.in_use ? "notice" : "notice warn";
     note.textContent = known.in_use
       ? "The model in use is the one that this version ships: the card below is about it."
-      : "The model in use is not the one that this version ships: the card below is about the shipped one.";
+      : "The model in use is not the one that this version ships: " +
+        "the card below is about the shipped one.";
     card.replaceChildren(...markdown(known.card));
     shown = true;
   }

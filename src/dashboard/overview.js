@@ -20,7 +20,7 @@ export function overview(app) {
     card(
       "Pods monitored",
       (s) => count(s.overview.total_pods_monitored),
-      (s, config) => config && `in ${plural(config.namespaces.length, "namespace")}`,
+      (_, config) => config && `in ${plural(config.namespaces.length, "namespace")}`,
     ),
     card(
       "Changes applied",

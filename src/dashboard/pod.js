@@ -67,7 +67,10 @@ export async function showPod(app, namespace, name) {
         {
           type: "button",
           class: "primary",
-          click: () => (close(), scaleNow(app, button, namespace, name)),
+          click: () => {
+            close();
+            scaleNow(app, button, namespace, name);
+          },
         },
         "Scale now",
       );

@@ -193,12 +193,9 @@ export function pods(app) {
         : "No pod fits the search.",
     );
     const upto = answer.offset + answer.count;
-    text(
-      found,
-      answer.count === 0
-        ? ""
-        : `${count(answer.offset + 1)}–${count(upto)} of ${plural(answer.found, "pod")}${answer.found < answer.total ? ` (${count(answer.total)} in all)` : ""}`,
-    );
+    const shown = `${count(answer.offset + 1)}–${count(upto)} of ${plural(answer.found, "pod")}`;
+    const ofAll = answer.found < answer.total ? ` (${count(answer.total)} in all)` : "";
+    text(found, answer.count === 0 ? "" : shown + ofAll);
     attribute(back, "disabled", answer.offset === 0);
     attribute(on, "disabled", upto >= answer.found);
     showSort();

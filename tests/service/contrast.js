@@ -1,4 +1,5 @@
-// Text that stands out too little from what is behind it (WCAG 2.1 AA: 4.5, large text 3), as sentences.
+// Text that stands out too little from what is behind it (WCAG 2.1 AA: 4.5, large text 3), as
+// sentences.
 () => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgba = (color) => {
@@ -48,10 +49,11 @@
     const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     const size = parseFloat(style.fontSize);
     const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-    if (contrast < (large ? 3 : 4.5))
-      faults.push(
-        `${contrast.toFixed(2)} ${texts.currentNode.textContent.trim().slice(0, 40)} (${node.className.baseVal ?? node.className})`,
-      );
+    if (contrast < (large ? 3 : 4.5)) {
+      const text = texts.currentNode.textContent.trim().slice(0, 40);
+      const classes = node.className.baseVal ?? node.className;
+      faults.push(`${contrast.toFixed(2)} ${text} (${classes})`);
+    }
   }
   return [...new Set(faults)];
 };
