@@ -1,5 +1,6 @@
 # The service alone: no shell, no package manager, nothing that is not needed to run it.
-FROM rust:1.89-slim-bookworm@sha256:d7fc7de78bb8c1469933aeecbf801314d30d7d6e9f0578bba4cfa285bfa37fe6 AS build
+FROM rust:1.89-slim-bookworm@sha256:d7fc7de78bb8c1469933aeecbf801314d30d7d6e9f0578bba4cfa285bfa37fe6 \
+    AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ make python3-pip \
     && rm -rf /var/lib/apt/lists/*
