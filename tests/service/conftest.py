@@ -41,16 +41,30 @@ class Service:
         scheme = "https" if "TLS_CERT" in (environment or {}) else "http"
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         known = ("PATH", "HOME", "LD_LIBRARY_PATH", "RUST_LOG")
-        variables = {name: os.environ[name] for name in known if name in os.environ} | (environment or {})
+        variables = {name: os.environ[name] for name in known if name in os.environ} | (
+            environment or {}
+        )
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
-                [os.environ["DQN_SCALER"], "--host", "127.0.0.1", "--port", str(self.port), *arguments],
-                cwd=ROOT, env=variables, stdout=output, stderr=output,
+                [
+                    os.environ["DQN_SCALER"],
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(self.port),
+                    *arguments,
+                ],
+                cwd=ROOT,
+                env=variables,
+                stdout=output,
+                stderr=output,
             )
         until(self.answers, what="an answer of the service")
 
     def answers(self):
-        assert self.process.poll() is None, f"the service ended: {pathlib.Path(self.log).read_text()}"
+        assert self.process.poll() is None, (
+            f"the service ended: {pathlib.Path(self.log).read_text()}"
+        )
         try:
             return requests.get(f"{self.url}/livez", timeout=5, verify=False).ok
         except requests.ConnectionError:
@@ -85,7 +99,8 @@ def start(tmp_path):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    """A service on the simulated cluster, live, an hour of it a minute, shared by the tests that only look."""
+    """A service on the simulated cluster, live, an hour of it a minute, shared by the tests that
+    only look."""
     log = tmp_path_factory.mktemp("demo") / "service.log"
     environment = {"DRY_RUN": "false", "NAMESPACES": "default,shop,data,monitoring"}
     service = Service(log, ("--simulate", "--speed", "60"), environment)
@@ -98,6 +113,8 @@ def browser():
     with sync_playwright() as playwright:
         quiet = ("gpu", "quic", "background-networking", "component-update", "sync")
         arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=arguments
+        )
         yield chromium
         chromium.close()

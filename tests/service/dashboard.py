@@ -12,7 +12,8 @@ PHONE = {"width": 360, "height": 740}
 
 @contextlib.contextmanager
 def dashboard(browser, base, view="overview", address=None, failing=False, **context):
-    """A page on a view of the dashboard; afterwards nothing may stand in its console. `failing`: but that calls failed."""
+    """A page on a view of the dashboard; afterwards nothing may stand in its console. `failing`:
+    but that calls failed."""
     context = browser.new_context(**{"viewport": DESKTOP, "color_scheme": "light"} | context)
     page = context.new_page()
     page.set_default_timeout(10_000)

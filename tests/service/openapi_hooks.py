@@ -1,4 +1,5 @@
-"""Lets schemathesis ask for pods and containers that are there, in most cases: random names only lead to 404."""
+"""Lets schemathesis ask for pods and containers that are there, in most cases: random names only
+lead to 404."""
 # A header that HTTP does not allow is refused before there is a request, so none is sent.
 
 import os
@@ -16,7 +17,11 @@ CHOICE = random.Random(1)
 @schemathesis.hook
 def before_call(context, case, kwargs):
     headers = case.headers or {}
-    for name in [name for name, value in headers.items() if not (TOKEN.fullmatch(name) and value.isascii() and value.isprintable())]:
+    for name in [
+        name
+        for name, value in headers.items()
+        if not (TOKEN.fullmatch(name) and value.isascii() and value.isprintable())
+    ]:
         del headers[name]
     if "pod_name" not in (case.path_parameters or {}) or CHOICE.random() < 0.2:
         return

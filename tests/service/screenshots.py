@@ -11,7 +11,7 @@ DESK = {"width": 1200, "height": 780}
 def test_the_pictures_of_the_readme(browser, demo):
     folder = ROOT / "docs"
     folder.mkdir(exist_ok=True)
-    cycles = lambda: len(demo.get("/statistics/timeline").json()["cycles"])  # noqa: E731
+    cycles = lambda: len(demo.get("/statistics/timeline").json()["cycles"])
     until(lambda: cycles() > 90, seconds=120, what="an hour of cycles")
 
     def picture(page, name):
@@ -27,7 +27,13 @@ def test_the_pictures_of_the_readme(browser, demo):
         page.get_by_label("Sort by").select_option("CPU used")
         page.wait_for_timeout(500)
         picture(page, "pods")
-    with dashboard(browser, demo.url, "decisions?action=DECREASE&applied=true", viewport=DESK, color_scheme="dark") as page:
+    with dashboard(
+        browser,
+        demo.url,
+        "decisions?action=DECREASE&applied=true",
+        viewport=DESK,
+        color_scheme="dark",
+    ) as page:
         settled(page, "decisions")
         page.locator(".row").first.click()
         picture(page, "decisions-dark")

@@ -1,17 +1,23 @@
-"""Every view of the dashboard and every button of it, in a browser, against the running binary on the simulated cluster."""
+"""Every view of the dashboard and every button of it, in a browser, against the running binary on
+the simulated cluster."""
 
 import re
 
 import pytest
+from playwright.sync_api import expect
+
 from conftest import until
 from dashboard import buttons, dashboard, go, settled, toast
-from playwright.sync_api import expect
 
 
 @pytest.fixture
 def live(start):
-    service = start("--simulate", "--speed", "60", DRY_RUN="false", NAMESPACES="default,shop,data,monitoring")
-    until(lambda: service.get("/decisions?applied=true").json()["count"] > 5, what="applied changes")
+    service = start(
+        "--simulate", "--speed", "60", DRY_RUN="false", NAMESPACES="default,shop,data,monitoring"
+    )
+    until(
+        lambda: service.get("/decisions?applied=true").json()["count"] > 5, what="applied changes"
+    )
     return service
 
 
@@ -19,7 +25,10 @@ def test_the_overview_tells_what_the_statistics_tell(browser, demo):
     with dashboard(browser, demo.url) as page:
         settled(page, "overview")
         overview = demo.get("/statistics").json()["statistics"]["overview"]
-        shown = {card.locator("h2").inner_text(): card.locator(".big").inner_text() for card in page.locator(".card").all()}
+        shown = {
+            card.locator("h2").inner_text(): card.locator(".big").inner_text()
+            for card in page.locator(".card").all()
+        }
         assert list(shown) == ["Decisions", "Pods monitored", "Changes applied", "Scaling rate"]
         assert int(shown["Pods monitored"]) == overview["total_pods_monitored"]
         assert 0 < int(shown["Decisions"].replace(",", "")) <= overview["total_decisions"]
@@ -29,7 +38,9 @@ def test_the_overview_tells_what_the_statistics_tell(browser, demo):
         for kind in ("success", "skipped"):
             expect(chart.locator(f"rect.{kind}").first).to_be_visible(timeout=20_000)
         chart.hover()
-        expect(chart.locator(".readout")).to_contain_text(re.compile(r"\d\d:\d\d:\d\d: \d+ (applied|skipped|no change)"))
+        expect(chart.locator(".readout")).to_contain_text(
+            re.compile(r"\d\d:\d\d:\d\d: \d+ (applied|skipped|no change)")
+        )
         changes = page.locator(".changes li")
         expect(changes).to_have_count(8)
         expect(changes.first).to_contain_text("→")
@@ -78,14 +89,25 @@ def test_pods_are_searched_sorted_and_scaled(browser, live):
         settled(page, "pods")
         rows = page.locator(".pods tbody tr")
         assert buttons(page) == {
-            "Scale all now", "Pod↑", "CPU", "Memory", "Last decision", "Scale POD now", "Previous", "Next",
+            "Scale all now",
+            "Pod↑",
+            "CPU",
+            "Memory",
+            "Last decision",
+            "Scale POD now",
+            "Previous",
+            "Next",
         }
         expect(rows.first.locator("polyline.usage")).to_have_count(2)
         expect(rows.first.locator("polyline.limit")).to_have_count(2)
 
         page.get_by_role("button", name="Memory").click()
         expect(page.locator("th[aria-sort=descending]")).to_contain_text("Memory")
-        shares = [int(text.rstrip(" %")) for text in rows.locator("td:nth-child(3) .share").all_inner_texts() if text]
+        shares = [
+            int(text.rstrip(" %"))
+            for text in rows.locator("td:nth-child(3) .share").all_inner_texts()
+            if text
+        ]
         assert shares == sorted(shares, reverse=True) and len(shares) > 20
         page.get_by_role("button", name="Memory").click()
         expect(page.locator("th[aria-sort=ascending]")).to_contain_text("Memory")
@@ -147,7 +169,9 @@ def test_a_pod_is_shown_with_its_charts_and_decisions(browser, live):
         expect(page.locator("dialog")).to_have_count(0)
         page.wait_for_function("location.hash === '#/pods?search=postgres-0'")
         page.goto(f"{live.url}/dashboard/#/pods/data/postgres-0")
-        page.get_by_role("dialog", name="postgres-0").get_by_role("button", name="Scale now").click()
+        page.get_by_role("dialog", name="postgres-0").get_by_role(
+            "button", name="Scale now"
+        ).click()
         expect(page.get_by_role("dialog", name="postgres-0").locator(".status")).to_be_visible()
         page.get_by_role("button", name="Close").click()
         page.goto(f"{live.url}/dashboard/#/pods/data/postgres-0")
@@ -179,11 +203,17 @@ def test_decisions_are_filtered_and_explained(browser, live):
         first.click()
         detail = page.locator(".detail:visible")
         expect(detail.locator(".q")).to_have_count(6)
-        shown = [float(text.replace("−", "-")) for text in detail.locator(".q .number").all_inner_texts()]
+        shown = [
+            float(text.replace("−", "-")) for text in detail.locator(".q .number").all_inner_texts()
+        ]
         stamp = first.locator("time").get_attribute("datetime")
-        told = live.get("/decisions?pod=data/postgres-1&limit=1000&details=true").json()["decisions"]
+        told = live.get("/decisions?pod=data/postgres-1&limit=1000&details=true").json()[
+            "decisions"
+        ]
         q_values = next(one for one in told if one["timestamp"] == stamp)["q_values"]
-        assert shown == pytest.approx(q_values["cpu_q_values"] + q_values["memory_q_values"], abs=6e-4)
+        assert shown == pytest.approx(
+            q_values["cpu_q_values"] + q_values["memory_q_values"], abs=6e-4
+        )
         expect(detail.locator(".reasoning")).to_contain_text("CPU utilization is")
         page.wait_for_timeout(3500)
         assert first.locator("time").get_attribute("datetime") == stamp
@@ -200,12 +230,20 @@ def test_the_configuration_is_checked_compared_and_saved(browser, live):
     with dashboard(browser, live.url, "configuration") as page:
         settled(page, "configuration")
         assert buttons(page) == {"Undo", "Save"}
-        save, undo, diff = page.get_by_role("button", name="Save"), page.get_by_role("button", name="Undo"), page.locator(".diff")
+        save, undo, diff = (
+            page.get_by_role("button", name="Save"),
+            page.get_by_role("button", name="Undo"),
+            page.locator(".diff"),
+        )
         before = live.get("/config").json()
         for label, value, complaint in [
-            ("Interval", "0", "from 1 to 86400"), ("Interval", "2.5", "whole number"), ("Cooldown", "1441", "from 0 to 1440"),
-            ("Scale factor", "1", "above 0 and below 1"), ("Namespaces", "Bad_Name", "not a valid namespace"),
-            ("Namespaces", " ", "At least one"), ("Excluded labels", "app", "key=value"),
+            ("Interval", "0", "from 1 to 86400"),
+            ("Interval", "2.5", "whole number"),
+            ("Cooldown", "1441", "from 0 to 1440"),
+            ("Scale factor", "1", "above 0 and below 1"),
+            ("Namespaces", "Bad_Name", "not a valid namespace"),
+            ("Namespaces", " ", "At least one"),
+            ("Excluded labels", "app", "key=value"),
         ]:
             field = page.get_by_label(label)
             field.fill(value)
@@ -225,9 +263,15 @@ def test_the_configuration_is_checked_compared_and_saved(browser, live):
         page.get_by_role("switch", name="Dry run").check()
         page.get_by_role("switch", name="Autoscaler").uncheck()
         for change in [
-            "Interval 30 seconds → 45 seconds", "Cooldown 30 minutes → 1 minute", "Scale factor 0.2 → 0.3",
-            "Namespaces + queue, − monitoring", "+ web", "− load-generator", "Excluded labels + tier=cache, − component=redis",
-            "Dry run off → on", "Autoscaler on → off",
+            "Interval 30 seconds → 45 seconds",
+            "Cooldown 30 minutes → 1 minute",
+            "Scale factor 0.2 → 0.3",
+            "Namespaces + queue, − monitoring",
+            "+ web",
+            "− load-generator",
+            "Excluded labels + tier=cache, − component=redis",
+            "Dry run off → on",
+            "Autoscaler on → off",
         ]:
             expect(diff).to_contain_text(change)
         assert live.get("/config").json() == before
@@ -235,10 +279,19 @@ def test_the_configuration_is_checked_compared_and_saved(browser, live):
         toast(page, "Saved: Dry run off → on")
         now = live.get("/config").json()
         assert {name for name in now if now[name] != before[name]} == {
-            "auto_scale_interval", "scaling_cooldown", "scale_factor", "namespaces", "excluded_deployments", "excluded_labels",
-            "dry_run", "auto_scale_enabled",
+            "auto_scale_interval",
+            "scaling_cooldown",
+            "scale_factor",
+            "namespaces",
+            "excluded_deployments",
+            "excluded_labels",
+            "dry_run",
+            "auto_scale_enabled",
         }
-        assert now["excluded_labels"] == {"app": "redis", "tier": "cache"} and now["scaling_cooldown"] == 1
+        assert (
+            now["excluded_labels"] == {"app": "redis", "tier": "cache"}
+            and now["scaling_cooldown"] == 1
+        )
         expect(diff).to_have_text("Nothing yet.")
         expect(page.locator(".changelog")).to_contain_text("Interval 30 seconds → 45 seconds")
         # What looks like markup is text.
@@ -254,7 +307,9 @@ def test_the_configuration_is_checked_compared_and_saved(browser, live):
         undo.click()
         page.get_by_role("switch", name="Dry run").uncheck()
         save.click()
-        page.get_by_role("dialog", name="Switch dry run off?").get_by_role("button", name="Go live").click()
+        page.get_by_role("dialog", name="Switch dry run off?").get_by_role(
+            "button", name="Go live"
+        ).click()
         until(lambda: live.get("/config").json()["dry_run"] is False, what="the end of the dry run")
         expect(page.locator(".facts dt", has_text="guard_cpu_window")).to_be_visible()
 
@@ -262,13 +317,18 @@ def test_the_configuration_is_checked_compared_and_saved(browser, live):
 def test_the_model_card_is_shown(browser, demo):
     with dashboard(browser, demo.url, "model") as page:
         settled(page, "model")
-        expect(page.locator(".notice")).to_contain_text("The model in use is the one that this version ships")
+        expect(page.locator(".notice")).to_contain_text(
+            "The model in use is the one that this version ships"
+        )
         expect(page.locator(".features li")).to_have_count(8)
         card = demo.get("/model/card").json()["card"]
         titles = re.findall(r"^#+ (.*)$", card, re.MULTILINE)
         assert page.locator(".card-text").locator("h2, h3, h4").all_inner_texts() == titles
         assert page.locator(".card-text table").count() >= 2
-        assert "**" not in page.locator(".card-text").inner_text() and "|--" not in page.locator(".card-text").inner_text()
+        assert (
+            "**" not in page.locator(".card-text").inner_text()
+            and "|--" not in page.locator(".card-text").inner_text()
+        )
 
 
 def test_the_address_leads_to_every_view_and_back(browser, demo):
@@ -292,4 +352,7 @@ def test_nothing_from_elsewhere_may_be_loaded(demo):
         assert "unsafe" not in policy and answer.headers["X-Content-Type-Options"] == "nosniff"
     assert demo.get("/dashboard", allow_redirects=False).headers["Location"] == "dashboard/"
     assert demo.get("/dashboard/../Cargo.toml").status_code == 404
-    assert demo.get("/dashboard/nothing.js").json() == {"success": False, "error": "Endpoint not found"}
+    assert demo.get("/dashboard/nothing.js").json() == {
+        "success": False,
+        "error": "Endpoint not found",
+    }

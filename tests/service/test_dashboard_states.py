@@ -1,4 +1,5 @@
-"""The dashboard when all is not as usual: no cluster, no service, another origin, a token, thousands of pods, a phone, no mouse."""
+"""The dashboard when all is not as usual: no cluster, no service, another origin, a token,
+thousands of pods, a phone, no mouse."""
 
 import contextlib
 import functools
@@ -12,9 +13,10 @@ import threading
 
 import pytest
 import requests
+from playwright.sync_api import expect
+
 from conftest import ROOT, free_port, until
 from dashboard import PHONE, VIEWS, dashboard, go, settled, toast
-from playwright.sync_api import expect
 
 CONTRAST = pathlib.Path(__file__).with_name("contrast.js").read_text()
 
@@ -48,7 +50,10 @@ def test_without_a_cluster_it_says_so_and_how_to_connect(browser, start):
         expect(page.locator(".mode-panel")).to_contain_text("The autoscaler waits for a cluster.")
         page.get_by_role("button", name="Stop autoscaler").click()
         expect(page.get_by_role("button", name="Start autoscaler")).to_be_disabled()
-        for view, empty in [("pods", "No pods: no cluster is connected."), ("decisions", "No decisions: no cluster is connected.")]:
+        for view, empty in [
+            ("pods", "No pods: no cluster is connected."),
+            ("decisions", "No decisions: no cluster is connected."),
+        ]:
             go(page, view)
             expect(page.locator("main .empty")).to_have_text(empty)
             if view == "pods":
@@ -90,7 +95,10 @@ def test_a_page_that_is_opened_before_the_service_runs(browser, start):
 
 def test_a_page_of_another_origin_works_through_cors(browser, start):
     service = start("--simulate", "--speed", "60", NAMESPACES="default,shop,data,monitoring")
-    with served(Files) as origin, dashboard(browser, None, address=f"{origin}/?api={service.url}#/overview") as page:
+    with (
+        served(Files) as origin,
+        dashboard(browser, None, address=f"{origin}/?api={service.url}#/overview") as page,
+    ):
         for view in VIEWS:
             go(page, view)
             settled(page, view)
@@ -106,14 +114,20 @@ def test_a_page_of_another_origin_works_through_cors(browser, start):
         page.get_by_role("button", name="Close").click()
         page.get_by_role("button", name="Scale all now").click()
         toast(page, "29 pods processed")
-        assert {url.split("/")[2] for url in page.asked} == {origin.split("/")[2], service.url.split("/")[2]}
+        assert {url.split("/")[2] for url in page.asked} == {
+            origin.split("/")[2],
+            service.url.split("/")[2],
+        }
 
 
 def test_a_token_is_asked_for_and_kept_in_the_tab(browser, start, tmp_path):
     token = tmp_path / "token"
     token.write_text("sixteen-characters")
     service = start("--simulate", "--speed", "60", WRITE_TOKEN_FILE=str(token))
-    with served(Files) as origin, dashboard(browser, None, address=f"{origin}/?api={service.url}", failing=True) as page:
+    with (
+        served(Files) as origin,
+        dashboard(browser, None, address=f"{origin}/?api={service.url}", failing=True) as page,
+    ):
         settled(page, "overview")
         stop = page.get_by_role("button", name="Stop autoscaler")
         stop.click()
@@ -132,7 +146,9 @@ def test_a_token_is_asked_for_and_kept_in_the_tab(browser, start, tmp_path):
         page.reload()
         page.get_by_role("button", name="Start autoscaler").click()
         toast(page, "Auto-scaling started")
-        stored = page.evaluate("[Object.values(sessionStorage), Object.values(localStorage), document.cookie]")
+        stored = page.evaluate(
+            "[Object.values(sessionStorage), Object.values(localStorage), document.cookie]"
+        )
         assert stored == [["sixteen-characters"], [], ""]
 
 
@@ -140,15 +156,23 @@ def test_a_follower_says_that_it_follows_and_whom(browser, start, tmp_path):
     api = f"127.0.0.1:{free_port()}"
     start("--simulate", "--simulate-listen", api, AUTO_SCALE_ENABLED="false")
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(json.dumps({
-        "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": f"http://{api}"}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "users": [{"name": "u", "user": {}}],
-    }))
+    kubeconfig.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "c",
+                "clusters": [{"name": "c", "cluster": {"server": f"http://{api}"}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "users": [{"name": "u", "user": {}}],
+            }
+        )
+    )
 
     def replica(name, role):
-        begun = start(KUBECONFIG=str(kubeconfig), LEADER_ELECT="true", POD_NAME=name, AUTO_SCALE_INTERVAL="2")
+        begun = start(
+            KUBECONFIG=str(kubeconfig), LEADER_ELECT="true", POD_NAME=name, AUTO_SCALE_INTERVAL="2"
+        )
 
         def settles():
             answer = begun.get("/readyz")
@@ -186,15 +210,30 @@ def test_a_service_that_takes_no_changes_says_so(browser, start):
 
 def test_pods_that_are_held_back_for_want_of_a_right(browser, start):
     cluster = f"127.0.0.1:{free_port()}"
-    service = start("--simulate", "--simulate-listen", cluster, "--speed", "60", DRY_RUN="false", NAMESPACES="default")
-    forbidden = {"resource": "horizontalpodautoscalers", "namespace": "shop", "effect": {"status": {"code": 403}}}
+    service = start(
+        "--simulate",
+        "--simulate-listen",
+        cluster,
+        "--speed",
+        "60",
+        DRY_RUN="false",
+        NAMESPACES="default",
+    )
+    forbidden = {
+        "resource": "horizontalpodautoscalers",
+        "namespace": "shop",
+        "effect": {"status": {"code": 403}},
+    }
     rules = [{"verb": verb, **forbidden} for verb in ("list", "watch")]
     requests.put(f"http://{cluster}/sim/faults", json=rules, timeout=10).raise_for_status()
     service.post("/config", json={"namespaces": ["default", "shop"]}).raise_for_status()
     with dashboard(browser, service.url) as page:
         banner = page.locator(".banner.unread")
         expect(banner).to_contain_text('lacks the verb "watch" on "horizontalpodautoscalers"')
-        held = lambda: "not known whether another autoscaler is at work" in str(service.get("/pods/overview?namespace=shop&status=skipped").json()["pods"])
+        held = lambda: (
+            "not known whether another autoscaler is at work"
+            in str(service.get("/pods/overview?namespace=shop&status=skipped").json()["pods"])
+        )
         until(held, what="a pod that would be changed")
         requests.delete(f"http://{cluster}/sim/faults", timeout=10).raise_for_status()
         expect(banner).to_have_count(0, timeout=20_000)
@@ -203,26 +242,61 @@ def test_pods_that_are_held_back_for_want_of_a_right(browser, start):
 
 def test_what_is_in_the_way_of_a_pod_is_named_everywhere(browser, start):
     cluster = f"127.0.0.1:{free_port()}"
-    service = start("--simulate", "--simulate-listen", cluster, "--speed", "60", DRY_RUN="false", NAMESPACES="default,data")
+    service = start(
+        "--simulate",
+        "--simulate-listen",
+        cluster,
+        "--speed",
+        "60",
+        DRY_RUN="false",
+        NAMESPACES="default,data",
+    )
 
     def annotate(path, **wishes):
-        annotations = {f"dqn-scaler.io/{wish.replace('_', '-')}": value for wish, value in wishes.items()}
+        annotations = {
+            f"dqn-scaler.io/{wish.replace('_', '-')}": value for wish, value in wishes.items()
+        }
         kind = {"Content-Type": "application/merge-patch+json"}
         body = json.dumps({"metadata": {"annotations": annotations}})
-        requests.patch(f"http://{cluster}/apis/apps/v1/namespaces/{path}", data=body, headers=kind, timeout=10).raise_for_status()
+        requests.patch(
+            f"http://{cluster}/apis/apps/v1/namespaces/{path}", data=body, headers=kind, timeout=10
+        ).raise_for_status()
 
     annotate("default/deployments/web", max_cpu="lots")
     annotate("data/statefulsets/kafka", mode="recommend", max_memory="4Gi")
-    hpa = {"metadata": {"name": "pg-hpa"}, "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "postgres"},
-           "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}]}}
-    requests.post(f"http://{cluster}/apis/autoscaling/v2/namespaces/data/horizontalpodautoscalers", json=hpa, timeout=10).raise_for_status()
+    hpa = {
+        "metadata": {"name": "pg-hpa"},
+        "spec": {
+            "maxReplicas": 3,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "postgres"},
+            "metrics": [
+                {
+                    "type": "Resource",
+                    "resource": {
+                        "name": "cpu",
+                        "target": {"type": "Utilization", "averageUtilization": 70},
+                    },
+                }
+            ],
+        },
+    }
+    requests.post(
+        f"http://{cluster}/apis/autoscaling/v2/namespaces/data/horizontalpodautoscalers",
+        json=hpa,
+        timeout=10,
+    ).raise_for_status()
     fault = 'on Deployment web, annotation dqn-scaler.io/max-cpu: "lots" is no quantity of cores'
-    held = "Recommended only, as the annotation dqn-scaler.io/mode on StatefulSet kafka says: nothing was changed"
+    held = (
+        "Recommended only, as the annotation dqn-scaler.io/mode on StatefulSet kafka says: "
+        "nothing was changed"
+    )
     with dashboard(browser, service.url, "pods") as page:
         row = lambda pod: page.locator(".pods tbody tr", has_text=pod).first.locator(".why")
         expect(row("web-")).to_contain_text(fault, timeout=30_000)
         expect(row("kafka-0")).to_contain_text(held)
-        expect(row("kafka-0")).to_contain_text("by annotation: mode recommend, memory of at most 4Gi")
+        expect(row("kafka-0")).to_contain_text(
+            "by annotation: mode recommend, memory of at most 4Gi"
+        )
         expect(row("kafka-0")).not_to_contain_text("Dry run")
         expect(row("postgres-0")).to_contain_text("cpu left to HorizontalPodAutoscaler pg-hpa")
         page.get_by_role("button", name="Scale web-").first.click()
@@ -231,7 +305,9 @@ def test_what_is_in_the_way_of_a_pod_is_named_everywhere(browser, start):
         page.locator(".pods tbody tr a", has_text="web-").first.click()
         expect(page.get_by_role("dialog").locator(".why")).to_contain_text(fault)
         page.get_by_role("button", name="Close").click()
-        recommended = lambda: service.get("/decisions?pod=data/kafka&status=dry_run").json()["count"]
+        recommended = lambda: service.get("/decisions?pod=data/kafka&status=dry_run").json()[
+            "count"
+        ]
         until(recommended, seconds=120, what="a recommendation")
         page.goto(f"{service.url}/dashboard#/decisions?pod=data/kafka")
         page.locator(".decisions li:has(.status.dry_run) .row").first.click()
@@ -241,10 +317,18 @@ def test_what_is_in_the_way_of_a_pod_is_named_everywhere(browser, start):
 def test_thousands_of_pods_are_paged_by_the_service(browser, start, tmp_path):
     random.seed(1)
     for number in range(2000):
-        rows = (f"{at},{random.uniform(0.05, 0.6):.3f},{random.uniform(100, 400):.0f}" for at in range(0, 3600, 600))
-        (tmp_path / f"series-{number:04}.csv").write_text("\n".join(("timestamp_s,cpu_cores,memory_mib", *rows)))
+        rows = (
+            f"{at},{random.uniform(0.05, 0.6):.3f},{random.uniform(100, 400):.0f}"
+            for at in range(0, 3600, 600)
+        )
+        (tmp_path / f"series-{number:04}.csv").write_text(
+            "\n".join(("timestamp_s,cpu_cores,memory_mib", *rows))
+        )
     service = start("--simulate", "--simulate-recordings", str(tmp_path), "--speed", "10")
-    until(lambda: service.get("/pods/overview?status=dry_run&limit=1").json()["found"] > 0, what="a first cycle")
+    until(
+        lambda: service.get("/pods/overview?status=dry_run&limit=1").json()["found"] > 0,
+        what="a first cycle",
+    )
     with dashboard(browser, service.url, "pods") as page:
         settled(page, "pods")
         found, rows = page.locator(".found"), page.locator(".pods tbody tr")
@@ -260,7 +344,11 @@ def test_thousands_of_pods_are_paged_by_the_service(browser, start, tmp_path):
         page.get_by_role("searchbox", name="Search").fill("")
         page.locator("thead").get_by_role("button", name="CPU").click()
         expect(page.locator("th[aria-sort=descending]")).to_contain_text("CPU")
-        largest = max(len(requests.get(url, timeout=30).content) for url in page.asked if "/pods/overview" in url)
+        largest = max(
+            len(requests.get(url, timeout=30).content)
+            for url in page.asked
+            if "/pods/overview" in url
+        )
         assert largest < 150_000
 
 
@@ -304,8 +392,11 @@ def test_a_phone_shows_all_without_scrolling_sideways(browser, demo):
                 page.locator(".row").first.tap()
                 expect(page.locator(".detail:visible .q")).to_have_count(6)
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], view
-            small = page.locator("button:visible, a:visible, input:visible, select:visible").evaluate_all(
-                "all => all.filter(one => !one.closest('.card-text, p') && !one.matches('.skip') && one.getBoundingClientRect().height < 24)"
+            small = page.locator(
+                "button:visible, a:visible, input:visible, select:visible"
+            ).evaluate_all(
+                "all => all.filter(one => !one.closest('.card-text, p') && !one.matches('.skip')"
+                " && one.getBoundingClientRect().height < 24)"
                 ".map(one => one.outerHTML.slice(0, 90))"
             )
             assert small == [], view
@@ -328,7 +419,8 @@ def test_a_keyboard_is_enough(browser, start):
                 page.keyboard.press("Tab")
                 focused = page.evaluate(
                     "(() => { const one = document.activeElement, style = getComputedStyle(one);"
-                    " return [one.getAttribute('aria-label') ?? one.labels?.[0]?.textContent ?? one.textContent, style.outlineStyle] })()"
+                    " return [one.getAttribute('aria-label') ?? one.labels?.[0]?.textContent"
+                    " ?? one.textContent, style.outlineStyle] })()"
                 )
                 assert focused[1] != "none", f"{focused[0]}: the focus cannot be seen"
                 if focused[0].strip() == name:
@@ -368,10 +460,16 @@ def test_a_keyboard_is_enough(browser, start):
         page.keyboard.press("Space")
         tab_to("Save")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("dialog", name="Switch dry run off?").get_by_role("button", name="Cancel")).to_be_focused()
+        expect(
+            page.get_by_role("dialog", name="Switch dry run off?").get_by_role(
+                "button", name="Cancel"
+            )
+        ).to_be_focused()
         tab_to("Go live")
         page.keyboard.press("Enter")
-        until(lambda: service.get("/config").json()["dry_run"] is False, what="the end of the dry run")
+        until(
+            lambda: service.get("/config").json()["dry_run"] is False, what="the end of the dry run"
+        )
 
 
 def test_everything_has_a_name(browser, demo):
@@ -379,8 +477,11 @@ def test_everything_has_a_name(browser, demo):
         for view in VIEWS:
             go(page, view)
             settled(page, view)
-            nameless = page.locator("button, a, input, select, textarea, [role=img], [role=group]").evaluate_all(
-                "all => all.filter(one => !(one.getAttribute('aria-label') || one.textContent.trim() && !one.matches('textarea, select')"
+            nameless = page.locator(
+                "button, a, input, select, textarea, [role=img], [role=group]"
+            ).evaluate_all(
+                "all => all.filter(one => !(one.getAttribute('aria-label')"
+                " || one.textContent.trim() && !one.matches('textarea, select')"
                 " || one.labels?.length)).map(one => one.outerHTML.slice(0, 90))"
             )
             assert nameless == [], view

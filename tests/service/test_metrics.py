@@ -7,6 +7,7 @@ import time
 
 import pytest
 import requests
+
 from conftest import free_port, until
 
 MONITORING = pathlib.Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
@@ -14,7 +15,9 @@ LIVE = {"DRY_RUN": "false", "NAMESPACES": "default,shop,data,monitoring", "SCALI
 
 
 def promtool(*arguments, **how):
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60, **how)
+    done = subprocess.run(
+        ["promtool", *arguments], capture_output=True, text=True, timeout=60, **how
+    )
     assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
     return done.stdout
 
@@ -22,13 +25,19 @@ def promtool(*arguments, **how):
 def samples(service):
     """Every sample by its name with labels."""
     lines = service.get("/metrics").text.splitlines()
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+    return {
+        name: float(value)
+        for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    }
 
 
 def test_the_format_and_the_names_are_as_prometheus_wants_them(start):
     for detail in ["none", "namespace", "pod"]:
         service = start("--simulate", "--speed", "60", POD_METRICS=detail, **LIVE)
-        until(lambda: samples(service).get('dqn_scaler_cycles_total{result="success"}', 0) >= 2, what="a second cycle")
+        until(
+            lambda: samples(service).get('dqn_scaler_cycles_total{result="success"}', 0) >= 2,
+            what="a second cycle",
+        )
         answer = service.get("/metrics")
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         promtool("check", "metrics", input=answer.text)
@@ -36,7 +45,11 @@ def test_the_format_and_the_names_are_as_prometheus_wants_them(start):
         of_pods = [name for name in found if name.startswith("dqn_scaler_pod_")]
         of_namespaces = [name for name in found if name.startswith("dqn_scaler_namespace_")]
         monitored = found["dqn_scaler_pods_monitored"]
-        assert (len(of_pods), len(of_namespaces)) == {"none": (0, 0), "namespace": (0, 24), "pod": (6 * monitored, 0)}[detail]
+        assert (len(of_pods), len(of_namespaces)) == {
+            "none": (0, 0),
+            "namespace": (0, 24),
+            "pod": (6 * monitored, 0),
+        }[detail]
         service.stop()
 
 
@@ -48,9 +61,17 @@ def test_what_is_counted_is_what_happened(start):
     assert service.get("/pods/default/nobody").status_code == 404
     assert service.post("/scale/all").ok
     resize = {"containers": {"postgres": {"limits": {"cpu": "3"}}}}
-    assert service.post("/api/namespaces/data/pods/postgres-0/resize", json=resize).status_code == 200
+    assert (
+        service.post("/api/namespaces/data/pods/postgres-0/resize", json=resize).status_code == 200
+    )
     resize = {"containers": {"postgres": {"requests": {"cpu": "900"}, "limits": {"cpu": "900"}}}}
-    assert service.post("/api/namespaces/data/pods/postgres-0/resize?enable_horizontal_fallback=false", json=resize).status_code == 400
+    assert (
+        service.post(
+            "/api/namespaces/data/pods/postgres-0/resize?enable_horizontal_fallback=false",
+            json=resize,
+        ).status_code
+        == 400
+    )
     after = samples(service)
     statistics = service.get("/statistics").json()["statistics"]
     for resource in ["cpu", "memory"]:
@@ -64,7 +85,11 @@ def test_what_is_counted_is_what_happened(start):
     assert after['dqn_scaler_kubernetes_errors_total{verb="get",code="404"}'] == 1
     assert after['dqn_scaler_kubernetes_requests_total{verb="patch"}'] >= applied + 2
     assert after['dqn_scaler_cycles_total{result="success"}'] == 1
-    phases = sum(value for name, value in after.items() if name.startswith("dqn_scaler_cycle_phase_duration_seconds_sum"))
+    phases = sum(
+        value
+        for name, value in after.items()
+        if name.startswith("dqn_scaler_cycle_phase_duration_seconds_sum")
+    )
     assert phases == pytest.approx(after["dqn_scaler_cycle_duration_seconds_sum"])
     changed = after["dqn_scaler_config_last_change_timestamp_seconds"]
     assert changed == before["dqn_scaler_config_last_change_timestamp_seconds"]
@@ -77,15 +102,23 @@ def test_what_is_counted_is_what_happened(start):
 def test_usage_is_summed_by_namespace(start):
     service = start("--simulate", "--speed", "1", **LIVE, AUTO_SCALE_ENABLED="false")
     service.post("/scale/all")
-    pods = [pod for pod in service.get("/pods/overview?limit=500").json()["pods"] if pod["monitored"]]
+    pods = [
+        pod for pod in service.get("/pods/overview?limit=500").json()["pods"] if pod["monitored"]
+    ]
     found = samples(service)
     for namespace in {pod["namespace"] for pod in pods}:
         limit = sum(pod["resources"]["cpu_limit"] for pod in pods if pod["namespace"] == namespace)
-        request = sum(pod["resources"]["memory_request_mb"] for pod in pods if pod["namespace"] == namespace)
+        request = sum(
+            pod["resources"]["memory_request_mb"] for pod in pods if pod["namespace"] == namespace
+        )
         label = f'{{namespace="{namespace}"}}'
         # Some limits have just been changed.
-        assert found[f"dqn_scaler_namespace_cpu_limit_cores{label}"] == pytest.approx(limit, rel=0.3)
-        assert found[f"dqn_scaler_namespace_memory_request_bytes{label}"] == pytest.approx(request * 2**20, rel=0.3)
+        assert found[f"dqn_scaler_namespace_cpu_limit_cores{label}"] == pytest.approx(
+            limit, rel=0.3
+        )
+        assert found[f"dqn_scaler_namespace_memory_request_bytes{label}"] == pytest.approx(
+            request * 2**20, rel=0.3
+        )
         assert 0 < found[f"dqn_scaler_namespace_memory_usage_bytes{label}"] < 2**40
 
 
@@ -101,7 +134,12 @@ def prometheus(start, tmp_path):
     configuration = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(MONITORING / "rules.yaml")],
-        "scrape_configs": [{"job_name": "dqn-scaler", "static_configs": [{"targets": [f"127.0.0.1:{service.port}"]}]}],
+        "scrape_configs": [
+            {
+                "job_name": "dqn-scaler",
+                "static_configs": [{"targets": [f"127.0.0.1:{service.port}"]}],
+            }
+        ],
     }
     file = tmp_path / "prometheus.yml"
     file.write_text(json.dumps(configuration))
@@ -109,8 +147,15 @@ def prometheus(start, tmp_path):
     port = free_port()
     with open(tmp_path / "prometheus.log", "wb") as log:
         process = subprocess.Popen(
-            ["prometheus", f"--config.file={file}", f"--storage.tsdb.path={tmp_path / 'data'}",
-             f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
+            [
+                "prometheus",
+                f"--config.file={file}",
+                f"--storage.tsdb.path={tmp_path / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
     # Something to count that does not happen by itself.
     service.get("/pods/default/nobody")
     yield service, f"http://127.0.0.1:{port}"
@@ -131,7 +176,11 @@ def test_prometheus_scrapes_it_and_every_panel_of_the_dashboard_has_something_to
         answer = answer.json()
         assert answer["status"] == "success", (expression, answer)
         # What is neither a number nor there is nothing to look at.
-        return [sample for sample in answer["data"]["result"] if sample["value"][1] not in ("NaN", "+Inf", "-Inf")]
+        return [
+            sample
+            for sample in answer["data"]["result"]
+            if sample["value"][1] not in ("NaN", "+Inf", "-Inf")
+        ]
 
     until(lambda: query('up{job="dqn-scaler"} == 1'), what="the first scrape")
     dashboard = json.loads((MONITORING / "dashboard.json").read_text())
@@ -148,10 +197,16 @@ def test_prometheus_scrapes_it_and_every_panel_of_the_dashboard_has_something_to
     except AssertionError:
         raise AssertionError(f"nothing to show for {waiting}") from None
     # Every metric of the service is there, and every rule can be evaluated.
-    names = {line.split()[2] for line in service.get("/metrics").text.splitlines() if line.startswith("# TYPE")}
+    names = {
+        line.split()[2]
+        for line in service.get("/metrics").text.splitlines()
+        if line.startswith("# TYPE")
+    }
     stored = set(requests.get(f"{url}/api/v1/label/__name__/values", timeout=10).json()["data"])
     assert {name for name in names if name not in stored and f"{name}_count" not in stored} == set()
     rules = requests.get(f"{url}/api/v1/rules", timeout=10).json()["data"]["groups"]
     assert {rule["health"] for group in rules for rule in group["rules"]} == {"ok"}, rules
-    firing = [rule["name"] for group in rules for rule in group["rules"] if rule.get("state") == "firing"]
+    firing = [
+        rule["name"] for group in rules for rule in group["rules"] if rule.get("state") == "firing"
+    ]
     assert firing == []

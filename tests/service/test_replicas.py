@@ -1,5 +1,7 @@
-"""Two replicas as processes of their own on one API server: pauses, kills, partitions. Never do two act at once."""
+"""Two replicas as processes of their own on one API server: pauses, kills, partitions. Never do two
+act at once."""
 
+import contextlib
 import json
 import os
 import select
@@ -13,8 +15,13 @@ import requests
 
 from conftest import free_port, until
 
-ELECTION = {"LEADER_ELECT": "true", "LEASE_NAMESPACE": "default", "LEASE_DURATION": "3", "RENEW_DEADLINE": "2",
-            "RETRY_PERIOD": "0.3"}
+ELECTION = {
+    "LEADER_ELECT": "true",
+    "LEASE_NAMESPACE": "default",
+    "LEASE_DURATION": "3",
+    "RENEW_DEADLINE": "2",
+    "RETRY_PERIOD": "0.3",
+}
 POD = "debug-shell"
 
 
@@ -63,15 +70,25 @@ class Cluster:
 
     def __init__(self, start):
         self.port = free_port()
-        start("--simulate", "--simulate-listen", f"127.0.0.1:{self.port}", AUTO_SCALE_ENABLED="false")
+        start(
+            "--simulate", "--simulate-listen", f"127.0.0.1:{self.port}", AUTO_SCALE_ENABLED="false"
+        )
         self.url = f"http://127.0.0.1:{self.port}"
 
     def look(self):
         """The successful writes of leases and resizes so far, with who sent them."""
         log = requests.get(f"{self.url}/sim/requests", timeout=10).json()
         assert len(log) < 2000, "the log has forgotten its beginning"
-        writes = [entry for entry in log if entry["method"] in ("PUT", "POST", "PATCH") and 200 <= (entry["status"] or 500) < 300]
-        return [(entry["path"], entry["userAgent"]) for entry in writes if "/leases" in entry["path"] or "/resize" in entry["path"]]
+        writes = [
+            entry
+            for entry in log
+            if entry["method"] in ("PUT", "POST", "PATCH") and 200 <= (entry["status"] or 500) < 300
+        ]
+        return [
+            (entry["path"], entry["userAgent"])
+            for entry in writes
+            if "/leases" in entry["path"] or "/resize" in entry["path"]
+        ]
 
     def check(self):
         """Every resize is of whoever wrote the lease last; how many each sent."""
@@ -91,13 +108,24 @@ def cluster(start):
 
 
 def replica(start, tmp_path, name, port):
-    config = {"apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],
-              "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-              "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "users": [{"name": "u", "user": {}}],
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    }
     kubeconfig = tmp_path / f"{name}.kubeconfig"
     kubeconfig.write_text(json.dumps(config))
-    return start(KUBECONFIG=str(kubeconfig), POD_NAME=name, DRY_RUN="false", AUTO_SCALE_ENABLED="false", RESIZE_TIMEOUT="1",
-                 **ELECTION)
+    return start(
+        KUBECONFIG=str(kubeconfig),
+        POD_NAME=name,
+        DRY_RUN="false",
+        AUTO_SCALE_ENABLED="false",
+        RESIZE_TIMEOUT="1",
+        **ELECTION,
+    )
 
 
 def role(service):
@@ -118,11 +146,13 @@ class Hammer(threading.Thread):
             for service in self.services:
                 turn += 1
                 body = {"containers": {POD: {"limits": {"cpu": f"{300 + turn % 200}m"}}}}
-                try:
-                    requests.post(f"{service.url}/api/namespaces/default/pods/{POD}/resize?enable_horizontal_fallback=false",
-                                  json=body, timeout=0.5)
-                except requests.RequestException:
-                    pass
+                with contextlib.suppress(requests.RequestException):
+                    requests.post(
+                        f"{service.url}/api/namespaces/default/pods/{POD}/resize",
+                        params={"enable_horizontal_fallback": "false"},
+                        json=body,
+                        timeout=0.5,
+                    )
             time.sleep(0.02)
 
 

@@ -1,4 +1,5 @@
-"""State that outlives the process: kill -9 at any moment, files that are no state, disks that are full."""
+"""State that outlives the process: kill -9 at any moment, files that are no state, disks that are
+full."""
 
 import os
 import pathlib
@@ -26,7 +27,8 @@ def state_of(service):
 
 
 class Writer(threading.Thread):
-    """Changes the configuration and looks at the decisions, again and again, and knows what it was told when."""
+    """Changes the configuration and looks at the decisions, again and again, and knows what it was
+    told when."""
 
     def __init__(self, service):
         super().__init__()
@@ -40,7 +42,9 @@ class Writer(threading.Thread):
             factor = round(0.1 + random.random() * 0.5 + value * 1e-6, 6)
             try:
                 assert self.service.post("/config", json={"scale_factor": factor}).ok
-                total = self.service.get("/statistics").json()["statistics"]["overview"]["total_decisions"]
+                total = self.service.get("/statistics").json()["statistics"]["overview"][
+                    "total_decisions"
+                ]
                 newest = decisions(self.service, 1)
             except OSError:  # it has been killed in the middle
                 return
@@ -50,8 +54,13 @@ class Writer(threading.Thread):
 
 def test_a_kill_at_any_moment_loses_at_most_the_last_second(start, tmp_path):
     arguments = ("--simulate", "--speed", "300", "--data-dir", str(tmp_path / "data"))
-    environment = {"DRY_RUN": "false", "NAMESPACES": NAMESPACES, "AUTO_SCALE_INTERVAL": "60", "SCALING_COOLDOWN": "0",
-                   "DECISIONS_KEPT": "5000"}
+    environment = {
+        "DRY_RUN": "false",
+        "NAMESPACES": NAMESPACES,
+        "AUTO_SCALE_INTERVAL": "60",
+        "SCALING_COOLDOWN": "0",
+        "DECISIONS_KEPT": "5000",
+    }
     service = start(*arguments, **environment)
     for _ in range(5):
         writer = Writer(service)
@@ -62,13 +71,17 @@ def test_a_kill_at_any_moment_loses_at_most_the_last_second(start, tmp_path):
         writer.join()
         service = start(*arguments, **environment)
         certain = [told for told in writer.told if told[0] < killed - LOST - COMMIT]
-        possible = {told[1] for told in writer.told[len(certain) - 1:]}
+        possible = {told[1] for told in writer.told[len(certain) - 1 :]}
         assert certain
         assert service.get("/config").json()["scale_factor"] in possible
         _, _, total, newest = certain[-1]
-        assert service.get("/statistics").json()["statistics"]["overview"]["total_decisions"] >= total
-        same = [now for now in decisions(service, 5000) if now["timestamp"] == newest[0]["timestamp"]]
-        assert newest[0] in same, (newest[0], same, total, service.get('/statistics').json())
+        assert (
+            service.get("/statistics").json()["statistics"]["overview"]["total_decisions"] >= total
+        )
+        same = [
+            now for now in decisions(service, 5000) if now["timestamp"] == newest[0]["timestamp"]
+        ]
+        assert newest[0] in same, (newest[0], same, total, service.get("/statistics").json())
         log = pathlib.Path(service.log).read_text()
         assert "state of an earlier life" in log and "set aside" not in log and "panic" not in log
 
@@ -76,12 +89,18 @@ def test_a_kill_at_any_moment_loses_at_most_the_last_second(start, tmp_path):
 def test_a_field_that_is_set_otherwise_since_means_what_it_says(start, tmp_path):
     folder = ("--simulate", "--data-dir", str(tmp_path))
     service = start(*folder)
-    assert service.post("/config", json={"scale_factor": 0.35, "scaling_cooldown": 7, "dry_run": True}).ok
+    assert service.post(
+        "/config", json={"scale_factor": 0.35, "scaling_cooldown": 7, "dry_run": True}
+    ).ok
     assert service.post("/autoscale/stop").ok
     assert service.stop() == 0
     service = start(*folder, SCALING_COOLDOWN="12")
     config = service.get("/config").json()
-    assert (config["scale_factor"], config["scaling_cooldown"], config["auto_scale_enabled"]) == (0.35, 12, False)
+    assert (config["scale_factor"], config["scaling_cooldown"], config["auto_scale_enabled"]) == (
+        0.35,
+        12,
+        False,
+    )
     log = pathlib.Path(service.log).read_text()
     assert "no longer holds" in log and "still holds" in log
 
@@ -97,10 +116,10 @@ def test_what_is_no_state_is_set_aside(start, tmp_path, damage):
     if damage == "garbage":
         content = bytearray(random.randbytes(100_000))
     elif damage == "torn":
-        del content[len(content) // 2:]
+        del content[len(content) // 2 :]
     elif damage == "flipped":
         for at in range(4096, len(content), 64):
-            content[at] ^= 0xff
+            content[at] ^= 0xFF
     else:
         content = bytearray()
     file.write_bytes(content)
@@ -111,13 +130,26 @@ def test_what_is_no_state_is_set_aside(start, tmp_path, damage):
     if aside:
         assert "set aside" in pathlib.Path(service.log).read_text()
         assert aside[0].read_bytes() == content
-    assert until(lambda: state_of(service)["written_at"], what="a new state") and not state_of(service)["error"]
+    assert (
+        until(lambda: state_of(service)["written_at"], what="a new state")
+        and not state_of(service)["error"]
+    )
 
 
 def refused(*arguments):
     environment = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH")}
-    command = [os.environ["DQN_SCALER"], "--simulate", "--host", "127.0.0.1", "--port", str(free_port()), *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    command = [
+        os.environ["DQN_SCALER"],
+        "--simulate",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(free_port()),
+        *arguments,
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 1, done.stderr
     return done.stderr
 
@@ -141,7 +173,9 @@ def small_disk(tmp_path):
     folder.mkdir()
 
     def mount(*options):
-        subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)], check=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)], check=True
+        )
         return folder
 
     yield mount
@@ -155,7 +189,9 @@ def test_a_folder_that_can_only_be_read_stops_the_start(small_disk):
 def test_a_full_disk_is_shown_and_the_service_goes_on(start, small_disk):
     folder = small_disk("size=8m")
     filler = folder / "filler"
-    service = start("--simulate", "--speed", "300", "--data-dir", str(folder), AUTO_SCALE_INTERVAL="60")
+    service = start(
+        "--simulate", "--speed", "300", "--data-dir", str(folder), AUTO_SCALE_INTERVAL="60"
+    )
     until(lambda: state_of(service)["written_at"], what="a first write")
     with pytest.raises(OSError), open(filler, "wb", buffering=0) as out:
         while True:
@@ -167,6 +203,8 @@ def test_a_full_disk_is_shown_and_the_service_goes_on(start, small_disk):
     filler.unlink()
     until(lambda: not state_of(service)["error"], what="the end of the fault")
     assert service.stop() == 0
-    service = start("--simulate", "--speed", "300", "--data-dir", str(folder), AUTO_SCALE_INTERVAL="60")
+    service = start(
+        "--simulate", "--speed", "300", "--data-dir", str(folder), AUTO_SCALE_INTERVAL="60"
+    )
     assert service.get("/config").json()["scale_factor"] == 0.3
     assert len(decisions(service)) > before
