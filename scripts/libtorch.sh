@@ -72,7 +72,7 @@ esac
 
 work=$(mktemp -d)
 downloading=
-# shellcheck disable=SC2329
+# shellcheck disable=SC2329 # called by the trap
 finish() {
     if [ -n "$downloading" ]; then kill "$downloading" 2>/dev/null || true; fi
     rm -rf "$work"
