@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::api;
 use crate::model::inspect;
-use crate::serve::{ServeArgs, serve};
+use crate::service::{ServeArgs, serve};
 use crate::train::evaluate::{self, EvaluateArgs};
 use crate::train::training::{self, TrainArgs};
 
@@ -60,8 +61,8 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         log_to_stderr(self.log_format);
         match self.command {
-            None => run(serve(self.serve)),
-            Some(Command::Serve(args)) => run(serve(*args)),
+            None => run(serve(self.serve, api::router)),
+            Some(Command::Serve(args)) => run(serve(*args, api::router)),
             Some(Command::Evaluate(args)) => evaluate::run(&args),
             Some(Command::Train(args)) => training::run(&args),
             Some(Command::Model(ModelCommand::Inspect { file })) => {

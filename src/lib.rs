@@ -3,20 +3,39 @@
 //! A multi-head deep Q-network decides DECREASE, MAINTAIN or INCREASE for the CPU and the memory of
 //! each pod; a guard stands between it and the cluster; the pod is resized in place, or the
 //! template of its workload is patched.
+//!
+//! The modules stand on floors, and none imports from a floor above its own:
+//!
+//! * [`core`]: how a decision is made, without I/O; a package of its own
+//! * [`clock`], [`blocking`]: the time that the service lives in; long work on async threads
+//! * [`config`]: defaults, file, environment, flags and updates at run time
+//! * [`model`]: the `.pth` file and the network in libtorch
+//! * [`sim`]: a simulated cluster, and the Kubernetes API over it
+//! * [`train`]: the learning environment, training and evaluation
+//! * [`client`]: one call to the API server: errors, retries, connection
+//! * [`leader`]: the election of the replica that acts
+//! * [`cluster`]: the Kubernetes client: caches, usage, resizes, templates, events
+//! * [`metrics`]: what Prometheus is told
+//! * [`scaler`]: the loop: observe, decide, act
+//! * [`store`]: what outlives the process
+//! * [`service`]: the shared state, and the service from start to stop
+//! * [`api`]: the HTTP API and the dashboard's files
+//! * [`cli`]: the command line
 
 pub mod api;
 pub mod blocking;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod leader;
-pub mod listen;
 pub mod metrics;
 pub mod model;
 pub mod scaler;
-pub mod serve;
+pub mod service;
 pub mod sim;
-pub mod state;
 pub mod store;
 pub mod train;
+
+pub use dqn_scaler_core as core;

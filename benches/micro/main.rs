@@ -4,23 +4,21 @@ mod plain;
 
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use dqn_scaler::cluster::inventory::OwnedPod;
-use dqn_scaler::cluster::pod::Pod;
-use dqn_scaler::cluster::quantity;
-use dqn_scaler::model::features::FeatureSet;
+use dqn_scaler::core::context::OwnedPod;
+use dqn_scaler::core::features::FeatureSet;
+use dqn_scaler::core::history::PodHistory;
+use dqn_scaler::core::observation::Observation;
+use dqn_scaler::core::plan::plan;
+use dqn_scaler::core::pod::{ContainerResources, Pod, PodContainer, PodKey};
+use dqn_scaler::core::policy::Policy;
+use dqn_scaler::core::quantity;
+use dqn_scaler::core::resource::PerResource;
 use dqn_scaler::model::{Checkpoint, Network};
-use dqn_scaler::scaler::action::PerResource;
-use dqn_scaler::scaler::agent::{Agent, Seen};
-use dqn_scaler::scaler::history::PodHistory;
-use dqn_scaler::scaler::observation::Observation;
-use dqn_scaler::scaler::phases::Stopwatch;
-use dqn_scaler::scaler::plan::plan;
-use dqn_scaler::scaler::policy::Policy;
+use dqn_scaler::scaler::agent::{Agent, Observed};
+use dqn_scaler::scaler::stopwatch::Stopwatch;
 use ndarray::Array2;
-use serde_json::json;
 
 const PODS: usize = 10_000;
 const MODEL: &str = "models/final-models/dqn_model.pth";
@@ -28,33 +26,28 @@ const MODEL: &str = "models/final-models/dqn_model.pth";
 /// Usage that differs from pod to pod and from step to step.
 fn observation(pod: usize, step: usize) -> Observation {
     let share = |salt: usize| ((pod * 7919 + step * 104_729 + salt) % 1000) as f64 / 1000.0;
-    Observation {
-        at: step as i64 * 30,
-        usage: PerResource::new(share(1), 512.0 * share(2)),
-        limit: PerResource::new(1.2, 640.0),
-        containers: 2,
-        measured: true,
-        oom_killed_at: None,
-        fullest: PerResource::default(),
-    }
+    let usage = PerResource::new(share(1), 512.0 * share(2));
+    let limit = PerResource::new(1.2, 640.0);
+    Observation { containers: 2, ..Observation::measured(step as i64 * 30, usage, limit) }
 }
 
 fn pod(index: usize) -> OwnedPod {
-    let container = |name: &str, cpu: &str, memory: &str| json!({"name": name, "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": cpu, "memory": memory}}});
-    let object = json!({
-        "metadata": {"namespace": "team-1", "name": format!("app-{index}"), "uid": format!("uid-{index}"), "labels": {"app": "app"}},
-        "spec": {"containers": [container("app", "1", "512Mi"), container("proxy", "200m", "128Mi")]},
-        "status": {"phase": "Running"}
-    });
-    let pod = serde_json::from_value(object)
-        .ok()
-        .and_then(|object| Pod::from_kube(&object))
-        .expect("a pod");
-    OwnedPod { pod: Arc::new(pod), workload: None, binding: Default::default() }
+    let container = |name: &str, cpu: &str, memory: &str| {
+        let requests = [("cpu", "50m"), ("memory", "64Mi")];
+        let limits = [("cpu", cpu), ("memory", memory)];
+        PodContainer::new(name, ContainerResources::new(&requests, &limits))
+    };
+    let key = PodKey {
+        namespace: "team-1".into(),
+        name: format!("app-{index}"),
+        uid: format!("uid-{index}"),
+    };
+    let containers = vec![container("app", "1", "512Mi"), container("proxy", "200m", "128Mi")];
+    OwnedPod::bare(Pod::new(key, containers))
 }
 
-fn seen(pods: &[OwnedPod], step: usize) -> Vec<Seen> {
-    let seen = |(index, owned): (usize, &OwnedPod)| Seen {
+fn seen(pods: &[OwnedPod], step: usize) -> Vec<Observed> {
+    let seen = |(index, owned): (usize, &OwnedPod)| Observed {
         owned: owned.clone(),
         observation: Ok(observation(index, step)),
         own_policy: None,
@@ -139,7 +132,7 @@ fn reading(criterion: &mut Criterion) {
     criterion.bench_function("load of the .pth", |bencher| bencher.iter(network));
     let mut group = criterion.benchmark_group("quantity");
     for text in ["250m", "1536Mi", "123456789n", "1e3"] {
-        group.bench_function(text, |bencher| bencher.iter(|| quantity::parse(black_box(text))));
+        group.bench_function(text, |bencher| bencher.iter(|| quantity::cores(black_box(text))));
     }
     group.finish();
 }

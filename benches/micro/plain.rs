@@ -7,16 +7,16 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 /// Rows of one product, so that its activations stay in the cache.
 const CHUNK: usize = 512;
 
-type Layer = (Array2<f32>, Array1<f32>);
+type ConfigOverrides = (Array2<f32>, Array1<f32>);
 
 pub struct Network {
-    trunk: Vec<Layer>,
-    heads: Vec<Vec<Layer>>,
+    trunk: Vec<ConfigOverrides>,
+    heads: Vec<Vec<ConfigOverrides>>,
 }
 
 impl Network {
     pub fn of(checkpoint: &Checkpoint) -> Self {
-        let block = |name: &str| -> Vec<Layer> {
+        let block = |name: &str| -> Vec<ConfigOverrides> {
             let ours = checkpoint
                 .tensors
                 .iter()
@@ -56,7 +56,7 @@ impl Network {
     }
 }
 
-fn run(layers: &[Layer], mut values: Array2<f32>, relu_last: bool) -> Array2<f32> {
+fn run(layers: &[ConfigOverrides], mut values: Array2<f32>, relu_last: bool) -> Array2<f32> {
     for (index, (weight, bias)) in layers.iter().enumerate() {
         values = values.dot(weight) + bias;
         if relu_last || index + 1 < layers.len() {

@@ -2,7 +2,6 @@
 //! for each write.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
@@ -14,8 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::{ApiError, SharedState, cors};
 use crate::config::Config;
-
-const SHORTEST_TOKEN: usize = 16;
+use crate::service::token;
 
 /// Stands before every route and lets reads pass.
 pub async fn guard(State(state): SharedState, request: Request, next: Next) -> Response {
@@ -52,7 +50,7 @@ async fn permit(config: &Config, request: &Parts) -> Result<&'static str, ApiErr
         ));
     }
     let Some(file) = &config.write_token_file else { return Ok("anybody") };
-    let expected = read_token(file).await.map_err(|error| {
+    let expected = token::read(file).await.map_err(|error| {
         tracing::error!(%error, "writes are refused");
         ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -68,21 +66,6 @@ async fn permit(config: &Config, request: &Parts) -> Result<&'static str, ApiErr
             "A write needs the header Authorization: Bearer TOKEN",
         ))
     }
-}
-
-/// The token as the file holds it now: it may change at any time.
-pub async fn read_token(file: &Path) -> anyhow::Result<String> {
-    let text = tokio::fs::read_to_string(file).await?;
-    let token = text.trim();
-    anyhow::ensure!(
-        token.len() >= SHORTEST_TOKEN,
-        "a token has at least {SHORTEST_TOKEN} characters"
-    );
-    anyhow::ensure!(
-        token.bytes().all(|byte| byte.is_ascii_graphic()),
-        "a token is one word of visible ASCII"
-    );
-    Ok(token.to_owned())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -1,6 +1,6 @@
 //! Starting, stopping and watching the background task.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 
 use axum::Json;
 use axum::extract::State;
@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::error::NoCluster;
 use super::{ApiError, SharedState, cluster};
-use crate::state::AppState;
+use crate::config::Config;
+use crate::service::state::AppState;
 
 #[derive(Serialize, ToSchema)]
 pub struct Started {
@@ -51,14 +52,10 @@ pub async fn stop(State(state): SharedState) -> Json<Stopped> {
 }
 
 fn enable(state: &AppState, enabled: bool) {
-    let changed = state.config.send_if_modified(|config| {
-        let changes = config.auto_scale_enabled != enabled;
-        Arc::make_mut(config).auto_scale_enabled = enabled;
-        changes
+    let Ok(()) = state.config.update(|config| {
+        let config = Config { auto_scale_enabled: enabled, ..config.clone() };
+        Ok::<_, Infallible>((config, ()))
     });
-    if changed {
-        state.scaler.metrics.config_changed();
-    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -77,7 +74,7 @@ pub struct LoopStatus {
 pub async fn status(State(state): SharedState) -> Json<LoopStatus> {
     let config = state.config();
     let running =
-        config.auto_scale_enabled && state.cluster().is_some() && state.autoscaler.is_alive();
+        config.auto_scale_enabled && state.cluster().is_some() && state.autoscaler_is_alive();
     Json(LoopStatus {
         enabled: config.auto_scale_enabled,
         running,

@@ -1,11 +1,9 @@
 //! Reading and changing the configuration.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 use super::error::BadRequest;
@@ -77,26 +75,12 @@ pub async fn update(
     State(state): SharedState,
     JsonObject(fields): JsonObject,
 ) -> Result<Json<ConfigUpdated>, ApiError> {
-    // Read, checked and written under one lock: of two updates at once neither loses what the other
-    // changed.
-    let mut result = None;
-    state.config.send_if_modified(|config| {
-        let updated = config.updated(&fields);
-        if let Ok(updated) = &updated {
-            *config = Arc::new(updated.config.clone());
-        }
-        let changed = updated.is_ok();
-        result = Some(updated);
-        changed
-    });
-    let updated = result.ok_or_else(|| ApiError::internal(&"the update was not looked at"))?;
+    let updated = state
+        .config
+        .update(|config| config.updated(&fields).map(|updated| (updated.config.clone(), updated)));
     let updated = updated.map_err(|error| ApiError::bad_request(error.to_string()))?;
     let changed = serde_json::to_string(&fields).unwrap_or_default();
     tracing::info!(fields = changed, "configuration updated");
-    state.scaler.metrics.config_changed();
-    if let Some(cluster) = state.cluster() {
-        cluster.watch(&updated.config.namespaces);
-    }
     let (config, ignored) = (updated.config, updated.ignored);
     Ok(Json(ConfigUpdated { success: true, message: "Configuration updated", config, ignored }))
 }

@@ -13,8 +13,9 @@ use super::scaling::{
 };
 use super::{ApiError, Query, SharedState, boolean, status};
 use crate::clock::rfc3339;
-use crate::scaler::action::{Action, Resource};
-use crate::scaler::decision::Decision;
+use crate::core::action::Action;
+use crate::core::decision::Decision;
+use crate::core::resource::Resource;
 use crate::scaler::journal::Entry;
 
 const DEFAULT_LIMIT: i64 = 50;

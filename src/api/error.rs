@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::cluster::error::ClusterError;
-use crate::scaler::apply::ApplyError;
+use crate::client::error::ClusterError;
+use crate::scaler::ApplyError;
 use crate::scaler::cycle::CycleError;
 
 /// What every error answers.

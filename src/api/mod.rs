@@ -2,7 +2,7 @@
 
 pub mod access;
 mod autoscale;
-mod board;
+
 mod configuration;
 mod cors;
 mod dashboard;
@@ -10,6 +10,7 @@ mod decisions;
 mod document;
 mod error;
 mod metrics;
+mod overview;
 mod pods;
 mod resize;
 mod scaling;
@@ -36,10 +37,10 @@ use utoipa_axum::routes;
 use self::document::Document;
 pub use self::error::ApiError;
 use crate::cluster::Cluster;
-use crate::cluster::names;
+use crate::core::names;
+use crate::core::outcome::Status;
 use crate::leader::Role;
-use crate::scaler::outcome::Status;
-use crate::state::AppState;
+use crate::service::state::AppState;
 
 const LARGEST_BODY: usize = 1024 * 1024;
 
@@ -56,9 +57,9 @@ pub fn router(state: Arc<AppState>) -> Router {
         .routes(routes!(document::read))
         .routes(routes!(configuration::read, configuration::update))
         .routes(routes!(pods::list))
-        .routes(routes!(board::overview))
+        .routes(routes!(overview::overview))
         .routes(routes!(pods::read))
-        .routes(routes!(board::history))
+        .routes(routes!(overview::history))
         .routes(routes!(scaling::scale_pod))
         .routes(routes!(scaling::scale_all))
         .routes(routes!(resize::resize))

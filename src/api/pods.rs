@@ -13,16 +13,15 @@ use utoipa::ToSchema;
 
 use super::error::{BadRequest, NoCluster, NoSuchPod};
 use super::{ApiError, PodPath, SharedState, cluster};
+use crate::client::retry::Deadline;
 use crate::clock::rfc3339;
-use crate::cluster::inventory::OwnedPod;
-use crate::cluster::pod::Owner;
-use crate::cluster::retry::Deadline;
-use crate::cluster::rivals::Rival;
-use crate::config::Config;
-use crate::scaler::action::Resource;
-use crate::scaler::policy::Policy;
-use crate::scaler::terms::{is_monitored, own_policy};
-use crate::scaler::wishes::Mode;
+use crate::core::autoscalers::CompetingAutoscaler;
+use crate::core::context::OwnedPod;
+use crate::core::eligibility::{is_monitored, own_policy};
+use crate::core::overrides::Mode;
+use crate::core::pod::Owner;
+use crate::core::policy::{Exclusions, Policy};
+use crate::core::resource::Resource;
 
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is written piece by piece")]
@@ -59,15 +58,15 @@ pub struct ListedPod {
     monitored: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    wishes: Option<ListedWishes>,
+    overrides: Option<ListedOverrides>,
     /// The other autoscalers of its workload.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    managed_by: Vec<ListedRival>,
+    managed_by: Vec<ListedAutoscaler>,
 }
 
 /// What the annotations of the pod, and where they say nothing those of its workload, ask for.
 #[derive(Serialize, ToSchema)]
-pub struct ListedWishes {
+pub struct ListedOverrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     mode: Option<Mode>,
@@ -101,24 +100,24 @@ pub struct ListedWishes {
     fault: Option<String>,
 }
 
-impl ListedWishes {
+impl ListedOverrides {
     pub fn of(owned: &OwnedPod, policy: &Policy) -> Option<Self> {
-        let wishes = owned.binding.wishes.as_deref()?;
+        let overrides = owned.context.overrides.as_deref()?;
         Some(Self {
-            mode: wishes.mode,
-            min_cpu: wishes.min.cpu,
-            max_cpu: wishes.max.cpu,
-            min_memory_mb: wishes.min.memory,
-            max_memory_mb: wishes.max.memory,
-            up_only: wishes.up_only,
-            containers: wishes.containers.clone(),
+            mode: overrides.mode,
+            min_cpu: overrides.min.cpu,
+            max_cpu: overrides.max.cpu,
+            min_memory_mb: overrides.min.memory,
+            max_memory_mb: overrides.max.memory,
+            up_only: overrides.up_only,
+            containers: overrides.containers.clone(),
             fault: own_policy(owned, policy).err().map(|fault| fault.to_string()),
         })
     }
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct ListedRival {
+pub struct ListedAutoscaler {
     #[schema(example = "HorizontalPodAutoscaler")]
     kind: &'static str,
     #[schema(example = "web")]
@@ -128,17 +127,17 @@ pub struct ListedRival {
     resources: Vec<&'static str>,
 }
 
-impl ListedRival {
+impl ListedAutoscaler {
     pub fn all(owned: &OwnedPod) -> Vec<Self> {
-        owned.binding.rivals.iter().map(|rival| Self::of(rival)).collect()
+        owned.context.autoscalers.iter().map(|autoscaler| Self::of(autoscaler)).collect()
     }
 
-    fn of(rival: &Rival) -> Self {
+    fn of(autoscaler: &CompetingAutoscaler) -> Self {
         let resources =
-            Resource::ALL.into_iter().filter(|resource| *rival.resources.get(*resource));
+            Resource::ALL.into_iter().filter(|resource| autoscaler.resources[*resource]);
         Self {
-            kind: rival.kind.name(),
-            name: rival.name.clone(),
+            kind: autoscaler.kind.name(),
+            name: autoscaler.name.clone(),
             resources: resources.map(Resource::name).collect(),
         }
     }
@@ -186,12 +185,12 @@ pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     let config = state.config();
     let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
     let begin = format!(r#"{{"success":true,"count":{},"pods":["#, pods.len());
-    let policy = config.policy();
+    let (policy, exclusions) = (config.policy(), config.exclusions());
     // Each piece is made when the one before has been taken: the answer of a large cluster is never
     // in memory as a whole.
     let pieces = (0..pods.len()).step_by(PIECE).map(move |first| {
         let piece = &pods[first..(first + PIECE).min(pods.len())];
-        let piece: Vec<_> = piece.iter().map(|pod| shown(pod, &config, &policy)).collect();
+        let piece: Vec<_> = piece.iter().map(|pod| shown(pod, &exclusions, &policy)).collect();
         let comma = if first == 0 { "" } else { "," };
         let text = serde_json::to_string(&piece)?;
         Ok(comma.to_owned() + text.trim_start_matches('[').trim_end_matches(']'))
@@ -202,7 +201,7 @@ pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-fn shown(owned: &OwnedPod, config: &Config, policy: &Policy) -> ListedPod {
+fn shown(owned: &OwnedPod, exclusions: &Exclusions, policy: &Policy) -> ListedPod {
     let pod = &owned.pod;
     let containers = pod.containers.iter().map(|container| ListedContainer {
         name: container.name.clone(),
@@ -222,9 +221,9 @@ fn shown(owned: &OwnedPod, config: &Config, policy: &Policy) -> ListedPod {
         pod_ip: pod.pod_ip.as_deref().map(Into::into),
         containers: containers.collect(),
         owner: pod.owner.as_ref().map(|owner| ListedOwner::of(owner)),
-        monitored: is_monitored(owned, config),
-        wishes: ListedWishes::of(owned, policy),
-        managed_by: ListedRival::all(owned),
+        monitored: is_monitored(owned, exclusions),
+        overrides: ListedOverrides::of(owned, policy),
+        managed_by: ListedAutoscaler::all(owned),
     }
 }
 

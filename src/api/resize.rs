@@ -11,13 +11,13 @@ use utoipa::ToSchema;
 
 use super::error::{BadRequest, Busy, NoCluster, NoSuchPod};
 use super::{ApiError, JsonObject, PodPath, Query, SharedState, cluster, finish};
+use crate::client::retry::Deadline;
 use crate::clock::rfc3339;
-use crate::cluster::quantity;
-use crate::cluster::retry::Deadline;
 use crate::cluster::template::TemplateChange;
-use crate::scaler::apply::Fallback;
-use crate::scaler::outcome::Method;
-use crate::scaler::plan::{Change, Plan};
+use crate::core::outcome::Method;
+use crate::core::plan::{Change, Plan};
+use crate::core::quantity;
+use crate::scaler::Fallback;
 
 /// What the pod's containers are to have; what is not named stays as it is.
 #[derive(ToSchema)]
@@ -198,7 +198,7 @@ fn change(container: &str, resources: &Value) -> Result<Change, ApiError> {
             let text = value
                 .as_str()
                 .ok_or_else(|| at(&format!("{field}.{resource} must be a string")))?;
-            match quantity::parse(text) {
+            match quantity::cores(text) {
                 Some(amount) if amount > 0.0 => Ok((resource.clone(), text.to_owned())),
                 _ => Err(at(&format!("{field}.{resource}: {text:?} is not a quantity above 0"))),
             }
@@ -211,7 +211,7 @@ fn change(container: &str, resources: &Value) -> Result<Change, ApiError> {
     }
     for (resource, request) in &change.requests {
         if let Some(limit) = change.limits.get(resource)
-            && quantity::parse(request) > quantity::parse(limit)
+            && quantity::cores(request) > quantity::cores(limit)
         {
             return Err(at(&format!("the request of {resource} is above its limit")));
         }

@@ -11,10 +11,11 @@ use super::error::{BadRequest, NoCluster, NoSuchPod};
 use super::statistics::{ActionDistribution, Overview};
 use super::{ApiError, PodPath, SharedState, cluster, finish};
 use crate::clock::rfc3339;
-use crate::scaler::action::{Action, Resource};
-use crate::scaler::decision::Decision;
-use crate::scaler::explain::explain;
-use crate::scaler::outcome::{DRY_RUN, Method, Outcome, SkipReason, Status};
+use crate::core::action::Action;
+use crate::core::decision::Decision;
+use crate::core::explain::explain;
+use crate::core::outcome::{DRY_RUN, Method, Outcome, SkipReason, Status};
+use crate::core::resource::Resource;
 
 #[derive(Serialize, ToSchema)]
 pub struct ScaledPod {
@@ -194,14 +195,13 @@ fn method(status: &Status) -> Option<Method> {
 
 pub fn describe(decision: &Decision) -> Described {
     let change = |resource| {
-        let (current, new) =
-            (*decision.observation.limit.get(resource), *decision.new_limit.get(resource));
+        let (current, new) = (decision.observation.limit[resource], decision.new_limit[resource]);
         let percent = if current > 0.0 { (new / current - 1.0) * 100.0 } else { 0.0 };
         ResourceChange {
             current: rounded(current),
             new: rounded(new),
             change_percent: rounded(percent),
-            action: *decision.actions.get(resource),
+            action: decision.actions[resource],
         }
     };
     let (predicted, q_values, explanation) =

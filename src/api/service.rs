@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use super::SharedState;
 use crate::clock::rfc3339;
+use crate::core::action::Action;
 use crate::leader::Role;
-use crate::scaler::action::Action;
 use crate::store;
 
 #[derive(Serialize, ToSchema)]

@@ -7,11 +7,11 @@ use utoipa::ToSchema;
 
 use super::SharedState;
 use crate::clock::{at, rfc3339};
-use crate::scaler::action::PerResource;
-use crate::scaler::board::Tally;
+use crate::core::eligibility::is_monitored;
+use crate::core::resource::PerResource;
 use crate::scaler::journal::Totals;
-use crate::scaler::terms::is_monitored;
-use crate::state::AppState;
+use crate::scaler::pod_status::OutcomeCounts;
+use crate::service::state::AppState;
 
 #[derive(Serialize, ToSchema)]
 pub struct StatisticsAnswer {
@@ -48,11 +48,11 @@ pub struct Overview {
 
 impl Overview {
     pub fn of(state: &AppState, totals: &Totals) -> Self {
-        let config = state.config();
+        let exclusions = state.config().exclusions();
         let pods = state.cluster().map(|cluster| cluster.known_pods()).unwrap_or_default();
         Self {
             total_decisions: totals.decisions,
-            total_pods_monitored: pods.iter().filter(|pod| is_monitored(pod, &config)).count(),
+            total_pods_monitored: pods.iter().filter(|pod| is_monitored(pod, &exclusions)).count(),
             applied_scalings: totals.applied,
             scaling_rate: totals.scaling_rate(),
         }
@@ -182,8 +182,8 @@ pub struct CycleTally {
 /// What the cycles did over time, since the service has run or for the last day
 #[utoipa::path(get, path = "/statistics/timeline", tag = "monitoring", responses((status = 200, body = Timeline)))]
 pub async fn timeline(State(state): SharedState) -> Json<Timeline> {
-    let (step_seconds, tallies) = state.scaler.board.timeline();
-    let shown = |tally: &Tally| CycleTally {
+    let (step_seconds, tallies) = state.scaler.pod_status.timeline();
+    let shown = |tally: &OutcomeCounts| CycleTally {
         timestamp: at(tally.at),
         applied: tally.applied,
         dry_run: tally.dry_run,

@@ -1,4 +1,4 @@
-//! The controllers behind pods, read by their metadata: what they wish for, and who owns them.
+//! The controllers behind pods, read by their metadata: their annotations, and who owns them.
 
 use std::sync::Arc;
 
@@ -8,13 +8,14 @@ use kube::api::PartialObjectMeta;
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 
-use super::error::{Call, ClusterError};
-use super::mirror::Items;
-use super::pod::Owner;
-use super::retry::{Deadline, with_retries};
-use crate::scaler::wishes::Wishes;
+use super::convert::controller;
+use super::resource_cache::Items;
+use crate::client::error::{Call, ClusterError};
+use crate::client::retry::{Deadline, with_retries};
+use crate::core::overrides::PodOverrides;
+use crate::core::pod::Owner;
 
-/// The kinds of controllers whose wishes are heeded, and whose own controllers are known.
+/// The kinds of controllers whose annotations hold, and whose own controllers are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     ReplicaSet,
@@ -64,15 +65,15 @@ pub type Object = PartialObjectMeta<DynamicObject>;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Controller {
     pub owner: Option<Shared<Owner>>,
-    pub wishes: Option<Arc<Wishes>>,
+    pub overrides: Option<Arc<PodOverrides>>,
 }
 
 impl Controller {
     pub fn read(object: &Object) -> Self {
         let meta = &object.metadata;
         Self {
-            owner: Owner::of(meta),
-            wishes: Wishes::parse(meta.annotations.as_ref()).map(Arc::new),
+            owner: controller(meta),
+            overrides: PodOverrides::parse(meta.annotations.as_ref()).map(Arc::new),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Tells of resizes, and of annotations that cannot be followed, by Kubernetes Events, on the pod
+//! Publishes resizes, and annotations that cannot be followed, by Kubernetes Events, on the pod
 //! and on the workload behind it, so that `kubectl describe` shows them.
 //!
 //! Best effort, at a pace of its own: a resize neither waits for its event nor fails with it. What
@@ -6,7 +6,6 @@
 //! told, on a workload whatever the pod.
 
 use std::mem::Discriminant;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -16,24 +15,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{ApiResource, Patch, PatchParams, PostParams};
-use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Cluster;
-use super::error::{Call, ClusterError};
-use super::pace::Pace;
-use super::pod::FIELD_MANAGER;
+use super::FIELD_MANAGER;
 use super::recent::Recent;
-use super::retry::{Deadline, while_allowed};
-use crate::scaler::event::PodEvent;
-use crate::state::AppState;
+use super::write_limiter::WriteLimiter;
+use super::{Cluster, SharedCluster};
+use crate::client::error::{Call, ClusterError};
+use crate::client::retry::{Deadline, while_allowed};
+use crate::core::event::PodEvent;
+use crate::core::pod::TemplateKind;
 
-/// Resizes that wait to be told of.
-const WAITING: usize = 1000;
+/// Events that wait to be sent.
+const CAPACITY: usize = 1000;
 /// For one event to be written, retries included.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// For the rest of them when the service stops.
 const GRACE: Duration = Duration::from_secs(2);
 /// As long as an API server keeps events unless it is told otherwise.
@@ -41,52 +39,57 @@ const KEPT: i64 = 3600;
 /// What is left of a name beside what makes an event's name unique.
 const LONGEST_NAME: usize = 253 - 17;
 
-/// What is to be told, from whoever resizes to the task that tells.
-pub struct Queue {
-    sender: mpsc::Sender<PodEvent>,
-    receiver: Mutex<Option<mpsc::Receiver<PodEvent>>>,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        Self { sender, receiver: Mutex::new(Some(receiver)) }
-    }
-}
+/// What is to be published, from whoever resizes to the task that sends it.
+pub struct Queue(mpsc::Sender<PodEvent>);
 
 impl Queue {
+    pub fn new() -> (Self, mpsc::Receiver<PodEvent>) {
+        let (sender, receiver) = mpsc::channel(CAPACITY);
+        (Self(sender), receiver)
+    }
+
     /// Never waits; false: there was no room.
     pub fn put(&self, event: PodEvent) -> bool {
-        self.sender.try_send(event).is_ok()
+        self.0.try_send(event).is_ok()
     }
 }
 
-/// Tells of what is in the queue until the service has `ended`, and then for a moment of what is
-/// left.
-pub async fn run(state: Arc<AppState>, ended: CancellationToken) {
-    let Some(mut events) = state.scaler.events.receiver.lock().take() else { return };
+/// What became of an Event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    Sent,
+    Failed,
+}
+
+/// Sends what is in the queue until the service has `ended`, and then for a moment what is left.
+pub async fn run(
+    mut events: mpsc::Receiver<PodEvent>,
+    cluster: SharedCluster,
+    writes_per_second: u32,
+    delivered: impl Fn(Delivery),
+    ended: CancellationToken,
+) {
     let mut recorder = Recorder::default();
-    let pace = Pace::new(state.config().writes_per_second / 2, 1);
-    let telling = async {
+    let limiter = WriteLimiter::new(writes_per_second, 1);
+    let sending = async {
         loop {
             let event = tokio::select! {
                 biased;
                 event = events.recv() => event,
                 () = ended.cancelled() => None,
             };
-            let (Some(event), Some(cluster)) = (event, state.cluster()) else { break };
+            let (Some(event), Some(cluster)) = (event, cluster.get()) else { break };
             for (about, text) in addressees(&event) {
                 tokio::select! {
-                    _ = pace.turn(Duration::MAX) => {}
+                    _ = limiter.acquire(Duration::MAX) => {}
                     () = ended.cancelled() => {}
                 }
-                let told = recorder.tell(&cluster, &event, about, text).await;
-                state.scaler.metrics.event(if told { "sent" } else { "failed" });
+                delivered(recorder.publish(&cluster, &event, about, text).await);
             }
         }
     };
     tokio::select! {
-        () = telling => {}
+        () = sending => {}
         () = async { ended.cancelled().await; tokio::time::sleep(GRACE).await } => {
             tracing::warn!("not every event could be sent before the end");
         }
@@ -97,55 +100,59 @@ pub async fn run(state: Arc<AppState>, ended: CancellationToken) {
 type Subject = (String, &'static str, Option<String>);
 
 struct Recorder {
-    /// The name of the event that tells of it, and how often it was told.
-    told: Recent<Subject, (String, i32)>,
+    /// The name of the event, and how often it was published.
+    published: Recent<Subject, (String, i32)>,
     complaints: Recent<(String, Discriminant<ClusterError>), ()>,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { told: Recent::new(KEPT), complaints: Recent::new(KEPT) }
+        Self { published: Recent::new(KEPT), complaints: Recent::new(KEPT) }
     }
 }
 
 impl Recorder {
-    /// Whether it could be told.
-    async fn tell(
+    async fn publish(
         &mut self,
         cluster: &Cluster,
         event: &PodEvent,
         about: ObjectReference,
         text: String,
-    ) -> bool {
+    ) -> Delivery {
         let now = cluster.clock().now().timestamp();
         let namespace = event.pod.namespace.as_str();
         let uid = about.uid.clone().unwrap_or_default();
-        let subject =
-            (uid, event.reason, (about.kind.as_deref() == Some("Pod")).then(|| event.what.clone()));
-        let again = match self.told.get(&subject, now).cloned() {
+        let of_pod = about.kind.as_deref() == Some("Pod");
+        let subject = (uid, event.reason, of_pod.then(|| event.what.clone()));
+        let again = match self.published.get(&subject, now).cloned() {
             Some((name, count)) => {
                 let count = count.saturating_add(1);
-                let told = patch(cluster, namespace, &name, count, event.at, &text).await;
-                Some(told.map(|()| (name, count)))
+                let patched = patch(cluster, namespace, &name, count, event.at, &text).await;
+                Some(patched.map(|()| (name, count)))
             }
             None => None,
         };
         // What is remembered here the API server may have forgotten.
-        let told = match again.filter(|told| !told.as_ref().is_err_and(ClusterError::is_not_found))
-        {
-            Some(told) => told,
-            None => create(cluster, namespace, fresh(cluster, event, about, text))
-                .await
-                .map(|name| (name, 1)),
+        let gone = |patched: &Result<_, ClusterError>| {
+            patched.as_ref().is_err_and(ClusterError::is_not_found)
         };
-        match told {
-            Ok(told) => self.told.put(subject, told, now),
+        let published = match again.filter(|patched| !gone(patched)) {
+            Some(patched) => patched,
+            None => {
+                let event = fresh(cluster, event, about, text);
+                create(cluster, namespace, event).await.map(|name| (name, 1))
+            }
+        };
+        match published {
+            Ok(published) => {
+                self.published.put(subject, published, now);
+                Delivery::Sent
+            }
             Err(error) => {
                 self.complain(namespace, &error, now);
-                return false;
+                Delivery::Failed
             }
         }
-        true
     }
 
     /// Once for each namespace and kind of fault: what lacks a right for one event lacks it for
@@ -166,16 +173,19 @@ fn addressees(event: &PodEvent) -> Vec<(ObjectReference, String)> {
         let about = reference(&ApiResource::erase::<Pod>(&()), &pod.namespace, &pod.name, &pod.uid);
         addressees.push((about, format!("{what}: {why}")));
     }
-    if let Some(workload) = &event.workload {
-        let resource = match workload.kind.as_str() {
-            "StatefulSet" => ApiResource::erase::<StatefulSet>(&()),
-            "DaemonSet" => ApiResource::erase::<DaemonSet>(&()),
-            _ => ApiResource::erase::<Deployment>(&()),
-        };
-        let about = reference(&resource, &pod.namespace, &workload.name, &workload.uid);
+    if let Some((workload, kind)) = &event.workload {
+        let about = reference(&resource(*kind), &pod.namespace, &workload.name, &workload.uid);
         addressees.push((about, format!("Pod {}: {what}: {why}", pod.name)));
     }
     addressees
+}
+
+fn resource(kind: TemplateKind) -> ApiResource {
+    match kind {
+        TemplateKind::Deployment => ApiResource::erase::<Deployment>(&()),
+        TemplateKind::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
+        TemplateKind::DaemonSet => ApiResource::erase::<DaemonSet>(&()),
+    }
 }
 
 fn reference(resource: &ApiResource, namespace: &str, name: &str, uid: &str) -> ObjectReference {
@@ -224,7 +234,7 @@ async fn create(cluster: &Cluster, namespace: &str, event: Event) -> Result<Stri
     let call = Call::over("create", "events", namespace);
     while_allowed(
         call,
-        Deadline::after(PATIENCE),
+        Deadline::after(TIMEOUT),
         || cluster.may_act(),
         || async {
             match api.create(&params, &event).await {
@@ -251,7 +261,7 @@ async fn patch(
         PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     let call = Call::on("patch", "events", namespace, name);
     let body = Patch::Merge(json!({"count": count, "lastTimestamp": time(at), "message": text}));
-    let deadline = Deadline::after(PATIENCE);
+    let deadline = Deadline::after(TIMEOUT);
     while_allowed(call, deadline, || cluster.may_act(), || api.patch(name, &params, &body))
         .await
         .map(drop)

@@ -4,52 +4,30 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use internment::ArcIntern as Shared;
 use k8s_openapi::api::core::v1::Pod as KubePod;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::binding::{Binding, Bindings, Known, Source, of_one};
-use super::error::{Call, ClusterError};
-use super::mirror::{Items, Mirror};
-use super::pod::{Owner, Pod};
-use super::retry::{Deadline, with_retries};
-use super::slim::SlimPod;
-use crate::blocking::at_length;
+use super::context::{ContextCache, KnownContext, Source, of_one};
+use super::convert;
+use super::partial_pod::PartialPod;
+use super::resource_cache::{Items, ResourceCache};
+use crate::blocking::run_blocking;
+use crate::client::error::{Call, ClusterError};
+use crate::client::retry::{Deadline, with_retries};
+use crate::core::context::OwnedPod;
+use crate::core::pod::Pod;
 
-/// A pod and the workload behind it: its Deployment rather than the ReplicaSet between them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OwnedPod {
-    pub pod: Arc<Pod>,
-    pub workload: Option<Shared<Owner>>,
-    pub binding: Binding,
-}
-
-impl OwnedPod {
-    fn new(pod: Arc<Pod>, known: &Known) -> Self {
-        let (workload, binding) = known.of(&pod);
-        Self { pod, workload, binding }
-    }
-
-    /// The workload behind it, if that makes its pods from a template.
-    pub fn with_template(&self) -> Option<&Owner> {
-        let has_template = |owner: &&Owner| {
-            matches!(owner.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
-        };
-        self.workload.as_deref().filter(has_template)
-    }
-
-    /// Whether only some of its containers are to be scaled.
-    pub fn names_containers(&self) -> bool {
-        self.binding.wishes.as_ref().is_some_and(|wishes| wishes.containers.is_some())
-    }
+fn owned(pod: Arc<Pod>, known: &KnownContext) -> OwnedPod {
+    let (workload, context) = known.of(&pod);
+    OwnedPod { pod, workload, context }
 }
 
 struct NamespaceWatch {
-    pods: Arc<Mirror<Pod>>,
-    bindings: Bindings,
+    pods: Arc<ResourceCache<Pod>>,
+    contexts: ContextCache,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -74,14 +52,14 @@ impl Inventory {
     }
 
     fn start(&self, namespace: &str) -> NamespaceWatch {
-        let pods = Arc::new(Mirror::new("pods", namespace));
+        let pods = Arc::new(ResourceCache::new("pods", namespace));
         let of_pods = pods
             .clone()
-            .follow(Api::<SlimPod>::namespaced(self.client.clone(), namespace), |pod| {
-                Pod::from_kube(&pod.0)
+            .follow(Api::<PartialPod>::namespaced(self.client.clone(), namespace), |pod| {
+                convert::pod(&pod.0)
             });
         let _task = AbortOnDropHandle::new(tokio::spawn(of_pods));
-        NamespaceWatch { pods, bindings: Bindings::start(&self.client, namespace), _task }
+        NamespaceWatch { pods, contexts: ContextCache::start(&self.client, namespace), _task }
     }
 
     /// Every pod of the namespaces, sorted by namespace and name. A namespace that cannot be listed
@@ -100,9 +78,9 @@ impl Inventory {
         }
         let known = found
             .iter()
-            .map(|(namespace, watch, _)| watch.bindings.settled(&self.client, namespace, deadline));
+            .map(|(namespace, watch, _)| watch.contexts.settled(&self.client, namespace, deadline));
         let known = try_join_all(known).await?;
-        Ok(at_length(|| {
+        Ok(run_blocking(|| {
             let pods =
                 found.into_iter().zip(&known).flat_map(|((.., pods), known)| joined(pods, known));
             let mut all: Vec<_> = pods.collect();
@@ -130,12 +108,12 @@ impl Inventory {
     ) -> Result<OwnedPod, ClusterError> {
         let watch = self.watches.lock().get(namespace).cloned();
         let source =
-            watch.as_ref().map_or(Source::Workload, |watch| Source::Watches(&watch.bindings));
-        self.owned(self.fetch(namespace, name, deadline).await?, source, deadline).await
+            watch.as_ref().map_or(Source::Workload, |watch| Source::Watches(&watch.contexts));
+        self.with_context(self.fetch(namespace, name, deadline).await?, source, deadline).await
     }
 
     /// The same, with all that binds it.
-    pub async fn bound_pod(
+    pub async fn pod_with_context(
         &self,
         namespace: &str,
         name: &str,
@@ -143,9 +121,11 @@ impl Inventory {
     ) -> Result<OwnedPod, ClusterError> {
         let watch = self.watches.lock().get(namespace).cloned();
         let pod = self.fetch(namespace, name, deadline).await?;
-        let Some(watch) = watch else { return self.owned(pod, Source::Server, deadline).await };
-        watch.bindings.settle(deadline).await;
-        self.owned(pod, Source::Watches(&watch.bindings), deadline).await
+        let Some(watch) = watch else {
+            return self.with_context(pod, Source::Server, deadline).await;
+        };
+        watch.contexts.settle(deadline).await;
+        self.with_context(pod, Source::Watches(&watch.contexts), deadline).await
     }
 
     /// One pod by itself.
@@ -158,31 +138,31 @@ impl Inventory {
         let api = Api::<KubePod>::namespaced(self.client.clone(), namespace);
         let call = Call::on("get", "pods", namespace, name);
         let object = with_retries(call.clone(), deadline, || api.get(name)).await?;
-        Pod::from_kube(&object).ok_or_else(|| ClusterError::Unavailable {
+        convert::pod(&object).ok_or_else(|| ClusterError::Unavailable {
             call,
             message: "the answer has no name or uid".into(),
         })
     }
 
-    async fn owned(
+    async fn with_context(
         &self,
         pod: Pod,
         source: Source<'_>,
         deadline: Deadline,
     ) -> Result<OwnedPod, ClusterError> {
         let known = of_one(&self.client, &pod, source, deadline).await?;
-        Ok(OwnedPod::new(Arc::new(pod), &known))
+        Ok(owned(Arc::new(pod), &known))
     }
 
     /// Whether every watch that the pods are known by is complete and in order.
     pub fn is_fresh(&self) -> bool {
-        self.watches.lock().values().all(|watch| watch.pods.is_fresh() && watch.bindings.is_fresh())
+        self.watches.lock().values().all(|watch| watch.pods.is_fresh() && watch.contexts.is_fresh())
     }
 
     /// Why it is not known what binds some pods, so that they are not changed.
     pub fn never_read(&self) -> Vec<ClusterError> {
         let watches: Vec<_> = self.watches.lock().values().cloned().collect();
-        watches.iter().flat_map(|watch| watch.bindings.never_read()).collect()
+        watches.iter().flat_map(|watch| watch.contexts.never_read()).collect()
     }
 
     /// The pods that the watches have brought so far.
@@ -190,13 +170,13 @@ impl Inventory {
         let watches: Vec<_> = self.watches.lock().values().cloned().collect();
         let mut all = Vec::new();
         for watch in watches {
-            all.extend(joined(watch.pods.known(), &watch.bindings.known()));
+            all.extend(joined(watch.pods.known(), &watch.contexts.known()));
         }
         all
     }
 }
 
 /// Pods with what is known of the controllers behind them.
-fn joined(pods: Items<Pod>, known: &Known) -> impl Iterator<Item = OwnedPod> {
-    pods.into_values().map(|pod| OwnedPod::new(pod, known))
+fn joined(pods: Items<Pod>, known: &KnownContext) -> impl Iterator<Item = OwnedPod> {
+    pods.into_values().map(|pod| owned(pod, known))
 }

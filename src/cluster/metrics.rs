@@ -8,24 +8,15 @@ use futures::AsyncReadExt;
 use kube::Client;
 use serde::Deserialize;
 
-use super::error::{Call, ClusterError};
-use super::inventory::OwnedPod;
-use super::pod::{Containers, PodKey};
-use super::quantity;
-use super::retry::{Deadline, with_retries};
-use crate::scaler::action::PerResource;
+use crate::client::error::{Call, ClusterError};
+use crate::client::retry::{Deadline, with_retries};
+use crate::core::context::OwnedPod;
+use crate::core::observation::Usage;
+use crate::core::pod::{Containers, PodKey};
+use crate::core::quantity;
+use crate::core::resource::PerResource;
 
 const RESOURCE: &str = "pods.metrics.k8s.io";
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Usage {
-    /// Seconds since the epoch.
-    pub at: i64,
-    /// Cores and MiB.
-    pub usage: PerResource<f64>,
-    /// The largest share of its own limit that a container uses.
-    pub fullest: PerResource<f64>,
-}
 
 // Texts are borrowed from the answer, which is large: nothing of it is copied but the pods' names.
 
@@ -70,7 +61,7 @@ impl PodMetrics<'_> {
     /// Of these containers. None when a figure is no quantity, or one is missing where `all` are
     /// needed: half a sum would be a guess.
     fn usage(&self, containers: &Containers, all: bool) -> Option<Usage> {
-        let (mut usage, mut fullest, mut counted) =
+        let (mut usage, mut container_utilization, mut counted) =
             (PerResource::default(), PerResource::default(), 0);
         for measured in &self.containers {
             let Some(index) =
@@ -86,13 +77,13 @@ impl PodMetrics<'_> {
             let limit = containers.limit_of(index);
             let share = |used: f64, limit: f64| if limit > 0.0 { used / limit } else { 0.0 };
             usage = PerResource::new(usage.cpu + used.cpu, usage.memory + used.memory);
-            fullest = PerResource::new(
-                share(used.cpu, limit.cpu).max(fullest.cpu),
-                share(used.memory, limit.memory).max(fullest.memory),
+            container_utilization = PerResource::new(
+                share(used.cpu, limit.cpu).max(container_utilization.cpu),
+                share(used.memory, limit.memory).max(container_utilization.memory),
             );
         }
         let complete = counted > 0 && (!all || counted == containers.len());
-        complete.then_some(Usage { at: self.timestamp.timestamp(), usage, fullest })
+        complete.then_some(Usage { at: self.timestamp.timestamp(), usage, container_utilization })
     }
 }
 
@@ -171,7 +162,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cluster::pod::Pod;
 
     fn usage(cpu: &str, containers: &[&str], all: bool) -> Option<Usage> {
         let text = format!(
@@ -185,7 +175,7 @@ mod tests {
             .map(|name| json!({"name": name, "resources": {"limits": limits[*name]}}))
             .collect();
         let pod = json!({"metadata": {"namespace": "n", "name": "web", "uid": "u"}, "spec": {"containers": containers}});
-        let pod = Pod::from_kube(&serde_json::from_value(pod).unwrap()).unwrap();
+        let pod = crate::cluster::convert::pod(&serde_json::from_value(pod).unwrap()).unwrap();
         serde_json::from_str::<PodMetrics>(&text).unwrap().usage(&pod.containers, all)
     }
 
@@ -211,6 +201,9 @@ mod tests {
 
     #[test]
     fn the_fullest_container_is_known_for_each_resource() {
-        assert_eq!(usage("50m", &["a", "b"], false).unwrap().fullest, PerResource::new(0.5, 0.125));
+        assert_eq!(
+            usage("50m", &["a", "b"], false).unwrap().container_utilization,
+            PerResource::new(0.5, 0.125)
+        );
     }
 }

@@ -1,40 +1,41 @@
 //! The Kubernetes client: inventory, metrics, resize, owners. Everything that talks to the API
 //! server is here.
 
-pub mod binding;
-pub mod connect;
+mod autoscalers;
+mod context;
 mod controllers;
-pub mod error;
+mod convert;
 pub mod events;
-pub mod inventory;
-pub mod metrics;
-mod mirror;
-pub mod names;
-mod pace;
-pub mod pod;
-pub mod quantity;
+mod inventory;
+mod metrics;
+mod partial_pod;
 pub mod recent;
-pub mod resize;
-pub mod retry;
-pub mod rivals;
-mod slim;
+mod resize;
+mod resource_cache;
+mod shared;
 pub mod template;
-pub mod verdict;
+mod write_limiter;
+
+pub use self::shared::SharedCluster;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use kube::Client;
 use tokio::sync::OnceCell;
 
-use self::connect::ResizeSupport;
-use self::error::{Call, ClusterError};
-use self::inventory::{Inventory, OwnedPod};
-use self::metrics::Usage;
-use self::pace::Pace;
-use self::retry::Deadline;
+use self::inventory::Inventory;
+use self::write_limiter::WriteLimiter;
+use crate::client::connect::{ResizeSupport, resize_support};
+use crate::client::error::{Call, ClusterError};
+use crate::client::retry::{Deadline, while_allowed};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::core::context::OwnedPod;
+use crate::core::observation::Usage;
 use crate::leader::SharedLeadership;
+
+/// The name that this service writes under.
+pub const FIELD_MANAGER: &str = "dqn-scaler";
 
 /// A connected cluster, real or simulated: the difference ends at the client.
 pub struct Cluster {
@@ -45,7 +46,7 @@ pub struct Cluster {
     inventory: Inventory,
     resize_support: OnceCell<ResizeSupport>,
     leadership: SharedLeadership,
-    pace: Pace,
+    write_limiter: WriteLimiter,
     /// When the newest usage that was fetched had been measured, in seconds since the epoch; 0
     /// before there was any.
     measured_at: AtomicI64,
@@ -58,7 +59,8 @@ impl Cluster {
         leadership: SharedLeadership,
         config: &Config,
     ) -> Self {
-        let (direct, client) = (client.clone(), pace::respectful(client, leadership.clone()));
+        let (direct, client) =
+            (client.clone(), write_limiter::throttled(client, leadership.clone()));
         Self {
             inventory: Inventory::new(client.clone()),
             client,
@@ -66,7 +68,7 @@ impl Cluster {
             clock,
             resize_support: OnceCell::new(),
             leadership,
-            pace: Pace::new(config.writes_per_second, config.resize_concurrency),
+            write_limiter: WriteLimiter::new(config.writes_per_second, config.resize_concurrency),
             measured_at: AtomicI64::new(0),
         }
     }
@@ -108,13 +110,13 @@ impl Cluster {
     }
 
     /// A pod with what binds it, in any namespace.
-    pub async fn bound_pod(
+    pub async fn pod_with_context(
         &self,
         namespace: &str,
         name: &str,
         deadline: Deadline,
     ) -> Result<OwnedPod, ClusterError> {
-        self.inventory.bound_pod(namespace, name, deadline).await
+        self.inventory.pod_with_context(namespace, name, deadline).await
     }
 
     /// What the metrics API says of a namespace, to be read by [`Self::usage`].
@@ -189,14 +191,14 @@ impl Cluster {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, kube::Error>>,
     {
-        let Some(_turn) = self.pace.turn(deadline.left()).await else {
+        let Some(_permit) = self.write_limiter.acquire(deadline.left()).await else {
             let message = "not sent: too many writes were waiting".into();
             return Err(ClusterError::Unavailable { call, message });
         };
-        retry::while_allowed(call, deadline, || self.may_act(), attempt).await
+        while_allowed(call, deadline, || self.may_act(), attempt).await
     }
 
     async fn resize_support(&self) -> Result<ResizeSupport, ClusterError> {
-        self.resize_support.get_or_try_init(|| connect::resize_support(&self.client)).await.copied()
+        self.resize_support.get_or_try_init(|| resize_support(&self.client)).await.copied()
     }
 }

@@ -8,15 +8,16 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::Cluster;
-use super::connect::ResizeSupport;
-use super::error::{Call, ClusterError};
-use super::pod::{FIELD_MANAGER, Pod, PodKey};
-use super::retry::Deadline;
-use super::verdict::{Verdict, verdict};
-use crate::scaler::plan::Plan;
+use super::FIELD_MANAGER;
+use crate::client::connect::ResizeSupport;
+use crate::client::error::{Call, ClusterError};
+use crate::client::retry::Deadline;
+use crate::core::plan::Plan;
+use crate::core::pod::{Pod, PodKey};
+use crate::core::progress::{ResizeProgress, progress};
 
-const FIRST_LOOK: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(250);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 impl Cluster {
     /// Sends the patch. The uid in it keeps a new pod of the same name from being resized in place
@@ -60,24 +61,24 @@ impl Cluster {
         Err(ClusterError::NotFound { call, message: "the pod has been replaced by another".into() })
     }
 
-    /// Looks at the pod until the kubelet has decided, or `patience` is over and its last word
+    /// Looks at the pod until the kubelet has decided, or `timeout` is over and its last word
     /// stands.
-    pub async fn await_verdict(
+    pub async fn await_progress(
         &self,
         pod: &Pod,
         plan: &Plan,
-        patience: Duration,
-    ) -> Result<Verdict, ClusterError> {
-        let deadline = Deadline::after(self.clock().real(patience));
-        let mut pause = self.clock().real(FIRST_LOOK);
+        timeout: Duration,
+    ) -> Result<ResizeProgress, ClusterError> {
+        let deadline = Deadline::after(self.clock().real(timeout));
+        let mut pause = self.clock().real(MIN_POLL_INTERVAL);
         loop {
             tokio::time::sleep(pause.min(deadline.left())).await;
             let now = self.same_pod(&pod.key).await?;
-            let verdict = verdict(&now, plan);
-            if !matches!(verdict, Verdict::InProgress) || deadline.left().is_zero() {
-                return Ok(verdict);
+            let progress = progress(&now, plan);
+            if !matches!(progress, ResizeProgress::InProgress) || deadline.left().is_zero() {
+                return Ok(progress);
             }
-            pause = (pause * 2).min(self.clock().real(LONGEST_PAUSE));
+            pause = (pause * 2).min(self.clock().real(MAX_POLL_INTERVAL));
         }
     }
 }

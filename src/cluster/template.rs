@@ -12,11 +12,12 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::Cluster;
-use super::error::{Call, ClusterError};
-use super::pod::{FIELD_MANAGER, Owner};
-use super::quantity;
-use super::retry::{Deadline, with_retries};
-use crate::scaler::plan::{Change, Plan};
+use super::FIELD_MANAGER;
+use crate::client::error::{Call, ClusterError};
+use crate::client::retry::{Deadline, with_retries};
+use crate::core::plan::{Change, Plan};
+use crate::core::pod::{Owner, TemplateKind};
+use crate::core::quantity;
 
 /// The kinds of workload whose template can be patched.
 trait Templated: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> {
@@ -73,19 +74,20 @@ impl Cluster {
     pub async fn patch_template(
         &self,
         namespace: &str,
-        workload: &Owner,
+        (workload, kind): (&Owner, TemplateKind),
         plan: &Plan,
         change: TemplateChange,
     ) -> Result<TemplateOutcome, ClusterError> {
-        match workload.kind.as_str() {
-            "StatefulSet" => {
-                self.patch_template_of::<StatefulSet>(namespace, &workload.name, plan, change).await
+        let name = &workload.name;
+        match kind {
+            TemplateKind::Deployment => {
+                self.patch_template_of::<Deployment>(namespace, name, plan, change).await
             }
-            "DaemonSet" => {
-                self.patch_template_of::<DaemonSet>(namespace, &workload.name, plan, change).await
+            TemplateKind::StatefulSet => {
+                self.patch_template_of::<StatefulSet>(namespace, name, plan, change).await
             }
-            _ => {
-                self.patch_template_of::<Deployment>(namespace, &workload.name, plan, change).await
+            TemplateKind::DaemonSet => {
+                self.patch_template_of::<DaemonSet>(namespace, name, plan, change).await
             }
         }
     }
@@ -155,8 +157,8 @@ fn worth_setting(
     which: TemplateChange,
 ) -> BTreeMap<String, String> {
     let differs = |(resource, text): &(&String, &String)| {
-        let current = current.and_then(|current| quantity::parse(&current.get(*resource)?.0));
-        let wanted = quantity::parse(text);
+        let current = current.and_then(|current| quantity::cores(&current.get(*resource)?.0));
+        let wanted = quantity::cores(text);
         match which {
             TemplateChange::AsGiven => wanted != current,
             TemplateChange::OnlyUp => wanted > current,

@@ -1,24 +1,39 @@
 //! The configuration: defaults, then a YAML file, the environment, the command line and `POST
 //! /config`; the later wins.
 
-mod changes;
-mod layer;
+mod runtime_changes;
+mod shared;
+mod source;
 mod update;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use changes::Changes;
-pub use layer::{Layer, boolean};
+pub use runtime_changes::RuntimeChanges;
+pub use shared::SharedConfig;
+pub use source::{ConfigOverrides, boolean};
 pub use update::Updated;
 
-use crate::cluster::names::is_dns_label;
-use crate::metrics::PodMetrics;
-use crate::scaler::action::PerResource;
-use crate::scaler::policy::{GuardSettings, Policy};
+use crate::core::names::is_dns_label;
+use crate::core::policy::{Exclusions, GuardSettings, Policy, Settings};
+use crate::core::resource::PerResource;
+
+/// For what usage, requests and limits are published to Prometheus.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum PodMetrics {
+    None,
+    #[default]
+    Namespace,
+    /// Six series a pod.
+    Pod,
+}
 
 /// Everything but where to listen. `GET /config` answers with its fields, the documented ones
 /// first.
@@ -209,10 +224,13 @@ impl ConfigError {
 
 impl Config {
     /// Defaults, then the file, then what the environment and the command line say.
-    pub fn load(file: Option<&Path>, environment_and_flags: Layer) -> Result<Self, ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        environment_and_flags: ConfigOverrides,
+    ) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         if let Some(path) = file {
-            Layer::read(path)?.apply(&mut config);
+            ConfigOverrides::read(path)?.apply(&mut config);
         }
         environment_and_flags.apply(&mut config);
         config.validate()?;
@@ -322,7 +340,24 @@ impl Config {
             || self.allowed_namespaces.iter().any(|allowed| allowed == namespace)
     }
 
-    /// What the pure core needs of it.
+    /// What the core needs of it.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            policy: self.policy(),
+            exclusions: self.exclusions(),
+            dry_run: self.dry_run,
+            metrics_max_age: self.metrics_max_age as i64,
+            deferred_timeout: self.deferred_timeout as i64,
+        }
+    }
+
+    pub fn exclusions(&self) -> Exclusions {
+        Exclusions {
+            deployments: self.excluded_deployments.clone(),
+            labels: self.excluded_labels.clone(),
+        }
+    }
+
     pub fn policy(&self) -> Policy {
         Policy {
             scale_factor: self.scale_factor,
@@ -389,7 +424,7 @@ mod tests {
             "scale_factor: 0.3\nauto_scale_interval: 45\nexcluded_labels: {tier: cache}\n",
         )
         .unwrap();
-        let flags = Layer { auto_scale_interval: Some(60), ..Layer::default() };
+        let flags = ConfigOverrides { auto_scale_interval: Some(60), ..ConfigOverrides::default() };
         let config = Config::load(Some(&file), flags).unwrap();
         assert_eq!(
             (config.scale_factor, config.auto_scale_interval, config.scaling_cooldown),
@@ -419,11 +454,13 @@ mod tests {
             ("allowed_namespaces: [shop]", "\"default\" is not among allowed_namespaces"),
         ] {
             std::fs::write(&file, text).unwrap();
-            let error = Config::load(Some(&file), Layer::default()).unwrap_err().to_string();
+            let error =
+                Config::load(Some(&file), ConfigOverrides::default()).unwrap_err().to_string();
             assert!(error.contains(named), "{text}: {error}");
         }
         let missing =
-            Config::load(Some(Path::new("/no/such/file.yaml")), Layer::default()).unwrap_err();
+            Config::load(Some(Path::new("/no/such/file.yaml")), ConfigOverrides::default())
+                .unwrap_err();
         assert!(missing.to_string().contains("/no/such/file.yaml"));
     }
 }

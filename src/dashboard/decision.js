@@ -28,12 +28,12 @@ export function why({ last_decision: last, message }) {
 }
 
 /** What annotations ask for and what other autoscalers have, in a few words each. */
-export function terms({ wishes = {}, managed_by: rivals = [] }) {
-  const { mode, up_only: upOnly, containers } = wishes;
+export function terms({ overrides = {}, managed_by: rivals = [] }) {
+  const { mode, up_only: upOnly, containers } = overrides;
   const bounds = RESOURCES.flatMap(([key]) => {
     const label = key === "cpu" ? "CPU" : key;
     const [min, max] = ["min", "max"].map(
-      (bound) => wishes[`${bound}_${key === "memory" ? "memory_mb" : key}`],
+      (bound) => overrides[`${bound}_${key === "memory" ? "memory_mb" : key}`],
     );
     return [
       min && `${label} of at least ${amount[key](min)}`,

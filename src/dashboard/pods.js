@@ -286,7 +286,13 @@ function row(app, pod) {
     usage.memory.update(now, now.metrics.memory_usage_mb, now.resources.memory_limit_mb);
     attribute(node, "data-monitored", now.monitored ? null : "no");
     const last = now.last_decision;
-    const key = JSON.stringify([last, now.cannot_scale, now.message, now.wishes, now.managed_by]);
+    const key = JSON.stringify([
+      last,
+      now.cannot_scale,
+      now.message,
+      now.overrides,
+      now.managed_by,
+    ]);
     if (key !== verdict) {
       verdict = key;
       const when = h("time", { class: "muted" });

@@ -10,12 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
 
 use super::election::{Election, Record, Step};
-use super::{LeaderArgs, Leadership};
-use crate::cluster::error::{Call, ClusterError};
-use crate::config::Changes;
-use crate::state::AppState;
+use super::{LeaderArgs, Leadership, SharedLeadership};
+use crate::client::error::{Call, ClusterError};
+use crate::config::{RuntimeChanges, SharedConfig};
 
 /// Where the leader keeps the configuration that was changed at run time, for whoever leads next.
 const CONFIG: &str = "dqn-scaler/config";
@@ -30,34 +30,32 @@ struct Candidate {
 }
 
 /// Takes part in the election until the service has stopped all its work, then gives the Lease
-/// back.
-pub async fn run(state: Arc<AppState>, ended: tokio_util::sync::CancellationToken) {
-    let leadership = state.leadership.clone();
+/// back. The `client` waits for nobody: a Lease has to be renewed in time.
+pub async fn run(
+    leadership: SharedLeadership,
+    config: Arc<SharedConfig>,
+    client: impl Future<Output = Client>,
+    ended: CancellationToken,
+) {
     let Some(args) = leadership.election.clone() else { return };
-    let client = loop {
-        if let Some(cluster) = state.cluster() {
-            break cluster.direct().clone();
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(100)) => {}
-            () = ended.cancelled() => return,
-        }
+    let client = tokio::select! {
+        client = client => client,
+        () = ended.cancelled() => return,
     };
     let mut candidate = Candidate::new(args, client, leadership.identity());
-    let mut config_changes = state.config.subscribe();
+    let mut config_changes = config.subscribe();
     while !ended.is_cancelled() {
         config_changes.mark_unchanged();
         let acted = leadership.acts();
-        if let Err(error) = candidate.step(&state).await {
+        if let Err(error) = candidate.step(&leadership, &config).await {
             tracing::warn!(%error, "the lease could not be read or renewed");
         }
         if leadership.acts() != acted {
-            let told = if acted {
-                "leads no more: another replica may"
-            } else {
-                "leads: it acts from now on"
-            };
-            tracing::info!(identity = leadership.identity(), "this replica {told}");
+            let identity = leadership.identity();
+            match acted {
+                true => tracing::info!(identity, "lost leadership: another replica may act"),
+                false => tracing::info!(identity, "became leader: this replica acts from now on"),
+            }
         }
         let pause = candidate.args.timing().retry.mul_f64(rand::random_range(1.0..1.1));
         tokio::select! {
@@ -78,8 +76,11 @@ impl Candidate {
     }
 
     /// One attempt: renew what is held, else read and take what is free.
-    async fn step(&mut self, state: &AppState) -> Result<(), ClusterError> {
-        let leadership = &state.leadership;
+    async fn step(
+        &mut self,
+        leadership: &Leadership,
+        config: &SharedConfig,
+    ) -> Result<(), ClusterError> {
         if !(leadership.acts() && self.lease.is_some()) {
             let read = self.call("get", self.api.get_opt(&self.args.lease_name)).await?;
             let step = self.election.read(read.as_ref().map(record), leadership.now());
@@ -88,14 +89,14 @@ impl Candidate {
             let others =
                 read.as_ref().filter(|lease| record(lease).holder != leadership.identity());
             if let Some(stored) = others.and_then(stored_config) {
-                state.adopt(&stored);
+                config.adopt(&stored);
             }
             self.lease = read;
             if step == Step::Wait {
                 return Ok(());
             }
         }
-        let wanted = self.wanted(state, leadership.identity(), self.args.lease_duration);
+        let wanted = self.wanted(config, leadership.identity(), self.args.lease_duration);
         let sent = leadership.now();
         // Unless it comes back written, the next attempt reads what it is now.
         self.lease = None;
@@ -107,7 +108,7 @@ impl Candidate {
         Ok(())
     }
 
-    fn wanted(&self, state: &AppState, holder: &str, seconds: u32) -> Lease {
+    fn wanted(&self, config: &SharedConfig, holder: &str, seconds: u32) -> Lease {
         let mut lease = self.lease.clone().unwrap_or_else(|| Lease {
             metadata: ObjectMeta {
                 name: Some(self.args.lease_name.clone()),
@@ -117,7 +118,7 @@ impl Candidate {
         });
         let annotations = lease.metadata.annotations.get_or_insert_default();
         annotations
-            .insert(CONFIG.into(), serde_json::to_string(&state.changes()).unwrap_or_default());
+            .insert(CONFIG.into(), serde_json::to_string(&config.changes()).unwrap_or_default());
         let now = MicroTime(Timestamp::now());
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         let before = spec.holder_identity.replace(holder.to_owned());
@@ -194,7 +195,7 @@ fn record(lease: &Lease) -> Record {
     }
 }
 
-fn stored_config(lease: &Lease) -> Option<Changes> {
+fn stored_config(lease: &Lease) -> Option<RuntimeChanges> {
     let text = lease.metadata.annotations.as_ref()?.get(CONFIG)?;
     let changes = serde_json::from_str(text);
     changes

@@ -12,8 +12,8 @@ use clap::Args;
 use parking_lot::RwLock;
 
 use self::election::Timing;
-use crate::cluster::names;
 use crate::config::boolean;
+use crate::core::names;
 
 pub use self::lease::run;
 

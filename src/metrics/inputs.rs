@@ -5,33 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use clap::ValueEnum;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use crate::cluster::inventory::OwnedPod;
-use crate::cluster::metrics::Usage;
-use crate::config::Config;
-use crate::scaler::action::PerResource;
-use crate::scaler::terms::is_monitored;
-
-/// For what usage, requests and limits are told to Prometheus.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum PodMetrics {
-    None,
-    #[default]
-    Namespace,
-    /// Six series a pod.
-    Pod,
-}
+use crate::config::{Config, PodMetrics};
+use crate::core::context::OwnedPod;
+use crate::core::eligibility::is_monitored;
+use crate::core::observation::Usage;
+use crate::core::resource::PerResource;
 
 /// A pod and what was measured of it.
 pub type Seen = (OwnedPod, Option<Usage>);
@@ -55,7 +39,8 @@ pub struct Inputs {
 impl Inputs {
     pub fn of(pods: &[Seen], config: &Config) -> Self {
         let mut inputs = Self { detail: config.pod_metrics, ..Self::default() };
-        for (owned, usage) in pods.iter().filter(|(owned, _)| is_monitored(owned, config)) {
+        let exclusions = config.exclusions();
+        for (owned, usage) in pods.iter().filter(|(owned, _)| is_monitored(owned, &exclusions)) {
             inputs.monitored += 1;
             let key = &owned.pod.key;
             let pod = match config.pod_metrics {

@@ -14,26 +14,24 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-pub use self::inputs::PodMetrics;
 use self::inputs::{Inputs, Recorded};
 use crate::config::Config;
-use crate::scaler::action::Resource;
-use crate::scaler::apply::{Applied, ApplyError};
-use crate::scaler::outcome::{Outcome, Status};
-use crate::scaler::phases::Phases;
+use crate::core::outcome::{Applied, Outcome, Status};
+use crate::core::phases::Phases;
+use crate::core::resource::Resource;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Timings<const N: usize> = Family<Labels<N>, Histogram>;
 /// Seconds since the epoch.
-type Moment = Gauge<f64, AtomicU64>;
+type Timestamp = Gauge<f64, AtomicU64>;
 
 pub struct Metrics {
     registry: Registry,
     cycles: Counters<1>,
     cycle_duration: Histogram,
     phase_duration: Timings<1>,
-    last_cycle: Moment,
+    last_cycle: Timestamp,
     decisions: Counters<2>,
     skipped: Counters<1>,
     overrides: Counters<2>,
@@ -53,7 +51,7 @@ pub struct Metrics {
     autoscale_interval: Gauge,
     kubernetes_connected: Gauge,
     watch_fresh: Gauge,
-    config_changed: Moment,
+    config_changed: Timestamp,
 }
 
 /// What is looked up when the metrics are asked for.
@@ -77,7 +75,7 @@ impl Default for Metrics {
             cycles: Family::default(),
             cycle_duration: timing(),
             phase_duration: Family::new_with_constructor(timing),
-            last_cycle: Moment::default(),
+            last_cycle: Timestamp::default(),
             decisions: Family::default(),
             skipped: Family::default(),
             overrides: Family::default(),
@@ -97,7 +95,7 @@ impl Default for Metrics {
             autoscale_interval: Gauge::default(),
             kubernetes_connected: Gauge::default(),
             watch_fresh: Gauge::default(),
-            config_changed: Moment::default(),
+            config_changed: Timestamp::default(),
         };
         metrics.config_changed();
         metrics.registered()
@@ -136,7 +134,7 @@ impl Metrics {
         r.register("skipped", "Pods that were left alone, by reason", self.skipped.clone());
         r.register(
             "guard_overrides",
-            "Wishes of the network that the guard replaced",
+            "PodOverrides of the network that the guard replaced",
             self.overrides.clone(),
         );
         r.register("resizes", "Resizes that were carried out, by method", self.resizes.clone());
@@ -222,13 +220,11 @@ impl Metrics {
             }
             let Some(decision) = &outcome.decided else { continue };
             for resource in Resource::ALL {
-                let labels = [
-                    ("resource", resource.name()),
-                    ("action", decision.actions.get(resource).name()),
-                ];
+                let labels =
+                    [("resource", resource.name()), ("action", decision.actions[resource].name())];
                 *decisions.entry(labels).or_default() += 1;
             }
-            for (resource, why) in &decision.overrides {
+            for (resource, why) in &decision.guard_overrides {
                 *overrides
                     .entry([("resource", resource.name()), ("reason", why.name())])
                     .or_default() += 1;
@@ -239,13 +235,13 @@ impl Metrics {
         add(&self.overrides, overrides);
     }
 
-    pub fn resized(&self, took: Duration, applied: &Result<Applied, ApplyError>) {
+    pub fn resized(&self, took: Duration, applied: Option<&Applied>) {
         let result = match applied {
-            Ok(applied) => {
+            Some(applied) => {
                 self.resizes.get_or_create(&[("method", applied.method.name())]).inc();
                 "success"
             }
-            Err(_) => {
+            None => {
                 self.failed_resizes.inc();
                 "failure"
             }

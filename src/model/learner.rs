@@ -39,7 +39,7 @@ pub struct Batch {
     /// What was done, by the index of the network's output.
     pub actions: [Vec<i64>; 2],
     /// What is done if the network wants DECREASE, MAINTAIN, INCREASE: `[size, 3]`, by index.
-    pub granted: [Vec<i64>; 2],
+    pub resolve: [Vec<i64>; 2],
     pub next_granted: [Vec<i64>; 2],
     /// What a demonstrator would have wanted, by index.
     pub demonstrated: [Vec<i64>; 2],
@@ -176,8 +176,8 @@ impl Learner {
             let indices = |of: &[Vec<i64>; 2]| -> Result<Tensor, ModelError> {
                 Ok(Tensor::f_from_slice(&of[resource])?.f_view([size as i64, -1])?)
             };
-            let done = |granted: Tensor, wanted: &Tensor| {
-                granted.f_gather(1, &wanted.f_argmax(1, true)?, false)
+            let done = |resolve: Tensor, wanted: &Tensor| {
+                resolve.f_gather(1, &wanted.f_argmax(1, true)?, false)
             };
             let actions = indices(&batch.actions)?;
             let [now, next] = [&target[0][resource], &target[1][resource]];
@@ -185,18 +185,19 @@ impl Learner {
             let value = pick(next, &done(indices(&batch.next_granted)?, &wanted[resource])?)?;
             // What the action is worse than the best one counts many times over: within one step of
             // 30 s it is little.
-            let best = pick(now, &done(indices(&batch.granted)?, now)?)?;
+            let best = pick(now, &done(indices(&batch.resolve)?, now)?)?;
             let gap = (best - pick(now, &actions)?).clamp_max(WIDEST_GAP) * self.action_gap;
             let goal = tensor(&[size], &batch.returns[resource])? + &discounts * value - gap;
             Ok(pick(&answers[resource], &actions)? - goal)
         };
         let differences = [difference(0)?, difference(1)?];
         let margin = |resource: usize| -> Result<Tensor, ModelError> {
-            let wishes =
+            let overrides =
                 Tensor::f_from_slice(&batch.demonstrated[resource])?.f_view([size as i64, 1])?;
-            let margins = answers[resource].ones_like().f_scatter_value(1, &wishes, 0.0)? * MARGIN;
+            let margins =
+                answers[resource].ones_like().f_scatter_value(1, &overrides, 0.0)? * MARGIN;
             let worse = (&answers[resource] + margins).amax([1i64].as_slice(), false)
-                - pick(&answers[resource], &wishes)?;
+                - pick(&answers[resource], &overrides)?;
             Ok(worse * tensor(&[size], &rarity(&batch.demonstrated[resource]))?)
         };
         let disobedience = margin(0)? + margin(1)?;
@@ -292,10 +293,13 @@ impl Learner {
 
 /// Weights by which the rarer wishes of a batch count more, by the square root: without them the
 /// usual one is all that is learnt, and at full weight the rare one is seen everywhere.
-fn rarity(wishes: &[i64]) -> Vec<f32> {
-    let count = |wish: i64| wishes.iter().filter(|other| **other == wish).count();
+fn rarity(overrides: &[i64]) -> Vec<f32> {
+    let count = |wish: i64| overrides.iter().filter(|other| **other == wish).count();
     let counts = [0, 1, 2].map(count);
-    wishes.iter().map(|wish| (wishes.len() as f32 / counts[*wish as usize] as f32).sqrt()).collect()
+    overrides
+        .iter()
+        .map(|wish| (overrides.len() as f32 / counts[*wish as usize] as f32).sqrt())
+        .collect()
 }
 
 /// The names of all linear layers in the order of the state dict, with their inputs and outputs.
@@ -351,7 +355,7 @@ mod tests {
 
     const PACE: Pace = Pace { learning_rate: 0.01, imitation: 0.0, target_rate: 0.05 };
 
-    fn batch(size: usize, discount: f32, granted: [i64; 3]) -> Batch {
+    fn batch(size: usize, discount: f32, resolve: [i64; 3]) -> Batch {
         let column = |of: fn(usize) -> f32| (0..size).map(of).collect::<Vec<f32>>();
         let states = column(|row| (row % 2) as f32);
         let actions: Vec<i64> = (0..size as i64).map(|row| row / 2 % 3).collect();
@@ -360,13 +364,13 @@ mod tests {
         let returns = (0..size)
             .map(|row| if actions[row] == right(row) { 1.0 } else { 0.0 })
             .collect::<Vec<f32>>();
-        let granted: Vec<i64> = (0..size).flat_map(|_| granted).collect();
+        let resolve: Vec<i64> = (0..size).flat_map(|_| resolve).collect();
         Batch {
             next_states: states.clone(),
             states,
             actions: [actions.clone(), actions],
-            granted: [granted.clone(), granted.clone()],
-            next_granted: [granted.clone(), granted],
+            resolve: [resolve.clone(), resolve.clone()],
+            next_granted: [resolve.clone(), resolve],
             demonstrated: [vec![0; size], vec![0; size]],
             returns: [returns.clone(), returns],
             discounts: vec![discount; size],
@@ -375,16 +379,16 @@ mod tests {
         }
     }
 
-    fn answers(learner: &Learner) -> Vec<super::super::QValues> {
+    fn answers(learner: &Learner) -> Vec<crate::core::network::QValues> {
         let metadata = serde_json::json!({"features": ["cpu_usage"]});
         let network = learner.network(metadata.as_object().unwrap().clone()).unwrap();
         network.forward(ndarray::array![[0.0], [1.0]].view()).unwrap()
     }
 
-    fn taught(discount: f32, granted: [i64; 3]) -> Learner {
+    fn taught(discount: f32, resolve: [i64; 3]) -> Learner {
         let mut learner = Learner::new(1, 1, 0.0).unwrap();
         for _ in 0..600 {
-            learner.learn(&batch(64, discount, granted), PACE).unwrap();
+            learner.learn(&batch(64, discount, resolve), PACE).unwrap();
         }
         learner
     }

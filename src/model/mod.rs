@@ -1,19 +1,17 @@
-//! The multi-head Q-network: its checkpoint, its features, its forward pass. No tensor type leaves
+//! The multi-head Q-network: its checkpoint, its layers, its forward pass. No tensor type leaves
 //! this module.
 //!
 //! * [`checkpoint`]: PyTorch's `.pth` files, read without running anything in them, and written so
-//! that PyTorch opens them.
+//!   that PyTorch opens them.
 //! * [`architecture`]: the network's layers, found and checked in the names and shapes of a
-//! checkpoint's tensors.
+//!   checkpoint's tensors.
 //! * [`network`]: those layers in libtorch, and one forward pass for many pods.
-//! * [`features`]: from an observation of a pod to a row of the network's input.
 //! * [`learner`]: the same network learning from transitions, and its checkpoint.
 //! * [`inspect`]: what the command line prints of a checkpoint.
 
 pub mod architecture;
 pub mod checkpoint;
 mod error;
-pub mod features;
 pub mod inspect;
 pub mod learner;
 pub mod network;
@@ -21,19 +19,6 @@ pub mod network;
 pub use checkpoint::{Checkpoint, NamedTensor};
 pub use error::ModelError;
 pub use network::Network;
-use serde::{Deserialize, Serialize};
-
-/// What the network says of one pod: the value of every action for each resource, and the use it
-/// foresees.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct QValues {
-    /// Q values of the CPU actions, in the order of the network's outputs.
-    pub cpu: [f32; 3],
-    /// Q values of the memory actions, in the same order.
-    pub memory: [f32; 3],
-    /// The prediction head's outputs: CPU, then memory.
-    pub future: [f32; 2],
-}
 
 /// libtorch computes on the calling thread alone from here on: on a network so small, its helpers
 /// only wait for each other. The setting is of each thread by itself.

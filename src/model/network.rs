@@ -7,9 +7,10 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tch::Tensor;
 
+use super::Checkpoint;
 use super::architecture::{self, Block, Layers};
 use super::error::ModelError;
-use super::{Checkpoint, QValues};
+use crate::core::network::QValues;
 
 /// Elements of the widest activation of one chunk of states (16 MiB): memory stays bounded, however
 /// many pods there are.
@@ -96,7 +97,7 @@ impl Network {
                 "states have {found} values, the network takes {expected}"
             )));
         }
-        // ReLU turns an infinite input into a finite answer, so the answers alone do not tell.
+        // ReLU budget an infinite input into a finite answer, so the answers alone do not tell.
         if let Some(((row, column), value)) =
             states.indexed_iter().find(|(_, value)| !value.is_finite())
         {

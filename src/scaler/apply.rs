@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use super::action::{Action, PerResource};
-use super::outcome::Method;
-use super::pending::in_force;
-use super::plan::{Change, Plan};
+use crate::client::error::ClusterError;
 use crate::cluster::Cluster;
-use crate::cluster::error::ClusterError;
-use crate::cluster::inventory::OwnedPod;
-use crate::cluster::pod::Pod;
 use crate::cluster::template::{TemplateChange, TemplateOutcome};
-use crate::cluster::verdict::Verdict;
+use crate::core::context::OwnedPod;
+use crate::core::outcome::{Applied, Method};
+use crate::core::plan::{Change, Plan};
+use crate::core::pod::Pod;
+use crate::core::progress::ResizeProgress;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -22,14 +20,6 @@ pub enum ApplyError {
     Refused(String),
 }
 
-pub struct Applied {
-    pub method: Method,
-    /// What the kubelet had last said, if it was not done yet.
-    pub pending: Option<String>,
-    /// Why it could not be done in place, if it was not.
-    pub refusal: Option<String>,
-}
-
 /// What may be done when the pod cannot be resized in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fallback {
@@ -37,30 +27,30 @@ pub enum Fallback {
     Template(TemplateChange),
 }
 
-/// Resizes the pod and waits `patience` for the kubelet.
+/// Resizes the pod and waits `timeout` for the kubelet.
 pub async fn apply(
     cluster: &Cluster,
     owned: &OwnedPod,
     plan: &Plan,
     fallback: Fallback,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Applied, ApplyError> {
     let pod = &owned.pod;
     let (mut accepted, mut fallback, mut forbidden) = (false, fallback, None);
     let refusal = match cluster.patch_resize(pod, plan).await {
-        Ok(()) => match cluster.await_verdict(pod, plan, patience).await {
-            Ok(Verdict::Done) => {
+        Ok(()) => match cluster.await_progress(pod, plan, timeout).await {
+            Ok(ResizeProgress::Done) => {
                 return Ok(Applied { method: Method::Vertical, pending: None, refusal: None });
             }
-            Ok(Verdict::InProgress) => return Ok(pending("the kubelet is still at it")),
-            Ok(Verdict::Deferred(message)) => {
+            Ok(ResizeProgress::InProgress) => return Ok(pending("the kubelet is still at it")),
+            Ok(ResizeProgress::Deferred(message)) => {
                 return Ok(pending(&format!("deferred by the kubelet: {message}")));
             }
-            Ok(Verdict::Infeasible(message)) => {
+            Ok(ResizeProgress::Infeasible(message)) => {
                 accepted = true;
                 format!("infeasible: {message}")
             }
-            Ok(Verdict::Error(message)) => {
+            Ok(ResizeProgress::Error(message)) => {
                 // Rolling out a limit that is below what is in use now would only kill the new
                 // pods.
                 (accepted, fallback) = (true, Fallback::None);
@@ -102,11 +92,11 @@ pub async fn apply(
 pub async fn take_back(
     cluster: &Cluster,
     owned: &OwnedPod,
+    in_force: &Plan,
     message: &str,
 ) -> Result<Applied, ApplyError> {
-    let plan = in_force(&owned.pod);
-    if !plan.is_empty() {
-        cluster.patch_resize(&owned.pod, &plan).await?;
+    if !in_force.is_empty() {
+        cluster.patch_resize(&owned.pod, in_force).await?;
     }
     Err(ApplyError::Refused(format!(
         "the kubelet could not resize the pod, which keeps what it had: {message}"
@@ -126,7 +116,8 @@ pub async fn fall_back(
         return Err(ApplyError::Refused(refusal));
     };
     tracing::info!(pod = %key.name, namespace = %key.namespace, reason = %refusal, "falling back to the template");
-    let obstacle = match cluster.patch_template(&key.namespace, workload, plan, change).await? {
+    let patched = cluster.patch_template(&key.namespace, workload, plan, change).await?;
+    let obstacle = match patched {
         TemplateOutcome::Patched => {
             return Ok(Applied {
                 method: Method::DeploymentUpdate,
@@ -139,7 +130,7 @@ pub async fn fall_back(
             "a rollout is under way, the template is left alone until its end"
         }
     };
-    Err(ApplyError::Refused(format!("{refusal}; {workload}: {obstacle}")))
+    Err(ApplyError::Refused(format!("{refusal}; {}: {obstacle}", workload.0)))
 }
 
 fn pending(message: &str) -> Applied {
@@ -161,13 +152,4 @@ async fn revert(cluster: &Cluster, pod: &Pod, plan: &Plan) -> Result<(), Cluster
         Some((container.name.clone(), change))
     });
     cluster.patch_resize(pod, &old.collect()).await
-}
-
-/// The loop's fallback: never for a plan that only takes away.
-pub fn automatic(actions: &PerResource<Action>) -> Fallback {
-    if actions.cpu == Action::Increase || actions.memory == Action::Increase {
-        Fallback::Template(TemplateChange::OnlyUp)
-    } else {
-        Fallback::None
-    }
 }

@@ -1,24 +1,27 @@
 //! The background task: a cycle every interval for as long as autoscaling is enabled.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
 
-use super::cycle::Cycle;
-use crate::state::AppState;
+use super::cycle::{Cycle, Scaler};
+use crate::clock::Clock;
+use crate::cluster::SharedCluster;
+use crate::config::SharedConfig;
+use crate::core::outcome::Status;
 
-/// Whether the task is in its loop.
-#[derive(Debug, Default)]
+/// The loop, and what it uses.
 pub struct Autoscaler {
-    alive: AtomicBool,
-}
-
-impl Autoscaler {
-    pub fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::Relaxed)
-    }
+    pub config: Arc<SharedConfig>,
+    pub cluster: SharedCluster,
+    pub scaler: Arc<Scaler>,
+    pub clock: Clock,
+    /// Whether the task is in its loop.
+    pub alive: Arc<AtomicBool>,
 }
 
 /// Up to so much of the interval is added, so that several scalers that were started together do
@@ -30,40 +33,43 @@ fn pause(interval: u64, chance: f64) -> Duration {
     Duration::from_secs(interval).mul_f64(1.0 + JITTER * chance.clamp(0.0, 1.0))
 }
 
-/// Runs until the service stops. Starting and stopping is a matter of the configuration alone, so
-/// that the two can follow each other at any pace: a cycle under way ends cleanly, and what counts
-/// is what is configured after it.
-pub async fn run(state: Arc<AppState>) {
-    let mut config_changes = state.config.subscribe();
-    state.autoscaler.alive.store(true, Ordering::Relaxed);
-    while !state.stopping.is_cancelled() {
-        let config = config_changes.borrow_and_update().clone();
-        if config.auto_scale_enabled
-            && let Some(cluster) = state.cluster()
-        {
-            let cycle = std::panic::AssertUnwindSafe(state.scaler.scale_all(&cluster, &config))
-                .catch_unwind();
-            match cycle.await {
-                Ok(Ok(Cycle { outcomes, phases })) => {
-                    let applied = outcomes.iter().filter(|o| o.status.name() == "success").count();
-                    tracing::debug!(pods = outcomes.len(), applied, dry_run = config.dry_run, %phases, "cycle");
+impl Autoscaler {
+    /// Runs until the service stops. Starting and stopping is a matter of the configuration alone,
+    /// so that the two can follow each other at any pace: a cycle under way ends cleanly, and what
+    /// counts is what is configured after it.
+    pub async fn run(self, stopping: CancellationToken) {
+        let mut config_changes = self.config.subscribe();
+        self.alive.store(true, Ordering::Relaxed);
+        while !stopping.is_cancelled() {
+            let config = config_changes.borrow_and_update().clone();
+            let cluster = self.cluster.get();
+            if config.auto_scale_enabled
+                && let Some(cluster) = &cluster
+            {
+                let cycle = AssertUnwindSafe(self.scaler.scale_all(cluster, &config));
+                match cycle.catch_unwind().await {
+                    Ok(Ok(Cycle { outcomes, phases })) => {
+                        let applied = |status: &Status| matches!(status, Status::Success(_));
+                        let applied = outcomes.iter().filter(|one| applied(&one.status)).count();
+                        let (pods, dry_run) = (outcomes.len(), config.dry_run);
+                        tracing::debug!(pods, applied, dry_run, %phases, "cycle");
+                    }
+                    Ok(Err(error)) => tracing::warn!(%error, "the cycle was given up"),
+                    Err(_) => tracing::error!("a panic in the cycle"),
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "the cycle was given up"),
-                Err(_) => tracing::error!("a panic in the cycle"),
+            }
+            let wait = match cluster {
+                Some(_) => self.clock.real(pause(config.auto_scale_interval, rand::random())),
+                None => Duration::from_secs(1),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = config_changes.changed() => {}
+                () = stopping.cancelled() => {}
             }
         }
-        let wait = if state.cluster().is_some() {
-            state.clock.real(pause(config.auto_scale_interval, rand::random()))
-        } else {
-            Duration::from_secs(1)
-        };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            _ = config_changes.changed() => {}
-            () = state.stopping.cancelled() => {}
-        }
+        self.alive.store(false, Ordering::Relaxed);
     }
-    state.autoscaler.alive.store(false, Ordering::Relaxed);
 }
 
 #[cfg(test)]

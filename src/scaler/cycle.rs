@@ -4,31 +4,32 @@ use std::collections::{HashMap, HashSet};
 use std::iter::repeat;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::agent::{Agent, Decided, Seen};
-use super::board::Board;
-use super::faults::Faults;
+use super::agent::{Agent, Decided, Observed};
+use super::invalid_annotations::InvalidAnnotations;
 use super::journal::Journal;
-use super::observation::observe;
-use super::outcome::Outcome;
-use super::phases::{Phase, Phases, Stopwatch};
-use super::policy::Policy;
-use super::terms::{only_named, terms};
-use super::turns::{Turns, urgency};
-use crate::blocking::at_length;
+use super::pod_status::PodStatuses;
+use super::stopwatch::Stopwatch;
+use crate::blocking::run_blocking;
+use crate::client::error::ClusterError;
+use crate::client::retry::Deadline;
 use crate::cluster::Cluster;
-use crate::cluster::error::ClusterError;
 use crate::cluster::events::Queue;
-use crate::cluster::inventory::OwnedPod;
-use crate::cluster::metrics::Usage;
-use crate::cluster::pod::PodKey;
-use crate::cluster::retry::Deadline;
 use crate::config::Config;
+use crate::core::budget::{ResizeBudget, urgency};
+use crate::core::context::OwnedPod;
+use crate::core::eligibility::eligibility;
+use crate::core::features::FeatureSet;
+use crate::core::observation::{Usage, observe};
+use crate::core::outcome::Outcome;
+use crate::core::phases::{Phase, Phases};
+use crate::core::pod::PodKey;
+use crate::core::policy::Settings;
 use crate::metrics::Metrics;
-use crate::model::features::FeatureSet;
 use crate::model::{ModelError, Network};
 
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +45,10 @@ pub enum CycleError {
 pub struct Scaler {
     pub(super) agent: Arc<Agent>,
     pub journal: Mutex<Journal>,
-    pub board: Board,
+    pub pod_status: PodStatuses,
     pub metrics: Metrics,
     pub events: Queue,
-    pub(super) faults: Faults,
+    pub(super) invalid_annotations: InvalidAnnotations,
     /// Pods that are being changed right now.
     pub(super) claims: Mutex<HashSet<PodKey>>,
     pub(super) stopping: CancellationToken,
@@ -60,14 +61,19 @@ pub struct Cycle {
 }
 
 impl Scaler {
-    pub fn new(network: Network, features: FeatureSet, stopping: CancellationToken) -> Self {
+    pub fn new(
+        network: Network,
+        features: FeatureSet,
+        events: Queue,
+        stopping: CancellationToken,
+    ) -> Self {
         Self {
             agent: Arc::new(Agent::new(network, features)),
             journal: Mutex::default(),
-            board: Board::default(),
+            pod_status: PodStatuses::default(),
             metrics: Metrics::default(),
-            events: Queue::default(),
-            faults: Faults::default(),
+            events,
+            invalid_annotations: InvalidAnnotations::default(),
             claims: Mutex::default(),
             stopping,
         }
@@ -96,8 +102,8 @@ impl Scaler {
         let pods = cluster.pods(&config.namespaces, Deadline::default()).await?;
         watch.lap(Phase::List);
         let long_ago = cluster.clock().now().timestamp() - config.policy().guard.window.memory;
-        let mut unmeasured = at_length(|| {
-            self.agent.forget_gone(&pods, &config.namespaces, long_ago);
+        let mut unmeasured = run_blocking(|| {
+            self.agent.retain_present(&pods, &config.namespaces, long_ago);
             by_namespace(pods)
         });
         let mut pods = Vec::new();
@@ -115,15 +121,16 @@ impl Scaler {
                 *deadline.lock() = Deadline::default();
             }
             let here = unmeasured.remove(&namespace).unwrap_or_default();
-            let usage =
-                at_length(|| answer.and_then(|metrics| cluster.usage(&namespace, &metrics, &here)));
+            let usage = run_blocking(|| {
+                answer.and_then(|metrics| cluster.usage(&namespace, &metrics, &here))
+            });
             pods.extend(here.into_iter().zip(measured(usage)?.into_iter().chain(repeat(None))));
             watch.lap(Phase::Parse);
         }
-        at_length(|| self.metrics.pods(&pods, config));
+        run_blocking(|| self.metrics.pods(&pods, config));
         let outcomes = self.run(cluster, config, pods, &mut watch).await?;
-        self.board
-            .forget_gone(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
+        self.pod_status
+            .retain_present(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
         Ok(Cycle { outcomes, phases: watch.phases() })
     }
 
@@ -136,7 +143,7 @@ impl Scaler {
         name: &str,
     ) -> Result<Vec<Outcome>, CycleError> {
         let deadline = Deadline::default();
-        let owned = only_named(cluster.bound_pod(namespace, name, deadline).await?);
+        let owned = cluster.pod_with_context(namespace, name, deadline).await?.select_containers();
         let usage = measured(cluster.usage_of(&owned, deadline).await)?;
         self.run(cluster, config, vec![(owned, usage)], &mut Stopwatch::start()).await
     }
@@ -149,35 +156,57 @@ impl Scaler {
         watch: &mut Stopwatch,
     ) -> Result<Vec<Outcome>, CycleError> {
         let now = cluster.clock().now();
-        let (agent, policy) = (self.agent.clone(), config.policy());
-        let seen = |(owned, usage)| look(owned, usage, config, &policy, now.timestamp());
-        let seen = at_length(|| pods.into_iter().map(seen).collect());
-        let mut laps = *watch;
+        let (agent, settings) = (self.agent.clone(), config.settings());
+        let observed = |(owned, usage)| observe_pod(owned, usage, &settings, now.timestamp());
+        let observed = run_blocking(|| pods.into_iter().map(observed).collect());
+        let (mut laps, policy) = (*watch, settings.policy.clone());
         let (decided, laps) = tokio::task::spawn_blocking(move || {
-            let decided = agent.decide(seen, &policy, now.timestamp(), &mut laps);
+            let decided = agent.decide(observed, &policy, now.timestamp(), &mut laps);
             (decided, laps)
         })
         .await?;
         *watch = laps;
-        let mut decided = decided?;
-        // When not all can be changed in this cycle, what was begun and the pods in need come
-        // first, and of the others each has its chance.
-        decided.sort_by_cached_key(|Decided { owned, decision, .. }| {
-            let urgency = decision.as_ref().map_or(u8::MAX, urgency);
-            (if owned.pod.resize.is_some() { 0 } else { urgency }, rand::random::<u32>())
-        });
-        let turns = Turns::new(config);
-        let work =
-            decided.into_iter().map(|decided| self.handle(cluster, config, decided, &turns, now));
-        let mut outcomes: Vec<_> =
-            futures::stream::iter(work).buffer_unordered(config.resize_concurrency).collect().await;
-        at_length(|| {
+        let decided = decided?;
+        let (mut outcomes, due) =
+            run_blocking(|| self.plan(cluster, config, &settings, decided, now));
+        watch.lap(Phase::Plan);
+        let work = due.into_iter().map(|due| self.act(cluster, config, &settings, due, now));
+        let acted = futures::stream::iter(work).buffer_unordered(config.resize_concurrency);
+        outcomes.extend(acted.collect::<Vec<_>>().await);
+        run_blocking(|| {
             outcomes.sort_unstable_by(|a, b| a.pod.cmp(&b.pod));
-            self.board.note(&outcomes, now.timestamp());
+            self.pod_status.record(&outcomes, now.timestamp());
             self.metrics.outcomes(&outcomes);
         });
         watch.lap(Phase::Apply);
         Ok(outcomes)
+    }
+
+    /// What comes of the pods that nothing is sent for, and the others in the order of their turns:
+    /// when not all can be changed in this cycle, what was begun and the pods in need come first,
+    /// and of the others each has its chance.
+    fn plan(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        settings: &Settings,
+        mut decided: Vec<Decided>,
+        now: DateTime<Utc>,
+    ) -> (Vec<Outcome>, Vec<Decided>) {
+        decided.sort_by_cached_key(|Decided { owned, decision, .. }| {
+            let urgency = decision.as_ref().map_or(u8::MAX, urgency);
+            (if owned.pod.resize.is_some() { 0 } else { urgency }, rand::random::<u32>())
+        });
+        let mut budget = ResizeBudget::new(config.resizes_per_cycle, config.resizes_per_namespace);
+        let (mut outcomes, mut due) = (Vec::new(), Vec::new());
+        for decided in decided {
+            match self.next_step(cluster, settings, &decided, &mut budget) {
+                Ok(_) => due.push(decided),
+                Err(left) => outcomes.push(self.outcome(cluster, settings, decided, left, now)),
+            }
+        }
+        self.record(&outcomes, config, now);
+        (outcomes, due)
     }
 }
 
@@ -194,7 +223,7 @@ fn measured<T: Default>(usage: Result<T, ClusterError>) -> Result<T, ClusterErro
 
 fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
     let mut by_namespace: HashMap<String, Vec<OwnedPod>> = HashMap::new();
-    for owned in pods.into_iter().map(only_named) {
+    for owned in pods.into_iter().map(OwnedPod::select_containers) {
         match by_namespace.get_mut(&owned.pod.key.namespace) {
             Some(pods) => pods.push(owned),
             None => drop(by_namespace.insert(owned.pod.key.namespace.clone(), vec![owned])),
@@ -204,11 +233,12 @@ fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
 }
 
 /// A pod with what was measured of it, and the policy it is decided by.
-fn look(owned: OwnedPod, usage: Option<Usage>, config: &Config, policy: &Policy, now: i64) -> Seen {
-    match terms(&owned, config, policy) {
+fn observe_pod(owned: OwnedPod, usage: Option<Usage>, settings: &Settings, now: i64) -> Observed {
+    match eligibility(&owned, settings) {
         Ok(own_policy) => {
-            Seen { observation: observe(&owned.pod, usage, config, now), owned, own_policy }
+            let observation = observe(&owned.pod, usage, settings.metrics_max_age, now);
+            Observed { observation, owned, own_policy }
         }
-        Err(reason) => Seen { owned, observation: Err(reason), own_policy: None },
+        Err(reason) => Observed { owned, observation: Err(reason), own_policy: None },
     }
 }

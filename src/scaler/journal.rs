@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::action::PerResource;
-use super::decision::Decision;
-use super::outcome::Status;
-use crate::cluster::pod::PodKey;
+use crate::core::decision::Decision;
+use crate::core::outcome::Status;
+use crate::core::pod::PodKey;
+use crate::core::resource::PerResource;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
@@ -71,7 +71,7 @@ impl Totals {
 
     fn average(&self, sum: &PerResource<f64>) -> PerResource<f64> {
         let count = self.decisions.max(1) as f64;
-        PerResource::build(|resource| sum.get(resource) / count)
+        PerResource::build(|resource| sum[resource] / count)
     }
 }
 

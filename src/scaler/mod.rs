@@ -1,27 +1,14 @@
-//! Observe, decide, guard, plan, apply: the one way of the data. `cycle`, `handling`, `apply` and
-//! `autoscale` do I/O, the rest is pure.
+//! The loop: observe, decide, act, for every pod or for one. What is decided, and what is to be done
+//! next, is the core's; here are the locks and the I/O.
 
-pub mod action;
+mod actuator;
 pub mod agent;
-pub mod apply;
+mod apply;
 pub mod autoscale;
-pub mod board;
 pub mod cycle;
-pub mod decision;
-pub mod event;
-pub mod explain;
-pub mod faults;
-pub mod guard;
-pub mod handling;
-pub mod history;
+mod invalid_annotations;
 pub mod journal;
-pub mod observation;
-pub mod outcome;
-pub mod pending;
-pub mod phases;
-pub mod plan;
-pub mod policy;
-pub mod terms;
-pub mod thinned;
-pub mod turns;
-pub mod wishes;
+pub mod pod_status;
+pub mod stopwatch;
+
+pub use self::apply::{ApplyError, Fallback};

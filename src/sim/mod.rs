@@ -13,7 +13,6 @@ pub mod noise;
 pub mod patch;
 pub mod physics;
 pub mod pods;
-pub mod quantity;
 pub mod requirements;
 pub mod resize;
 pub mod resources;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::quantity::Quantity;
 use super::requirements::Sum;
 use super::store::Key;
+use crate::core::quantity::Quantity;
 
 /// A node as its kubelet sees it.
 #[derive(Debug, Clone, Default)]

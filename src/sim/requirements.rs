@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::json;
 use super::physics::Resources;
-use super::quantity::Quantity;
+use crate::core::quantity::Quantity;
 
 pub const MIB: f64 = 1024.0 * 1024.0;
 

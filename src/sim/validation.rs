@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::json;
-use super::quantity::{NotAQuantity, Quantity};
 use super::status::FieldError;
+use crate::core::quantity::{NotAQuantity, Quantity};
 
 const LISTS: [&str; 2] = ["requests", "limits"];
 

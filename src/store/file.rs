@@ -9,9 +9,9 @@ use redb::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::pod::PodKey;
-use crate::config::Changes;
-use crate::scaler::history::PodHistory;
+use crate::config::RuntimeChanges;
+use crate::core::history::PodHistory;
+use crate::core::pod::PodKey;
 use crate::scaler::journal::{Entry, Totals};
 
 /// The version of what the tables hold. Fields may be added to the records; another change takes a
@@ -39,7 +39,7 @@ pub enum FileError {
 
 #[derive(Default)]
 pub struct Stored {
-    pub changes: Changes,
+    pub changes: RuntimeChanges,
     pub totals: Totals,
     /// Oldest first.
     pub decisions: Vec<Entry>,
@@ -51,7 +51,7 @@ pub struct Stored {
 /// What is to be written in one commit.
 #[derive(Default)]
 pub struct Batch {
-    pub changes: Option<Changes>,
+    pub changes: Option<RuntimeChanges>,
     pub windows: Option<(i64, i64)>,
     pub totals: Option<Totals>,
     pub decisions: Vec<(u64, Entry)>,
@@ -211,13 +211,13 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scaler::observation::Observation;
-    use crate::scaler::policy::Policy;
+    use crate::core::observation::Observation;
+    use crate::core::policy::Policy;
 
     fn batch() -> Batch {
         let key = PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() };
         let mut history = PodHistory::default();
-        let usage = crate::scaler::action::PerResource::new(0.5, 100.0);
+        let usage = crate::core::resource::PerResource::new(0.5, 100.0);
         let seen = Observation {
             at: 90,
             usage,
@@ -225,7 +225,7 @@ mod tests {
             containers: 1,
             measured: true,
             oom_killed_at: None,
-            fullest: Default::default(),
+            container_utilization: Default::default(),
         };
         history.observe(&seen, &Policy::default());
         history.resized_at = Some(80);

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use self::file::{Batch, FileError, StateFile, Stored};
-use crate::clock::rfc3339;
-use crate::config::Changes;
-use crate::state::AppState;
+use crate::clock::{Clock, rfc3339};
+use crate::config::{RuntimeChanges, SharedConfig};
+use crate::scaler::cycle::Scaler;
 
 const NAME: &str = "state.redb";
 const PAUSE: Duration = Duration::from_secs(1);
@@ -45,11 +45,23 @@ pub struct Health {
     pub error: Option<String>,
 }
 
+/// Whose state is kept.
+#[derive(Clone)]
+pub struct Sources {
+    pub config: Arc<SharedConfig>,
+    pub scaler: Arc<Scaler>,
+    pub clock: Clock,
+    pub health: SharedHealth,
+}
+
+pub type SharedHealth = Arc<Mutex<Health>>;
+
 pub struct Store {
+    sources: Sources,
     path: PathBuf,
     file: Option<StateFile>,
     /// What has been written.
-    changes: Option<Changes>,
+    changes: Option<RuntimeChanges>,
     decisions: u64,
     snapshot_due: Instant,
     retry_at: Instant,
@@ -58,10 +70,12 @@ pub struct Store {
 
 impl Store {
     /// Opens the folder and takes its state in. A file that cannot be understood is set aside.
-    pub fn open(folder: &Path, state: &AppState) -> Result<Self, FileError> {
+    pub fn open(folder: &Path, sources: Sources) -> Result<Self, FileError> {
         std::fs::create_dir_all(folder).map_err(|error| FileError::Io(folder.to_owned(), error))?;
         let path = folder.join(NAME);
+        sources.health.lock().folder = Some(folder.to_owned());
         let mut store = Self {
+            sources,
             path,
             file: None,
             changes: None,
@@ -70,59 +84,58 @@ impl Store {
             retry_at: Instant::now(),
             restored: false,
         };
-        state.store_health.lock().folder = Some(folder.to_owned());
         match open(&store.path) {
             Ok((file, stored)) => {
-                store.restore(stored, state);
+                store.restore(stored);
                 store.file = Some(file);
             }
             // The service is worth more than its memory; who has no room now may have it later.
             Err(FileError::Io(path, error)) if error.kind() == std::io::ErrorKind::StorageFull => {
-                store.failed(state, &FileError::Io(path, error));
+                store.failed(&FileError::Io(path, error));
             }
             Err(error) => return Err(error),
         }
         Ok(store)
     }
 
-    fn restore(&mut self, stored: Stored, state: &AppState) {
+    fn restore(&mut self, stored: Stored) {
+        let Sources { config, scaler, clock, .. } = &self.sources;
         (self.decisions, self.restored) = (stored.totals.decisions, true);
         tracing::info!(
-            path = %self.path.display(), decisions = stored.decisions.len(), pods = stored.pods.len(), "state of an earlier life"
+            path = %self.path.display(), decisions = stored.decisions.len(), pods = stored.pods.len(), "restored the state of an earlier process"
         );
-        if !stored.changes.is_empty() && state.changes().is_empty() {
-            tracing::info!(changes = %stored.changes, "the configuration was changed at run time, which still holds");
-            state.adopt(&stored.changes);
+        if !stored.changes.is_empty() && config.changes().is_empty() {
+            tracing::info!(
+                changes = %stored.changes,
+                "the configuration was changed at run time, which still holds"
+            );
+            config.adopt(&stored.changes);
         }
-        state.scaler.journal.lock().restore(stored.decisions, stored.totals);
-        let policy = state.config().policy();
-        state.scaler.agent().restore(
-            stored.pods,
-            stored.windows,
-            &policy,
-            state.clock.now().timestamp(),
-        );
+        scaler.journal.lock().restore(stored.decisions, stored.totals);
+        let (policy, now) = (config.current().policy(), clock.now().timestamp());
+        scaler.agent().restore(stored.pods, stored.windows, &policy, now);
     }
 
     /// Writes what has changed; everything, if it is time or the `end`.
-    fn flush(&mut self, state: &AppState, end: bool) -> Result<bool, FileError> {
+    fn flush(&mut self, end: bool) -> Result<bool, FileError> {
         let Some(file) = &self.file else { return Ok(false) };
         let now = Instant::now();
-        let changes = state.changes();
-        let window = state.config().policy().guard.window;
-        let agent = state.scaler.agent();
-        let mut batch = Batch { pods: agent.take_touched(), ..Batch::default() };
+        let Sources { config, scaler, .. } = &self.sources;
+        let changes = config.changes();
+        let window = config.current().policy().guard.window;
+        let agent = scaler.agent();
+        let mut batch = Batch { pods: agent.take_dirty(), ..Batch::default() };
         if self.changes.as_ref() != Some(&changes) {
             (batch.changes, batch.windows) =
                 (Some(changes.clone()), Some((window.cpu, window.memory)));
         }
         let mut written = false;
         loop {
-            let (first, decisions) = state.scaler.journal.lock().since(self.decisions, CHUNK);
+            let (first, decisions) = scaler.journal.lock().since(self.decisions, CHUNK);
             let last = first + decisions.len() as u64;
             if !decisions.is_empty() {
-                batch.totals = Some(state.scaler.journal.lock().totals());
-                batch.oldest_decision = last.saturating_sub(state.config().decisions_kept as u64);
+                batch.totals = Some(scaler.journal.lock().totals());
+                batch.oldest_decision = last.saturating_sub(config.current().decisions_kept as u64);
                 batch.decisions = (first..).zip(decisions).collect();
             }
             if batch.is_empty() {
@@ -146,33 +159,33 @@ impl Store {
     }
 
     /// Opens the file again after a failure; what it has missed is written anew.
-    fn reopen(&mut self, state: &AppState) -> Result<(), FileError> {
+    fn reopen(&mut self) -> Result<(), FileError> {
         if self.file.is_some() || Instant::now() < self.retry_at {
             return Ok(());
         }
         let (file, stored) = open(&self.path)?;
         if !self.restored {
-            self.restore(stored, state);
+            self.restore(stored);
         }
         (self.file, self.changes, self.decisions) = (Some(file), None, 0);
         self.snapshot_due = Instant::now();
         Ok(())
     }
 
-    fn failed(&mut self, state: &AppState, error: &FileError) {
+    fn failed(&mut self, error: &FileError) {
         tracing::error!(%error, "the state is not written; it is tried again in {} s", RETRY.as_secs());
-        state.store_health.lock().error = Some(error.to_string());
+        self.sources.health.lock().error = Some(error.to_string());
         (self.file, self.retry_at) = (None, Instant::now() + RETRY);
     }
 
-    fn work(&mut self, state: &AppState, end: bool) {
-        match self.reopen(state).and_then(|()| self.flush(state, end)) {
+    fn work(&mut self, end: bool) {
+        match self.reopen().and_then(|()| self.flush(end)) {
             Ok(true) => {
-                let mut health = state.store_health.lock();
+                let mut health = self.sources.health.lock();
                 (health.error, health.written_at) = (None, Some(rfc3339(chrono::Utc::now())));
             }
             Ok(false) => {}
-            Err(error) => self.failed(state, &error),
+            Err(error) => self.failed(&error),
         }
     }
 }
@@ -195,7 +208,7 @@ fn open(path: &Path) -> Result<(StateFile, Stored), FileError> {
         path.with_extension(format!("redb.unreadable-{}", chrono::Utc::now().timestamp_millis()));
     tracing::error!(
         path = %path.display(), error = %unreadable, aside = %aside.display(),
-        "the stored state cannot be understood: it is set aside, and nothing of an earlier life is known"
+        "the stored state cannot be understood: it is set aside, and nothing of an earlier process is known"
     );
     std::fs::rename(path, &aside).map_err(|error| FileError::Io(path.to_owned(), error))?;
     open_and_read(path)
@@ -208,13 +221,13 @@ fn open_and_read(path: &Path) -> Result<(StateFile, Stored), FileError> {
 }
 
 /// Writes once a second until the service has stopped all its work, then once more.
-pub async fn run(state: Arc<AppState>, store: Option<Store>, ended: CancellationToken) {
+pub async fn run(store: Option<Store>, ended: CancellationToken) {
     let Some(store) = store else { return };
     let store = Arc::new(Mutex::new(store));
     loop {
         let end = ended.is_cancelled();
-        let (state, held) = (state.clone(), store.clone());
-        let work = tokio::task::spawn_blocking(move || held.lock().work(&state, end));
+        let held = store.clone();
+        let work = tokio::task::spawn_blocking(move || held.lock().work(end));
         if work.await.is_err() {
             tracing::error!("a panic in the writing of the state");
             store.lock().file = None;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::demand::DemandSeries;
 use super::score::within_bounds;
-use crate::scaler::action::Action;
+use crate::core::action::Action;
 use crate::sim::physics::{Resources, Step};
 
 /// One step of a pod, as a rule sees it: the number of the step, the limits it ran under and what

@@ -1,12 +1,13 @@
 //! A rule that knows its way about: what the network imitates before it finds better by itself.
 
 use super::environment::Pod;
-use crate::model::QValues;
-use crate::scaler::action::{Action, PerResource, Resource};
-use crate::scaler::decision::{Decision, decide};
-use crate::scaler::history::PodHistory;
-use crate::scaler::observation::Observation;
-use crate::scaler::policy::Policy;
+use crate::core::action::Action;
+use crate::core::decision::{Decision, decide};
+use crate::core::history::PodHistory;
+use crate::core::network::QValues;
+use crate::core::observation::Observation;
+use crate::core::policy::Policy;
+use crate::core::resource::{PerResource, Resource};
 
 /// The shares of the limit from which more is wanted.
 const ENOUGH: PerResource<f64> = PerResource { cpu: 0.97, memory: 0.97 };
@@ -20,8 +21,8 @@ const DETOUR: std::ops::Range<f64> = 0.79..0.886;
 /// Up when it gets tight, else down: the guard refuses what would be too little.
 fn wish(resource: Resource, observation: &Observation, history: &PodHistory) -> Action {
     let used = observation.utilization(resource);
-    let trend = history.trend(resource, *observation.limit.get(resource));
-    let tight = used + LEAD.get(resource) * trend.max(0.0) >= *ENOUGH.get(resource);
+    let trend = history.trend(resource, observation.limit[resource]);
+    let tight = used + LEAD[resource] * trend.max(0.0) >= ENOUGH[resource];
     let detour = resource == Resource::Memory && DETOUR.contains(&used);
     if tight || detour { Action::Increase } else { Action::Decrease }
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::demand::{self, DemandSeries, STEP, STEPS_PER_HOUR};
 use super::score::within_bounds;
-use crate::scaler::action::PerResource;
-use crate::scaler::decision::Decision;
-use crate::scaler::history::PodHistory;
-use crate::scaler::observation::Observation;
-use crate::scaler::policy::Policy;
+use crate::core::decision::Decision;
+use crate::core::history::PodHistory;
+use crate::core::observation::Observation;
+use crate::core::policy::Policy;
+use crate::core::resource::PerResource;
 use crate::sim::physics::{Container, Resources, Step};
 
 /// A pod of one container that lives through a series from `begin` to `end`.
@@ -88,7 +88,7 @@ impl Pod {
             containers: 1,
             measured: true,
             oom_killed_at: self.oom_killed_at,
-            fullest: PerResource::default(),
+            container_utilization: PerResource::default(),
         };
         self.history.observe(&observation, policy);
         (step, Some(observation))
@@ -107,8 +107,8 @@ impl Pod {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::QValues;
-    use crate::scaler::decision::decide;
+    use crate::core::decision::decide;
+    use crate::core::network::QValues;
 
     fn pod(demand: &[(f64, f64)]) -> Pod {
         let demand = demand.iter().map(|&(cpu, memory)| Resources { cpu, memory }).collect();

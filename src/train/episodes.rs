@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use super::demand::{self, DemandSeries, STEPS_PER_DAY};
 use super::environment::Pod;
 use super::score::within_bounds;
-use crate::scaler::policy::Policy;
+use crate::core::policy::Policy;
 use crate::sim::physics::Resources;
 use crate::sim::workload::Kind;
 

@@ -14,8 +14,8 @@ use super::demand::{self, DemandSeries};
 use super::policies::{self, Kind, Outcome};
 use super::report::{self, Report, ReportArgs};
 use super::table::{self, Row, Run};
+use crate::core::policy::Policy;
 use crate::model::{ModelError, Network};
-use crate::scaler::policy::Policy;
 use crate::sim::workload;
 
 /// Days of a generated series, and how many of them there are of each kind.

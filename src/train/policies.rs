@@ -9,13 +9,14 @@ use rand::{RngExt, SeedableRng};
 use super::baselines::{Oracle, Peak, Rule, Seen, Threshold, TwiceTheMean};
 use super::demand::DemandSeries;
 use super::environment::Pod;
-use super::score::{Score, Tally};
+use super::score::{OutcomeCounts, Score};
 use super::vpa::Vpa;
-use crate::model::features::FeatureSet;
+use crate::core::decision::decide;
+use crate::core::features::FeatureSet;
+use crate::core::network::QValues;
+use crate::core::policy::Policy;
+use crate::model::ModelError;
 use crate::model::network::Network;
-use crate::model::{ModelError, QValues};
-use crate::scaler::decision::decide;
-use crate::scaler::policy::Policy;
 use crate::sim::physics::Resources;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +154,7 @@ pub fn features_of(network: &Network) -> Result<FeatureSet, ModelError> {
     FeatureSet::from_names(network.features()).map_err(unknown_feature)
 }
 
-fn unknown_feature(error: crate::model::features::UnknownFeature) -> ModelError {
+fn unknown_feature(error: crate::core::features::UnknownFeature) -> ModelError {
     ModelError::Metadata(error.to_string())
 }
 
@@ -169,7 +170,7 @@ fn replay_rule(mut rule: Box<dyn Rule>, series: &Arc<DemandSeries>, keep: bool) 
     if let Some(limits) = rule.begin(series) {
         pod.limits = limits;
     }
-    let (mut tally, mut course) = (Tally::default(), Course::new());
+    let (mut tally, mut course) = (OutcomeCounts::default(), Course::new());
     for index in 0..series.demand.len() {
         let (demand, limits) = (pod.demand(), pod.limits);
         let step = pod.pass();
@@ -196,7 +197,7 @@ fn replay_batch(
     mut think: impl FnMut(ArrayView2<'_, f32>, &[usize]) -> Result<Vec<QValues>, ModelError>,
 ) -> Result<Vec<Outcome>, ModelError> {
     let mut pods: Vec<Pod> = series.iter().map(|series| Pod::new(series.clone())).collect();
-    let mut tallies = vec![Tally::default(); pods.len()];
+    let mut tallies = vec![OutcomeCounts::default(); pods.len()];
     let mut courses = vec![Course::new(); pods.len()];
     // What was expected of the next step and what was used before it.
     let mut expected: Vec<Option<(Resources, Resources)>> = vec![None; pods.len()];
@@ -242,9 +243,8 @@ fn replay_batch(
             expected[index] = Some((future, used));
         }
     }
-    let outcome = |((series, tally), course): ((&Arc<DemandSeries>, Tally), Course)| Outcome {
-        score: tally.score(series.max()),
-        course: keep.then_some(course),
+    let outcome = |((series, tally), course): ((&Arc<DemandSeries>, OutcomeCounts), Course)| {
+        Outcome { score: tally.score(series.max()), course: keep.then_some(course) }
     };
     Ok(series.iter().zip(tallies).zip(courses).map(outcome).collect())
 }

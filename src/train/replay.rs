@@ -7,8 +7,8 @@ use rand_distr::Distribution;
 use rand_distr::weighted::WeightedTreeIndex;
 
 use super::rollout::{Life, Moment};
+use crate::core::action::Action;
 use crate::model::learner::Batch;
-use crate::scaler::action::Action;
 
 /// How much priorities count: 0 draws all alike.
 const PRIORITY_EXPONENT: f64 = 0.3;
@@ -110,8 +110,8 @@ impl Replay {
             for (resource, returned) in returns.into_iter().enumerate() {
                 batch.actions[resource].push(moment.actions[resource] as i64);
                 let index = |action: Action| action as i64;
-                batch.granted[resource].extend(moment.granted[resource].map(index));
-                batch.next_granted[resource].extend(life.moments[to].granted[resource].map(index));
+                batch.resolve[resource].extend(moment.resolve[resource].map(index));
+                batch.next_granted[resource].extend(life.moments[to].resolve[resource].map(index));
                 batch.demonstrated[resource].push(moment.demonstrated[resource] as i64);
                 batch.returns[resource].push(returned);
             }
@@ -149,7 +149,7 @@ mod tests {
     fn life(rewards: &[f32], explored: &[usize]) -> Life {
         let moment = |(index, reward): (usize, &f32)| Moment {
             actions: [Action::Maintain, Action::Increase],
-            granted: [Action::ALL, [Action::Maintain, Action::Maintain, Action::Increase]],
+            resolve: [Action::ALL, [Action::Maintain, Action::Maintain, Action::Increase]],
             demonstrated: [Action::Decrease; 2],
             explored: explored.contains(&index),
             rewards: [*reward, 0.0],

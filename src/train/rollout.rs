@@ -10,11 +10,13 @@ use super::demonstrator;
 use super::environment::Pod;
 use super::episodes::Episode;
 use super::score::{OOM_PRICE, RESIZE_PRICE, UNSERVED_PRICE};
-use crate::model::features::FeatureSet;
-use crate::model::{ModelError, Network, QValues};
-use crate::scaler::action::{Action, PerResource, Resource};
-use crate::scaler::decision::{Decision, decide, granted};
-use crate::scaler::observation::Observation;
+use crate::core::action::Action;
+use crate::core::decision::{Decision, decide, resolve};
+use crate::core::features::FeatureSet;
+use crate::core::network::QValues;
+use crate::core::observation::Observation;
+use crate::core::resource::{PerResource, Resource};
+use crate::model::{ModelError, Network};
 use crate::sim::physics::{Resources, Step};
 
 /// One decision and what came of it until the next one.
@@ -23,7 +25,7 @@ pub struct Moment {
     /// What was done, CPU then memory.
     pub actions: [Action; 2],
     /// What would have become of each wish.
-    pub granted: [[Action; 3]; 2],
+    pub resolve: [[Action; 3]; 2],
     /// What the demonstrator wants.
     pub demonstrated: [Action; 2],
     /// Whether something random was tried.
@@ -207,9 +209,9 @@ impl<'e> Living<'e> {
             q_values = demonstrator::answer(demonstrated);
         }
         let decision = decide(observation, history, &q_values, policy, observation.at);
-        let granted = Resource::ALL.map(|resource| {
+        let resolve = Resource::ALL.map(|resource| {
             Action::ALL.map(|wanted| {
-                granted(resource, wanted, observation, history, policy, observation.at).action
+                resolve(resource, wanted, observation, history, policy, observation.at).action
             })
         });
         self.decided_under = self.pod.limits;
@@ -220,7 +222,7 @@ impl<'e> Living<'e> {
         self.life.states.extend_from_slice(row);
         self.life.moments.push(Moment {
             actions: [cpu, memory],
-            granted,
+            resolve,
             demonstrated,
             explored,
             rewards,

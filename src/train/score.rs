@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::demand::STEPS_PER_DAY;
-use crate::scaler::action::PerResource;
+use crate::core::resource::PerResource;
 use crate::sim::physics::{Resources, Step};
 
 /// Prices of the COST, in units of the constant limit at the series' maximum.
@@ -25,7 +25,7 @@ pub fn within_bounds(limits: Resources) -> Resources {
 
 /// Sums over the steps of one series.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Tally {
+pub struct OutcomeCounts {
     steps: f64,
     up: f64,
     throttled: f64,
@@ -45,7 +45,7 @@ pub struct Tally {
     predictions: f64,
 }
 
-impl Tally {
+impl OutcomeCounts {
     pub fn step(&mut self, demand: Resources, limits: Resources, step: &Step) {
         self.steps += 1.0;
         self.allocated.cpu += limits.cpu;
@@ -187,7 +187,7 @@ mod tests {
     use crate::sim::physics::Container;
 
     fn replay(demand: &[(f64, f64)], limits: Resources) -> Score {
-        let (mut tally, mut container) = (Tally::default(), Container::default());
+        let (mut tally, mut container) = (OutcomeCounts::default(), Container::default());
         let mut max = Resources::ZERO;
         for (index, &(cpu, memory)) in demand.iter().enumerate() {
             let demand = Resources { cpu, memory };
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn resizes_cost_by_the_day_and_no_change_is_none() {
         let limits = Resources { cpu: 1.0, memory: 100.0 };
-        let mut tally = Tally::default();
+        let mut tally = OutcomeCounts::default();
         for _ in 0..2880 {
             tally.step(limits, limits, &Container::default().step(0.0, 30.0, limits, limits));
             tally.resized(limits, limits);
@@ -233,7 +233,7 @@ mod tests {
     }
     #[test]
     fn a_reversal_is_a_change_against_the_previous_one_of_the_same_resource() {
-        let mut tally = Tally::default();
+        let mut tally = OutcomeCounts::default();
         let path = [
             (1.0, 100.0),
             (1.2, 100.0),

@@ -19,10 +19,10 @@ use super::policies::{self, Kind};
 use super::replay::Replay;
 use super::rollout::{self, Conditions};
 use super::score::Score;
-use crate::model::features::FeatureSet;
+use crate::core::features::FeatureSet;
+use crate::core::policy::Policy;
 use crate::model::learner::{Learner, Pace};
 use crate::model::{Checkpoint, Network, use_one_thread};
-use crate::scaler::policy::Policy;
 
 /// The share of the way that the target network goes to the online one in each lesson.
 const TARGET_RATE: f64 = 0.005;

@@ -8,7 +8,8 @@ mod pytorch;
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
-use dqn_scaler::model::{Checkpoint, NamedTensor, Network, QValues};
+use dqn_scaler::core::network::QValues;
+use dqn_scaler::model::{Checkpoint, NamedTensor, Network};
 use ndarray::Array2;
 use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;

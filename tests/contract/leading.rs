@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use dqn_scaler::leader::{self, LeaderArgs, Leadership};
+use dqn_scaler::leader::{LeaderArgs, Leadership};
+use dqn_scaler::service::elect;
 
 use super::*;
 
@@ -25,7 +26,7 @@ async fn replica(
     let service = Service::led(config, *simulation.clock(), leadership).await;
     service.state.connected(simulation.client());
     let ended = CancellationToken::new();
-    tokio::spawn(leader::run(service.state.clone(), ended.clone()));
+    tokio::spawn(elect(&service.state, ended.clone()));
     (service, ended)
 }
 

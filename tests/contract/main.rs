@@ -2,34 +2,37 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod annotations;
 mod autoscaling;
 mod bounded;
 mod configuration;
 mod cors;
-mod deciding;
 mod documented;
+mod events;
 mod falling_back;
 mod faults;
 mod leading;
 mod listing;
-mod looking;
-mod remembering;
+mod overview;
+mod persistence;
 mod resizing;
-mod telling;
-mod wishes;
+mod scaling;
 mod without_a_cluster;
 
 use std::sync::Arc;
 
 use dqn_scaler::api;
 use dqn_scaler::clock::Clock;
-use dqn_scaler::cluster::{events, quantity};
+use dqn_scaler::cluster::events::Queue;
 use dqn_scaler::config::Config;
+use dqn_scaler::core::event::PodEvent;
+use dqn_scaler::core::features::FeatureSet;
+use dqn_scaler::core::quantity;
 use dqn_scaler::leader::Leadership;
-use dqn_scaler::model::features::FeatureSet;
 use dqn_scaler::model::{Checkpoint, NamedTensor, Network};
-use dqn_scaler::scaler::autoscale;
 use dqn_scaler::scaler::cycle::Scaler;
+use dqn_scaler::service::state::AppState;
+use dqn_scaler::service::{autoscaler, publish};
 use dqn_scaler::sim::api::faults::{Effect, Rule};
 use dqn_scaler::sim::demo::{add_namespace, add_nodes, declare};
 use dqn_scaler::sim::resources::Resource;
@@ -37,10 +40,10 @@ use dqn_scaler::sim::simulation::Simulation;
 use dqn_scaler::sim::store::Key;
 use dqn_scaler::sim::workload::Workload;
 use dqn_scaler::sim::world::{ServerVersion, World};
-use dqn_scaler::state::AppState;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A running service; it stops when this is dropped.
@@ -69,10 +72,11 @@ impl Service {
     }
 
     async fn led(config: Config, clock: Clock, leadership: Leadership) -> Self {
-        let state = state(config, clock, leadership);
+        let (state, events) = state(config, clock, leadership);
         let stopping = state.stopping.clone();
-        tokio::spawn(autoscale::run(state.clone()));
-        tokio::spawn(events::run(state.clone(), stopping.clone()));
+        tokio::spawn(autoscaler(&state).run(stopping.clone()));
+        tokio::spawn(AppState::clone(&state).follow_config());
+        tokio::spawn(publish(&state, events, stopping.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (stopped, router) = (stopping.clone().cancelled_owned(), api::router(state.clone()));
@@ -98,14 +102,18 @@ impl Service {
 }
 
 /// A service without its tasks.
-fn state(config: Config, clock: Clock, leadership: Leadership) -> Arc<AppState> {
+fn state(
+    config: Config,
+    clock: Clock,
+    leadership: Leadership,
+) -> (Arc<AppState>, Receiver<PodEvent>) {
+    let (queue, events) = Queue::new();
     let stopping = CancellationToken::new();
     let network =
         Network::from_checkpoint(&network_that_wants([0.0, 1.0, 2.0], [2.0, 1.0, 0.0])).unwrap();
-    let scaler = Scaler::new(network, FeatureSet::documented(), stopping.clone());
-    let mut state = AppState::new(config, scaler, clock, stopping);
-    state.leadership = Arc::new(leadership);
-    Arc::new(state)
+    let scaler = Scaler::new(network, FeatureSet::documented(), queue, stopping.clone());
+    let state = AppState::new(config, scaler, clock, Arc::new(leadership), stopping);
+    (Arc::new(state), events)
 }
 
 /// A cluster that lives twenty times as fast as the clock, so that nobody waits for a kubelet.
@@ -169,9 +177,9 @@ fn limits(simulation: &Simulation, name: &str) -> (Value, Value) {
 
 /// Waits until a condition holds that must come to hold.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !holds().await {
-        assert!(std::time::Instant::now() < patience, "it never came: {what}");
+        assert!(std::time::Instant::now() < deadline, "it never came: {what}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }

@@ -171,9 +171,9 @@ fn bare_pod(name: &str) -> Value {
 
 /// Waits until a condition holds that must come to hold.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(30);
+    let timeout = Instant::now() + Duration::from_secs(30);
     while !holds().await {
-        assert!(Instant::now() < patience, "{what}");
+        assert!(Instant::now() < timeout, "{what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -8,7 +8,7 @@ use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cluster::names::is_dns_subdomain;
+use crate::core::names::is_dns_subdomain;
 use crate::sim::json;
 use crate::sim::resources::Resource;
 use crate::sim::status::FieldError;

@@ -15,8 +15,8 @@ use minijinja::value::Serde;
 use self::chosen::Chosen;
 use super::policies::{self, Course, Kind};
 use super::table::{self, Row, Run};
+use crate::core::policy::Policy;
 use crate::model::Network;
-use crate::scaler::policy::Policy;
 
 const PAGE: &str = include_str!("page.html");
 

@@ -10,8 +10,8 @@ use super::chart::{self, Figure};
 use super::chosen::Chosen;
 use super::course::{self, CPU, MEMORY};
 use super::curves::Curve;
+use crate::core::resource::Resource;
 use crate::model::Network;
-use crate::scaler::action::Resource;
 use crate::train::policies::{Course, Kind};
 use crate::train::score::Score;
 use crate::train::table::{self, Row, Run};
@@ -262,9 +262,8 @@ pub fn settings(report: &Report<'_>) -> Vec<Pair> {
     ];
     for (resource, name) in [(Resource::Cpu, "CPU"), (Resource::Memory, "memory")] {
         let guard = &policy.guard;
-        let hours = *guard.window.get(resource) as f64 / 3600.0;
-        let (headroom, fade) =
-            (100.0 * guard.headroom.get(resource), 100.0 * guard.fade.get(resource));
+        let hours = guard.window[resource] as f64 / 3600.0;
+        let (headroom, fade) = (100.0 * guard.headroom[resource], 100.0 * guard.fade[resource]);
         let value = format!("peak of {hours} h, fading by {fade:.0} %, {headroom:.1} % head room");
         facts.push(fact(&format!("guard, {name}"), value));
     }

@@ -1,0 +1,402 @@
+//! The pods as people look at them: one page of a list that may be long, each with its last
+//! decision and its recent past.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::{BadRequest, NoCluster, NoSuchPod};
+use super::pods::{ListedAutoscaler, ListedOverrides, ListedOwner};
+use super::scaling::{StatusName, status_names};
+use super::{ApiError, PodPath, Query, SharedState, boolean, cluster, status};
+use crate::blocking::run_blocking;
+use crate::client::retry::Deadline;
+use crate::clock::{at, rfc3339};
+use crate::core::action::Action;
+use crate::core::context::OwnedPod;
+use crate::core::eligibility::{current_block, eligibility, is_monitored, last_message};
+use crate::core::explain::in_short;
+use crate::core::outcome::LastOutcome;
+use crate::core::outcome::SkipReason;
+use crate::core::policy::Settings;
+use crate::scaler::pod_status::{Latest, PodStatuses, Sample};
+
+const DEFAULT_PAGE: usize = 50;
+const LARGEST_PAGE: usize = 500;
+
+#[derive(Serialize, ToSchema)]
+pub struct Page {
+    #[schema(example = true)]
+    success: bool,
+    /// Pods of the configured namespaces.
+    total: usize,
+    /// Pods that the query takes.
+    found: usize,
+    /// How many of those come before this page.
+    offset: usize,
+    /// Pods of this page.
+    count: usize,
+    pods: Vec<PodOverview>,
+    #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct PodOverview {
+    #[schema(example = "postgres-0")]
+    name: String,
+    #[schema(example = "data")]
+    namespace: String,
+    /// The phase.
+    #[schema(example = "Running")]
+    status: String,
+    /// The Deployment rather than the ReplicaSet between it and the pod.
+    #[schema(required)]
+    workload: Option<ListedOwner>,
+    /// False: excluded, finished, or on its way out.
+    monitored: bool,
+    /// What speaks against scaling it, whatever it uses.
+    #[schema(required)]
+    cannot_scale: Option<SkipReason>,
+    /// What keeps it from being scaled or changed now, in words that name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        nullable = false,
+        example = "Pod postgres-0 is managed by a VerticalPodAutoscaler: postgres"
+    )]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    overrides: Option<ListedOverrides>,
+    /// The other autoscalers of its workload.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    managed_by: Vec<ListedAutoscaler>,
+    #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    measured_at: Option<String>,
+    metrics: OverviewMetrics,
+    resources: OverviewResources,
+    #[schema(required)]
+    last_decision: Option<LastDecision>,
+    history: Trail,
+}
+
+/// Summed over the containers that are scaled; null where nothing was measured.
+#[derive(Serialize, ToSchema)]
+pub struct OverviewMetrics {
+    /// Cores.
+    #[schema(required, minimum = 0, example = 0.15)]
+    cpu_usage: Option<f64>,
+    /// MiB.
+    #[schema(required, minimum = 0, example = 256.5)]
+    memory_usage_mb: Option<f64>,
+}
+
+/// Summed over the containers that are scaled, which are all unless an annotation names some.
+#[derive(Serialize, ToSchema)]
+pub struct OverviewResources {
+    /// Cores.
+    #[schema(minimum = 0, example = 0.1)]
+    cpu_request: f64,
+    /// MiB.
+    #[schema(minimum = 0, example = 128.0)]
+    memory_request_mb: f64,
+    /// Cores.
+    #[schema(minimum = 0, example = 0.5)]
+    cpu_limit: f64,
+    /// MiB.
+    #[schema(minimum = 0, example = 512.0)]
+    memory_limit_mb: f64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct LastDecision {
+    #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: Option<String>,
+    #[schema(schema_with = status_names)]
+    status: &'static str,
+    #[schema(required)]
+    cpu_action: Option<Action>,
+    #[schema(required)]
+    memory_action: Option<Action>,
+    /// In a few words.
+    #[schema(example = "CPU: INCREASE")]
+    why: String,
+}
+
+/// The recent past: a column for each value.
+#[derive(Serialize, ToSchema)]
+pub struct Trail {
+    timestamps: Vec<Option<String>>,
+    /// Cores.
+    #[schema(example = json!([0.15, 0.17]))]
+    cpu_usage: Vec<f64>,
+    /// Cores.
+    #[schema(example = json!([0.5, 0.5]))]
+    cpu_limit: Vec<f64>,
+    /// MiB.
+    #[schema(example = json!([256.5, 250.1]))]
+    memory_usage_mb: Vec<f64>,
+    /// MiB.
+    #[schema(example = json!([512.0, 512.0]))]
+    memory_limit_mb: Vec<f64>,
+}
+
+/// A page of the pods, each with its last decision and its recent past
+#[utoipa::path(
+    get, path = "/pods/overview", tag = "pods",
+    params(
+        ("search" = Option<String>, Query, nullable = false, example = "postgres", description = "A part of namespace/name or of the workload's name"),
+        ("namespace" = Option<String>, Query, nullable = false, description = "The pod's namespace"),
+        ("monitored" = Option<bool>, Query, nullable = false, description = "Whether the pod is acted upon"),
+        ("status" = inline(Option<StatusName>), Query, nullable = false, example = "success", description = "The status of the last decision"),
+        ("sort" = Option<String>, Query, nullable = false, pattern = "^(name|cpu|memory|cpu_utilization|memory_utilization|decision)$",
+            example = "cpu", description = "name, cpu, memory, cpu_utilization, memory_utilization or decision"),
+        ("order" = Option<String>, Query, nullable = false, pattern = "^(asc|desc)$", example = "desc", description = "asc or desc"),
+        ("offset" = Option<u64>, Query, nullable = false, minimum = 0, example = 0, description = "Pods to leave out before the page"),
+        ("limit" = Option<u64>, Query, nullable = false, minimum = 1, maximum = 500, example = 50, description = "Pods of a page"),
+    ),
+    responses((status = 200, body = Page), BadRequest, NoCluster)
+)]
+pub async fn overview(
+    State(state): SharedState,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<Page>, ApiError> {
+    let query = PodQuery::parse(&query)?;
+    let (config, statuses) = (state.config(), &state.scaler.pod_status);
+    let settings = config.settings();
+    let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
+    let total = pods.len();
+    let found = run_blocking(|| {
+        let seen = pods.into_iter().map(OwnedPod::select_containers);
+        let seen = seen.map(|owned| Seen { latest: statuses.latest(&owned.pod.key.uid), owned });
+        let mut found: Vec<_> = seen.filter(|seen| query.takes(seen, &settings)).collect();
+        found.sort_by(|a, b| query.order(a, b));
+        found
+    });
+    let page = found.iter().skip(query.offset).take(query.limit);
+    let pods: Vec<_> = page.map(|seen| shown(seen, statuses, &settings)).collect();
+    let (found, offset, count) = (found.len(), query.offset, pods.len());
+    let timestamp = rfc3339(state.clock.now());
+    Ok(Json(Page { success: true, total, found, offset, count, pods, timestamp }))
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct OnePod {
+    #[schema(example = true)]
+    success: bool,
+    pod: PodOverview,
+    #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: String,
+}
+
+/// One pod with its last decision and its recent past
+#[utoipa::path(
+    get, path = "/pods/{namespace}/{pod_name}/history", tag = "pods", params(PodPath),
+    responses((status = 200, body = OnePod), BadRequest, NoSuchPod, NoCluster)
+)]
+pub async fn history(State(state): SharedState, path: PodPath) -> Result<Json<OnePod>, ApiError> {
+    let pod = cluster(&state)?.pod(&path.namespace, &path.name, Deadline::default()).await?;
+    let owned = pod.select_containers();
+    let statuses = &state.scaler.pod_status;
+    let seen = Seen { latest: statuses.latest(&owned.pod.key.uid), owned };
+    let pod = shown(&seen, statuses, &state.config().settings());
+    Ok(Json(OnePod { success: true, pod, timestamp: rfc3339(state.clock.now()) }))
+}
+
+struct Seen {
+    owned: OwnedPod,
+    latest: Option<Latest>,
+}
+
+impl Seen {
+    fn last(&self) -> Option<&LastOutcome> {
+        self.latest.as_ref().map(|latest| &latest.last)
+    }
+
+    fn workload(&self) -> &str {
+        self.owned.workload.as_ref().map(|workload| workload.name.as_str()).unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Name,
+    Cpu,
+    Memory,
+    CpuUtilization,
+    MemoryUtilization,
+    Decision,
+}
+
+struct PodQuery {
+    search: String,
+    namespace: Option<String>,
+    monitored: Option<bool>,
+    /// The status of the last decision.
+    status: Option<String>,
+    sort: Sort,
+    descending: bool,
+    offset: usize,
+    limit: usize,
+}
+
+impl PodQuery {
+    fn parse(query: &HashMap<String, String>) -> Result<Self, ApiError> {
+        let named = |name: &str| query.get(name).filter(|text| !text.is_empty());
+        let number = |name: &'static str, default: usize| match named(name)
+            .map(|text| text.trim().parse())
+        {
+            None => Ok(default),
+            Some(Ok(number)) => Ok(number),
+            Some(Err(_)) => {
+                Err(ApiError::bad_request(format!("{name}: must be a whole number, not negative")))
+            }
+        };
+        let sort = match named("sort").map(String::as_str) {
+            None | Some("name") => Sort::Name,
+            Some("cpu") => Sort::Cpu,
+            Some("memory") => Sort::Memory,
+            Some("cpu_utilization") => Sort::CpuUtilization,
+            Some("memory_utilization") => Sort::MemoryUtilization,
+            Some("decision") => Sort::Decision,
+            Some(_) => {
+                let known = "name, cpu, memory, cpu_utilization, memory_utilization or decision";
+                return Err(ApiError::bad_request(format!("sort: must be {known}")));
+            }
+        };
+        let descending = match named("order").map(String::as_str) {
+            None | Some("asc") => false,
+            Some("desc") => true,
+            Some(_) => return Err(ApiError::bad_request("order: must be asc or desc")),
+        };
+        let limit = number("limit", DEFAULT_PAGE)?;
+        if !(1..=LARGEST_PAGE).contains(&limit) {
+            return Err(ApiError::bad_request(format!("limit: must be from 1 to {LARGEST_PAGE}")));
+        }
+        Ok(Self {
+            search: named("search").map(|text| text.trim().to_lowercase()).unwrap_or_default(),
+            namespace: named("namespace").cloned(),
+            monitored: boolean(query, "monitored")?,
+            status: status(query)?,
+            sort,
+            descending,
+            offset: number("offset", 0)?,
+            limit,
+        })
+    }
+
+    fn takes(&self, seen: &Seen, settings: &Settings) -> bool {
+        let key = &seen.owned.pod.key;
+        let status = || seen.last().map(|last| last.status.name());
+        self.namespace.as_ref().is_none_or(|namespace| &key.namespace == namespace)
+            && self.monitored.is_none_or(|monitored| {
+                is_monitored(&seen.owned, &settings.exclusions) == monitored
+            })
+            && self.status.as_ref().is_none_or(|wanted| status() == Some(wanted))
+            && (self.search.is_empty()
+                || format!("{}/{} {}", key.namespace, key.name, seen.workload())
+                    .contains(&self.search))
+    }
+
+    /// What has no value to be sorted by comes last, whichever the direction.
+    fn order(&self, a: &Seen, b: &Seen) -> Ordering {
+        let (left, right) = (self.value(a), self.value(b));
+        let by_value = match (left, right) {
+            (Some(left), Some(right)) if self.descending => right.total_cmp(&left),
+            (Some(left), Some(right)) => left.total_cmp(&right),
+            (left, right) => right.is_some().cmp(&left.is_some()),
+        };
+        let by_name = a.owned.pod.key.cmp(&b.owned.pod.key);
+        match self.sort {
+            Sort::Name if self.descending => by_name.reverse(),
+            Sort::Name => by_name,
+            _ => by_value.then(by_name),
+        }
+    }
+
+    fn value(&self, seen: &Seen) -> Option<f64> {
+        let usage = || Some(seen.latest.as_ref()?.measured?.1);
+        let share = |usage: f64, limit: f64| (limit > 0.0).then(|| usage / limit);
+        match self.sort {
+            Sort::Name => None,
+            Sort::Cpu => Some(usage()?.cpu),
+            Sort::Memory => Some(usage()?.memory),
+            Sort::CpuUtilization => share(usage()?.cpu, seen.owned.pod.limit().cpu),
+            Sort::MemoryUtilization => share(usage()?.memory, seen.owned.pod.limit().memory),
+            // Those that were changed, or would have been, or could not be; then those that were
+            // left as they are.
+            Sort::Decision => Some(match seen.last()?.status.name() {
+                "failed" => 0.0,
+                "success" => 1.0,
+                "dry_run" => 2.0,
+                "skipped" => 3.0,
+                _ => 4.0,
+            }),
+        }
+    }
+}
+
+fn shown(seen: &Seen, statuses: &PodStatuses, settings: &Settings) -> PodOverview {
+    let pod = &seen.owned.pod;
+    let (request, limit) = (pod.request(), pod.limit());
+    let measured = seen.latest.as_ref().and_then(|latest| latest.measured);
+    let usage = measured.map(|(_, usage)| usage);
+    PodOverview {
+        name: pod.key.name.clone(),
+        namespace: pod.key.namespace.clone(),
+        status: (&*pod.phase).into(),
+        workload: seen.owned.workload.as_ref().map(|owner| ListedOwner::of(owner)),
+        monitored: is_monitored(&seen.owned, &settings.exclusions),
+        cannot_scale: eligibility(&seen.owned, settings).err(),
+        message: current_block(&seen.owned, settings),
+        overrides: ListedOverrides::of(&seen.owned, &settings.policy),
+        managed_by: ListedAutoscaler::all(&seen.owned),
+        measured_at: measured.and_then(|(when, _)| at(when)),
+        metrics: OverviewMetrics {
+            cpu_usage: usage.map(|u| u.cpu),
+            memory_usage_mb: usage.map(|u| u.memory),
+        },
+        resources: OverviewResources {
+            cpu_request: request.cpu,
+            memory_request_mb: request.memory,
+            cpu_limit: limit.cpu,
+            memory_limit_mb: limit.memory,
+        },
+        last_decision: seen.last().map(|last| decision(last, &seen.owned, settings)),
+        history: trail(&statuses.trail(&pod.key.uid)),
+    }
+}
+
+fn decision(last: &LastOutcome, owned: &OwnedPod, settings: &Settings) -> LastDecision {
+    let decided = last.decided.as_ref();
+    LastDecision {
+        timestamp: at(last.at),
+        status: last.status.name(),
+        cpu_action: decided.map(|decided| decided.actions.cpu),
+        memory_action: decided.map(|decided| decided.actions.memory),
+        why: in_short(last, last_message(&last.status, owned, settings)),
+    }
+}
+
+/// Short, and as a chart wants it.
+fn trail(samples: &[Sample]) -> Trail {
+    let column =
+        |of: &dyn Fn(&Sample) -> f64| samples.iter().map(|sample| short(of(sample))).collect();
+    Trail {
+        timestamps: samples.iter().map(|sample| at(sample.taken_at())).collect(),
+        cpu_usage: column(&|sample| sample.usage().cpu),
+        cpu_limit: column(&|sample| sample.limit().cpu),
+        memory_usage_mb: column(&|sample| sample.usage().memory),
+        memory_limit_mb: column(&|sample| sample.limit().memory),
+    }
+}
+
+/// Four significant digits: a sample holds no more.
+fn short(value: f64) -> f64 {
+    let scale = 10f64.powi(3 - value.abs().max(1e-6).log10().floor() as i32);
+    (value * scale).round() / scale
+}

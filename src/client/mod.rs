@@ -1,0 +1,5 @@
+//! One call to the API server: how it is reached, what can go wrong, and what is tried again.
+
+pub mod connect;
+pub mod error;
+pub mod retry;

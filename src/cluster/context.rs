@@ -1,0 +1,438 @@
+//! What stands behind a pod: the annotations of its controllers, and other autoscalers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{join_all, select};
+use futures::{FutureExt, TryFutureExt};
+use internment::ArcIntern as Shared;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::api::ListParams;
+use kube::core::DynamicObject;
+use kube::{Api, Client};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::autoscalers::{from_hpa, from_vpa, serves_vpas, vpa_resource};
+use super::controllers::{Controller, Controllers, Kind, Object, get};
+use super::resource_cache::ResourceCache;
+use crate::client::error::{Call, ClusterError};
+use crate::client::retry::{Deadline, with_retries};
+use crate::core::autoscalers::{CompetingAutoscaler, CompetingAutoscalers};
+use crate::core::context::{ScalingContext, UnknownContext};
+use crate::core::pod::{Owner, Pod};
+
+const HPAS: &str = "horizontalpodautoscalers";
+const VPAS: &str = "verticalpodautoscalers";
+
+/// How long the first answers are waited for.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the cluster is asked whether it knows VerticalPodAutoscalers by now.
+const POLL_INTERVAL: Duration = Duration::from_secs(60);
+/// No pod has more controllers, one above the other.
+const MOST_CONTROLLERS: usize = 5;
+
+fn unknown_annotations(why: impl ToString) -> Arc<UnknownContext> {
+    Arc::new(UnknownContext::Annotations(why.to_string()))
+}
+
+fn unknown_autoscalers(why: impl ToString) -> Arc<UnknownContext> {
+    Arc::new(UnknownContext::Autoscalers(why.to_string()))
+}
+
+/// Follows the controllers and the autoscalers of one namespace.
+pub struct ContextCache {
+    replica_sets: Arc<ResourceCache<Controller>>,
+    /// Of the other kinds, in their order, those that say something.
+    others: [Arc<ResourceCache<Controller>>; 3],
+    hpas: Arc<ResourceCache<CompetingAutoscaler>>,
+    vpas: Arc<ResourceCache<CompetingAutoscaler>>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+impl ContextCache {
+    pub fn start(client: &Client, namespace: &str) -> Self {
+        let mut tasks = Vec::new();
+        let mut follow = |kind: Kind, read: fn(&Object) -> Option<Controller>| {
+            let cache = Arc::new(ResourceCache::new(kind.plural(), namespace));
+            tasks.push(tokio::spawn(cache.clone().follow(kind.api(client, namespace), read)));
+            cache
+        };
+        let replica_sets = follow(Kind::ReplicaSet, |set| Some(Controller::read(set)));
+        let others = [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet]
+            .map(|kind| follow(kind, Controller::if_any));
+        let (hpas, vpas) = (
+            Arc::new(ResourceCache::new(HPAS, namespace)),
+            Arc::new(ResourceCache::new(VPAS, namespace)),
+        );
+        tasks.push(tokio::spawn(
+            hpas.clone().follow(Api::namespaced(client.clone(), namespace), from_hpa),
+        ));
+        tasks.push(tokio::spawn(follow_vpas(vpas.clone(), client.clone(), namespace.to_owned())));
+        let _tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
+        Self { replica_sets, others, hpas, vpas, _tasks }
+    }
+
+    /// Whether it is known of every pod which workload it belongs to.
+    pub fn is_fresh(&self) -> bool {
+        self.replica_sets.is_fresh()
+    }
+
+    /// All that is known, once the ReplicaSets are, which tell the workloads; the rest is waited
+    /// for a moment.
+    pub async fn settled(
+        &self,
+        client: &Client,
+        namespace: &str,
+        deadline: Deadline,
+    ) -> Result<KnownContext, ClusterError> {
+        let api = Api::<ReplicaSet>::namespaced(client.clone(), namespace);
+        let one = ListParams::default().limit(1);
+        let call = Call::over("list", Kind::ReplicaSet.plural(), namespace);
+        let probe =
+            || with_retries(call.clone(), deadline, || api.list_metadata(&one)).map_ok(drop);
+        let replica_sets = self.replica_sets.items(deadline, probe).await?;
+        self.settle(deadline).await;
+        Ok(self.known_with(replica_sets))
+    }
+
+    /// Waits a moment for what is not complete yet, unless it is known to be out of order.
+    pub async fn settle(&self, deadline: Deadline) {
+        let timeout = Deadline::after(deadline.left().min(TIMEOUT));
+        let others = join_all(self.others.iter().map(|cache| cache.settle(timeout)));
+        futures::join!(others, self.hpas.settle(timeout), self.vpas.settle(timeout));
+    }
+
+    /// All that is known now, or was known last.
+    pub fn known(&self) -> KnownContext {
+        self.known_with(self.replica_sets.known())
+    }
+
+    fn known_with(&self, replica_sets: Controllers) -> KnownContext {
+        let [deployments, stateful_sets, daemon_sets] =
+            self.others.each_ref().map(|cache| cache.last_known().map_err(unknown_annotations));
+        let controllers = [Ok(replica_sets), deployments, stateful_sets, daemon_sets];
+        KnownContext { controllers, autoscalers: self.autoscalers().map_err(unknown_autoscalers) }
+    }
+
+    fn autoscalers(&self) -> Result<CompetingAutoscalers, ClusterError> {
+        let (hpas, vpas) = (self.hpas.last_known()?, self.vpas.last_known()?);
+        Ok(CompetingAutoscalers::new(hpas.into_values().chain(vpas.into_values())))
+    }
+
+    /// What never could be read.
+    pub fn never_read(&self) -> impl Iterator<Item = ClusterError> {
+        let others = self.others.iter().map(|cache| cache.never_complete());
+        others.chain([self.hpas.never_complete(), self.vpas.never_complete()]).flatten()
+    }
+}
+
+/// What is known of the controllers and autoscalers of pods, by kind and name.
+pub struct KnownContext {
+    controllers: [Result<Controllers, Arc<UnknownContext>>; 4],
+    autoscalers: Result<CompetingAutoscalers, Arc<UnknownContext>>,
+}
+
+impl KnownContext {
+    /// The workload behind a pod, the Deployment rather than the ReplicaSet between them, and what
+    /// binds the pod.
+    pub fn of(&self, pod: &Pod) -> (Option<Shared<Owner>>, ScalingContext) {
+        let Some(owner) = &pod.owner else {
+            return (
+                None,
+                ScalingContext { overrides: pod.overrides.clone(), ..ScalingContext::default() },
+            );
+        };
+        let (mut context, mut workload, mut overrides) = (ScalingContext::default(), owner, None);
+        let mut next = Some(owner);
+        for _ in 0..MOST_CONTROLLERS {
+            let Some(owner) = next.take() else { break };
+            if let Ok(autoscalers) = &self.autoscalers {
+                context.autoscalers.extend(autoscalers.of(owner).cloned());
+            }
+            let Some(kind) = Kind::of(owner) else { break };
+            match self.find(kind, &owner.name) {
+                Ok(None) => {}
+                Ok(Some(controller)) => {
+                    next = controller.owner.as_ref();
+                    // A Deployment's annotations are copied to its ReplicaSets, where they may be
+                    // out of date.
+                    let is_copy = kind == Kind::ReplicaSet
+                        && next.and_then(|owner| Kind::of(owner)).is_some();
+                    overrides = controller.overrides.as_ref().filter(|_| !is_copy).or(overrides);
+                    workload = next.filter(|_| kind == Kind::ReplicaSet).unwrap_or(workload);
+                }
+                Err(unknown) => context.unknown = Some(unknown.clone()),
+            }
+        }
+        context.overrides = match (&pod.overrides, overrides) {
+            (Some(own), Some(workload)) => Some(Arc::new(own.or(workload))),
+            (own, workload) => own.as_ref().or(workload).cloned(),
+        };
+        context.unknown = context.unknown.or_else(|| self.autoscalers.as_ref().err().cloned());
+        (Some(workload.clone()), context)
+    }
+
+    fn find(&self, kind: Kind, name: &str) -> Result<Option<&Controller>, Arc<UnknownContext>> {
+        let found = self.controllers[kind as usize].as_ref().map_err(Arc::clone)?.get(name);
+        if found.is_none() && kind == Kind::ReplicaSet {
+            return Err(unknown_annotations(format!("ReplicaSet {name} is not known yet")));
+        }
+        Ok(found.map(Arc::as_ref))
+    }
+}
+
+/// Where to learn what binds one pod.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    Watches(&'a ContextCache),
+    /// Everything is asked for: nothing is watched there.
+    Server,
+    /// No more than the workload is wanted.
+    Workload,
+}
+
+/// What is known of the controllers and autoscalers of one pod. Its workload is asked for in any case,
+/// and has to be known.
+pub async fn of_one(
+    client: &Client,
+    pod: &Pod,
+    source: Source<'_>,
+    deadline: Deadline,
+) -> Result<KnownContext, ClusterError> {
+    let namespace = &pod.key.namespace;
+    let not_asked = |resource| {
+        let call = Call::over("watch", resource, namespace);
+        ClusterError::Unavailable { call, message: "the namespace is not watched".into() }
+    };
+    let mut controllers = Kind::ALL.map(|_| Ok(Controllers::new()));
+    let mut next = pod.owner.clone();
+    for _ in 0..MOST_CONTROLLERS {
+        let Some((kind, name)) =
+            next.take().and_then(|owner| Some((Kind::of(&owner)?, owner.name.clone())))
+        else {
+            break;
+        };
+        let found = match source {
+            Source::Watches(watches) if kind != Kind::ReplicaSet => {
+                watches.others[kind as usize - 1].last_known_of(&name)
+            }
+            Source::Workload if kind != Kind::ReplicaSet => Err(not_asked(kind.plural())),
+            _ => get(client, kind, namespace, &name, deadline).await.map(Some),
+        };
+        match found {
+            Err(error) if kind == Kind::ReplicaSet => return Err(error),
+            Err(error) => controllers[kind as usize] = Err(unknown_annotations(error)),
+            Ok(None) => {}
+            Ok(Some(controller)) => {
+                next = controller.owner.clone();
+                if let Ok(known) = &mut controllers[kind as usize] {
+                    known.insert(name.into(), controller);
+                }
+            }
+        }
+    }
+    let autoscalers = match source {
+        Source::Watches(watches) => watches.autoscalers(),
+        Source::Server => list_autoscalers(client, namespace, deadline).await,
+        Source::Workload => Err(not_asked(HPAS)),
+    };
+    Ok(KnownContext { controllers, autoscalers: autoscalers.map_err(unknown_autoscalers) })
+}
+
+async fn list_autoscalers(
+    client: &Client,
+    namespace: &str,
+    deadline: Deadline,
+) -> Result<CompetingAutoscalers, ClusterError> {
+    let all = ListParams::default();
+    let api = Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), namespace);
+    let hpas =
+        with_retries(Call::over("list", HPAS, namespace), deadline, || api.list(&all)).await?;
+    let mut vpas = Vec::new();
+    if serves_vpas(client, deadline).await? {
+        let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &vpa_resource());
+        vpas = with_retries(Call::over("list", VPAS, namespace), deadline, || api.list(&all))
+            .await?
+            .items;
+    }
+    let autoscalers = hpas.iter().filter_map(from_hpa).chain(vpas.iter().filter_map(from_vpa));
+    Ok(CompetingAutoscalers::new(autoscalers.map(Arc::new)))
+}
+
+/// The kind comes and goes with its add-on.
+async fn follow_vpas(
+    cache: Arc<ResourceCache<CompetingAutoscaler>>,
+    client: Client,
+    namespace: String,
+) {
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &vpa_resource());
+    let serves = || serves_vpas(&client, Deadline::default());
+    loop {
+        match serves().await {
+            Ok(true) => {
+                let removed = async {
+                    tokio::time::sleep(POLL_INTERVAL).await;
+                    while !matches!(serves().await, Ok(false)) {
+                        tokio::time::sleep(POLL_INTERVAL).await;
+                    }
+                };
+                let followed = cache.clone().follow(api.clone(), from_vpa);
+                select(followed.boxed(), removed.boxed()).await;
+                // It may be back at once: what was known holds until it is seen to be gone once
+                // more.
+                tokio::time::sleep(POLL_INTERVAL / 6).await;
+            }
+            Ok(false) => {
+                cache.holds_nothing();
+                tokio::time::sleep(POLL_INTERVAL.mul_f64(rand::random_range(0.8..1.2))).await;
+            }
+            Err(fault) => {
+                cache.broken(fault);
+                tokio::time::sleep(POLL_INTERVAL / 6).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::core::overrides::Mode;
+
+    fn owner(group: &str, kind: &str, name: &str) -> Shared<Owner> {
+        Shared::new(Owner {
+            group: group.into(),
+            kind: kind.into(),
+            name: name.into(),
+            uid: "w".into(),
+        })
+    }
+
+    fn annotated(mode: &str) -> Value {
+        json!({"annotations": {"dqn-scaler.io/mode": mode}})
+    }
+
+    fn controller(owner: Option<Shared<Owner>>, mode: Option<&str>) -> Arc<Controller> {
+        let object = json!({"metadata": mode.map_or(json!({}), annotated)});
+        Arc::new(Controller { owner, ..Controller::read(&serde_json::from_value(object).unwrap()) })
+    }
+
+    fn pod(of: Option<Shared<Owner>>, mode: Option<&str>) -> Pod {
+        let mut metadata = mode.map_or(json!({}), annotated);
+        for (field, value) in [("namespace", "default"), ("name", "web-1"), ("uid", "u")] {
+            metadata[field] = value.into();
+        }
+        let pod = crate::cluster::convert::pod(
+            &serde_json::from_value(json!({"metadata": metadata})).unwrap(),
+        )
+        .unwrap();
+        Pod { owner: of, ..pod }
+    }
+
+    /// Pod, ReplicaSet, Deployment, and an operator's own kind above it.
+    fn known(autoscalers: &[(&str, &str, &str)]) -> KnownContext {
+        let sets = [
+            ("web", controller(Some(owner("apps", "Deployment", "web")), Some("off"))),
+            ("alone", controller(None, Some("recommend"))),
+            ("canary", controller(Some(owner("example.test", "Rollout", "canary")), None)),
+        ];
+        let deployments =
+            [("web", controller(Some(owner("example.test", "App", "shop")), Some("live")))];
+        let named = |(name, controller): (&str, _)| (name.into(), controller);
+        let of_kinds = [Vec::from(sets), Vec::from(deployments), vec![], vec![]];
+        let autoscalers = autoscalers.iter().map(|(version, kind, name)| {
+            let spec = json!({"targetRef": {"apiVersion": version, "kind": kind, "name": name}});
+            let vpa =
+                serde_json::from_value(json!({"metadata": {"name": "v"}, "spec": spec})).unwrap();
+            Arc::new(from_vpa(&vpa).unwrap())
+        });
+        KnownContext {
+            controllers: of_kinds
+                .map(|controllers| Ok(controllers.into_iter().map(named).collect())),
+            autoscalers: Ok(CompetingAutoscalers::new(autoscalers)),
+        }
+    }
+
+    #[test]
+    fn the_wishes_are_the_pods_then_the_workloads() {
+        let mode = |of: Option<Shared<Owner>>, own| {
+            known(&[]).of(&pod(of, own)).1.overrides.and_then(|overrides| overrides.mode)
+        };
+        let web = || Some(owner("apps", "ReplicaSet", "web"));
+        assert_eq!(
+            mode(web(), None),
+            Some(Mode::Live),
+            "the Deployment's, not its ReplicaSet's copy"
+        );
+        assert_eq!(mode(web(), Some("off")), Some(Mode::Off));
+        assert_eq!(mode(Some(owner("apps", "ReplicaSet", "alone")), None), Some(Mode::Recommend));
+        assert_eq!(mode(None, Some("off")), Some(Mode::Off));
+        assert_eq!(mode(Some(owner("batch", "Job", "web")), None), None);
+    }
+
+    #[test]
+    fn an_autoscaler_may_target_any_controller_on_the_way() {
+        let autoscalers =
+            |target, of| known(&[target]).of(&pod(Some(of), None)).1.autoscalers.len();
+        let web = || owner("apps", "ReplicaSet", "web");
+        for target in [
+            ("apps/v1", "ReplicaSet", "web"),
+            ("apps/v1", "Deployment", "web"),
+            ("example.test/v2", "App", "shop"),
+        ] {
+            assert_eq!(autoscalers(target, web()), 1, "{target:?}");
+        }
+        assert_eq!(autoscalers(("other.test/v1", "App", "shop"), web()), 0, "of another group");
+        assert_eq!(
+            autoscalers(
+                ("example.test/v1", "Rollout", "canary"),
+                owner("apps", "ReplicaSet", "canary")
+            ),
+            1
+        );
+        assert_eq!(
+            autoscalers(
+                ("kafka.test/v1", "PodSet", "kafka"),
+                owner("kafka.test", "PodSet", "kafka")
+            ),
+            1
+        );
+    }
+
+    #[test]
+    fn the_workload_is_the_deployment_and_no_further() {
+        let workload = |of| known(&[]).of(&pod(Some(of), None)).0.unwrap();
+        assert_eq!(
+            workload(owner("apps", "ReplicaSet", "web")),
+            owner("apps", "Deployment", "web")
+        );
+        assert_eq!(
+            workload(owner("apps", "ReplicaSet", "alone")),
+            owner("apps", "ReplicaSet", "alone")
+        );
+        assert_eq!(
+            workload(owner("apps", "StatefulSet", "db")),
+            owner("apps", "StatefulSet", "db")
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_told_where_it_matters() {
+        let unknown = |known: &KnownContext, kind| {
+            known.of(&pod(Some(owner("apps", kind, "web")), None)).1.unknown
+        };
+        let mut some = known(&[]);
+        assert_eq!(unknown(&some, "ReplicaSet"), None);
+        some.controllers[Kind::StatefulSet as usize] = Err(unknown_annotations("no right"));
+        assert_eq!(unknown(&some, "ReplicaSet"), None);
+        assert_eq!(unknown(&some, "StatefulSet"), Some(unknown_annotations("no right")));
+        some.autoscalers = Err(unknown_autoscalers("no answer"));
+        assert_eq!(unknown(&some, "ReplicaSet"), Some(unknown_autoscalers("no answer")));
+        assert_eq!(some.of(&pod(None, None)).1.unknown, None, "nobody else scales a bare pod");
+        let new = some.of(&pod(Some(owner("apps", "ReplicaSet", "new")), None)).1.unknown.unwrap();
+        assert!(matches!(&*new, UnknownContext::Annotations(why) if why.contains("new")));
+    }
+}

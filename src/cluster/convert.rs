@@ -1,0 +1,222 @@
+//! From what the API server sends to what the core knows of a pod.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use internment::ArcIntern as Shared;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerStatus, Pod as KubePod, ResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::FIELD_MANAGER;
+use crate::core::overrides::PodOverrides;
+use crate::core::pod::{
+    ContainerResources, Containers, Owner, Pod, PodContainer, PodKey, ResizeCondition, ResizeState,
+    group_of,
+};
+
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// None for an object without name, namespace or uid, which no API server sends.
+pub fn pod(pod: &KubePod) -> Option<Pod> {
+    let meta = &pod.metadata;
+    let key = PodKey {
+        namespace: meta.namespace.clone()?,
+        name: meta.name.clone()?,
+        uid: meta.uid.clone()?,
+    };
+    let spec = pod.spec.as_ref();
+    let status = pod.status.as_ref();
+    let statuses = || {
+        let main = status.and_then(|s| s.container_statuses.as_ref());
+        let init = status.and_then(|s| s.init_container_statuses.as_ref());
+        main.into_iter().chain(init).flatten()
+    };
+    let status_of = |name: &str| statuses().find(|s| s.name == name);
+    let main =
+        spec.iter().flat_map(|s| &s.containers).map(|c| container(c, false, status_of(&c.name)));
+    let sidecars = spec
+        .iter()
+        .flat_map(|s| s.init_containers.iter().flatten())
+        .filter(|c| c.restart_policy.as_deref() == Some("Always"))
+        .map(|c| container(c, true, status_of(&c.name)));
+    Some(Pod {
+        key,
+        phase: status.and_then(|s| s.phase.as_deref()).unwrap_or("Unknown").into(),
+        created: meta.creation_timestamp.as_ref().and_then(|t| to_chrono(&t.0)),
+        labels: Shared::new(meta.labels.clone().unwrap_or_default()),
+        node_name: spec.and_then(|s| s.node_name.as_deref()).map(Shared::from),
+        pod_ip: status.and_then(|s| s.pod_ip.as_deref()).map(Box::from),
+        owner: controller(meta),
+        containers: Shared::new(Containers::new(main.chain(sidecars).collect())),
+        mirror: meta.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR)),
+        deleting: meta.deletion_timestamp.is_some(),
+        overrides: PodOverrides::parse(meta.annotations.as_ref()).map(Arc::new),
+        resize: resize_condition(pod),
+        resized_at: resized_at(pod),
+    })
+}
+
+/// The controller of an object.
+pub fn controller(meta: &ObjectMeta) -> Option<Shared<Owner>> {
+    let owner =
+        meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    Some(Shared::new(Owner {
+        group: group_of(&owner.api_version).to_owned(),
+        kind: owner.kind.clone(),
+        name: owner.name.clone(),
+        uid: owner.uid.clone(),
+    }))
+}
+
+fn container(
+    container: &Container,
+    sidecar: bool,
+    status: Option<&ContainerStatus>,
+) -> PodContainer {
+    PodContainer {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        sidecar,
+        resources: container.resources.as_ref().map(resources).unwrap_or_default(),
+        in_force: status.and_then(|s| s.resources.as_ref()).map(resources),
+        oom_killed_at: status.and_then(oom_killed_at),
+    }
+}
+
+fn resources(requirements: &ResourceRequirements) -> ContainerResources {
+    let texts = |map: &Option<BTreeMap<String, Quantity>>| {
+        map.iter().flatten().map(|(name, quantity)| (name.clone(), quantity.0.clone())).collect()
+    };
+    ContainerResources {
+        requests: texts(&requirements.requests),
+        limits: texts(&requirements.limits),
+    }
+}
+
+fn oom_killed_at(status: &ContainerStatus) -> Option<i64> {
+    let states = [status.state.as_ref(), status.last_state.as_ref()];
+    let killed = states.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
+    killed
+        .filter(|terminated| terminated.reason.as_deref() == Some("OOMKilled"))
+        .filter_map(|terminated| terminated.finished_at.as_ref().map(|time| time.0.as_second()))
+        .max()
+}
+
+/// The API server dates the last change that each writer made of the fields that it owns. Before
+/// there was `pods/resize` the pod itself was patched.
+fn resized_at(pod: &KubePod) -> Option<i64> {
+    let ours = pod
+        .metadata
+        .managed_fields
+        .iter()
+        .flatten()
+        .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    let resizes =
+        ours.filter(|entry| matches!(entry.subresource.as_deref(), None | Some("" | "resize")));
+    resizes.filter_map(|entry| entry.time.as_ref().map(|time| time.0.as_second())).max()
+}
+
+/// Conditions since 1.33; before that one word in the status.
+fn resize_condition(pod: &KubePod) -> Option<ResizeCondition> {
+    let status = pod.status.as_ref()?;
+    let conditions =
+        status.conditions.iter().flatten().filter(|condition| condition.status == "True");
+    for condition in conditions {
+        let reason = condition.reason.as_deref().unwrap_or_default();
+        let state = match (condition.type_.as_str(), reason) {
+            ("PodResizePending", "Infeasible") => ResizeState::Infeasible,
+            ("PodResizePending", _) => ResizeState::Deferred,
+            ("PodResizeInProgress", "Error") => ResizeState::Error,
+            ("PodResizeInProgress", _) => ResizeState::InProgress,
+            _ => continue,
+        };
+        let since = condition.last_transition_time.as_ref().map(|time| time.0.as_second());
+        return Some(ResizeCondition {
+            state,
+            message: condition.message.clone().unwrap_or_default(),
+            since,
+        });
+    }
+    let state = match status.resize.as_deref()? {
+        "Proposed" | "InProgress" => ResizeState::InProgress,
+        "Deferred" => ResizeState::Deferred,
+        "Infeasible" => ResizeState::Infeasible,
+        _ => return None,
+    };
+    Some(ResizeCondition { state, message: String::new(), since: None })
+}
+
+fn to_chrono(time: &k8s_openapi::jiff::Timestamp) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(time.as_second(), time.subsec_nanosecond().unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::resource::PerResource;
+
+    fn sample() -> Pod {
+        let object = json!({
+            "metadata": {
+                "namespace": "default", "name": "web-1", "uid": "u1", "creationTimestamp": "2026-11-23T10:00:00Z",
+                "labels": {"app": "web"},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r", "controller": true}]
+            },
+            "spec": {
+                "containers": [
+                    {"name": "app", "image": "app:1", "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "500m"}}},
+                    {"name": "bare"}
+                ],
+                "initContainers": [
+                    {"name": "setup", "resources": {"limits": {"cpu": "9"}}},
+                    {"name": "proxy", "restartPolicy": "Always", "resources": {"limits": {"cpu": "250m", "memory": "64Mi"}}}
+                ]
+            },
+            "status": {
+                "phase": "Running",
+                "conditions": [
+                    {"type": "Ready", "status": "True"},
+                    {"type": "PodResizePending", "status": "True", "reason": "Deferred", "message": "full", "lastTransitionTime": "2026-11-23T10:00:10Z"}
+                ],
+                "containerStatuses": [{
+                    "name": "app", "image": "", "imageID": "", "ready": true, "restartCount": 1,
+                    "resources": {"limits": {"cpu": "400m"}},
+                    "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-11-23T10:00:05Z"}}
+                }]
+            }
+        });
+        pod(&serde_json::from_value(object).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn limits_are_summed_over_containers_and_sidecars() {
+        let pod = sample();
+        assert_eq!(pod.limit(), PerResource::new(0.75, 192.0));
+        assert_eq!(pod.request(), PerResource::new(0.1, 128.0));
+        let names: Vec<_> = pod.containers.iter().map(|c| (c.name.as_str(), c.sidecar)).collect();
+        assert_eq!(names, [("app", false), ("bare", false), ("proxy", true)]);
+    }
+
+    #[test]
+    fn what_happened_to_the_pod_is_seen() {
+        let pod = sample();
+        let created = pod.created.unwrap().timestamp();
+        assert_eq!(pod.oom_killed_at(), Some(created + 5));
+        let bare = pod.only(&std::collections::BTreeSet::from(["bare".to_owned()]));
+        assert_eq!((bare.containers.len(), bare.oom_killed_at()), (1, None));
+        let resize = pod.resize.unwrap();
+        assert_eq!((resize.state, resize.since), (ResizeState::Deferred, Some(created + 10)));
+        assert_eq!(pod.containers[0].in_force.as_ref().unwrap().limits["cpu"], "400m");
+        let owner = pod.owner.unwrap();
+        assert_eq!(
+            (owner.group.as_str(), owner.kind.as_str(), owner.name.as_str()),
+            ("apps", "ReplicaSet", "web")
+        );
+    }
+}

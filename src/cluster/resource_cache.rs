@@ -1,0 +1,263 @@
+//! A local copy of one kind of object in one namespace, fed by a watch.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Resource};
+use parking_lot::RwLock;
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use crate::client::error::{Call, ClusterError};
+use crate::client::retry::Deadline;
+
+/// By name.
+pub type Items<V> = HashMap<Arc<str>, Arc<V>>;
+
+pub struct ResourceCache<V> {
+    call: Call,
+    state: RwLock<State<V>>,
+    changed: Notify,
+}
+
+struct State<V> {
+    items: Items<V>,
+    /// What a list that is under way has brought so far; it replaces the items when it is complete.
+    incoming: Items<V>,
+    synced: bool,
+    fault: Option<ClusterError>,
+}
+
+impl<V> State<V> {
+    fn forget(&mut self, meta: &ObjectMeta) {
+        if let Some(name) = &meta.name {
+            self.items.remove(name.as_str());
+        }
+    }
+}
+
+impl<V: Send + Sync + 'static> ResourceCache<V> {
+    pub fn new(resource: &'static str, namespace: &str) -> Self {
+        let state =
+            State { items: HashMap::new(), incoming: HashMap::new(), synced: false, fault: None };
+        Self {
+            call: Call::over("watch", resource, namespace),
+            state: RwLock::new(state),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Follows the watch for ever. An object that `convert` makes nothing of is left out.
+    pub async fn follow<K>(self: Arc<Self>, api: Api<K>, convert: fn(&K) -> Option<V>)
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        // Where the server offers it, the list comes as a stream too, and neither side holds it
+        // whole.
+        let streaming = watcher::Config::default().streaming_lists();
+        if self.follow_by(watch(api.clone(), streaming), convert).await == Ended::NoStreamingLists {
+            tracing::debug!(call = %self.call, "this server lists by pages");
+            self.follow_by(watch(api, watcher::Config::default()), convert).await;
+        }
+    }
+
+    async fn follow_by<K: Resource>(
+        &self,
+        events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+        convert: fn(&K) -> Option<V>,
+    ) -> Ended {
+        let mut events = std::pin::pin!(events.backoff(Pauses(MIN_BACKOFF)));
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.take(event, convert),
+                Err(error) if offers_no_streaming_lists(&error) => return Ended::NoStreamingLists,
+                Err(error) => self.fail(&error),
+            }
+            self.changed.notify_waiters();
+        }
+        Ended::Over
+    }
+
+    fn take<K: Resource>(&self, event: Event<K>, convert: fn(&K) -> Option<V>) {
+        let entry =
+            |object: &K| Some((object.meta().name.as_deref()?.into(), Arc::new(convert(object)?)));
+        let mut state = self.state.write();
+        state.fault = None;
+        match event {
+            Event::Init => state.incoming.clear(),
+            Event::InitApply(object) => state.incoming.extend(entry(&object)),
+            Event::InitDone => {
+                state.items = std::mem::take(&mut state.incoming);
+                state.synced = true;
+            }
+            Event::Apply(object) => match entry(&object) {
+                Some((name, value)) => drop(state.items.insert(name, value)),
+                // One that had something to say may have nothing any more.
+                None => state.forget(object.meta()),
+            },
+            Event::Delete(object) => state.forget(object.meta()),
+        }
+    }
+
+    fn fail(&self, error: &watcher::Error) {
+        let listing = Call { verb: "list", ..self.call.clone() };
+        let fault = match error {
+            watcher::Error::InitialListFailed(error) => ClusterError::from_kube(listing, error),
+            watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+                ClusterError::from_kube(self.call.clone(), error)
+            }
+            // The watcher lists anew by itself; nothing is wrong yet.
+            watcher::Error::WatchError(status) if status.code == 410 => return,
+            other => {
+                ClusterError::Unavailable { call: self.call.clone(), message: other.to_string() }
+            }
+        };
+        self.broken(fault);
+    }
+
+    pub fn broken(&self, fault: ClusterError) {
+        tracing::warn!(error = %fault, "a watch is broken");
+        self.state.write().fault = Some(fault);
+        self.changed.notify_waiters();
+    }
+
+    /// There is nothing to follow.
+    pub fn holds_nothing(&self) {
+        *self.state.write() =
+            State { items: HashMap::new(), incoming: HashMap::new(), synced: true, fault: None };
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the copy is complete, or its watch out of order.
+    pub async fn settle(&self, deadline: Deadline) {
+        let is_settled = || {
+            let state = self.state.read();
+            state.synced || state.fault.is_some()
+        };
+        loop {
+            let changed = self.changed.notified();
+            if is_settled() || tokio::time::timeout(deadline.left(), changed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What the copy holds, or held when its watch was last in order.
+    pub fn last_known(&self) -> Result<Items<V>, ClusterError> {
+        self.once_complete(Items::clone)
+    }
+
+    /// The same of one object.
+    pub fn last_known_of(&self, name: &str) -> Result<Option<Arc<V>>, ClusterError> {
+        self.once_complete(|items| items.get(name).cloned())
+    }
+
+    /// Why the copy never was complete.
+    pub fn never_complete(&self) -> Option<ClusterError> {
+        self.once_complete(|_| ()).err()
+    }
+
+    fn once_complete<T>(&self, read: impl FnOnce(&Items<V>) -> T) -> Result<T, ClusterError> {
+        let state = self.state.read();
+        if state.synced {
+            Ok(read(&state.items))
+        } else {
+            Err(state.fault.clone().unwrap_or_else(|| self.unanswered("no answer yet")))
+        }
+    }
+
+    fn unanswered(&self, how: &str) -> ClusterError {
+        let call = Call { verb: "list", ..self.call.clone() };
+        ClusterError::Unavailable { call, message: how.into() }
+    }
+
+    /// What there is now, once the copy is complete and its watch in order. `probe` asks the API
+    /// server directly when the watch is broken: it may have recovered without having had anything
+    /// to say yet.
+    pub async fn items<F, Fut>(
+        &self,
+        deadline: Deadline,
+        probe: F,
+    ) -> Result<Items<V>, ClusterError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<(), ClusterError>>,
+    {
+        loop {
+            let changed = self.changed.notified();
+            let (synced, fault) = {
+                let state = self.state.read();
+                if state.synced && state.fault.is_none() {
+                    return Ok(state.items.clone());
+                }
+                (state.synced, state.fault.clone())
+            };
+            if let Some(fault) = fault {
+                if !matches!(fault, ClusterError::Unavailable { .. }) {
+                    return Err(fault);
+                }
+                probe().await?;
+                if synced {
+                    self.state.write().fault = None;
+                    continue;
+                }
+            }
+            if tokio::time::timeout(deadline.left(), changed).await.is_err() {
+                return Err(self.unanswered("timed out: no answer"));
+            }
+        }
+    }
+
+    /// Complete, and fed by a watch that is in order.
+    pub fn is_fresh(&self) -> bool {
+        let state = self.state.read();
+        state.synced && state.fault.is_none()
+    }
+
+    /// What is known, complete or not.
+    pub fn known(&self) -> Items<V> {
+        self.state.read().items.clone()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    NoStreamingLists,
+    Over,
+}
+
+/// Before 1.34 they are off unless asked for.
+fn offers_no_streaming_lists(error: &watcher::Error) -> bool {
+    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else { return false };
+    status.code == 422 && status.message.contains("sendInitialEvents")
+}
+
+const MIN_BACKOFF: Duration = Duration::from_millis(500);
+const MAX_BACKOFF: Duration = Duration::from_secs(8);
+
+/// Doubling pauses between attempts to watch, with a little jitter so that watches do not come back
+/// in step.
+struct Pauses(Duration);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.0;
+        self.0 = (pause * 2).min(MAX_BACKOFF);
+        Some(pause.mul_f64(rand::random_range(0.8..1.2)))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0 = MIN_BACKOFF;
+    }
+}

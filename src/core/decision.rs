@@ -1,0 +1,346 @@
+//! From Q values to what is to be done with a pod: pure, given the observation, the past, the
+//! settings and the clock.
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::Action;
+use crate::guard::{self, Override};
+use crate::history::PodHistory;
+use crate::network::QValues;
+use crate::observation::Observation;
+use crate::policy::Policy;
+use crate::resource::{PerResource, Resource};
+
+/// An INCREASE of a resource used this far does not wait for the cooldown.
+const EMERGENCY_UTILIZATION: f64 = 0.9;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    pub observation: Observation,
+    pub q_values: QValues,
+    /// What the network wants: the largest Q value of each head.
+    pub predicted: PerResource<Action>,
+    /// What is left of it after bounds, guard and cooldown.
+    pub actions: PerResource<Action>,
+    pub new_limit: PerResource<f64>,
+    /// The largest softmax of each head's Q values.
+    pub confidence: PerResource<f64>,
+    /// The usage that the prediction head expects at the next step: cores, MiB.
+    pub future: PerResource<f64>,
+    /// How the usage, as a share of the limit, moves over the last samples: -1 to 1.
+    pub trend: PerResource<f64>,
+    #[serde(rename = "overrides")]
+    pub guard_overrides: Vec<(Resource, Override)>,
+    /// The pod waits, and nothing urgent breaks the wait.
+    pub cooling_down: bool,
+    /// The bound that the limit lies out_of_bounds, where it stays there for now.
+    #[serde(default, rename = "beyond")]
+    pub out_of_bounds: PerResource<Option<Bound>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bound {
+    Min,
+    Max,
+}
+
+impl Decision {
+    /// What comes of an observation when nothing is to change.
+    pub fn maintain(observation: Observation) -> Self {
+        let zero = PerResource::new(0.0, 0.0);
+        let maintain = PerResource::new(Action::Maintain, Action::Maintain);
+        Self {
+            observation,
+            q_values: QValues { cpu: [0.0; 3], memory: [0.0; 3], future: [0.0; 2] },
+            predicted: maintain,
+            actions: maintain,
+            new_limit: observation.limit,
+            confidence: zero,
+            future: zero,
+            trend: zero,
+            guard_overrides: Vec::new(),
+            cooling_down: false,
+            out_of_bounds: PerResource::default(),
+        }
+    }
+
+    /// Why the guard has replaced what the network wanted of a resource, if it has.
+    pub fn overridden(&self, resource: Resource) -> Option<Override> {
+        self.guard_overrides.iter().find(|(of, _)| *of == resource).map(|(_, why)| *why)
+    }
+
+    pub fn is_overridden_by(&self, why: Override) -> bool {
+        self.guard_overrides.iter().any(|(_, known)| *known == why)
+    }
+
+    pub fn changes_something(&self) -> bool {
+        self.actions != PerResource::new(Action::Maintain, Action::Maintain)
+    }
+}
+
+pub fn decide(
+    observation: &Observation,
+    history: &PodHistory,
+    q_values: &QValues,
+    policy: &Policy,
+    now: i64,
+) -> Decision {
+    let predicted = PerResource::new(Action::greedy(q_values.cpu), Action::greedy(q_values.memory));
+    let mut guard_overrides = Vec::new();
+    let targets = PerResource::build(|resource| {
+        let done = resolve(resource, predicted[resource], observation, history, policy, now);
+        guard_overrides.extend(done.overridden.map(|why| (resource, why)));
+        (done.action, done.limit)
+    });
+    let actions = PerResource::new(targets.cpu.0, targets.memory.0);
+    let acts = actions != PerResource::new(Action::Maintain, Action::Maintain);
+    Decision {
+        observation: *observation,
+        q_values: *q_values,
+        predicted,
+        actions,
+        new_limit: PerResource::new(targets.cpu.1, targets.memory.1),
+        confidence: PerResource::new(
+            largest_softmax(q_values.cpu),
+            largest_softmax(q_values.memory),
+        ),
+        future: PerResource::new(
+            f64::from(q_values.future[0]).max(0.0) * observation.limit.cpu,
+            f64::from(q_values.future[1]).max(0.0) * observation.limit.memory,
+        ),
+        trend: PerResource::build(|resource| history.trend(resource, observation.limit[resource])),
+        guard_overrides,
+        cooling_down: (is_cooling_down(history, policy, now) || backs_off(history, now)) && !acts,
+        out_of_bounds: PerResource::build(|resource| match actions[resource] {
+            Action::Maintain => out_of_bounds(resource, observation.limit[resource], policy),
+            _ => None,
+        }),
+    }
+}
+
+fn out_of_bounds(resource: Resource, limit: f64, policy: &Policy) -> Option<Bound> {
+    let (min, max) = (policy.min[resource], policy.max[resource]);
+    // What rounding does is no matter.
+    let slack = 1.001;
+    match limit {
+        limit if limit <= 0.0 => None,
+        limit if limit > max * slack => Some(Bound::Max),
+        limit if limit * slack < min => Some(Bound::Min),
+        _ => None,
+    }
+}
+
+/// What becomes of a preferred action.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Resolved {
+    pub action: Action,
+    pub limit: f64,
+    pub overridden: Option<Override>,
+}
+
+/// One resource's preferred action after guard, cooldown and bounds.
+pub fn resolve(
+    resource: Resource,
+    wanted: Action,
+    observation: &Observation,
+    history: &PodHistory,
+    policy: &Policy,
+    now: i64,
+) -> Resolved {
+    let (reviewed, overridden) = guard::review(resource, wanted, observation, history, policy);
+    let held = backs_off(history, now)
+        || (is_cooling_down(history, policy, now)
+            && !is_emergency(resource, reviewed, observation, history, policy));
+    let action = if held { Action::Maintain } else { reviewed };
+    let (action, limit) = target(resource, action, observation.limit[resource], policy);
+    Resolved { action, limit, overridden }
+}
+
+fn is_cooling_down(history: &PodHistory, policy: &Policy, now: i64) -> bool {
+    history.resized_at.is_some_and(|resized| now < resized + policy.cooldown)
+}
+
+fn backs_off(history: &PodHistory, now: i64) -> bool {
+    history.retry_at.is_some_and(|retry| now < retry)
+}
+
+fn is_emergency(
+    resource: Resource,
+    action: Action,
+    observation: &Observation,
+    history: &PodHistory,
+    policy: &Policy,
+) -> bool {
+    policy.emergency_scale_up
+        && action == Action::Increase
+        && (observation.utilization(resource) >= EMERGENCY_UTILIZATION
+            || history.unanswered_oom(observation))
+}
+
+/// The action that really changes the limit, and the limit it leads to. A limit beyond the bounds
+/// is never moved against the action's direction to meet them.
+fn target(resource: Resource, action: Action, limit: f64, policy: &Policy) -> (Action, f64) {
+    let wanted = limit * action.factor(policy.scale_factor);
+    let clamped = wanted.clamp(policy.min[resource], policy.max[resource]);
+    match action {
+        Action::Decrease if clamped < limit => (action, clamped),
+        Action::Increase if clamped > limit => (action, clamped),
+        _ => (Action::Maintain, limit),
+    }
+}
+
+fn largest_softmax(q_values: [f32; 3]) -> f64 {
+    let q_values = q_values.map(f64::from);
+    let largest = q_values.into_iter().fold(f64::NEG_INFINITY, f64::max);
+    1.0 / q_values.into_iter().map(|q| (q - largest).exp()).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UP: [f32; 3] = [0.0, 0.0, 1.0];
+    const DOWN: [f32; 3] = [1.0, 0.0, 0.0];
+    const KEEP: [f32; 3] = [0.0, 1.0, 0.0];
+
+    fn q(cpu: [f32; 3], memory: [f32; 3]) -> QValues {
+        QValues { cpu, memory, future: [0.5, 0.25] }
+    }
+
+    /// A pod whose windows are filled with the usage it has.
+    fn settled(
+        usage: PerResource<f64>,
+        limit: PerResource<f64>,
+    ) -> (Observation, PodHistory, Policy) {
+        let policy = Policy::default();
+        let mut history = PodHistory::default();
+        let mut observation = Observation::measured(0, usage, limit);
+        for step in 0..1000 {
+            observation.at = step * 30;
+            history.observe(&observation, &policy);
+        }
+        (observation, history, policy)
+    }
+
+    #[test]
+    fn actions_multiply_the_limit() {
+        let (observation, history, policy) =
+            settled(PerResource::new(0.2, 200.0), PerResource::new(0.5, 512.0));
+        let decision = decide(&observation, &history, &q(UP, DOWN), &policy, observation.at);
+        assert_eq!(decision.actions, PerResource::new(Action::Increase, Action::Decrease));
+        assert!(
+            (decision.new_limit.cpu - 0.6).abs() < 1e-9
+                && (decision.new_limit.memory - 409.6).abs() < 1e-9
+        );
+        assert_eq!(decision.future, PerResource::new(0.25, 128.0));
+        let softmax = 1.0_f64.exp() / (1.0_f64.exp() + 2.0);
+        assert!((decision.confidence.cpu - softmax).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_limit_at_its_bound_is_maintained() {
+        let (observation, history, policy) =
+            settled(PerResource::new(7.9, 1.0), PerResource::new(8.0, 20.0));
+        let decision = decide(&observation, &history, &q(UP, DOWN), &policy, observation.at);
+        assert!(!decision.changes_something());
+        assert_eq!(decision.predicted, PerResource::new(Action::Increase, Action::Decrease));
+    }
+
+    #[test]
+    fn a_limit_beyond_its_bounds_is_told_as_long_as_it_is_held_there() {
+        let (observation, history, mut policy) =
+            settled(PerResource::new(0.9, 450.0), PerResource::new(1.0, 512.0));
+        (policy.min.cpu, policy.max.memory) = (2.0, 256.0);
+        let held = decide(&observation, &history, &q(KEEP, DOWN), &policy, observation.at);
+        assert!(!held.changes_something(), "memory in use is not cut, whatever the bounds");
+        assert_eq!(held.out_of_bounds, PerResource::new(Some(Bound::Min), Some(Bound::Max)));
+        let raised = decide(&observation, &history, &q(UP, KEEP), &policy, observation.at);
+        assert_eq!((raised.new_limit.cpu, raised.out_of_bounds.cpu), (2.0, None));
+        policy.max.memory = 511.9999;
+        assert_eq!(
+            decide(&observation, &history, &q(KEEP, KEEP), &policy, observation.at)
+                .out_of_bounds
+                .memory,
+            None
+        );
+    }
+
+    #[test]
+    fn the_cooldown_holds_all_but_an_emergency() {
+        let (observation, mut history, mut policy) =
+            settled(PerResource::new(0.95, 50.0), PerResource::new(1.0, 100.0));
+        history.resized_at = Some(observation.at - 60);
+        let decision = decide(&observation, &history, &q(UP, UP), &policy, observation.at);
+        assert_eq!(decision.actions, PerResource::new(Action::Increase, Action::Maintain));
+        assert!(!decision.cooling_down);
+        policy.emergency_scale_up = false;
+        let decision = decide(&observation, &history, &q(UP, UP), &policy, observation.at);
+        assert!(decision.cooling_down && !decision.changes_something());
+        let later = observation.at - 60 + policy.cooldown;
+        assert!(decide(&observation, &history, &q(UP, UP), &policy, later).changes_something());
+    }
+
+    #[test]
+    fn a_failed_resize_is_not_tried_again_before_its_time() {
+        let (observation, mut history, policy) =
+            settled(PerResource::new(0.95, 50.0), PerResource::new(1.0, 100.0));
+        history.retry_at = Some(observation.at + 30);
+        assert!(decide(&observation, &history, &q(UP, KEEP), &policy, observation.at).cooling_down);
+        assert!(
+            decide(&observation, &history, &q(UP, KEEP), &policy, observation.at + 30)
+                .changes_something()
+        );
+    }
+
+    fn q_head() -> impl Strategy<Value = [f32; 3]> {
+        [-100.0f32..100.0, -100.0f32..100.0, -100.0f32..100.0]
+    }
+
+    proptest! {
+        #[test]
+        fn a_decision_keeps_to_bounds_guard_and_cooldown(
+            cpu in q_head(), memory in q_head(),
+            usage in (0.0..10.0f64, 0.0..20000.0f64), limit in (0.001..12.0f64, 1.0..20000.0f64),
+            peak in (0.0..10.0f64, 0.0..20000.0f64), samples in 1i64..2000, since_resize in 0i64..4000,
+            scale_factor in 0.01..0.99f64, emergency in any::<bool>(), oom in any::<bool>(),
+        ) {
+            let policy = Policy { scale_factor, emergency_scale_up: emergency, ..Policy::default() };
+            let mut history = PodHistory::default();
+            let limit = PerResource::new(limit.0, limit.1);
+            let mut observation = Observation::measured(0, PerResource::new(peak.0, peak.1), limit);
+            for sample in 0..samples {
+                observation.at = sample * 30;
+                history.observe(&observation, &policy);
+            }
+            observation.usage = PerResource::new(usage.0, usage.1);
+            observation.at += 30;
+            history.observe(&observation, &policy);
+            let now = observation.at;
+            history.resized_at = Some(now - since_resize);
+            observation.oom_killed_at = oom.then_some(now);
+            let decision = decide(&observation, &history, &q(cpu, memory), &policy, now);
+            for resource in [Resource::Cpu, Resource::Memory] {
+                let (old, new) = (limit[resource], decision.new_limit[resource]);
+                let (min, max) = (policy.min[resource], policy.max[resource]);
+                match decision.actions[resource] {
+                    Action::Maintain => prop_assert_eq!(new, old),
+                    Action::Increase => prop_assert!(new > old && new <= max),
+                    Action::Decrease => {
+                        prop_assert!(new < old && new >= min);
+                        prop_assert!(new >= *[usage.0, usage.1].get(resource.index()).unwrap());
+                        // The newest bucket may have become the second one meanwhile.
+                        let faded = 1.0 - policy.guard.fade[resource] / 23.0;
+                        prop_assert!(new >= faded * [peak.0, peak.1][resource.index()]);
+                        prop_assert!(since_resize >= policy.cooldown);
+                    }
+                }
+                if since_resize < policy.cooldown && !emergency {
+                    prop_assert_eq!(decision.actions[resource], Action::Maintain);
+                }
+            }
+            prop_assert!((1.0 / 3.0 - 1e-9..=1.0).contains(&decision.confidence.cpu));
+        }
+    }
+}

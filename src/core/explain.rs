@@ -1,0 +1,222 @@
+//! Why a decision is what it is, in words: derived from the state, the Q values and the guard's
+//! changes, nothing else.
+
+use crate::action::Action;
+use crate::decision::{Bound, Decision};
+use crate::guard::Override;
+use crate::outcome::{DecisionSummary, LastOutcome, Method, Status};
+use crate::resource::{PerResource, Resource};
+
+/// Utilization above which usage is called high, and below which low.
+const HIGH: f64 = 0.8;
+const LOW: f64 = 0.4;
+/// A trend beyond this is called rising or falling.
+const STEADY: f64 = 0.05;
+
+pub struct Explanation {
+    pub reasoning: String,
+    pub factors: Vec<String>,
+}
+
+pub fn explain(decision: &Decision) -> Explanation {
+    let mut factors = Vec::new();
+    let mut sentences = Vec::new();
+    for resource in Resource::ALL {
+        let name = resource.name();
+        let (trend, utilization) =
+            (decision.trend[resource], decision.observation.utilization(resource));
+        factors.push(match trend {
+            _ if trend > STEADY => format!("{name}_trend_increasing"),
+            _ if trend < -STEADY => format!("{name}_trend_decreasing"),
+            _ => format!("{name}_stable"),
+        });
+        if utilization >= HIGH {
+            factors.push(format!("{name}_utilization_high"));
+        } else if utilization <= LOW {
+            factors.push(format!("{name}_utilization_low"));
+        }
+        sentences.push(sentence(resource, decision, utilization));
+    }
+    for resource in Resource::ALL {
+        factors.extend(decision.out_of_bounds[resource].map(|bound| match bound {
+            Bound::Min => format!("{}_below_min", resource.name()),
+            Bound::Max => format!("{}_above_max", resource.name()),
+        }));
+    }
+    for (resource, why) in &decision.guard_overrides {
+        factors.push(format!("{}_guard_{}", resource.name(), why.name()));
+    }
+    if decision.cooling_down {
+        factors.push("cooldown_active".into());
+    }
+    Explanation { reasoning: sentences.join(" "), factors }
+}
+
+fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String {
+    let label = label(resource);
+    let (preferred, done) = (decision.predicted[resource], decision.actions[resource]);
+    let level = match utilization {
+        u if u >= HIGH => "high",
+        u if u <= LOW => "low",
+        _ => "moderate",
+    };
+    let mut text =
+        format!("{label} utilization is {level} ({:.0} % of the limit); ", utilization * 100.0);
+    text += &format!("the network prefers {}", preferred.name());
+    match decision.overridden(resource) {
+        Some(why) => {
+            let (done, reason) = guard_says(why);
+            text += &format!(", the guard {done}: {reason}");
+        }
+        None if done != preferred && decision.cooling_down => text += ", held back by the cooldown",
+        None if done != preferred && done == Action::Maintain => {
+            text += ", held by the bounds or the cooldown"
+        }
+        None => {}
+    }
+    if let Some(bound) = decision.out_of_bounds[resource] {
+        let when = match bound {
+            Bound::Min => "is raised when the network prefers to",
+            Bound::Max => "is cut when the network prefers to and the guard sees no danger in it",
+        };
+        text += &format!("; {}, and {when}", where_it_is(resource, bound));
+    }
+    text + "."
+}
+
+fn where_it_is(resource: Resource, bound: Bound) -> String {
+    let name = resource.name();
+    match bound {
+        Bound::Min => format!("the limit is below its min-{name}"),
+        Bound::Max => format!("the limit is above its max-{name}"),
+    }
+}
+
+/// What the guard does to a preferred action, and for which reason.
+fn guard_says(why: Override) -> (&'static str, &'static str) {
+    match why {
+        Override::RecentPeak => ("keeps it", "a cut would come too close to the recent peak"),
+        Override::TooFewSamples => ("keeps it", "too few measurements to know a peak"),
+        Override::OomKilled => ("raises it", "a container was killed for memory"),
+        Override::NoMetrics => ("leaves it", "there are no fresh metrics"),
+        Override::NoResourceSpec => ("leaves it", "the pod has no limit or request of it"),
+        Override::ManagedByHpa => {
+            ("leaves it", "a HorizontalPodAutoscaler measures the workload by it")
+        }
+        Override::UpOnly => ("keeps it", "by an annotation nothing is cut"),
+    }
+}
+
+fn label(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Cpu => "CPU",
+        Resource::Memory => "Memory",
+    }
+}
+
+/// The last outcome of a pod in a few words: what kept the network's action from being taken, and
+/// what came of it; `message` where that has more to say.
+pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
+    let mut sentences = Vec::new();
+    if let Some(decided) = &last.decided {
+        match PerResource::build(|resource| obstacle(resource, decided)) {
+            PerResource { cpu: Some(cpu), memory: Some(memory) } if cpu == memory => {
+                sentences.push(format!("CPU and memory: {cpu}."));
+            }
+            obstacles => {
+                let one = |resource| {
+                    obstacles[resource].as_ref().map(|why| format!("{}: {why}.", label(resource)))
+                };
+                sentences.extend(Resource::ALL.into_iter().filter_map(one));
+            }
+        }
+    }
+    sentences.extend(match &last.status {
+        Status::Skipped(_) | Status::DryRun if message.is_some() => {
+            message.map(|message| message + ".")
+        }
+        Status::Skipped(reason) => Some(format!("Skipped: {}.", reason.name().replace('_', " "))),
+        Status::Failed => Some("The resize failed.".into()),
+        Status::DryRun => Some("Dry run: nothing was changed.".into()),
+        Status::Success(Method::DeploymentUpdate) => Some("Written into the template.".into()),
+        Status::Success(Method::Vertical) => Some("Resized in place.".into()),
+        Status::NoActionNeeded if sentences.is_empty() => {
+            Some("The network keeps both limits.".into())
+        }
+        Status::NoActionNeeded => None,
+    });
+    sentences.join(" ")
+}
+
+fn obstacle(resource: Resource, decided: &DecisionSummary) -> Option<String> {
+    let (preferred, done) = (decided.predicted[resource], decided.actions[resource]);
+    let overridden = match decided.overridden[resource] {
+        Some(why) => Some(guard_says(why).1.into()),
+        None if done != preferred => {
+            Some(format!("{} held by bounds or cooldown", preferred.name()))
+        }
+        None => None,
+    };
+    let out_of_bounds =
+        decided.out_of_bounds[resource].as_ref().map(|bound| where_it_is(resource, *bound));
+    let both: Vec<_> = out_of_bounds.into_iter().chain(overridden).collect();
+    (!both.is_empty()).then(|| both.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::SkipReason;
+
+    #[test]
+    fn an_outcome_in_short_names_what_stood_in_the_way() {
+        let predicted = PerResource::new(Action::Decrease, Action::Increase);
+        let maintain = PerResource::new(Action::Maintain, Action::Maintain);
+        let last = |status, actions, cpu, memory| {
+            let overridden = PerResource::new(cpu, memory);
+            let decided = DecisionSummary {
+                predicted,
+                actions,
+                overridden,
+                out_of_bounds: PerResource::default(),
+            };
+            in_short(&LastOutcome { at: 0, status, decided: Some(decided) }, None)
+        };
+        let peak = Some(Override::RecentPeak);
+        assert_eq!(
+            last(
+                Status::Success(Method::Vertical),
+                PerResource::new(Action::Maintain, Action::Increase),
+                peak,
+                None
+            ),
+            "CPU: a cut would come too close to the recent peak. Resized in place."
+        );
+        assert_eq!(
+            last(Status::NoActionNeeded, maintain, peak, peak),
+            "CPU and memory: a cut would come too close to the recent peak."
+        );
+        assert_eq!(
+            last(Status::Skipped(SkipReason::CooldownPeriod), maintain, None, None),
+            "CPU: DECREASE held by bounds or cooldown. Memory: INCREASE held by bounds or cooldown. Skipped: cooldown period."
+        );
+        let decided = DecisionSummary {
+            predicted: PerResource::new(Action::Maintain, Action::Decrease),
+            actions: maintain,
+            overridden: PerResource::new(None, peak),
+            out_of_bounds: PerResource::new(Some(Bound::Min), Some(Bound::Max)),
+        };
+        assert_eq!(
+            in_short(
+                &LastOutcome { at: 0, status: Status::NoActionNeeded, decided: Some(decided) },
+                None
+            ),
+            "CPU: the limit is below its min-cpu. \
+             Memory: the limit is above its max-memory, a cut would come too close to the recent peak."
+        );
+        let excluded =
+            LastOutcome { at: 0, status: Status::Skipped(SkipReason::Excluded), decided: None };
+        assert_eq!(in_short(&excluded, None), "Skipped: excluded.");
+        assert_eq!(in_short(&excluded, Some("Pod web is excluded".into())), "Pod web is excluded.");
+    }
+}

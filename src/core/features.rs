@@ -1,0 +1,250 @@
+//! From an observation to a row of the network's input. The checkpoint names its features; here is
+//! what each name means.
+
+use crate::guard;
+use crate::history::PodHistory;
+use crate::observation::Observation;
+use crate::policy::Policy;
+use crate::resource::Resource;
+
+/// How many containers count as 1 in the normalised container count.
+const CONTAINERS: f64 = 10.0;
+/// The share of the guard's window that counts as recent.
+const RECENT: f64 = 1.0 / 12.0;
+const HOUR: i64 = 3600;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    CpuUsage,
+    MemoryUsage,
+    NetworkLatency,
+    ContainerCount,
+    CpuTrend,
+    MemoryTrend,
+    CpuAllocation,
+    MemoryAllocation,
+    CpuRecentPeak,
+    MemoryRecentPeak,
+    CpuPeak,
+    MemoryPeak,
+    CpuFloor,
+    MemoryFloor,
+    SinceResize,
+    SinceOomKill,
+    Observed,
+}
+
+impl Feature {
+    /// The eight documented features, in their order.
+    pub const DOCUMENTED: [Self; 8] = [
+        Self::CpuUsage,
+        Self::MemoryUsage,
+        Self::NetworkLatency,
+        Self::ContainerCount,
+        Self::CpuTrend,
+        Self::MemoryTrend,
+        Self::CpuAllocation,
+        Self::MemoryAllocation,
+    ];
+
+    /// What a model may ask for beside them.
+    const FURTHER: [Self; 9] = [
+        Self::CpuRecentPeak,
+        Self::MemoryRecentPeak,
+        Self::CpuPeak,
+        Self::MemoryPeak,
+        Self::CpuFloor,
+        Self::MemoryFloor,
+        Self::SinceResize,
+        Self::SinceOomKill,
+        Self::Observed,
+    ];
+
+    /// The name in a checkpoint's metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CpuUsage => "cpu_usage",
+            Self::MemoryUsage => "memory_usage",
+            Self::NetworkLatency => "network_latency",
+            Self::ContainerCount => "container_count",
+            Self::CpuTrend => "cpu_trend",
+            Self::MemoryTrend => "memory_trend",
+            Self::CpuAllocation => "cpu_allocation",
+            Self::MemoryAllocation => "memory_allocation",
+            Self::CpuRecentPeak => "cpu_recent_peak",
+            Self::MemoryRecentPeak => "memory_recent_peak",
+            Self::CpuPeak => "cpu_peak",
+            Self::MemoryPeak => "memory_peak",
+            Self::CpuFloor => "cpu_floor",
+            Self::MemoryFloor => "memory_floor",
+            Self::SinceResize => "since_resize",
+            Self::SinceOomKill => "since_oom_kill",
+            Self::Observed => "observed",
+        }
+    }
+
+    /// The name in the API's `state_features`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::CpuUsage => "CPU usage (normalized)",
+            Self::MemoryUsage => "Memory usage (normalized)",
+            Self::NetworkLatency => "Network latency (placeholder)",
+            Self::ContainerCount => "Container count (normalized)",
+            Self::CpuTrend => "CPU trend",
+            Self::MemoryTrend => "Memory trend",
+            Self::CpuAllocation => "CPU allocation (normalized)",
+            Self::MemoryAllocation => "Memory allocation (normalized)",
+            Self::CpuRecentPeak => {
+                "CPU peak of the newest twelfth of the guard's window (share of the limit)"
+            }
+            Self::MemoryRecentPeak => {
+                "Memory peak of the newest twelfth of the guard's window (share of the limit)"
+            }
+            Self::CpuPeak => "CPU peak of the guard's window (share of the limit)",
+            Self::MemoryPeak => "Memory peak of the guard's window (share of the limit)",
+            Self::CpuFloor => "Lowest CPU limit that the guard allows (share of the limit)",
+            Self::MemoryFloor => "Lowest memory limit that the guard allows (share of the limit)",
+            Self::SinceResize => "Time since the last resize (hours, at most 1)",
+            Self::SinceOomKill => "Time since the last OOM kill (days, at most 1)",
+            Self::Observed => "Time since the first measurement (days, at most 1)",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::DOCUMENTED
+            .into_iter()
+            .chain(Self::FURTHER)
+            .find(|feature| feature.name() == name || feature.label() == name)
+    }
+
+    pub fn value(self, observation: &Observation, history: &PodHistory, policy: &Policy) -> f32 {
+        let trend = |resource| history.trend(resource, observation.limit[resource]);
+        let share = |resource: Resource, amount: f64| {
+            (amount / observation.limit[resource].max(1e-9)).min(1.0)
+        };
+        let recent = |resource| share(resource, history.recent_peak(resource, RECENT));
+        let peak = |resource| share(resource, history.peak(resource));
+        // May be above the limit: after a cut that a later peak would have forbidden.
+        let floor =
+            |resource| share(resource, guard::lowest_safe_limit(resource, history, policy) / 1.5);
+        let since = |then: Option<i64>, longest: i64| {
+            then.map_or(1.0, |then| {
+                ((observation.at - then) as f64 / longest as f64).clamp(0.0, 1.0)
+            })
+        };
+        let value = match self {
+            Self::CpuUsage => observation.utilization(Resource::Cpu).clamp(0.0, 1.0),
+            Self::MemoryUsage => observation.utilization(Resource::Memory).clamp(0.0, 1.0),
+            Self::NetworkLatency => 0.0,
+            Self::ContainerCount => (observation.containers as f64 / CONTAINERS).min(1.0),
+            Self::CpuTrend => trend(Resource::Cpu),
+            Self::MemoryTrend => trend(Resource::Memory),
+            Self::CpuAllocation => observation.limit.cpu / policy.max.cpu,
+            Self::MemoryAllocation => observation.limit.memory / policy.max.memory,
+            Self::CpuRecentPeak => recent(Resource::Cpu),
+            Self::MemoryRecentPeak => recent(Resource::Memory),
+            Self::CpuPeak => peak(Resource::Cpu),
+            Self::MemoryPeak => peak(Resource::Memory),
+            Self::CpuFloor => floor(Resource::Cpu),
+            Self::MemoryFloor => floor(Resource::Memory),
+            Self::SinceResize => since(history.resized_at, HOUR),
+            Self::SinceOomKill => since(observation.oom_killed_at, 24 * HOUR),
+            Self::Observed => (history.observed_for() as f64 / (24 * HOUR) as f64).min(1.0),
+        };
+        value as f32
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the model wants a feature named {0:?}, which this version does not know")]
+pub struct UnknownFeature(String);
+
+/// The features that a network was trained with, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeatureSet(Vec<Feature>);
+
+impl FeatureSet {
+    pub fn documented() -> Self {
+        Self(Feature::DOCUMENTED.to_vec())
+    }
+
+    pub fn from_names<S: AsRef<str>>(names: &[S]) -> Result<Self, UnknownFeature> {
+        let parse = |name: &S| {
+            Feature::parse(name.as_ref()).ok_or_else(|| UnknownFeature(name.as_ref().to_owned()))
+        };
+        names.iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.iter().map(|feature| feature.name().to_owned()).collect()
+    }
+
+    /// The documented features and all further ones.
+    pub fn extended() -> Self {
+        Self(Feature::DOCUMENTED.into_iter().chain(Feature::FURTHER).collect())
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Feature> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Appends one row to a row-major matrix.
+    pub fn extend_row(
+        &self,
+        rows: &mut Vec<f32>,
+        observation: &Observation,
+        history: &PodHistory,
+        policy: &Policy,
+    ) {
+        rows.extend(self.iter().map(|feature| feature.value(observation, history, policy)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::PerResource;
+
+    #[test]
+    fn a_row_holds_the_documented_features_in_their_order() {
+        let (mut history, policy) = (PodHistory::default(), Policy::default());
+        let mut observation = Observation {
+            at: 0,
+            usage: PerResource::new(0.1, 600.0),
+            limit: PerResource::new(0.5, 512.0),
+            containers: 2,
+            measured: true,
+            oom_killed_at: None,
+            container_utilization: PerResource::default(),
+        };
+        history.observe(&observation, &policy);
+        observation.at = 30;
+        observation.usage.cpu = 0.15;
+        history.observe(&observation, &policy);
+        let mut row = Vec::new();
+        FeatureSet::documented().extend_row(&mut row, &observation, &history, &policy);
+        let expected = [0.3, 1.0, 0.0, 0.2, 0.1, 0.0, 0.0625, 0.03125];
+        for (got, want) in row.iter().zip(expected) {
+            assert!((got - want).abs() < 1e-6, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn names_and_labels_are_understood_and_others_refused() {
+        let names: Vec<_> = Feature::DOCUMENTED.iter().map(|f| f.name()).collect();
+        assert_eq!(FeatureSet::from_names(&names).unwrap(), FeatureSet::documented());
+        let labels: Vec<_> = Feature::DOCUMENTED.iter().map(|f| f.label()).collect();
+        assert_eq!(FeatureSet::from_names(&labels).unwrap(), FeatureSet::documented());
+        assert!(
+            FeatureSet::from_names(&["gpu_usage"]).unwrap_err().to_string().contains("gpu_usage")
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! How dqn-scaler decides: values to values, without I/O, clock, lock, runtime or client.
+//!
+//! The way of the data: [`pod`] and [`observation`] become a row of [`features`], the network
+//! answers with [`network::QValues`], [`decision`] takes them through the [`guard`], [`step`] says
+//! what is to be done next, [`plan`] with which resources, and [`outcome`] what came of it.
+
+pub mod action;
+pub mod autoscalers;
+pub mod budget;
+pub mod context;
+pub mod decision;
+pub mod downsampled;
+pub mod eligibility;
+pub mod event;
+pub mod explain;
+pub mod features;
+pub mod guard;
+pub mod history;
+pub mod names;
+pub mod network;
+pub mod observation;
+pub mod outcome;
+pub mod overrides;
+pub mod pending;
+pub mod phases;
+pub mod plan;
+pub mod pod;
+pub mod policy;
+pub mod progress;
+pub mod quantity;
+pub mod resource;
+pub mod step;

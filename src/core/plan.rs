@@ -1,0 +1,225 @@
+//! From a decision on a whole pod to the resources of each container. Requests keep their ratio to
+//! limits, the QoS class never changes, and rounding never leaves the bounds nor budget a step
+//! around.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::action::Action;
+use crate::decision::Decision;
+use crate::pod::{Pod, PodContainer};
+use crate::quantity;
+use crate::resource::Resource;
+
+/// Requests and limits to be set: what is not named stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Change {
+    /// Kubernetes quantities of `cpu` and `memory`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"cpu": "200m", "memory": "256Mi"}))]
+    pub requests: BTreeMap<String, String>,
+    /// The same.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"cpu": "800m", "memory": "1Gi"}))]
+    pub limits: BTreeMap<String, String>,
+}
+
+/// The change of each container, by its name.
+pub type Plan = BTreeMap<String, Change>;
+
+/// An empty plan means that rounding leaves nothing of the decision.
+pub fn plan(pod: &Pod, decision: &Decision) -> Plan {
+    let mut plan = Plan::new();
+    for resource in Resource::ALL {
+        let action = decision.actions[resource];
+        let (old, new) = (decision.observation.limit[resource], decision.new_limit[resource]);
+        if action == Action::Maintain || old <= 0.0 {
+            continue;
+        }
+        for container in pod.containers.iter() {
+            let (request, limit) = scaled(container, resource, new / old, action);
+            let name = resource.name().to_owned();
+            if let Some(request) = request {
+                plan.entry(container.name.clone())
+                    .or_default()
+                    .requests
+                    .insert(name.clone(), format(resource, request));
+            }
+            if let Some(limit) = limit {
+                plan.entry(container.name.clone())
+                    .or_default()
+                    .limits
+                    .insert(name, format(resource, limit));
+            }
+        }
+    }
+    plan
+}
+
+/// The new request and limit of one container in whole units; None where there is none or it stays.
+fn scaled(
+    container: &PodContainer,
+    resource: Resource,
+    ratio: f64,
+    action: Action,
+) -> (Option<u64>, Option<u64>) {
+    let units = |amount: f64| amount * units_per_base(resource);
+    let request = container.resources.request(resource).map(units);
+    let limit = container.resources.limit(resource).map(units);
+    let new_limit = limit.map(|limit| round(limit * ratio, limit, action));
+    let new_request = request.map(|request| round(request * ratio, request, action));
+    let (new_request, new_limit) = match (request.zip(new_request), limit.zip(new_limit)) {
+        (Some((request, new_request)), Some((limit, new_limit))) if request >= limit => {
+            // Equal they were and equal they stay, which is what the Guaranteed class asks for.
+            (Some(new_request.max(new_limit)), Some(new_limit.max(new_request)))
+        }
+        (Some((_, new_request)), Some((_, new_limit))) if new_request >= new_limit => {
+            match action {
+                // Rounding made them meet: keep a unit between them, which is what the Burstable
+                // class asks for.
+                Action::Increase => (Some(new_limit.saturating_sub(1)), Some(new_limit)),
+                _ => (Some(new_request), Some(new_request + 1)),
+            }
+        }
+        (request, limit) => (request.map(|r| r.1), limit.map(|l| l.1)),
+    };
+    let changed = |new: Option<u64>, old: Option<f64>| {
+        new.filter(|new| old.is_none_or(|old| *new as f64 != old))
+    };
+    (changed(new_request, request), changed(new_limit, limit))
+}
+
+/// Towards the old value, and never past it.
+fn round(exact: f64, old: f64, action: Action) -> u64 {
+    let rounded = match action {
+        Action::Increase => exact.floor().max(old.ceil()),
+        _ => exact.ceil().min(old.floor()),
+    };
+    // A limit of nothing would mean no limit at all.
+    if old > 0.0 { rounded.max(1.0) as u64 } else { 0 }
+}
+
+/// Whole millicores and whole KiB.
+fn units_per_base(resource: Resource) -> f64 {
+    match resource {
+        Resource::Cpu => 1000.0,
+        Resource::Memory => 1024.0,
+    }
+}
+
+fn format(resource: Resource, units: u64) -> String {
+    match resource {
+        Resource::Cpu => quantity::format_cpu(units),
+        Resource::Memory => quantity::format_memory(units),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use internment::ArcIntern as Shared;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::observation::Observation;
+    use crate::pod::{ContainerResources, Containers, PodKey};
+    use crate::resource::PerResource;
+
+    fn resources(request: [Option<&str>; 2], limit: [Option<&str>; 2]) -> ContainerResources {
+        fn pairs(texts: [Option<&str>; 2]) -> Vec<(&'static str, &str)> {
+            let names = ["cpu", "memory"].into_iter().zip(texts);
+            names.filter_map(|(name, text)| Some((name, text?))).collect()
+        }
+        ContainerResources::new(&pairs(request), &pairs(limit))
+    }
+
+    fn pod(containers: Vec<ContainerResources>) -> Pod {
+        let key = PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() };
+        let named = containers.into_iter().enumerate();
+        let containers = named.map(|(index, of)| PodContainer::new(&format!("c{index}"), of));
+        Pod::new(key, containers.collect())
+    }
+
+    fn decision(pod: &Pod, cpu: (Action, f64), memory: (Action, f64)) -> Decision {
+        let limit = pod.limit();
+        let new = |(action, ratio): (Action, f64), limit: f64| match action {
+            Action::Maintain => limit,
+            _ => limit * ratio,
+        };
+        Decision {
+            actions: PerResource::new(cpu.0, memory.0),
+            new_limit: PerResource::new(new(cpu, limit.cpu), new(memory, limit.memory)),
+            ..Decision::maintain(Observation::measured(0, PerResource::default(), limit))
+        }
+    }
+
+    #[test]
+    fn containers_share_the_change_and_requests_keep_their_ratio() {
+        let pod = pod(vec![
+            resources([Some("100m"), Some("128Mi")], [Some("500m"), Some("512Mi")]),
+            resources([Some("50m"), None], [None, None]),
+            resources([None, None], [None, None]),
+        ]);
+        let plan = plan(&pod, &decision(&pod, (Action::Increase, 1.2), (Action::Decrease, 0.8)));
+        assert_eq!(
+            plan["c0"].limits,
+            BTreeMap::from([("cpu".into(), "600m".into()), ("memory".into(), "419431Ki".into())])
+        );
+        assert_eq!(
+            plan["c0"].requests,
+            BTreeMap::from([("cpu".into(), "120m".into()), ("memory".into(), "104858Ki".into())])
+        );
+        assert_eq!(plan["c1"].requests, BTreeMap::from([("cpu".into(), "60m".into())]));
+        assert!(plan["c1"].limits.is_empty() && !plan.contains_key("c2"));
+    }
+
+    fn amount() -> impl Strategy<Value = (u64, Option<u64>)> {
+        // A limit, and a request that is absent, equal, or a part of it.
+        (2u64..3000).prop_flat_map(|limit| {
+            (Just(limit), prop_oneof![Just(None), Just(Some(limit)), (1..limit).prop_map(Some)])
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_keeps_order_class_bounds_and_direction(
+            amounts in prop::collection::vec((amount(), amount()), 1..5), ratio in 0.05..0.95f64, up in any::<bool>(),
+        ) {
+            let containers = amounts.iter().map(|((cpu, cpu_request), (memory, memory_request))| {
+                let (cpu, memory) = (format!("{cpu}m"), format!("{memory}Ki"));
+                let (cpu_request, memory_request) = (cpu_request.map(|r| format!("{r}m")), memory_request.map(|r| format!("{r}Ki")));
+                resources([cpu_request.as_deref(), memory_request.as_deref()], [Some(&cpu), Some(&memory)])
+            }).collect();
+            let mut pod = pod(containers);
+            let (action, ratio) = if up { (Action::Increase, 1.0 + ratio) } else { (Action::Decrease, 1.0 - ratio) };
+            let decision = decision(&pod, (action, ratio), (action, ratio));
+            let before = pod.clone();
+            let mut containers = pod.containers.to_vec();
+            for (name, change) in plan(&pod, &decision) {
+                let container = containers.iter_mut().find(|c| c.name == name).unwrap();
+                container.resources.requests.extend(change.requests);
+                container.resources.limits.extend(change.limits);
+            }
+            pod.containers = Shared::new(Containers::new(containers.into()));
+            for resource in Resource::ALL {
+                for (old, new) in before.containers.iter().zip(pod.containers.iter()) {
+                    let (old_limit, new_limit) = (old.resources.limit(resource).unwrap(), new.resources.limit(resource).unwrap());
+                    prop_assert!(new_limit > 0.0);
+                    let growth = if up { new_limit - old_limit } else { old_limit - new_limit };
+                    prop_assert!(growth >= -1e-9);
+                    match (old.resources.request(resource), new.resources.request(resource)) {
+                        (Some(old_request), Some(new_request)) => {
+                            prop_assert_eq!(old_request == old_limit, new_request == new_limit);
+                            prop_assert!(new_request <= new_limit && new_request > 0.0);
+                        }
+                        (old_request, new_request) => prop_assert_eq!(old_request, new_request),
+                    }
+                }
+                let (total, exact) = (pod.limit()[resource], decision.new_limit[resource]);
+                let overshoot = if up { total - exact } else { exact - total };
+                prop_assert!(overshoot <= 1e-9);
+            }
+        }
+    }
+}

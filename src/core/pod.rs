@@ -1,0 +1,289 @@
+//! A pod as this service needs it: a slim record of what the API server says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use internment::ArcIntern as Shared;
+use serde::{Deserialize, Serialize};
+
+use crate::overrides::PodOverrides;
+use crate::quantity;
+use crate::resource::{PerResource, Resource};
+
+/// What identifies a pod's life; a StatefulSet gives the same name to one pod after another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PodKey {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+/// The uid alone tells pods apart.
+impl Hash for PodKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.uid.hash(state);
+    }
+}
+
+/// What many pods have alike, as those of one workload do, is shared by all of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pod {
+    pub key: PodKey,
+    pub phase: Shared<str>,
+    pub created: Option<DateTime<Utc>>,
+    pub labels: Shared<BTreeMap<String, String>>,
+    pub node_name: Option<Shared<str>>,
+    pub pod_ip: Option<Box<str>>,
+    pub owner: Option<Shared<Owner>>,
+    pub containers: Shared<Containers>,
+    pub mirror: bool,
+    pub deleting: bool,
+    /// By the pod's own annotations.
+    pub overrides: Option<Arc<PodOverrides>>,
+    pub resize: Option<ResizeCondition>,
+    /// When this service, or another replica of it, last resized the pod, as the API server has
+    /// noted it.
+    pub resized_at: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The API group, without a version.
+    pub group: String,
+    pub kind: String,
+    pub name: String,
+    pub uid: String,
+}
+
+/// The workloads that make their pods from a template which a fallback can patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TemplateKind {
+    Deployment,
+    StatefulSet,
+    DaemonSet,
+}
+
+impl TemplateKind {
+    /// None for any other kind, and for a kind of the same name in another API group.
+    pub fn of(owner: &Owner) -> Option<Self> {
+        match (owner.group.as_str(), owner.kind.as_str()) {
+            ("apps", "Deployment") => Some(Self::Deployment),
+            ("apps", "StatefulSet") => Some(Self::StatefulSet),
+            ("apps", "DaemonSet") => Some(Self::DaemonSet),
+            _ => None,
+        }
+    }
+}
+
+/// Containers that run for a pod's whole life, the main ones, then the sidecars; with their sums,
+/// for which no quantity is read twice.
+#[derive(Debug, Clone)]
+pub struct Containers {
+    list: Box<[PodContainer]>,
+    limits: Box<[PerResource<f64>]>,
+    limit: PerResource<f64>,
+    request: PerResource<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PodContainer {
+    pub name: String,
+    pub image: String,
+    /// A restartable init container.
+    pub sidecar: bool,
+    pub resources: ContainerResources,
+    /// What the kubelet says is in force; None while the container does not run or the kubelet does
+    /// not say.
+    pub in_force: Option<ContainerResources>,
+    pub oom_killed_at: Option<i64>,
+}
+
+/// Requests and limits as they stand in the object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ContainerResources {
+    pub requests: BTreeMap<String, String>,
+    pub limits: BTreeMap<String, String>,
+}
+
+/// What the kubelet says of a resize that is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResizeCondition {
+    pub state: ResizeState,
+    pub message: String,
+    pub since: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResizeState {
+    InProgress,
+    Deferred,
+    Infeasible,
+    Error,
+}
+
+impl Pod {
+    /// A pod that runs with these containers, and of which nothing else is known.
+    ///
+    /// ```
+    /// use dqn_scaler_core::pod::{ContainerResources, Pod, PodContainer, PodKey};
+    /// use dqn_scaler_core::resource::PerResource;
+    ///
+    /// let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u1".into() };
+    /// let resources = ContainerResources::new(&[("cpu", "250m")], &[("cpu", "1"), ("memory", "1Gi")]);
+    /// let pod = Pod::new(key, vec![PodContainer::new("app", resources)]);
+    /// assert_eq!(pod.limit(), PerResource::new(1.0, 1024.0));
+    /// ```
+    pub fn new(key: PodKey, containers: Vec<PodContainer>) -> Self {
+        Self {
+            key,
+            phase: "Running".into(),
+            created: None,
+            labels: Shared::new(BTreeMap::new()),
+            node_name: None,
+            pod_ip: None,
+            owner: None,
+            containers: Shared::new(Containers::new(containers.into())),
+            mirror: false,
+            deleting: false,
+            overrides: None,
+            resize: None,
+            resized_at: None,
+        }
+    }
+
+    /// The pod as if it had only these containers.
+    pub fn only(&self, names: &BTreeSet<String>) -> Self {
+        let named = self.containers.iter().filter(|container| names.contains(&container.name));
+        Self { containers: Shared::new(Containers::new(named.cloned().collect())), ..self.clone() }
+    }
+
+    /// When a container of the pod was last killed for memory, if it ever was.
+    pub fn oom_killed_at(&self) -> Option<i64> {
+        self.containers.iter().filter_map(|container| container.oom_killed_at).max()
+    }
+
+    /// The limit summed over containers, the request where a container has no limit: cores and MiB,
+    /// 0 where there is neither.
+    pub fn limit(&self) -> PerResource<f64> {
+        self.containers.limit
+    }
+
+    pub fn request(&self) -> PerResource<f64> {
+        self.containers.request
+    }
+}
+
+/// As `kubectl` names it to people: kind and name.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+impl Owner {
+    pub fn is_replica_set(&self) -> bool {
+        (self.group.as_str(), self.kind.as_str()) == ("apps", "ReplicaSet")
+    }
+}
+
+/// The API group of `group/version`; empty for the core group.
+pub fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+impl Containers {
+    pub fn new(list: Box<[PodContainer]>) -> Self {
+        let request = |c: &PodContainer, resource| c.resources.request(resource);
+        let limit = |c: &PodContainer, resource| {
+            c.resources.limit(resource).or_else(|| request(c, resource))
+        };
+        let limits = list
+            .iter()
+            .map(|c| PerResource::build(|resource| limit(c, resource).unwrap_or_default()));
+        let limits: Box<[PerResource<f64>]> = limits.collect();
+        Self {
+            limit: PerResource::build(|resource| total(limits.iter().map(|limit| limit[resource]))),
+            limits,
+            request: PerResource::build(|resource| {
+                total(list.iter().filter_map(|c| request(c, resource)))
+            }),
+            list,
+        }
+    }
+
+    /// Of one container: the request where it has no limit, 0 where it has neither.
+    pub fn limit_of(&self, index: usize) -> PerResource<f64> {
+        self.limits.get(index).copied().unwrap_or_default()
+    }
+}
+
+impl Deref for Containers {
+    type Target = [PodContainer];
+
+    fn deref(&self) -> &[PodContainer] {
+        &self.list
+    }
+}
+
+// The sums follow from the list.
+
+impl PartialEq for Containers {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+impl Eq for Containers {}
+
+impl Hash for Containers {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.list.hash(state);
+    }
+}
+
+impl PodContainer {
+    /// A main container, not started yet.
+    pub fn new(name: &str, resources: ContainerResources) -> Self {
+        Self {
+            name: name.into(),
+            image: String::new(),
+            sidecar: false,
+            resources,
+            in_force: None,
+            oom_killed_at: None,
+        }
+    }
+}
+
+impl ContainerResources {
+    /// Requests and limits by the resources' names.
+    pub fn new(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Self {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+        };
+        Self { requests: map(requests), limits: map(limits) }
+    }
+
+    /// Cores or MiB; None where there is none, or it is no quantity.
+    pub fn limit(&self, resource: Resource) -> Option<f64> {
+        read(&self.limits, resource)
+    }
+
+    /// Cores or MiB; None where there is none, or it is no quantity.
+    pub fn request(&self, resource: Resource) -> Option<f64> {
+        read(&self.requests, resource)
+    }
+}
+
+/// The sum of nothing is 0, not -0 as Rust has it.
+fn total(amounts: impl Iterator<Item = f64>) -> f64 {
+    amounts.fold(0.0, |sum, amount| sum + amount)
+}
+
+fn read(quantities: &BTreeMap<String, String>, resource: Resource) -> Option<f64> {
+    quantity::amount(resource, quantities.get(resource.name())?)
+}

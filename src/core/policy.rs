@@ -1,0 +1,104 @@
+//! The settings that the core decides by.
+
+use std::collections::BTreeMap;
+
+use crate::resource::PerResource;
+
+/// What the configuration says of which pods are scaled, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    pub policy: Policy,
+    pub exclusions: Exclusions,
+    /// Decide and explain, change nothing.
+    pub dry_run: bool,
+    /// Seconds after which a measurement is too old to act on.
+    pub metrics_max_age: i64,
+    /// Seconds after which a resize that the kubelet defers is given up for the template.
+    pub deferred_timeout: i64,
+}
+
+/// Pods that are never touched.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Exclusions {
+    /// By the name of their Deployment.
+    pub deployments: Vec<String>,
+    /// By a label and its value.
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// The share of the limit that one step adds or takes.
+    pub scale_factor: f64,
+    /// Smallest and largest limit of a pod: cores, MiB.
+    pub min: PerResource<f64>,
+    pub max: PerResource<f64>,
+    /// Samples of usage that a trend is computed over.
+    pub history_window: usize,
+    /// Seconds between two applied changes of a pod.
+    pub cooldown: i64,
+    /// An urgent INCREASE does not wait for the cooldown.
+    pub emergency_scale_up: bool,
+    pub guard: GuardSettings,
+    /// Limits grow and are never cut.
+    pub up_only: bool,
+    /// Resources that a HorizontalPodAutoscaler measures the workload by: a limit that moves would
+    /// lead it astray.
+    pub managed_by_hpa: PerResource<bool>,
+}
+
+/// How far below the recent peak a limit may be cut: not at all, and not near it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GuardSettings {
+    /// Seconds of usage whose peak counts.
+    pub window: PerResource<i64>,
+    /// The share of its weight that a peak has lost by the end of the window: the older, the less
+    /// it counts.
+    pub fade: PerResource<f64>,
+    /// A cut must leave the limit at least this share above the peak.
+    pub headroom: PerResource<f64>,
+    /// Extra head room, as a share of the peak, for a pod that has just been met; it shrinks as its
+    /// past becomes known.
+    pub warm_up: f64,
+}
+
+impl Default for Settings {
+    /// The documented defaults, without exclusions.
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            exclusions: Exclusions::default(),
+            dry_run: true,
+            metrics_max_age: 120,
+            deferred_timeout: 300,
+        }
+    }
+}
+
+impl Default for GuardSettings {
+    fn default() -> Self {
+        Self {
+            window: PerResource::new(8 * 3600, 72 * 3600),
+            fade: PerResource::new(0.7, 0.85),
+            headroom: PerResource::new(0.05, 0.01),
+            warm_up: 0.1,
+        }
+    }
+}
+
+impl Default for Policy {
+    /// The documented defaults.
+    fn default() -> Self {
+        Self {
+            scale_factor: 0.2,
+            min: PerResource::new(0.1, 20.0),
+            max: PerResource::new(8.0, 16384.0),
+            history_window: 5,
+            cooldown: 30 * 60,
+            emergency_scale_up: true,
+            guard: GuardSettings::default(),
+            up_only: false,
+            managed_by_hpa: PerResource::new(false, false),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What is done with one pod: what was decided on it, or what a person asks for. Whatever comes of it
+//! stays with this pod.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use futures::FutureExt;
+use parking_lot::Mutex;
+
+use super::agent::Decided;
+use super::apply::{ApplyError, Fallback, apply, fall_back, take_back};
+use super::cycle::Scaler;
+use super::journal::Entry;
+use crate::cluster::Cluster;
+use crate::cluster::template::TemplateChange;
+use crate::config::Config;
+use crate::core::budget::ResizeBudget;
+use crate::core::context::OwnedPod;
+use crate::core::decision::Decision;
+use crate::core::event::{ASKED_FOR, PodEvent, cause};
+use crate::core::outcome::{Applied, Outcome, SkipReason, Status};
+use crate::core::pending::in_force;
+use crate::core::plan::Plan;
+use crate::core::pod::PodKey;
+use crate::core::policy::Settings;
+use crate::core::step::{Circumstances, Step, Turn, next_step};
+
+/// What comes of a pod that nothing is sent for.
+type Left = (Status, String);
+
+/// A pod that is being changed, for as long as this lives.
+struct Claim<'a> {
+    claims: &'a Mutex<HashSet<PodKey>>,
+    pod: PodKey,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.claims.lock().remove(&self.pod);
+    }
+}
+
+impl Scaler {
+    /// What is to be done next with a pod, as things stand now.
+    pub(super) fn next_step(
+        &self,
+        cluster: &Cluster,
+        settings: &Settings,
+        decided: &Decided,
+        budget: &mut ResizeBudget,
+    ) -> Result<Step, Left> {
+        let overtaken = self.claims.lock().contains(&decided.owned.pod.key);
+        self.step(cluster, settings, decided, overtaken, budget)
+    }
+
+    fn step(
+        &self,
+        cluster: &Cluster,
+        settings: &Settings,
+        decided: &Decided,
+        overtaken: bool,
+        budget: &mut ResizeBudget,
+    ) -> Result<Step, Left> {
+        let turn = Turn {
+            owned: &decided.owned,
+            decision: decided.decision.as_ref().map_err(|reason| *reason),
+            resized_at: decided.resized_at,
+            retry_at: decided.retry_at,
+            overtaken,
+        };
+        let circumstances = Circumstances {
+            settings,
+            now: cluster.clock().now().timestamp(),
+            may_act: cluster.may_act(),
+            stopping: self.stopping.is_cancelled(),
+        };
+        let step = AssertUnwindSafe(|| next_step(&turn, &circumstances, budget));
+        match catch_unwind(step) {
+            Ok(Step::Leave { status, message }) => Err((status, message)),
+            Ok(step) => Ok(step),
+            Err(_) => Err(panicked(&decided.owned.pod.key)),
+        }
+    }
+
+    /// What comes of a pod that is left as it is.
+    pub(super) fn outcome(
+        &self,
+        cluster: &Cluster,
+        settings: &Settings,
+        Decided { owned, decision, .. }: Decided,
+        (status, message): Left,
+        now: DateTime<Utc>,
+    ) -> Outcome {
+        if status == Status::Skipped(SkipReason::InvalidAnnotation) {
+            let live = !settings.dry_run && cluster.may_act();
+            let event = self.invalid_annotations.report(&owned, &settings.policy, live, now);
+            event.into_iter().for_each(|event| self.send(event));
+        }
+        Outcome { pod: owned.pod.key.clone(), status, message, decided: decision.ok() }
+    }
+
+    /// Does with one pod what is to be done, if that still holds at its turn.
+    pub(super) async fn act(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        settings: &Settings,
+        decided: Decided,
+        now: DateTime<Utc>,
+    ) -> Outcome {
+        let pod = decided.owned.pod.key.clone();
+        let claim = self.claim(&pod);
+        // What was decided on limits that change meanwhile is decided anew in the next cycle.
+        let overtaken = claim.is_none() || self.agent.resized_at(&pod) != decided.resized_at;
+        let mut turn = ResizeBudget::new(1, 1);
+        let (status, message) = match self.step(cluster, settings, &decided, overtaken, &mut turn) {
+            Err(left) => left,
+            Ok(step) => {
+                let Decided { owned, decision: Ok(decision), .. } = &decided else {
+                    unreachable!("a step that sends comes of a decision");
+                };
+                let sent = self.send_step(cluster, config, owned, decision, step);
+                let sent = AssertUnwindSafe(sent).catch_unwind().await;
+                let (status, message) = sent.unwrap_or_else(|_| panicked(&pod));
+                let done = cluster.clock().now().timestamp();
+                match status {
+                    Status::Success(_) => self.agent.resized(&pod, done),
+                    Status::Failed => {
+                        self.agent.failed(&pod, done, config.auto_scale_interval as i64);
+                    }
+                    _ => {}
+                }
+                (status, message)
+            }
+        };
+        let outcome = self.outcome(cluster, settings, decided, (status, message), now);
+        self.record(std::slice::from_ref(&outcome), config, now);
+        outcome
+    }
+
+    async fn send_step(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        owned: &OwnedPod,
+        decision: &Decision,
+        step: Step,
+    ) -> (Status, String) {
+        let began = Instant::now();
+        let (plan, applied) = match step {
+            Step::Leave { status, message } => return (status, message),
+            Step::TakeBack { plan, refusal } => {
+                let applied = take_back(cluster, owned, &plan, &refusal).await;
+                (plan, applied)
+            }
+            Step::FallBack { plan, refusal } => {
+                let applied =
+                    match fall_back(cluster, owned, &plan, TemplateChange::OnlyUp, refusal).await {
+                        // What neither the kubelet does nor the template is asked for no more.
+                        Err(ApplyError::Refused(refusal)) => {
+                            take_back(cluster, owned, &in_force(&owned.pod), &refusal).await
+                        }
+                        done => done,
+                    };
+                (plan, applied)
+            }
+            Step::Resize { plan, fallback } => {
+                let timeout = Duration::from_secs(config.resize_timeout);
+                let fallback = match fallback {
+                    true => Fallback::Template(TemplateChange::OnlyUp),
+                    false => Fallback::None,
+                };
+                let applied = apply(cluster, owned, &plan, fallback, timeout).await;
+                (plan, applied)
+            }
+        };
+        self.publish(cluster, owned, &plan, &applied, began, &cause(decision));
+        let PodKey { namespace, name, .. } = &owned.pod.key;
+        match applied {
+            Ok(applied) => {
+                let (old, new) = (&decision.observation.limit, &decision.new_limit);
+                tracing::info!(
+                    pod = %name, %namespace, method = applied.method.name(),
+                    cpu = %format_args!("{:.3} -> {:.3}", old.cpu, new.cpu),
+                    memory_mb = %format_args!("{:.0} -> {:.0}", old.memory, new.memory),
+                    "resized"
+                );
+                let message = applied.pending.map(|pending| format!("Scaling accepted, {pending}"));
+                let message = message.unwrap_or_else(|| "Scaling executed successfully".into());
+                (Status::Success(applied.method), message)
+            }
+            Err(error) => {
+                tracing::warn!(pod = %name, %namespace, %error, "resize failed");
+                (Status::Failed, error.to_string())
+            }
+        }
+    }
+
+    /// Gives a pod the resources that a person asks for; None while it is being changed by
+    /// something else.
+    pub async fn resize(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        owned: &OwnedPod,
+        plan: &Plan,
+        fallback: Fallback,
+    ) -> Option<Result<Applied, ApplyError>> {
+        let _claim = self.claim(&owned.pod.key)?;
+        let timeout = Duration::from_secs(config.resize_timeout);
+        let began = Instant::now();
+        let applied = apply(cluster, owned, plan, fallback, timeout).await;
+        self.publish(cluster, owned, plan, &applied, began, ASKED_FOR);
+        if applied.is_ok() {
+            self.agent.resized(&owned.pod.key, cluster.clock().now().timestamp());
+        }
+        Some(applied)
+    }
+
+    /// Publishes a resize that was tried.
+    fn publish(
+        &self,
+        cluster: &Cluster,
+        owned: &OwnedPod,
+        plan: &Plan,
+        applied: &Result<Applied, ApplyError>,
+        began: Instant,
+        cause: &str,
+    ) {
+        self.metrics.resized(began.elapsed(), applied.as_ref().ok());
+        let applied = applied.as_ref().map_err(ToString::to_string);
+        self.send(PodEvent::of(owned, plan, applied, cause, cluster.clock().now()));
+    }
+
+    fn send(&self, event: PodEvent) {
+        if !self.events.put(event) {
+            self.metrics.event("dropped");
+        }
+    }
+
+    /// The right to change a pod; nobody else has it until the claim is dropped.
+    fn claim(&self, pod: &PodKey) -> Option<Claim<'_>> {
+        let claimed = self.claims.lock().insert(pod.clone());
+        claimed.then(|| Claim { claims: &self.claims, pod: pod.clone() })
+    }
+
+    /// Writes down what was decided, under one lock.
+    pub(super) fn record(&self, outcomes: &[Outcome], config: &Config, now: DateTime<Utc>) {
+        let mut journal = self.journal.lock();
+        for Outcome { pod, status, message, decided } in outcomes {
+            let Some(decision) = decided.clone() else { continue };
+            let (pod, status, message) = (pod.clone(), status.clone(), message.clone());
+            let entry = Entry { pod, at: now, decision, status, message };
+            journal.record(entry, config.decisions_kept);
+        }
+    }
+}
+
+fn panicked(pod: &PodKey) -> Left {
+    tracing::error!(pod = %pod.name, namespace = %pod.namespace, "a panic in the handling of one pod");
+    (Status::Failed, "Internal error".into())
+}

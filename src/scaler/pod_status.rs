@@ -1,0 +1,259 @@
+//! What people look at: what became of every pod last and how its usage went, and what the cycles
+//! did over time.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+
+use crate::core::decision::Decision;
+use crate::core::downsampled::{Downsampled, Mergeable};
+use crate::core::outcome::{LastOutcome, Outcome, Status};
+use crate::core::resource::PerResource;
+
+/// Seconds that the records reach back.
+const RETENTION: i64 = 24 * 3600;
+const SAMPLES: usize = 32;
+const CYCLES: usize = 120;
+/// Seconds after which a pod that no cycle has met is forgotten.
+const FORGOTTEN: i64 = 3600;
+
+/// One measurement with the limits then in force, at the precision of a small chart.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    at: u32,
+    usage: PerResource<Coarse>,
+    limit: PerResource<Coarse>,
+}
+
+/// The upper half of an f32: two to three digits.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+struct Coarse(u16);
+
+impl From<f64> for Coarse {
+    fn from(value: f64) -> Self {
+        Self(((value as f32).to_bits().saturating_add(0x8000) >> 16) as u16)
+    }
+}
+
+impl From<Coarse> for f64 {
+    fn from(value: Coarse) -> Self {
+        f32::from_bits(u32::from(value.0) << 16).into()
+    }
+}
+
+impl Sample {
+    fn new(decision: &Decision) -> Self {
+        let seen = &decision.observation;
+        Self {
+            at: u32::try_from(seen.at).unwrap_or_default(),
+            usage: PerResource::build(|resource| (seen.usage[resource]).into()),
+            limit: PerResource::build(|resource| (seen.limit[resource]).into()),
+        }
+    }
+
+    pub fn taken_at(&self) -> i64 {
+        self.at.into()
+    }
+
+    pub fn usage(&self) -> PerResource<f64> {
+        PerResource::build(|resource| (self.usage[resource]).into())
+    }
+
+    pub fn limit(&self) -> PerResource<f64> {
+        PerResource::build(|resource| (self.limit[resource]).into())
+    }
+}
+
+impl Mergeable for Sample {
+    fn at(&self) -> i64 {
+        self.at.into()
+    }
+
+    /// A peak must not vanish from the picture.
+    fn merge(&mut self, later: Self) {
+        let larger = |a: Coarse, b: Coarse| if a > b { a } else { b };
+        self.usage =
+            PerResource::build(|resource| larger(self.usage[resource], later.usage[resource]));
+        (self.at, self.limit) = (self.at.max(later.at), later.limit);
+    }
+}
+
+#[derive(Debug, Clone)]
+struct PodRecord {
+    last: LastOutcome,
+    /// Of the last measurement.
+    measured_at: i64,
+    usage: PerResource<f32>,
+    trail: Downsampled<Sample, SAMPLES>,
+}
+
+/// The last measurement and the last outcome of a pod.
+#[derive(Debug, Clone)]
+pub struct Latest {
+    pub last: LastOutcome,
+    pub measured: Option<(i64, PerResource<f64>)>,
+}
+
+/// How many pods met which end in the cycles of one step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OutcomeCounts {
+    pub at: i64,
+    pub applied: u64,
+    pub dry_run: u64,
+    pub unchanged: u64,
+    pub skipped: u64,
+    pub failed: u64,
+}
+
+impl OutcomeCounts {
+    fn new(outcomes: &[Outcome], at: i64) -> Self {
+        let mut counts = Self { at, ..Self::default() };
+        for outcome in outcomes {
+            *match outcome.status {
+                Status::Success(_) => &mut counts.applied,
+                Status::DryRun => &mut counts.dry_run,
+                Status::NoActionNeeded => &mut counts.unchanged,
+                Status::Skipped(_) => &mut counts.skipped,
+                Status::Failed => &mut counts.failed,
+            } += 1;
+        }
+        counts
+    }
+}
+
+impl Mergeable for OutcomeCounts {
+    fn at(&self) -> i64 {
+        self.at
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.at = self.at.max(later.at);
+        self.applied += later.applied;
+        self.dry_run += later.dry_run;
+        self.unchanged += later.unchanged;
+        self.skipped += later.skipped;
+        self.failed += later.failed;
+    }
+}
+
+pub struct PodStatuses {
+    /// By the pod's uid.
+    records: Mutex<HashMap<Box<str>, PodRecord>>,
+    timeline: Mutex<Downsampled<OutcomeCounts, CYCLES>>,
+}
+
+impl Default for PodStatuses {
+    fn default() -> Self {
+        let timeline = Downsampled::new(RETENTION / CYCLES as i64);
+        Self { records: Mutex::default(), timeline: Mutex::new(timeline) }
+    }
+}
+
+impl PodStatuses {
+    /// Takes in what became of some pods at one moment.
+    pub fn record(&self, outcomes: &[Outcome], at: i64) {
+        self.timeline.lock().push(OutcomeCounts::new(outcomes, at));
+        let mut records = self.records.lock();
+        for outcome in outcomes {
+            let decided = outcome.decided.as_ref();
+            let status = outcome.status.clone();
+            let last = LastOutcome { at, status, decided: decided.map(Into::into) };
+            let blank = || PodRecord {
+                last: last.clone(),
+                measured_at: i64::MIN,
+                usage: PerResource::default(),
+                trail: Downsampled::new(RETENTION / SAMPLES as i64),
+            };
+            let uid = outcome.pod.uid.as_str();
+            if !records.contains_key(uid) {
+                records.insert(uid.into(), blank());
+            }
+            let Some(record) = records.get_mut(uid) else { continue };
+            record.last = last;
+            if let Some(decision) = decided.filter(|decision| decision.observation.measured) {
+                let usage = &decision.observation.usage;
+                record.measured_at = decision.observation.at;
+                record.usage = PerResource::new(usage.cpu as f32, usage.memory as f32);
+                record.trail.push(Sample::new(decision));
+            }
+        }
+    }
+
+    /// Forgets the pods that have not been met for an hour, or for two of these intervals.
+    pub fn retain_present(&self, now: i64, interval: i64) {
+        let long_ago = now - FORGOTTEN.max(2 * interval);
+        self.records.lock().retain(|_, record| record.last.at >= long_ago);
+    }
+
+    pub fn latest(&self, uid: &str) -> Option<Latest> {
+        self.records.lock().get(uid).map(|record| {
+            let usage = PerResource::build(|resource| f64::from(record.usage[resource]));
+            let measured = (record.measured_at > i64::MIN).then_some((record.measured_at, usage));
+            Latest { last: record.last.clone(), measured }
+        })
+    }
+
+    /// The pod's samples, oldest first.
+    pub fn trail(&self, uid: &str) -> Vec<Sample> {
+        self.records
+            .lock()
+            .get(uid)
+            .map(|record| record.trail.entries().to_vec())
+            .unwrap_or_default()
+    }
+
+    /// What the cycles did, oldest first, and the seconds that each entry stands for.
+    pub fn timeline(&self) -> (i64, Vec<OutcomeCounts>) {
+        let timeline = self.timeline.lock();
+        (timeline.step(), timeline.entries().to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::outcome::{Method, SkipReason};
+    use crate::core::pod::PodKey;
+
+    fn outcome(uid: &str, status: Status) -> Outcome {
+        let pod = PodKey { namespace: "default".into(), name: uid.into(), uid: uid.into() };
+        Outcome { pod, status, message: String::new(), decided: None }
+    }
+
+    #[test]
+    fn every_end_is_counted_and_remembered() {
+        let statuses = PodStatuses::default();
+        let skipped = Status::Skipped(SkipReason::CooldownPeriod);
+        statuses.record(
+            &[outcome("a", Status::Success(Method::Vertical)), outcome("b", skipped.clone())],
+            100,
+        );
+        statuses.record(&[outcome("a", skipped.clone()), outcome("c", Status::Failed)], 130);
+        let (_, counts) = statuses.timeline();
+        let counts: Vec<_> =
+            counts.iter().map(|t| (t.at, t.applied, t.skipped, t.failed)).collect();
+        assert_eq!(counts, [(100, 1, 1, 0), (130, 0, 1, 1)]);
+        assert_eq!(
+            statuses.latest("a").unwrap().last,
+            LastOutcome { at: 130, status: skipped, decided: None }
+        );
+        assert!(statuses.latest("a").unwrap().measured.is_none() && statuses.latest("d").is_none());
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_is_forgotten() {
+        let statuses = PodStatuses::default();
+        statuses.record(&[outcome("old", Status::NoActionNeeded)], 0);
+        statuses.record(&[outcome("new", Status::NoActionNeeded)], FORGOTTEN);
+        statuses.retain_present(FORGOTTEN + 1, 30);
+        assert!(statuses.latest("old").is_none() && statuses.latest("new").is_some());
+    }
+
+    #[test]
+    fn a_coarse_number_is_good_enough_to_draw() {
+        for value in [0.0, 0.0123, 1.6, 2621.44, 15_999.0] {
+            let coarse = f64::from(Coarse::from(value));
+            assert!((coarse - value).abs() <= value * 0.004, "{value}: {coarse}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::client::connect;
+use crate::clock::Clock;
+use crate::cluster::{Cluster, SharedCluster};
+use crate::config::{Config, SharedConfig};
+use crate::leader::SharedLeadership;
+use crate::scaler::cycle::Scaler;
+use crate::store::SharedHealth;
+
+#[derive(Clone)]
+pub struct AppState {
+    pub clock: Clock,
+    pub config: Arc<SharedConfig>,
+    pub cluster: SharedCluster,
+    pub leadership: SharedLeadership,
+    pub scaler: Arc<Scaler>,
+    /// Whether the task of the autoscale loop is in its loop.
+    pub autoscaler_alive: Arc<AtomicBool>,
+    pub store_health: SharedHealth,
+    pub stopping: CancellationToken,
+    /// Work that clients have asked for and that is finished before the service ends.
+    pub under_way: TaskTracker,
+}
+
+impl AppState {
+    pub fn new(
+        config: Config,
+        scaler: Scaler,
+        clock: Clock,
+        leadership: SharedLeadership,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self {
+            clock,
+            config: Arc::new(SharedConfig::new(config)),
+            cluster: SharedCluster::default(),
+            leadership,
+            scaler: Arc::new(scaler),
+            autoscaler_alive: Arc::default(),
+            store_health: SharedHealth::default(),
+            stopping,
+            under_way: TaskTracker::new(),
+        }
+    }
+
+    pub fn config(&self) -> Arc<Config> {
+        self.config.current()
+    }
+
+    pub fn cluster(&self) -> Option<Arc<Cluster>> {
+        self.cluster.get()
+    }
+
+    pub fn autoscaler_is_alive(&self) -> bool {
+        self.autoscaler_alive.load(Ordering::Relaxed)
+    }
+
+    pub fn connected(&self, client: kube::Client) {
+        let client = self.scaler.metrics.counted(client);
+        let config = self.config();
+        let cluster = Cluster::new(client, self.clock, self.leadership.clone(), &config);
+        cluster.watch(&config.namespaces);
+        self.cluster.set(cluster);
+    }
+
+    /// Keeps trying until a cluster answers.
+    pub async fn connect(self) {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            match connect::connect(self.config().in_cluster, self.leadership.identity()).await {
+                Ok(client) => {
+                    tracing::info!("connected to the cluster");
+                    return self.connected(client);
+                }
+                Err(error) => tracing::warn!(%error, "no cluster yet"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(30));
+        }
+    }
+
+    /// Tells those who do not read the configuration at each turn what has changed in it.
+    pub async fn follow_config(self) {
+        let mut changes = self.config.subscribe();
+        while changes.changed().await.is_ok() {
+            let config = changes.borrow_and_update().clone();
+            self.scaler.metrics.config_changed();
+            if let Some(cluster) = self.cluster() {
+                cluster.watch(&config.namespaces);
+            }
+        }
+    }
+}
