@@ -21,8 +21,9 @@ COLUMNS = 100
 README_LINES = 150
 # A shorter sentence may stand twice by chance.
 SENTENCE = 60
-# What builds leave behind, and what the project only fetches, is no part of it.
-LEFT_OUT = {".git", ".libtorch", ".tools", ".hypothesis", "node_modules", "target"}
+# What tools and builds leave behind is no part of the project, nor are hidden folders but for some.
+LEFT_OUT = {"node_modules", "target"}
+HIDDEN = {".cargo", ".ci", ".github"}
 # A name with one of these endings is a file of the project, wherever it is.
 SOURCES = (".rs", ".py", ".sh", ".md", ".js", ".toml", ".svg")
 # Flags of other programs that the documents name by themselves.
@@ -32,10 +33,14 @@ EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 Span = namedtuple("Span", "line text")
 
 
+def is_left_out(folder):
+    return folder in LEFT_OUT or (folder[:1] == "." and folder not in HIDDEN)
+
+
 def files(root):
     """Every file of the project, relative to its root."""
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in LEFT_OUT)
+        folders[:] = sorted(name for name in folders if not is_left_out(name))
         for name in sorted(names):
             yield os.path.relpath(os.path.join(folder, name), root)
 
@@ -239,7 +244,7 @@ class Checker:
         if not re.fullmatch(r"[\w.@*-]+(/[\w.@*-]+)*/?", word):
             return
         first, deeper = word.split("/")[0], "/" in word.rstrip("/")
-        if first in LEFT_OUT:
+        if deeper and is_left_out(first):
             return
         if deeper and first in self.top:
             if not self.exists(word):
