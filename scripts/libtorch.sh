@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts the CPU part of libtorch into .libtorch/ from the Python package index, once: for Linux on
 # x86-64 and on 64-bit ARM, and for macOS 14 or later on Apple silicon. With LIBTORCH set to a
-# libtorch of your own, this does nothing.
+# libtorch of your own, this does nothing. --size only tells how many MB it would fetch, if any.
 #
 # LIBTORCH_PLATFORM=linux-aarch64 LIBTORCH_DEST=FOLDER CC=aarch64-linux-gnu-gcc prepares it for
 # another platform than this one. That is all that has been tried of macos-arm64: that the wheel is
@@ -70,6 +70,10 @@ macos-arm64)
     ;;
 esac
 
+if [ "${1:-}" = --size ]; then
+    echo "$megabytes"
+    exit 0
+fi
 work=$(mktemp -d)
 downloading=
 # shellcheck disable=SC2329 # called by the trap
