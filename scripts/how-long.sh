@@ -9,7 +9,7 @@ if ! compgen -G "$target/deps/libtch-*.rlib" >/dev/null; then
     size=$(scripts/libtorch.sh --size 2>/dev/null || true)
     echo "run: the first build${size:+ fetches $size MB of libtorch and some 40 MB of crates and}" \
         "takes about 10 minutes on two cores; afterwards it is a matter of seconds"
-elif [ ! -x "$target/dqn-scaler" ] || [ -n "$(find build.rs Cargo.toml Cargo.lock src models/README.md \
+elif [ ! -x "$target/dqn-scaler" ] || [ -n "$(find build.rs Cargo.toml Cargo.lock src models \
     -newer "$target/dqn-scaler" -print -quit)" ]; then
     echo "run: building what has changed takes up to 3 minutes on two cores"
 fi
