@@ -83,7 +83,9 @@ def test_a_kill_at_any_moment_loses_at_most_the_last_second(start, tmp_path):
         ]
         assert newest[0] in same, (newest[0], same, total, service.get("/statistics").json())
         log = pathlib.Path(service.log).read_text()
-        assert "state of an earlier life" in log and "set aside" not in log and "panic" not in log
+        assert (
+            "state of an earlier process" in log and "set aside" not in log and "panic" not in log
+        )
 
 
 def test_a_field_that_is_set_otherwise_since_means_what_it_says(start, tmp_path):
