@@ -1,4 +1,5 @@
-"""Resizes that a person asks for: in place as long as that works, and what becomes of them where it does not."""
+"""Resizes that a person asks for: in place as long as that works, and what becomes of them where it
+does not."""
 
 import time
 
@@ -16,8 +17,10 @@ class Resize(ScalerTest):
 
     def test_burstable_up_and_down(self):
         before = self.run_pod("burstable", memory=20)
-        for request, limit, expected in [(("200m", "96Mi"), ("400m", "192Mi"), (400, 192 * MIB)),
-                                         (("50m", "48Mi"), ("150m", "80Mi"), (150, 80 * MIB))]:
+        for request, limit, expected in [
+            (("200m", "96Mi"), ("400m", "192Mi"), (400, 192 * MIB)),
+            (("50m", "48Mi"), ("150m", "80Mi"), (150, 80 * MIB)),
+        ]:
             wanted = resources(request, limit)
             self.assert_resized(self.scaler.resize("burstable", {"app": wanted}))
             self.assert_in_force("burstable", wanted, expected)
@@ -42,10 +45,13 @@ class Resize(ScalerTest):
         self.assertEqual(code, 400)
         self.assertIn("QOS", answer["error"])
         now = self.cluster.pod("best-effort")
-        self.assertEqual((now["status"]["qosClass"], now["spec"]["containers"][0]["resources"]), ("BestEffort", {}))
+        self.assertEqual(now["status"]["qosClass"], "BestEffort")
+        self.assertEqual(now["spec"]["containers"][0]["resources"], {})
 
     def test_sidecar(self):
-        sidecar = container("proxy", ("20m", "32Mi"), ("50m", "64Mi"), port=8081, restartPolicy="Always")
+        sidecar = container(
+            "proxy", ("20m", "32Mi"), ("50m", "64Mi"), port=8081, restartPolicy="Always"
+        )
         self.run_pod("with-sidecar", init=[sidecar])
         wanted = resources(("40m", "48Mi"), ("100m", "96Mi"))
         self.assert_resized(self.scaler.resize("with-sidecar", {"proxy": wanted}))
@@ -63,47 +69,76 @@ class Resize(ScalerTest):
     def test_memory_below_usage_is_refused_by_the_kubelet_and_taken_back(self):
         self.run_pod("holding", memory=60)
         since = audit.now() if audit.LOG else None
-        code, answer = self.scaler.resize("holding", {"app": resources(("100m", "16Mi"), ("200m", "24Mi"))})
+        less = resources(("100m", "16Mi"), ("200m", "24Mi"))
+        code, answer = self.scaler.resize("holding", {"app": less})
         self.assertEqual(code, 400, answer)
         self.assertIn("usage", answer["error"])
-        self.assert_in_force("holding", resources(("100m", "64Mi"), ("200m", "128Mi")), (200, 128 * MIB))
+        old = resources(("100m", "64Mi"), ("200m", "128Mi"))
+        self.assert_in_force("holding", old, (200, 128 * MIB))
         if audit.LOG:
             time.sleep(5)
-            self.assertEqual(audit.writes(since, "holding"), [("pods/resize", 200)] * 2, "the resize, its way back, no more")
+            self.assertEqual(
+                audit.writes(since, "holding"),
+                [("pods/resize", 200)] * 2,
+                "the resize, its way back, no more",
+            )
 
     def test_deferred_until_there_is_room(self):
         node = self.run_pod("waiting")["spec"]["nodeName"]
         allocatable = self.cluster.get(f"/api/v1/nodes/{node}")["status"]["allocatable"]["cpu"]
         half = int(millicores(allocatable) * 0.55)
-        self.run_pod("in-the-way", node=node, request=(f"{half}m", "32Mi"), limit=(f"{half}m", "64Mi"))
+        self.run_pod(
+            "in-the-way", node=node, request=(f"{half}m", "32Mi"), limit=(f"{half}m", "64Mi")
+        )
         wanted = resources((f"{half}m", "64Mi"), (f"{half}m", "128Mi"))
         code, answer = self.scaler.resize("waiting", {"app": wanted})
         self.assertEqual(code, 200, answer)
         self.assertIn("deferred", answer["details"]["pending"])
-        self.assertEqual(resize_conditions(self.cluster.pod("waiting")), {"PodResizePending": "Deferred"})
+        conditions = resize_conditions(self.cluster.pod("waiting"))
+        self.assertEqual(conditions, {"PodResizePending": "Deferred"})
         self.assertEqual(self.cluster.limits("waiting")[0], 200)
         self.cluster.delete("pods", "in-the-way")
         self.cluster.gone("pods", "in-the-way")
-        until(120, "the kubelet has made up for it", lambda: not resize_conditions(self.cluster.pod("waiting")))
+        until(
+            120,
+            "the kubelet has made up for it",
+            lambda: not resize_conditions(self.cluster.pod("waiting")),
+        )
         self.assert_in_force("waiting", wanted, (half, 128 * MIB))
 
     def test_more_than_the_node_has(self):
         self.run_pod("greedy")
-        code, answer = self.scaler.resize("greedy", {"app": resources(("64", "64Mi"), ("64", "128Mi"))})
+        more = resources(("64", "64Mi"), ("64", "128Mi"))
+        code, answer = self.scaler.resize("greedy", {"app": more})
         self.assertEqual(code, 400)
         self.assertIn("allocatable", answer["error"])
-        self.assert_in_force("greedy", resources(("100m", "64Mi"), ("200m", "128Mi")), (200, 128 * MIB))
+        old = resources(("100m", "64Mi"), ("200m", "128Mi"))
+        self.assert_in_force("greedy", old, (200, 128 * MIB))
 
     def test_quota_and_limit_range(self):
         self.run_pod("rationed")
         for kind, spec, said in [
-            ("resourcequotas", {"hard": {"limits.cpu": "3", "limits.memory": "4Gi"}}, "exceeded quota"),
-            ("limitranges", {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}, "maximum cpu"),
+            (
+                "resourcequotas",
+                {"hard": {"limits.cpu": "3", "limits.memory": "4Gi"}},
+                "exceeded quota",
+            ),
+            (
+                "limitranges",
+                {"limits": [{"type": "Container", "max": {"cpu": "1"}}]},
+                "maximum cpu",
+            ),
         ]:
             self.cluster.create(kind, {"metadata": {"name": "ration"}, "spec": spec})
             try:
                 if kind == "resourcequotas":
-                    until(30, "the quota is counted", lambda: "used" in self.cluster.get(self.cluster.path(kind, "ration"))["status"])
+                    until(
+                        30,
+                        "the quota is counted",
+                        lambda: (
+                            "used" in self.cluster.get(self.cluster.path(kind, "ration"))["status"]
+                        ),
+                    )
                 time.sleep(1)
                 code, answer = self.scaler.resize("rationed", {"app": {"limits": {"cpu": "3500m"}}})
                 self.assertEqual(code, 400, answer)

@@ -1,11 +1,22 @@
-"""One table of resizes, held against the real cluster and against the one that `--simulate` is: what the API server answers,
-and what the kubelet makes of it."""
+"""One table of resizes, held against the real cluster and against the one that `--simulate` is:
+what the API server answers, and what the kubelet makes of it."""
 
 import os
 import subprocess
 import unittest
 
-from cluster import NAMESPACE, Cluster, Refused, child, container, pod, resize_conditions, resources, status_of, until
+from cluster import (
+    NAMESPACE,
+    Cluster,
+    Refused,
+    child,
+    container,
+    pod,
+    resize_conditions,
+    resources,
+    status_of,
+    until,
+)
 from scaler import BINARY, LOGS, free_port
 
 CLASS = "Pod QOS Class may not change as a result of resizing"
@@ -26,14 +37,29 @@ ANSWERS = [
     ("burstable", resources(("150m", "80Mi"), ("300m", "160Mi")), 200, ""),
     ("burstable", resources(("50m", "48Mi"), ("100m", "96Mi")), 200, ""),
     ("burstable", {"limits": {"memory": "100Mi"}}, 200, ""),
-    ("burstable", {"requests": {"cpu": "250m"}}, 422, "must be less than or equal to cpu limit of 200m"),
-    ("burstable", {"limits": {"cpu": "50m"}}, 422, "must be less than or equal to cpu limit of 50m"),
+    (
+        "burstable",
+        {"requests": {"cpu": "250m"}},
+        422,
+        "must be less than or equal to cpu limit of 200m",
+    ),
+    (
+        "burstable",
+        {"limits": {"cpu": "50m"}},
+        422,
+        "must be less than or equal to cpu limit of 50m",
+    ),
     ("burstable", {"requests": {"cpu": "200m", "memory": "128Mi"}}, 422, CLASS),
     ("burstable", {"limits": {"cpu": None}}, 422, "resource limits cannot be removed"),
     ("burstable", {"limits": {"ephemeral-storage": "1Gi"}}, 422, ONLY),
     ("burstable", {"limits": {"cpu": "fast"}}, 422, "quantities must match the regular expression"),
     ("burstable", {"requests": {"cpu": "-100m"}}, 422, "must be greater than or equal to 0"),
-    ("burstable", resources(("1000", "64Mi"), ("1000", "128Mi")), 403, "node didn't have enough allocatable resources: cpu"),
+    (
+        "burstable",
+        resources(("1000", "64Mi"), ("1000", "128Mi")),
+        403,
+        "node didn't have enough allocatable resources: cpu",
+    ),
     ("guaranteed", resources(("200m", "96Mi"), ("200m", "96Mi")), 200, ""),
     ("guaranteed", {"requests": {"cpu": "50m"}}, 422, CLASS),
     ("unlimited", {"limits": {"cpu": "500m"}}, 200, ""),
@@ -51,11 +77,16 @@ class Simulated(Cluster):
     def __init__(self):
         address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}"
-        environment = {"HOST": "127.0.0.1", "PORT": str(free_port()), "MODEL_PATH": os.environ["E2E_MODEL"], "AUTO_SCALE_ENABLED": "false",
-                       "LD_LIBRARY_PATH": os.environ["LD_LIBRARY_PATH"]}
+        environment = {
+            "HOST": "127.0.0.1",
+            "PORT": str(free_port()),
+            "MODEL_PATH": os.environ["E2E_MODEL"],
+            "AUTO_SCALE_ENABLED": "false",
+            "LD_LIBRARY_PATH": os.environ["LD_LIBRARY_PATH"],
+        }
+        simulated = [BINARY, "--simulate", "--simulate-listen", address, "--speed", "10"]
         with open(os.path.join(LOGS, "simulated.log"), "w") as log:
-            self.process = child([BINARY, "--simulate", "--simulate-listen", address, "--speed", "10"], env=environment,
-                                 stdout=subprocess.DEVNULL, stderr=log)
+            self.process = child(simulated, env=environment, stdout=subprocess.DEVNULL, stderr=log)
         until(30, "the simulated cluster answers", lambda: self.get("/version"))
         self.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
 
@@ -70,10 +101,13 @@ class Table:
             cls.addClassCleanup(cls.cluster.delete, "pods", name)
             cls.cluster.create("pods", pod(name, **spec))
         for name in PODS:
-            until(60, f"{name} runs", lambda: "running" in status_of(cls.cluster.pod(name))["state"])
+            until(
+                60, f"{name} runs", lambda: "running" in status_of(cls.cluster.pod(name))["state"]
+            )
 
     def resize(self, name, resources, container="app", field="containers", query="", **metadata):
-        patch = {"metadata": metadata, "spec": {field: [{"name": container, "resources": resources}]}}
+        changed = [{"name": container, "resources": resources}]
+        patch = {"metadata": metadata, "spec": {field: changed}}
         return self.cluster.patch(self.cluster.path("pods", name) + "/resize" + query, patch)
 
     def assert_refused(self, code, message, act, *arguments, **more):
@@ -86,7 +120,12 @@ class Table:
         def in_force():
             now = self.cluster.pod(name)
             status = status_of(now, container)
-            return status.get("resources") == wanted and status["restartCount"] == restarts and not resize_conditions(now)
+            return (
+                status.get("resources") == wanted
+                and status["restartCount"] == restarts
+                and not resize_conditions(now)
+            )
+
         until(60, f"{name} has {wanted}", in_force)
 
     def test_answers(self):
@@ -95,18 +134,37 @@ class Table:
                 if code == 200:
                     self.assertEqual(self.resize(name, changed, query="?dryRun=All")["kind"], "Pod")
                 else:
-                    self.assert_refused(code, message, self.resize, name, changed, query="?dryRun=All")
+                    self.assert_refused(
+                        code, message, self.resize, name, changed, query="?dryRun=All"
+                    )
 
     def test_preconditions(self):
         wanted = {"limits": {"cpu": "250m"}}
         self.assert_refused(409, "", self.resize, "burstable", wanted, resourceVersion="1")
-        self.assert_refused(422, "", self.resize, "burstable", wanted, uid="00000000-0000-0000-0000-000000000000")
-        self.assert_refused(422, "containers may not be added or removed on resize", self.resize, "burstable", wanted, container="stranger")
+        other = "00000000-0000-0000-0000-000000000000"
+        self.assert_refused(422, "", self.resize, "burstable", wanted, uid=other)
+        self.assert_refused(
+            422,
+            "containers may not be added or removed on resize",
+            self.resize,
+            "burstable",
+            wanted,
+            container="stranger",
+        )
         whole = {"spec": {"containers": [{"name": "app", "resources": wanted}]}}
-        self.assert_refused(422, "pod updates may not change fields other than", self.cluster.patch, self.cluster.path("pods", "burstable"), whole)
+        self.assert_refused(
+            422,
+            "pod updates may not change fields other than",
+            self.cluster.patch,
+            self.cluster.path("pods", "burstable"),
+            whole,
+        )
 
     def test_in_place_and_back(self):
-        for wanted in (resources(("200m", "96Mi"), ("200m", "96Mi")), resources(("100m", "96Mi"), ("100m", "96Mi"))):
+        for wanted in (
+            resources(("200m", "96Mi"), ("200m", "96Mi")),
+            resources(("100m", "96Mi"), ("100m", "96Mi")),
+        ):
             self.resize("guaranteed", wanted)
             self.assert_in_force("guaranteed", wanted)
 
@@ -124,16 +182,30 @@ class Table:
         old = self.cluster.pod("unlimited")
         node = self.cluster.get(f"/api/v1/nodes/{old['spec']['nodeName']}")
         self.resize("unlimited", {"requests": {"cpu": node["status"]["allocatable"]["cpu"]}})
-        until(30, "deferred", lambda: resize_conditions(self.cluster.pod("unlimited")) == {"PodResizePending": "Deferred"})
-        self.assertEqual(status_of(self.cluster.pod("unlimited"))["resources"], old["spec"]["containers"][0]["resources"])
+        until(
+            30,
+            "deferred",
+            lambda: (
+                resize_conditions(self.cluster.pod("unlimited")) == {"PodResizePending": "Deferred"}
+            ),
+        )
+        now = status_of(self.cluster.pod("unlimited"))["resources"]
+        self.assertEqual(now, old["spec"]["containers"][0]["resources"])
         self.resize("unlimited", {"requests": {"cpu": "100m"}})
         self.assert_in_force("unlimited", old["spec"]["containers"][0]["resources"])
 
     def test_memory_below_usage(self):
         old = self.cluster.pod("burstable")["spec"]["containers"][0]["resources"]
         self.resize("burstable", resources(("100m", "16Mi"), ("200m", "20Mi")))
-        until(60, "the kubelet's error", lambda: resize_conditions(self.cluster.pod("burstable")) == {"PodResizeInProgress": "Error"})
-        self.assertEqual(status_of(self.cluster.pod("burstable"))["resources"]["limits"], old["limits"])
+        until(
+            60,
+            "the kubelet's error",
+            lambda: (
+                resize_conditions(self.cluster.pod("burstable")) == {"PodResizeInProgress": "Error"}
+            ),
+        )
+        now = status_of(self.cluster.pod("burstable"))["resources"]
+        self.assertEqual(now["limits"], old["limits"])
         self.resize("burstable", old)
         self.assert_in_force("burstable", old)
 
