@@ -151,6 +151,7 @@ up() {
     wait_for 120 "the node" node_is_ready
     xargs -n1 sysctl -qw < "$DIR/sysctl"
     wait_for 60 "the default service account" kubectl get serviceaccount default
+    echo "$RELEASE" > "$DIR/kubernetes"
 }
 
 # Where the node's programs leave things outside of $DIR.
