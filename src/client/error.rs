@@ -39,7 +39,8 @@ impl fmt::Display for Call {
 pub enum ClusterError {
     #[error("{call}: not found: {message}")]
     NotFound { call: Call, message: String },
-    #[error("{call}: forbidden: the service account lacks the verb {:?} on {:?}: {message}", call.verb, call.resource)]
+    #[error("{call}: forbidden: the service account lacks the verb {:?} on {:?}: {message}",
+        call.verb, call.resource)]
     Forbidden { call: Call, message: String },
     /// A 403 that is no matter of RBAC: quota, LimitRange, node capacity.
     #[error("{call}: refused ({code}): {message}")]
@@ -120,14 +121,16 @@ mod tests {
     fn a_missing_permission_is_told_from_a_full_node() {
         let denied = api(
             403,
-            "pods \"web\" is forbidden: User \"x\" cannot patch resource \"pods/resize\" in API group",
+            "pods \"web\" is forbidden: User \"x\" cannot patch resource \"pods/resize\" in API \
+                group",
         );
         assert!(matches!(denied, ClusterError::Forbidden { .. }));
         let text = denied.to_string();
         assert!(text.contains("\"patch\"") && text.contains("\"pods/resize\""), "{text}");
         let unknown = api(
             403,
-            "pods.metrics.k8s.io is forbidden: User \"system:anonymous\" cannot list resource \"pods\"",
+            "pods.metrics.k8s.io is forbidden: User \"system:anonymous\" cannot list resource \
+                \"pods\"",
         );
         assert!(matches!(unknown, ClusterError::Unavailable { .. }));
         assert!(matches!(

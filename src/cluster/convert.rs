@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::FIELD_MANAGER;
+use crate::client::FIELD_MANAGER;
 use crate::core::overrides::PodOverrides;
 use crate::core::pod::{
     ContainerResources, Containers, Owner, Pod, PodContainer, PodKey, ResizeCondition, ResizeState,
@@ -164,30 +164,36 @@ mod tests {
     fn sample() -> Pod {
         let object = json!({
             "metadata": {
-                "namespace": "default", "name": "web-1", "uid": "u1", "creationTimestamp": "2026-11-23T10:00:00Z",
+                "namespace": "default", "name": "web-1", "uid": "u1",
+                    "creationTimestamp": "2026-11-23T10:00:00Z",
                 "labels": {"app": "web"},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r", "controller": true}]
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web",
+                    "uid": "r", "controller": true}]
             },
             "spec": {
                 "containers": [
-                    {"name": "app", "image": "app:1", "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "500m"}}},
+                    {"name": "app", "image": "app:1", "resources": {"requests": {"cpu": "100m",
+                        "memory": "128Mi"}, "limits": {"cpu": "500m"}}},
                     {"name": "bare"}
                 ],
                 "initContainers": [
                     {"name": "setup", "resources": {"limits": {"cpu": "9"}}},
-                    {"name": "proxy", "restartPolicy": "Always", "resources": {"limits": {"cpu": "250m", "memory": "64Mi"}}}
+                    {"name": "proxy", "restartPolicy": "Always",
+                        "resources": {"limits": {"cpu": "250m", "memory": "64Mi"}}}
                 ]
             },
             "status": {
                 "phase": "Running",
                 "conditions": [
                     {"type": "Ready", "status": "True"},
-                    {"type": "PodResizePending", "status": "True", "reason": "Deferred", "message": "full", "lastTransitionTime": "2026-11-23T10:00:10Z"}
+                    {"type": "PodResizePending", "status": "True", "reason": "Deferred",
+                        "message": "full", "lastTransitionTime": "2026-11-23T10:00:10Z"}
                 ],
                 "containerStatuses": [{
                     "name": "app", "image": "", "imageID": "", "ready": true, "restartCount": 1,
                     "resources": {"limits": {"cpu": "400m"}},
-                    "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-11-23T10:00:05Z"}}
+                    "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled",
+                        "finishedAt": "2026-11-23T10:00:05Z"}}
                 }]
             }
         });

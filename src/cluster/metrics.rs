@@ -1,4 +1,4 @@
-//! Usage as `metrics.k8s.io/v1beta1` tells it, summed over a pod's containers.
+//! Usage as `metrics.k8s.io/v1beta1` reports it, summed over a pod's containers.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -165,7 +165,8 @@ mod tests {
 
     fn usage(cpu: &str, containers: &[&str], all: bool) -> Option<Usage> {
         let text = format!(
-            r#"{{"metadata":{{"name":"web"}},"timestamp":"2026-11-23T10:00:00Z","window":"15s","containers":[
+            r#"{{"metadata":{{"name":"web"}},"timestamp":"2026-11-23T10:00:00Z",
+            "window":"15s","containers":[
             {{"name":"a","usage":{{"cpu":"150000000n","memory":"131072Ki"}}}},
             {{"name":"b","usage":{{"cpu":"{cpu}","memory":"128Mi"}}}}]}}"#
         );
@@ -174,7 +175,8 @@ mod tests {
             .iter()
             .map(|name| json!({"name": name, "resources": {"limits": limits[*name]}}))
             .collect();
-        let pod = json!({"metadata": {"namespace": "n", "name": "web", "uid": "u"}, "spec": {"containers": containers}});
+        let pod = json!({"metadata": {"namespace": "n", "name": "web", "uid": "u"},
+            "spec": {"containers": containers}});
         let pod = crate::cluster::convert::pod(&serde_json::from_value(pod).unwrap()).unwrap();
         serde_json::from_str::<PodMetrics>(&text).unwrap().usage(&pod.containers, all)
     }

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
-use super::FIELD_MANAGER;
+use crate::client::FIELD_MANAGER;
 
 #[derive(Debug, Clone)]
 pub struct PartialPod(pub Pod);
@@ -172,28 +172,38 @@ mod tests {
         let object = json!({
             "kind": "Pod", "apiVersion": "v1",
             "metadata": {
-                "namespace": "shop", "name": "web-1", "uid": "u1", "resourceVersion": "7", "generation": 2,
-                "creationTimestamp": "2026-11-23T10:00:00Z", "deletionTimestamp": "2026-11-23T11:00:00Z",
+                "namespace": "shop", "name": "web-1", "uid": "u1", "resourceVersion": "7",
+                    "generation": 2,
+                "creationTimestamp": "2026-11-23T10:00:00Z",
+                    "deletionTimestamp": "2026-11-23T11:00:00Z",
                 "labels": {"app": "web"}, "annotations": {"kubernetes.io/config.mirror": "x"},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r", "controller": true}],
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web",
+                    "uid": "r", "controller": true}],
                 "managedFields": [
                     {"manager": "kubelet", "operation": "Update", "fieldsV1": {"f:status": {}}},
-                    {"manager": "dqn-scaler", "operation": "Update", "subresource": "resize", "fieldsV1": {"f:spec": {}},
+                    {"manager": "dqn-scaler", "operation": "Update", "subresource": "resize",
+                        "fieldsV1": {"f:spec": {}},
                      "time": "2026-11-23T10:30:00Z"}
                 ]
             },
             "spec": {
                 "nodeName": "node-1", "volumes": [{"name": "data"}],
-                "containers": [{"name": "app", "image": "app:1", "env": [{"name": "A", "value": "b"}],
-                    "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "500m", "memory": "64Mi"}}}],
-                "initContainers": [{"name": "proxy", "restartPolicy": "Always", "resources": {"limits": {"cpu": "250m"}}}]
+                "containers": [{"name": "app", "image": "app:1", "env": [{"name": "A",
+                    "value": "b"}],
+                    "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "500m",
+                        "memory": "64Mi"}}}],
+                "initContainers": [{"name": "proxy", "restartPolicy": "Always",
+                    "resources": {"limits": {"cpu": "250m"}}}]
             },
             "status": {
                 "phase": "Running", "podIP": "10.1.1.1",
-                "conditions": [{"type": "PodResizePending", "status": "True", "reason": "Deferred", "message": "full"}],
-                "containerStatuses": [{"name": "app", "image": "", "imageID": "", "ready": true, "restartCount": 1,
+                "conditions": [{"type": "PodResizePending", "status": "True", "reason": "Deferred",
+                    "message": "full"}],
+                "containerStatuses": [{"name": "app", "image": "", "imageID": "", "ready": true,
+                    "restartCount": 1,
                     "resources": {"limits": {"cpu": "400m"}},
-                    "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-11-23T10:00:05Z"}}}]
+                    "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled",
+                        "finishedAt": "2026-11-23T10:00:05Z"}}}]
             }
         });
         let whole: Pod = serde_json::from_value(object.clone()).unwrap();

@@ -7,8 +7,8 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::Cluster;
-use super::FIELD_MANAGER;
+use super::connected::Cluster;
+use crate::client::FIELD_MANAGER;
 use crate::client::connect::ResizeSupport;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::Deadline;

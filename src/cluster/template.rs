@@ -11,8 +11,8 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::Cluster;
-use super::FIELD_MANAGER;
+use super::connected::Cluster;
+use crate::client::FIELD_MANAGER;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::{Deadline, with_retries};
 use crate::core::plan::{Change, Plan};
@@ -47,9 +47,11 @@ macro_rules! templated {
 }
 
 templated! {
-    Deployment = "deployments", |s: &DeploymentStatus| (s.replicas.unwrap_or_default(), s.updated_replicas);
+    Deployment = "deployments", |s: &DeploymentStatus| (s.replicas.unwrap_or_default(),
+        s.updated_replicas);
     StatefulSet = "statefulsets", |s: &StatefulSetStatus| (s.replicas, s.updated_replicas);
-    DaemonSet = "daemonsets", |s: &DaemonSetStatus| (s.desired_number_scheduled, s.updated_number_scheduled);
+    DaemonSet = "daemonsets", |s: &DaemonSetStatus| (s.desired_number_scheduled,
+        s.updated_number_scheduled);
 }
 
 /// Which values of the plan may go into the template.

@@ -18,7 +18,7 @@ const EMERGENCY_UTILIZATION: f64 = 0.9;
 pub struct Decision {
     pub observation: Observation,
     pub q_values: QValues,
-    /// What the network wants: the largest Q value of each head.
+    /// The preferred action of the network: the largest Q value of each head.
     pub predicted: PerResource<Action>,
     /// What is left of it after bounds, guard and cooldown.
     pub actions: PerResource<Action>,
@@ -64,7 +64,7 @@ impl Decision {
         }
     }
 
-    /// Why the guard has replaced what the network wanted of a resource, if it has.
+    /// Why the guard has replaced what the network preferred for a resource, if it has.
     pub fn overridden(&self, resource: Resource) -> Option<Override> {
         self.guard_overrides.iter().find(|(of, _)| *of == resource).map(|(_, why)| *why)
     }
@@ -141,13 +141,13 @@ pub struct Resolved {
 /// One resource's preferred action after guard, cooldown and bounds.
 pub fn resolve(
     resource: Resource,
-    wanted: Action,
+    preferred: Action,
     observation: &Observation,
     history: &PodHistory,
     policy: &Policy,
     now: i64,
 ) -> Resolved {
-    let (reviewed, overridden) = guard::review(resource, wanted, observation, history, policy);
+    let (reviewed, overridden) = guard::review(resource, preferred, observation, history, policy);
     let held = backs_off(history, now)
         || (is_cooling_down(history, policy, now)
             && !is_emergency(resource, reviewed, observation, history, policy));
@@ -303,10 +303,12 @@ mod tests {
         fn a_decision_keeps_to_bounds_guard_and_cooldown(
             cpu in q_head(), memory in q_head(),
             usage in (0.0..10.0f64, 0.0..20000.0f64), limit in (0.001..12.0f64, 1.0..20000.0f64),
-            peak in (0.0..10.0f64, 0.0..20000.0f64), samples in 1i64..2000, since_resize in 0i64..4000,
+            peak in (0.0..10.0f64, 0.0..20000.0f64), samples in 1i64..2000,
+                since_resize in 0i64..4000,
             scale_factor in 0.01..0.99f64, emergency in any::<bool>(), oom in any::<bool>(),
         ) {
-            let policy = Policy { scale_factor, emergency_scale_up: emergency, ..Policy::default() };
+            let policy = Policy { scale_factor, emergency_scale_up: emergency,
+                ..Policy::default() };
             let mut history = PodHistory::default();
             let limit = PerResource::new(limit.0, limit.1);
             let mut observation = Observation::measured(0, PerResource::new(peak.0, peak.1), limit);

@@ -28,7 +28,7 @@ pub fn eligibility(
     }
 }
 
-pub fn is_excluded(owned: &OwnedPod, exclusions: &Exclusions) -> bool {
+fn is_excluded(owned: &OwnedPod, exclusions: &Exclusions) -> bool {
     let labels = &owned.pod.labels;
     let by_label = exclusions.labels.iter().any(|(key, value)| labels.get(key) == Some(value));
     let named = |name: &str| exclusions.deployments.iter().any(|excluded| excluded == name);

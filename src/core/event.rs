@@ -1,4 +1,4 @@
-//! What Kubernetes Events tell of a resize, or of annotations that cannot be followed, in the words
+//! What Kubernetes Events say of a resize, or of annotations that cannot be followed, in the words
 //! that `kubectl describe` shows.
 
 use chrono::{DateTime, Utc};
@@ -58,7 +58,8 @@ impl PodEvent {
                     workload.as_ref().map(|(workload, _)| workload.to_string()).unwrap_or_default();
                 let refusal = refusal.as_deref().unwrap_or_default();
                 let why = format!(
-                    "written into the template of {name}, which replaces its pods: {refusal}; {cause}"
+                    "written into the template of {name}, which replaces its pods: {refusal}; \
+                        {cause}"
                 );
                 (true, "ResizeFellBack", why)
             }
@@ -78,7 +79,7 @@ impl PodEvent {
         }
     }
 
-    /// That an annotation cannot be followed: told to the workload, and to the pod where that has
+    /// That an annotation cannot be followed: sent to the workload, and to the pod where that has
     /// annotations of its own.
     pub fn of_invalid_annotation(
         owned: &OwnedPod,
@@ -227,7 +228,8 @@ mod tests {
                 true,
                 "ResizeFellBack",
                 format!(
-                    "written into the template of Deployment web, which replaces its pods: infeasible; {ASKED_FOR}"
+                    "written into the template of Deployment web, which replaces its pods: \
+                        infeasible; {ASKED_FOR}"
                 ),
             ),
             (

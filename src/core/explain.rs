@@ -198,7 +198,8 @@ mod tests {
         );
         assert_eq!(
             last(Status::Skipped(SkipReason::CooldownPeriod), maintain, None, None),
-            "CPU: DECREASE held by bounds or cooldown. Memory: INCREASE held by bounds or cooldown. Skipped: cooldown period."
+            "CPU: DECREASE held by bounds or cooldown. Memory: INCREASE held by bounds or \
+                cooldown. Skipped: cooldown period."
         );
         let decided = DecisionSummary {
             predicted: PerResource::new(Action::Maintain, Action::Decrease),
@@ -212,7 +213,8 @@ mod tests {
                 None
             ),
             "CPU: the limit is below its min-cpu. \
-             Memory: the limit is above its max-memory, a cut would come too close to the recent peak."
+             Memory: the limit is above its max-memory,
+                 a cut would come too close to the recent peak."
         );
         let excluded =
             LastOutcome { at: 0, status: Status::Skipped(SkipReason::Excluded), decided: None };

@@ -156,7 +156,7 @@ impl Feature {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the model wants a feature named {0:?}, which this version does not know")]
+#[error("the model needs a feature named {0:?}, which this version does not know")]
 pub struct UnknownFeature(String);
 
 /// The features that a network was trained with, in its order.

@@ -46,10 +46,10 @@ impl Override {
     }
 }
 
-/// What may be done to one resource, and why it differs from what was wanted.
+/// What may be done to one resource, and why it differs from what was preferred.
 pub fn review(
     resource: Resource,
-    wanted: Action,
+    preferred: Action,
     observation: &Observation,
     history: &PodHistory,
     policy: &Policy,
@@ -59,18 +59,18 @@ pub fn review(
     }
     let limit = observation.limit[resource];
     if limit <= 0.0 {
-        let why = (wanted != Action::Maintain).then_some(Override::NoResourceSpec);
+        let why = (preferred != Action::Maintain).then_some(Override::NoResourceSpec);
         return (Action::Maintain, why);
     }
     if resource == Resource::Memory && history.unanswered_oom(observation) {
-        let why = (wanted != Action::Increase).then_some(Override::OomKilled);
+        let why = (preferred != Action::Increase).then_some(Override::OomKilled);
         return (Action::Increase, why);
     }
     if !observation.measured {
-        let why = (wanted != Action::Maintain).then_some(Override::NoMetrics);
+        let why = (preferred != Action::Maintain).then_some(Override::NoMetrics);
         return (Action::Maintain, why);
     }
-    if wanted == Action::Decrease {
+    if preferred == Action::Decrease {
         if policy.up_only {
             return (Action::Maintain, Some(Override::UpOnly));
         }
@@ -78,12 +78,12 @@ pub fn review(
             return (Action::Maintain, Some(Override::TooFewSamples));
         }
         let (min, max) = (policy.min[resource], policy.max[resource]);
-        let lowered = (limit * wanted.factor(policy.scale_factor)).clamp(min, max);
+        let lowered = (limit * preferred.factor(policy.scale_factor)).clamp(min, max);
         if lowered < lowest_safe_limit(resource, history, policy) {
             return (Action::Maintain, Some(Override::RecentPeak));
         }
     }
-    (wanted, None)
+    (preferred, None)
 }
 
 /// The recent peak, which fades with time, plus head room; more of it while little is known.
@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn a_cut_waits_for_enough_samples() {
         let (observation, history) = observed(4, 0.1, 30);
-        let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &policy());
-        assert_eq!(verdict, (Action::Maintain, Some(Override::TooFewSamples)));
+        let reviewed = review(Resource::Cpu, Action::Decrease, &observation, &history, &policy());
+        assert_eq!(reviewed, (Action::Maintain, Some(Override::TooFewSamples)));
     }
 
     #[test]
@@ -134,21 +134,21 @@ mod tests {
             Action::Decrease
         );
         let (observation, history) = observed(800, 0.81, 30);
-        let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &policy());
-        assert_eq!(verdict, (Action::Maintain, Some(Override::RecentPeak)));
+        let reviewed = review(Resource::Cpu, Action::Decrease, &observation, &history, &policy());
+        assert_eq!(reviewed, (Action::Maintain, Some(Override::RecentPeak)));
     }
 
     #[test]
     fn a_cut_keeps_clear_of_what_the_fullest_container_uses() {
-        let verdict = |container_utilization| {
+        let reviewed = |container_utilization| {
             let (mut observation, mut history) = observed(800, 0.1, 30);
             observation.container_utilization.cpu = container_utilization;
             observation.at += 30;
             history.observe(&observation, &policy());
             review(Resource::Cpu, Action::Decrease, &observation, &history, &policy())
         };
-        assert_eq!(verdict(0.79), (Action::Decrease, None));
-        assert_eq!(verdict(0.81), (Action::Maintain, Some(Override::RecentPeak)));
+        assert_eq!(reviewed(0.79), (Action::Decrease, None));
+        assert_eq!(reviewed(0.81), (Action::Maintain, Some(Override::RecentPeak)));
     }
 
     #[test]
@@ -190,24 +190,26 @@ mod tests {
     fn an_oom_kill_raises_memory_until_it_is_answered() {
         let (mut observation, mut history) = observed(300, 0.1, 30);
         observation.oom_killed_at = Some(5000);
-        let verdict = review(Resource::Memory, Action::Decrease, &observation, &history, &policy());
-        assert_eq!(verdict, (Action::Increase, Some(Override::OomKilled)));
+        let reviewed =
+            review(Resource::Memory, Action::Decrease, &observation, &history, &policy());
+        assert_eq!(reviewed, (Action::Increase, Some(Override::OomKilled)));
         history.resized_at = Some(5001);
-        let verdict = review(Resource::Memory, Action::Maintain, &observation, &history, &policy());
-        assert_eq!(verdict, (Action::Maintain, None));
+        let reviewed =
+            review(Resource::Memory, Action::Maintain, &observation, &history, &policy());
+        assert_eq!(reviewed, (Action::Maintain, None));
     }
 
     #[test]
     fn without_metrics_an_oom_kill_is_answered_and_nothing_else_is_done() {
         let (mut observation, history) = observed(300, 0.1, 30);
         (observation.measured, observation.oom_killed_at) = (false, Some(5000));
-        for wanted in Action::ALL {
+        for preferred in Action::ALL {
             assert_eq!(
-                review(Resource::Memory, wanted, &observation, &history, &policy()).0,
+                review(Resource::Memory, preferred, &observation, &history, &policy()).0,
                 Action::Increase
             );
             assert_eq!(
-                review(Resource::Cpu, wanted, &observation, &history, &policy()).0,
+                review(Resource::Cpu, preferred, &observation, &history, &policy()).0,
                 Action::Maintain
             );
         }
@@ -218,12 +220,12 @@ mod tests {
         let (mut observation, history) = observed(300, 0.1, 30);
         observation.oom_killed_at = Some(5000);
         let policy = Policy { managed_by_hpa: PerResource::new(false, true), ..policy() };
-        for wanted in Action::ALL {
-            let verdict = review(Resource::Memory, wanted, &observation, &history, &policy);
-            assert_eq!(verdict, (Action::Maintain, Some(Override::ManagedByHpa)));
+        for preferred in Action::ALL {
+            let reviewed = review(Resource::Memory, preferred, &observation, &history, &policy);
+            assert_eq!(reviewed, (Action::Maintain, Some(Override::ManagedByHpa)));
             assert_eq!(
-                review(Resource::Cpu, wanted, &observation, &history, &policy),
-                (wanted, None)
+                review(Resource::Cpu, preferred, &observation, &history, &policy),
+                (preferred, None)
             );
         }
     }
@@ -232,16 +234,17 @@ mod tests {
     fn up_only_lets_nothing_be_cut() {
         let (observation, history) = observed(300, 0.1, 30);
         let policy = Policy { up_only: true, ..policy() };
-        let verdict = |wanted| review(Resource::Cpu, wanted, &observation, &history, &policy);
-        assert_eq!(verdict(Action::Decrease), (Action::Maintain, Some(Override::UpOnly)));
-        assert_eq!(verdict(Action::Increase), (Action::Increase, None));
+        let reviewed =
+            |preferred| review(Resource::Cpu, preferred, &observation, &history, &policy);
+        assert_eq!(reviewed(Action::Decrease), (Action::Maintain, Some(Override::UpOnly)));
+        assert_eq!(reviewed(Action::Increase), (Action::Increase, None));
     }
 
     #[test]
     fn what_has_no_limit_is_left_alone() {
         let (mut observation, history) = observed(300, 0.1, 30);
         observation.limit.cpu = 0.0;
-        let verdict = review(Resource::Cpu, Action::Increase, &observation, &history, &policy());
-        assert_eq!(verdict, (Action::Maintain, Some(Override::NoResourceSpec)));
+        let reviewed = review(Resource::Cpu, Action::Increase, &observation, &history, &policy());
+        assert_eq!(reviewed, (Action::Maintain, Some(Override::NoResourceSpec)));
     }
 }

@@ -131,7 +131,7 @@ impl PodHistory {
         );
     }
 
-    /// The cluster says that the pod was resized then, by whichever replica in whichever life. A
+    /// The cluster says that the pod was resized then, by whichever replica in whichever process. A
     /// time to come, of a clock that is ahead, is the moment that it is first heard of.
     pub fn observe_external_resize(&mut self, at: i64, now: i64) {
         if self.external_resize.replace(at) != Some(at) {
@@ -139,8 +139,8 @@ impl PodHistory {
         }
     }
 
-    /// What is still worth knowing at `now` of a history from another life, whose peaks were kept
-    /// for `windows`.
+    /// What is still worth knowing at `now` of a history from another process, whose peaks were
+    /// kept for `windows`.
     pub fn restored(mut self, windows: (i64, i64), policy: &Policy, now: i64) -> Self {
         let at_most_now = |time: Option<i64>| time.map(|time| time.min(now));
         (self.resized_at, self.retry_at) =

@@ -64,8 +64,8 @@ impl Observation {
         if limit > 0.0 { self.usage[resource] / limit } else { 0.0 }
     }
 
-    /// The limit of the pod under which its container_utilization container would be just full, as all containers
-    /// share a cut.
+    /// The limit of the pod under which its container_utilization container would be just full, as
+    /// all containers share a cut.
     pub fn needed(&self, resource: Resource) -> f64 {
         self.usage[resource].max(self.container_utilization[resource] * self.limit[resource])
     }

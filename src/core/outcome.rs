@@ -82,7 +82,8 @@ impl SkipReason {
             }
             Self::AutoscalersUnknown => {
                 format!(
-                    "Pod {pod} is not changed, as it is not known whether another autoscaler is at work"
+                    "Pod {pod} is not changed, as it is not known whether another autoscaler is \
+                        at work"
                 )
             }
         }

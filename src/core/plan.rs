@@ -184,15 +184,19 @@ mod tests {
     proptest! {
         #[test]
         fn a_plan_keeps_order_class_bounds_and_direction(
-            amounts in prop::collection::vec((amount(), amount()), 1..5), ratio in 0.05..0.95f64, up in any::<bool>(),
+            amounts in prop::collection::vec((amount(), amount()), 1..5), ratio in 0.05..0.95f64,
+                up in any::<bool>(),
         ) {
             let containers = amounts.iter().map(|((cpu, cpu_request), (memory, memory_request))| {
                 let (cpu, memory) = (format!("{cpu}m"), format!("{memory}Ki"));
-                let (cpu_request, memory_request) = (cpu_request.map(|r| format!("{r}m")), memory_request.map(|r| format!("{r}Ki")));
-                resources([cpu_request.as_deref(), memory_request.as_deref()], [Some(&cpu), Some(&memory)])
+                let (cpu_request, memory_request) = (cpu_request.map(|r| format!("{r}m")),
+                    memory_request.map(|r| format!("{r}Ki")));
+                resources([cpu_request.as_deref(), memory_request.as_deref()], [Some(&cpu),
+                    Some(&memory)])
             }).collect();
             let mut pod = pod(containers);
-            let (action, ratio) = if up { (Action::Increase, 1.0 + ratio) } else { (Action::Decrease, 1.0 - ratio) };
+            let (action, ratio) = if up { (Action::Increase,
+                1.0 + ratio) } else { (Action::Decrease, 1.0 - ratio) };
             let decision = decision(&pod, (action, ratio), (action, ratio));
             let before = pod.clone();
             let mut containers = pod.containers.to_vec();
@@ -204,7 +208,8 @@ mod tests {
             pod.containers = Shared::new(Containers::new(containers.into()));
             for resource in Resource::ALL {
                 for (old, new) in before.containers.iter().zip(pod.containers.iter()) {
-                    let (old_limit, new_limit) = (old.resources.limit(resource).unwrap(), new.resources.limit(resource).unwrap());
+                    let (old_limit, new_limit) = (old.resources.limit(resource).unwrap(),
+                        new.resources.limit(resource).unwrap());
                     prop_assert!(new_limit > 0.0);
                     let growth = if up { new_limit - old_limit } else { old_limit - new_limit };
                     prop_assert!(growth >= -1e-9);

@@ -133,7 +133,8 @@ impl Pod {
     /// use dqn_scaler_core::resource::PerResource;
     ///
     /// let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u1".into() };
-    /// let resources = ContainerResources::new(&[("cpu", "250m")], &[("cpu", "1"), ("memory", "1Gi")]);
+    /// let limits = [("cpu", "1"), ("memory", "1Gi")];
+    /// let resources = ContainerResources::new(&[("cpu", "250m")], &limits);
     /// let pod = Pod::new(key, vec![PodContainer::new("app", resources)]);
     /// assert_eq!(pod.limit(), PerResource::new(1.0, 1024.0));
     /// ```

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_alone_is_told_with_its_status_and_why() {
+    fn what_is_left_alone_is_answered_with_its_status_and_why() {
         use SkipReason::*;
         let skipped = Status::Skipped;
         let table: Vec<(&str, Case, Status, &str)> = vec![

@@ -1,4 +1,4 @@
-//! What Prometheus is told: counted where it happens, written when it is asked for.
+//! What is published to Prometheus: counted where it happens, written when it is asked for.
 
 mod inputs;
 mod requests;

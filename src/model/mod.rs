@@ -6,7 +6,7 @@
 //! * [`architecture`]: the network's layers, found and checked in the names and shapes of a
 //!   checkpoint's tensors.
 //! * [`network`]: those layers in libtorch, and one forward pass for many pods.
-//! * [`learner`]: the same network learning from transitions, and its checkpoint.
+//! * [`learner`]: the same network learning from entries, and its checkpoint.
 //! * [`inspect`]: what the command line prints of a checkpoint.
 
 pub mod architecture;

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tch::Tensor;
 
-use super::Checkpoint;
 use super::architecture::{self, Block, Layers};
+use super::checkpoint::Checkpoint;
 use super::error::ModelError;
 use crate::core::network::QValues;
 
@@ -97,7 +97,7 @@ impl Network {
                 "states have {found} values, the network takes {expected}"
             )));
         }
-        // ReLU budget an infinite input into a finite answer, so the answers alone do not tell.
+        // ReLU turns an infinite input into a finite answer, so the answers alone do not show it.
         if let Some(((row, column), value)) =
             states.indexed_iter().find(|(_, value)| !value.is_finite())
         {

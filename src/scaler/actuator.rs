@@ -1,5 +1,5 @@
-//! What is done with one pod: what was decided on it, or what a person asks for. Whatever comes of it
-//! stays with this pod.
+//! What is done with one pod: what was decided on it, or what a person asks for. Whatever comes of
+//! it stays with this pod.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -259,6 +259,7 @@ impl Scaler {
 }
 
 fn panicked(pod: &PodKey) -> Left {
-    tracing::error!(pod = %pod.name, namespace = %pod.namespace, "a panic in the handling of one pod");
+    tracing::error!(pod = %pod.name, namespace = %pod.namespace,
+        "a panic in the handling of one pod");
     (Status::Failed, "Internal error".into())
 }

@@ -100,7 +100,7 @@ impl Agent {
         Ok(decided.collect())
     }
 
-    /// Takes in what the cluster tells of resizes by other replicas and in other lives.
+    /// Takes in what the cluster tells of resizes by other replicas and in other processes.
     fn observe_external_resizes(&self, pods: &[Observed], now: i64) {
         let mut histories = self.histories.lock();
         for Observed { owned, .. } in pods {
@@ -185,8 +185,8 @@ impl Agent {
         pods.iter().filter_map(|pod| Some((pod.clone(), histories.get(pod)?.clone()))).collect()
     }
 
-    /// Takes in what an earlier life remembered, with peaks of those windows, of pods that this one
-    /// knows nothing of.
+    /// Takes in what an earlier process remembered, with peaks of those windows, of pods that this
+    /// one knows nothing of.
     pub fn restore(
         &self,
         pods: Vec<(PodKey, PodHistory)>,

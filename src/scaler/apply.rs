@@ -115,7 +115,8 @@ pub async fn fall_back(
     let Some(workload) = owned.with_template() else {
         return Err(ApplyError::Refused(refusal));
     };
-    tracing::info!(pod = %key.name, namespace = %key.namespace, reason = %refusal, "falling back to the template");
+    tracing::info!(pod = %key.name, namespace = %key.namespace, reason = %refusal,
+        "falling back to the template");
     let patched = cluster.patch_template(&key.namespace, workload, plan, change).await?;
     let obstacle = match patched {
         TemplateOutcome::Patched => {

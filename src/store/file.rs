@@ -73,7 +73,8 @@ impl StateFile {
             .create(path)
             .map_err(|e| opening(path, e))?;
         if !database.check_integrity().map_err(|e| opening(path, e))? {
-            tracing::warn!(path = %path.display(), "the stored state was damaged and is repaired to its last commit");
+            tracing::warn!(path = %path.display(), "the stored state was damaged and is repaired \
+                to its last commit");
         }
         Ok(Self { path: path.to_owned(), database })
     }

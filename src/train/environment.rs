@@ -11,7 +11,7 @@ use crate::core::policy::Policy;
 use crate::core::resource::PerResource;
 use crate::sim::physics::{Container, Resources, Step};
 
-/// A pod of one container that lives through a series from `begin` to `end`.
+/// A pod of one container that runs through a series from `begin` to `end`.
 #[derive(Debug, Clone)]
 pub struct Pod {
     pub series: Arc<DemandSeries>,
@@ -26,7 +26,7 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// A pod that lives through the whole series, with limits of twice the mean of its first hour.
+    /// A pod that runs through the whole series, with limits of twice the mean of its first hour.
     pub fn new(series: Arc<DemandSeries>) -> Self {
         let end = series.demand.len();
         Self::between(series, 0, end)

@@ -6,7 +6,10 @@ use super::*;
 async fn it_is_started_and_stopped_any_number_of_times() {
     let simulation = cluster(|_| {});
     let service = Service::on(&simulation, Config { auto_scale_interval: 45, ..quiet() }).await;
-    let status = |enabled: bool| json!({"enabled": enabled, "running": enabled, "interval_seconds": 45, "thread_alive": enabled});
+    let status = |enabled: bool| {
+        json!({"enabled": enabled, "running": enabled,
+        "interval_seconds": 45, "thread_alive": enabled})
+    };
     assert_eq!(service.get("/autoscale/status").await.1, status(false));
     for _ in 0..2 {
         let (code, body) = service.post("/autoscale/start", json!({})).await;

@@ -7,11 +7,13 @@ async fn the_documented_fields_come_first_and_with_their_types() {
     let (status, config) = Service::start().await.get("/config").await;
     assert_eq!(status, 200);
     let documented = json!({
-        "model_path": "final-models/dqn_model.pth", "state_dim": 8, "action_dim": 3, "history_window": 5,
+        "model_path": "final-models/dqn_model.pth", "state_dim": 8, "action_dim": 3,
+            "history_window": 5,
         "min_cpu": 0.1, "max_cpu": 8.0, "min_memory": 20, "max_memory": 16384, "scale_factor": 0.2,
         "dry_run": true, "in_cluster": false, "namespaces": ["default"], "auto_scale_enabled": true,
         "auto_scale_interval": 30, "scaling_cooldown": 30,
-        "excluded_deployments": ["redis", "dqn-scaler", "metrics-collector", "load-generator", "dqn-scaler-dashboard"],
+        "excluded_deployments": ["redis", "dqn-scaler", "metrics-collector", "load-generator",
+            "dqn-scaler-dashboard"],
         "excluded_labels": {"app": "redis", "component": "redis"}
     });
     let documented = documented.as_object().unwrap();
@@ -26,7 +28,8 @@ async fn the_documented_fields_come_first_and_with_their_types() {
 async fn an_update_is_answered_with_what_holds_now() {
     let service = Service::start().await;
     let body = json!({
-        "dry_run": false, "auto_scale_enabled": true, "auto_scale_interval": 60, "scale_factor": 0.3,
+        "dry_run": false, "auto_scale_enabled": true, "auto_scale_interval": 60,
+            "scale_factor": 0.3,
         "scaling_cooldown": 45, "namespaces": ["default", "production"],
         "excluded_deployments": ["redis", "database"], "excluded_labels": {"app": "system"}
     });

@@ -180,7 +180,8 @@ async fn many_slow_answers_may_take_longer_than_one() {
     let namespaces: Vec<_> = ('a'..='e').map(String::from).collect();
     let simulation = cluster(|world| {
         let resources = json!({"limits": {"cpu": "500m", "memory": "512Mi"}});
-        let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1", "resources": resources}]});
+        let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1",
+            "resources": resources}]});
         for namespace in &namespaces {
             add_namespace(world, namespace);
             declare(

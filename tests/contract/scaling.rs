@@ -28,10 +28,12 @@ async fn a_decision_is_explained_and_a_dry_run_changes_nothing() {
     ];
     assert_eq!(keys(result), documented);
     assert_eq!((&result["pod_name"], &result["namespace"]), (&json!(name), &json!("default")));
-    let metrics = json!({"cpu_usage": 0.45, "memory_usage_mb": 200.0, "cpu_limit": 0.5, "memory_limit_mb": 512.0});
+    let metrics = json!({"cpu_usage": 0.45, "memory_usage_mb": 200.0, "cpu_limit": 0.5,
+        "memory_limit_mb": 512.0});
     assert_eq!(result["current_metrics"], metrics);
     let predictions = json!({
-        "cpu_action": "INCREASE", "memory_action": "DECREASE", "cpu_action_index": 2, "memory_action_index": 0
+        "cpu_action": "INCREASE", "memory_action": "DECREASE", "cpu_action_index": 2,
+            "memory_action_index": 0
     });
     assert_eq!(result["predictions"], predictions);
     assert_eq!(
@@ -276,7 +278,8 @@ async fn a_pod_that_is_killed_before_it_is_measured_gets_memory_until_it_lives()
 async fn a_container_that_is_fuller_than_its_pod_is_not_cut_below_what_it_uses() {
     let simulation = cluster(|world| {
         let container = |name: &str| {
-            let resources = json!({"requests": {"memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}});
+            let resources = json!({"requests": {"memory": "256Mi"}, "limits": {"cpu": "500m",
+                "memory": "512Mi"}});
             json!({"name": name, "image": "example.test/app:1", "resources": resources})
         };
         let spec = json!({"containers": [container("side"), container("app")]});
