@@ -14,6 +14,10 @@ class ClusterTest(unittest.TestCase):
         cls.cluster = Cluster()
         cls.addClassCleanup(cls.cluster.close)
 
+    def needs(self, minor, why):
+        if self.cluster.minor < minor:
+            self.skipTest(f"before 1.{minor} {why}")
+
     def run_pod(self, name, **spec):
         self.addCleanup(self.cluster.gone, "pods", name)
         self.addCleanup(self.cluster.delete, "pods", name)

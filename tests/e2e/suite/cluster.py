@@ -68,6 +68,7 @@ class Cluster:
             text=True,
         )
         self.url = "http://" + re.search(r"[\d.]+:\d+", self.process.stdout.readline()).group()
+        self.minor = self.minor_version()
 
     def close(self):
         self.process.terminate()
@@ -78,6 +79,15 @@ class Cluster:
         if code >= 300:
             raise Refused(code, answer.get("message"))
         return answer
+
+    def minor_version(self):
+        """The 36 of Kubernetes 1.36: what may be resized in place, and who says so, differs."""
+        return int(re.match(r"\d+", self.get("/version")["minor"]).group())
+
+    @property
+    def too_small(self):
+        """What is said of the node where a pod can never fit: by the API server, or the kubelet."""
+        return "enough allocatable resources" if self.minor >= 36 else "enough capacity"
 
     def get(self, path):
         return self.call("GET", path)

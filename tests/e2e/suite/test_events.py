@@ -75,7 +75,7 @@ class Events(ScalerTest):
                 ),
             )
             self.assertEqual(line[0], "Warning")
-            self.assertTrue(line[3].startswith(message) and "allocatable" in line[3], line)
+            self.assertTrue(line[3].startswith(message) and self.cluster.too_small in line[3], line)
 
         shown = kubectl(
             "get",

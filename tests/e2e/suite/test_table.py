@@ -19,6 +19,8 @@ from cluster import (
 )
 from scaler import BINARY, LOGS, free_port
 
+DECREASED = "memory limits cannot be decreased unless resizePolicy is RestartContainer"
+ADDED = "memory limits cannot be added unless resizePolicy is RestartContainer"
 CLASS = "Pod QOS Class may not change as a result of resizing"
 ONLY = "only cpu and memory resources are mutable"
 SIDECAR = container("proxy", ("20m", "32Mi"), ("50m", "64Mi"), port=8081, restartPolicy="Always")
@@ -32,11 +34,13 @@ PODS = {
     "with-sidecar": {"init": [SIDECAR]},
 }
 
-# The pod, its new resources, the answer's code and what its message holds.
+# The pod, its new resources, the answer's code and what its message holds; and what it was before
+# the release of that number.
 ANSWERS = [
     ("burstable", resources(("150m", "80Mi"), ("300m", "160Mi")), 200, ""),
-    ("burstable", resources(("50m", "48Mi"), ("100m", "96Mi")), 200, ""),
-    ("burstable", {"limits": {"memory": "100Mi"}}, 200, ""),
+    ("burstable", resources(("50m", "48Mi"), ("100m", "128Mi")), 200, ""),
+    ("burstable", resources(("50m", "48Mi"), ("100m", "96Mi")), 200, "", 34, 422, DECREASED),
+    ("burstable", {"limits": {"memory": "100Mi"}}, 200, "", 34, 422, DECREASED),
     (
         "burstable",
         {"requests": {"cpu": "250m"}},
@@ -59,11 +63,14 @@ ANSWERS = [
         resources(("1000", "64Mi"), ("1000", "128Mi")),
         403,
         "node didn't have enough allocatable resources: cpu",
+        36,
+        200,
+        "",
     ),
     ("guaranteed", resources(("200m", "96Mi"), ("200m", "96Mi")), 200, ""),
     ("guaranteed", {"requests": {"cpu": "50m"}}, 422, CLASS),
     ("unlimited", {"limits": {"cpu": "500m"}}, 200, ""),
-    ("unlimited", {"limits": {"memory": "500Mi"}}, 200, ""),
+    ("unlimited", {"limits": {"memory": "500Mi"}}, 200, "", 34, 422, ADDED),
     ("unlimited", {"requests": {"cpu": None}}, 422, "resource requests cannot be removed"),
     ("best-effort", {"requests": {"cpu": "50m"}}, 422, CLASS),
     ("restarting", {"limits": {"memory": "100Mi"}}, 200, ""),
@@ -88,6 +95,7 @@ class Simulated(Cluster):
         with open(os.path.join(LOGS, "simulated.log"), "w") as log:
             self.process = child(simulated, env=environment, stdout=subprocess.DEVNULL, stderr=log)
         until(30, "the simulated cluster answers", lambda: self.get("/version"))
+        self.minor = self.minor_version()
         self.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
 
 
@@ -129,7 +137,9 @@ class Table:
         until(60, f"{name} has {wanted}", in_force)
 
     def test_answers(self):
-        for name, changed, code, message in ANSWERS:
+        for name, changed, code, message, *before in ANSWERS:
+            if before and self.cluster.minor < before[0]:
+                code, message = before[1:]
             with self.subTest(pod=name, resources=changed):
                 if code == 200:
                     self.assertEqual(self.resize(name, changed, query="?dryRun=All")["kind"], "Pod")
@@ -194,7 +204,27 @@ class Table:
         self.resize("unlimited", {"requests": {"cpu": "100m"}})
         self.assert_in_force("unlimited", old["spec"]["containers"][0]["resources"])
 
+    def test_more_than_the_node_has(self):
+        """Where the API server takes it, the kubelet does not."""
+        if self.cluster.minor >= 36:
+            self.skipTest("since 1.36 the API server refuses it")
+        old = self.cluster.pod("burstable")["spec"]["containers"][0]["resources"]
+        self.resize("burstable", resources(("64", "64Mi"), ("64", "128Mi")))
+        until(
+            30,
+            "infeasible",
+            lambda: (
+                resize_conditions(self.cluster.pod("burstable"))
+                == {"PodResizePending": "Infeasible"}
+            ),
+        )
+        self.assertEqual(status_of(self.cluster.pod("burstable"))["resources"], old)
+        self.resize("burstable", old)
+        self.assert_in_force("burstable", old)
+
     def test_memory_below_usage(self):
+        if self.cluster.minor < 34:
+            self.skipTest(f"before 1.34 {DECREASED}")
         old = self.cluster.pod("burstable")["spec"]["containers"][0]["resources"]
         self.resize("burstable", resources(("100m", "16Mi"), ("200m", "20Mi")))
         until(
