@@ -6,7 +6,7 @@ import time
 import unittest
 
 import audit
-from case import ClusterTest
+from case import MIB, ClusterTest
 from cluster import NAMESPACE, resize_conditions, resources, status_of, until, workload
 from scaler import SCRIPT, Scaler
 
@@ -192,3 +192,36 @@ class Autoscale(ClusterTest):
             print(f"shrank after {time.monotonic() - began:.0f} s", end=" ", flush=True)
         status = status_of(self.cluster.pod("breathing"))
         self.assertEqual((status["restartCount"], status["lastState"]), (0, {}))
+
+    def assert_shrinks(self, name, memory_too, **more):
+        """CPU goes down in three steps; memory goes with it, or is never touched."""
+        self.run_pod(name, memory=20, request=("100m", "64Mi"), limit=("400m", "256Mi"), **more)
+        since = audit.now() if audit.LOG else None
+        with Scaler(name, **SHRINKING):
+            until(120, "less CPU", lambda: self.cluster.limits(name)[0] <= 210, pause=1)
+            if memory_too:
+                until(60, "less memory", lambda: self.cluster.limits(name)[1] <= 150 * MIB, pause=1)
+        if not memory_too:
+            self.assertEqual(self.cluster.limits(name)[1], 256 * MIB)
+        self.assertEqual(status_of(self.cluster.pod(name))["restartCount"], 0)
+        if audit.LOG:
+            self.assertEqual(set(audit.writes(since, name)), {("pods/resize", 200)})
+
+    def test_pod_that_is_too_large(self):
+        self.assert_shrinks("roomy", memory_too=not self.memory_stays)
+
+    def test_container_that_restarts_for_memory_keeps_it(self):
+        policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+        self.assert_shrinks("settled", memory_too=False, resizePolicy=policy)
+
+    def test_one_resource_does_not_hold_the_other_back(self):
+        """CPU has to grow while memory could shrink, which not every API server takes."""
+        kinds, name = self.start(
+            "Deployment", cpu=500, memory=20, request=("50m", "64Mi"), limit=("100m", "256Mi")
+        )
+        pod = self.cluster.pods_of(name)[0]["metadata"]["name"]
+        with Scaler("torn", **SHRINKING):
+            until(120, "more CPU in place", lambda: self.cluster.limits(pod)[0] >= 240, pause=1)
+        workload = self.cluster.get(self.cluster.path(kinds, name))
+        self.assertEqual(workload["metadata"]["generation"], 1, "nothing is rolled out")
+        self.assertEqual(status_of(self.cluster.pod(pod))["restartCount"], 0)

@@ -3,6 +3,7 @@ does not."""
 
 import time
 
+import admission
 import audit
 from case import MIB, ScalerTest
 from cluster import container, millicores, resize_conditions, resources, status_of, until
@@ -128,38 +129,40 @@ class Resize(ScalerTest):
         old = resources(("100m", "64Mi"), ("200m", "128Mi"))
         self.assert_in_force("greedy", old, (200, 128 * MIB))
 
-    def test_quota_and_limit_range(self):
+    def test_what_admission_forbids(self):
         self.run_pod("rationed")
-        for kind, spec, said in [
+        more, less = {"limits": {"cpu": "3500m"}}, {"requests": {"cpu": "50m"}}
+        for rule, wanted, said in [
             (
-                "resourcequotas",
-                {"hard": {"limits.cpu": "3", "limits.memory": "4Gi"}},
+                admission.quota(self.cluster, limits_cpu="3", limits_memory="4Gi"),
+                more,
                 "exceeded quota",
             ),
             (
-                "limitranges",
-                {"limits": [{"type": "Container", "max": {"cpu": "1"}}]},
-                "maximum cpu",
+                admission.limit_range(self.cluster, max={"cpu": "1"}),
+                more,
+                "maximum cpu usage per Container is 1, but limit is 3500m",
+            ),
+            (
+                admission.limit_range(self.cluster, min={"cpu": "80m"}),
+                less,
+                "minimum cpu usage per Container is 80m, but request is 50m",
+            ),
+            (
+                admission.policy(self.cluster, cpu="1", reason="Forbidden"),
+                more,
+                "no more than 1 for anybody",
             ),
         ]:
-            self.cluster.create(kind, {"metadata": {"name": "ration"}, "spec": spec})
-            try:
-                if kind == "resourcequotas":
-                    until(
-                        30,
-                        "the quota is counted",
-                        lambda: (
-                            "used" in self.cluster.get(self.cluster.path(kind, "ration"))["status"]
-                        ),
-                    )
-                time.sleep(1)
-                code, answer = self.scaler.resize("rationed", {"app": {"limits": {"cpu": "3500m"}}})
-                self.assertEqual(code, 400, answer)
+            with (
+                self.subTest(said=said),
+                admission.in_force(self.cluster, rule, "rationed", wanted),
+            ):
+                code, answer = self.scaler.resize("rationed", {"app": wanted})
+                self.assertEqual(code, 403, answer)
                 self.assertIn(said, answer["error"])
                 self.assertNotIn("service account lacks", answer["error"])
                 self.assertEqual(self.cluster.limits("rationed")[0], 200)
-            finally:
-                self.cluster.delete(kind, "ration")
 
     def test_what_is_not_there(self):
         self.run_pod("plain")
