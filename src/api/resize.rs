@@ -127,7 +127,7 @@ pub async fn resize(
         .is_none_or(|text| text.eq_ignore_ascii_case("true"));
     let owned = cluster.pod(&path.namespace, &path.name, Deadline::default()).await?;
     for name in plan.keys() {
-        if !owned.pod.containers.iter().any(|container| &container.name == name) {
+        if !owned.pod.containers.iter().any(|container| *container.name == **name) {
             return Err(ApiError::bad_request(format!(
                 "containers: the pod has no container {name:?}"
             )));

@@ -175,6 +175,11 @@ impl Cluster {
         while_allowed(call, deadline, || self.may_act(), attempt).await
     }
 
+    /// Whether memory limits are lowered in place; as long as it is not known, not.
+    pub async fn lowers_memory(&self) -> bool {
+        self.resize_support().await.is_ok_and(|support| support.memory_cuts)
+    }
+
     pub(super) async fn resize_support(&self) -> Result<ResizeSupport, ClusterError> {
         self.resize_support.get_or_try_init(|| resize_support(&self.client)).await.copied()
     }

@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerResizePolicy, Pod, PodSpec, PodStatus, ResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     ManagedFieldsEntry, ObjectMeta, OwnerReference, Time,
 };
@@ -86,6 +88,7 @@ struct WireSpec {
     containers: Vec<WireContainer>,
     init_containers: Option<Vec<WireContainer>>,
     node_name: Option<String>,
+    resources: Option<ResourceRequirements>,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +98,7 @@ struct WireContainer {
     image: Option<String>,
     resources: Option<ResourceRequirements>,
     restart_policy: Option<String>,
+    resize_policy: Option<Vec<ContainerResizePolicy>>,
 }
 
 impl<'de> Deserialize<'de> for PartialPod {
@@ -143,6 +147,7 @@ impl From<WireSpec> for PodSpec {
             containers: partial(wire.containers),
             init_containers: wire.init_containers.map(partial),
             node_name: wire.node_name,
+            resources: wire.resources,
             ..Self::default()
         }
     }
@@ -155,6 +160,7 @@ impl From<WireContainer> for Container {
             image: wire.image,
             resources: wire.resources,
             restart_policy: wire.restart_policy,
+            resize_policy: wire.resize_policy,
             ..Self::default()
         }
     }

@@ -23,7 +23,10 @@ pub fn eligibility(
     match blocked_reason(owned) {
         Some(reason) => Err(reason),
         None if *pod.phase != *"Running" || pod.deleting => Err(SkipReason::NotRunning),
-        None if pod.limit() == PerResource::new(0.0, 0.0) => Err(SkipReason::NoResourceSpec),
+        None if pod.limit() == PerResource::new(0.0, 0.0) => Err(match pod.resources {
+            Some(_) => SkipReason::PodLevelResources,
+            None => SkipReason::NoResourceSpec,
+        }),
         None => Ok(own_policy),
     }
 }

@@ -4,12 +4,12 @@
 use chrono::{DateTime, Utc};
 
 use crate::context::OwnedPod;
-use crate::decision::Decision;
 use crate::eligibility::InvalidAnnotation;
 use crate::guard::Override;
 use crate::outcome::{Applied, Method};
 use crate::plan::{Change, Plan};
 use crate::pod::{Owner, Pod, PodContainer, PodKey, TemplateKind};
+use crate::pod_decision::PodDecision;
 use crate::quantity;
 use crate::resource::Resource;
 
@@ -100,11 +100,12 @@ impl PodEvent {
 }
 
 /// Why the loop wants a change, in short.
-pub fn cause(decision: &Decision) -> String {
+pub fn cause(decision: &PodDecision) -> String {
     if decision.is_overridden_by(Override::OomKilled) {
         return "a container was killed for memory".into();
     }
-    let used = |resource| decision.observation.utilization(resource) * 100.0;
+    let summary = decision.summary();
+    let used = |resource| summary.observation.utilization(resource) * 100.0;
     format!(
         "{:.0} % of CPU and {:.0} % of memory were in use",
         used(Resource::Cpu),
@@ -115,7 +116,7 @@ pub fn cause(decision: &Decision) -> String {
 /// `cpu 500m -> 600m, memory 512Mi -> 409.6Mi`, for each container that changes.
 fn what(pod: &Pod, plan: &Plan) -> String {
     let changes = pod.containers.iter().filter_map(|container| {
-        let text = changed(container, plan.get(&container.name)?);
+        let text = changed(container, plan.get(&*container.name)?);
         let named = if pod.containers.len() > 1 {
             format!("{}: {text}", container.name)
         } else {

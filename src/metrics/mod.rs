@@ -219,6 +219,7 @@ impl Metrics {
                 *skipped.entry([("reason", reason.name())]).or_default() += 1;
             }
             let Some(decision) = &outcome.decided else { continue };
+            let decision = decision.summary();
             for resource in Resource::ALL {
                 let labels =
                     [("resource", resource.name()), ("action", decision.actions[resource].name())];

@@ -18,10 +18,4 @@ pub mod network;
 
 pub use checkpoint::{Checkpoint, NamedTensor};
 pub use error::ModelError;
-pub use network::Network;
-
-/// libtorch computes on the calling thread alone from here on: on a network so small, its helpers
-/// only wait for each other. The setting is of each thread by itself.
-pub fn use_one_thread() {
-    tch::set_num_threads(1);
-}
+pub use network::{Network, use_one_thread};

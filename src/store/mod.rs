@@ -127,8 +127,7 @@ impl Store {
         let agent = scaler.agent();
         let mut batch = Batch { pods: agent.take_dirty(), ..Batch::default() };
         if self.changes.as_ref() != Some(&changes) {
-            (batch.changes, batch.windows) =
-                (Some(changes.clone()), Some((window.cpu, window.memory)));
+            (batch.changes, batch.windows) = (Some(changes.clone()), Some(window));
         }
         let mut written = false;
         loop {

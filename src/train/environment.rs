@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::demand::{self, DemandSeries, STEP, STEPS_PER_HOUR};
 use super::score::within_bounds;
 use crate::core::decision::Decision;
-use crate::core::history::PodHistory;
+use crate::core::history::ContainerHistory;
 use crate::core::observation::Observation;
+use crate::core::pod::OomKill;
 use crate::core::policy::Policy;
 use crate::core::resource::PerResource;
 use crate::sim::physics::{Container, Resources, Step};
@@ -21,8 +22,10 @@ pub struct Pod {
     now: usize,
     pub limits: Resources,
     container: Container,
-    pub history: PodHistory,
-    oom_killed_at: Option<i64>,
+    pub history: ContainerHistory,
+    oom_kill: Option<OomKill>,
+    /// How many containers the pod is said to have.
+    pub containers: usize,
 }
 
 impl Pod {
@@ -44,8 +47,9 @@ impl Pod {
             now: begin,
             limits,
             container: Container::default(),
-            history: PodHistory::default(),
-            oom_killed_at: None,
+            history: ContainerHistory::default(),
+            oom_kill: None,
+            containers: 1,
         }
     }
 
@@ -79,18 +83,15 @@ impl Pod {
             return (step, None);
         }
         if step.oom_killed {
-            self.oom_killed_at = Some(at);
+            let restart = self.oom_kill.map_or(0, |kill| kill.restart) + 1;
+            self.oom_kill = Some(OomKill { restart, finished_at: at });
         }
-        let observation = Observation {
-            at,
-            usage: PerResource::new(step.usage.cpu, step.usage.memory),
-            limit: PerResource::new(self.limits.cpu, self.limits.memory),
-            containers: 1,
-            measured: true,
-            oom_killed_at: self.oom_killed_at,
-            container_utilization: PerResource::default(),
-        };
-        self.history.observe(&observation, policy);
+        let usage = PerResource::new(step.usage.cpu, step.usage.memory);
+        let limit = PerResource::new(self.limits.cpu, self.limits.memory);
+        let (containers, oom_kill) = (self.containers, self.oom_kill);
+        let seen = Observation::measured(at, usage, limit);
+        let observation = Observation { containers, oom_kill, ..seen };
+        self.history.observe(&observation, policy, at);
         (step, Some(observation))
     }
 
@@ -99,7 +100,8 @@ impl Pod {
         if decision.changes_something() {
             self.limits =
                 Resources { cpu: decision.new_limit.cpu, memory: decision.new_limit.memory };
-            self.history.resized_at = Some(decision.observation.at);
+            let kill = decision.observation.oom_kill;
+            self.history.applied(&decision.actions, kill, decision.observation.at);
         }
     }
 }
@@ -136,9 +138,9 @@ mod tests {
         pod.apply(&decide(&observation, &pod.history, &keep, &policy, observation.at));
         assert!((pod.limits.memory - 240.0).abs() < 1e-9);
         assert!(pod.live(&policy).1.is_none() && pod.live(&policy).1.is_none());
-        // Still too little: killed again, raised again, in spite of the cooldown.
+        // Still too little: killed again, raised twice as far, in spite of the cooldown.
         let observation = pod.live(&policy).1.unwrap();
         pod.apply(&decide(&observation, &pod.history, &keep, &policy, observation.at));
-        assert!((pod.limits.memory - 288.0).abs() < 1e-9);
+        assert!((pod.limits.memory - 336.0).abs() < 1e-9);
     }
 }

@@ -20,7 +20,8 @@ fn assert_unharmed(simulation: &Simulation, names: &[String]) {
             (&json!("Running"), &json!(0))
         );
         for limits in <[Value; 2]>::from(limits(simulation, name)) {
-            assert_eq!(limits["memory"], "512Mi");
+            // What is far from being used may be cut by a step.
+            assert!(limits["memory"] == "512Mi" || limits["memory"] == "419431Ki", "{limits}");
             let cpu = limits["cpu"].as_str().unwrap();
             assert!(
                 !cpu.ends_with('m') || cpu.trim_end_matches('m').parse::<u32>().unwrap() >= 500,
