@@ -35,6 +35,34 @@ pub fn spec_resources(pod: &Value, name: &str) -> Value {
 }
 
 impl World {
+    /// Lets the last step pass for all containers, then tells of those that died or came back.
+    pub fn step_containers(&mut self) {
+        let (now, step) = (self.now, self.step);
+        let (mut killed, mut back) = (Vec::new(), Vec::new());
+        for (key, pod) in &mut self.pods {
+            if pod.finished || !pod.started {
+                continue;
+            }
+            for (index, container) in pod.containers.iter_mut().enumerate() {
+                if container.running {
+                    let began = now - step;
+                    let demand = pod.workload.demand(began, began - container.started);
+                    if container.pass(now, step, demand) {
+                        killed.push((key.clone(), index));
+                    }
+                } else if !pod.terminating && container.process.is_up(now) {
+                    back.push((key.clone(), index));
+                }
+            }
+        }
+        for (key, index) in killed {
+            self.container_killed(&key, index);
+        }
+        for (key, index) in back {
+            self.container_back(&key, index);
+        }
+    }
+
     /// The containers of a scheduled pod begin to run.
     pub fn start_pod(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };

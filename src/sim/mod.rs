@@ -2,10 +2,13 @@
 
 pub mod api;
 pub mod controllers;
+pub mod course;
 pub mod demo;
 pub mod events;
+pub mod faults;
 pub mod json;
 pub mod kubelet;
+pub mod log;
 pub mod manager;
 pub mod metrics;
 pub mod node;
@@ -22,6 +25,7 @@ pub mod series;
 pub mod simulation;
 pub mod status;
 pub mod store;
+pub mod target;
 pub mod validation;
 pub mod workload;
 pub mod world;

@@ -5,7 +5,9 @@ use super::physics::{Container as Process, Resources};
 use super::requirements::{Requirements, Sum};
 use super::store::Key;
 use super::workload::Workload;
-use super::world::{SCRAPE_SECONDS, World};
+
+/// Seconds of simulated time between two scrapes of usage, as metrics-server does it.
+pub const SCRAPE_SECONDS: f64 = 15.0;
 
 /// What a node runs of a pod.
 #[derive(Debug, Clone)]
@@ -99,7 +101,7 @@ impl Container {
     }
 
     /// Lets the last `step` seconds pass; true if they ended with an OOM kill.
-    fn pass(&mut self, now: f64, step: f64, demand: Resources) -> bool {
+    pub fn pass(&mut self, now: f64, step: f64, demand: Resources) -> bool {
         let demand = Resources {
             cpu: demand.cpu * self.share.cpu,
             memory: demand.memory * self.share.memory,
@@ -149,36 +151,6 @@ impl Pod {
     /// Memory in use, in MiB.
     pub fn memory(&self) -> f64 {
         self.containers.iter().map(|container| container.memory).sum()
-    }
-}
-
-impl World {
-    /// Lets the last step pass for all containers, then tells of those that died or came back.
-    pub fn step_containers(&mut self) {
-        let (now, step) = (self.now, self.step);
-        let (mut killed, mut back) = (Vec::new(), Vec::new());
-        for (key, pod) in &mut self.pods {
-            if pod.finished || !pod.started {
-                continue;
-            }
-            for (index, container) in pod.containers.iter_mut().enumerate() {
-                if container.running {
-                    let began = now - step;
-                    let demand = pod.workload.demand(began, began - container.started);
-                    if container.pass(now, step, demand) {
-                        killed.push((key.clone(), index));
-                    }
-                } else if !pod.terminating && container.process.is_up(now) {
-                    back.push((key.clone(), index));
-                }
-            }
-        }
-        for (key, index) in killed {
-            self.container_killed(&key, index);
-        }
-        for (key, index) in back {
-            self.container_back(&key, index);
-        }
     }
 }
 

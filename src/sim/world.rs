@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::metrics::NodeUsage;
 use super::node::Node;
 use super::noise::{mix, unit};
+use super::physics::Resources;
 use super::resources::Resource;
-use super::runtime::Pod;
+use super::runtime::{Pod, SCRAPE_SECONDS};
 use super::store::{Key, Store};
 use super::workload::Workload;
 
@@ -43,9 +43,6 @@ impl ServerVersion {
         }
     }
 }
-
-/// Seconds of simulated time between two scrapes of usage, as metrics-server does it.
-pub const SCRAPE_SECONDS: f64 = 15.0;
 
 /// Something that happens at a given time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +102,8 @@ pub struct World {
     pub nodes: BTreeMap<String, Node>,
     /// What pods of an owner (or a bare pod) want, by kind of the owner.
     pub workloads: HashMap<(Resource, Key), Workload>,
-    pub node_usage: BTreeMap<String, NodeUsage>,
+    /// Cores and MiB in use on each node at the last scrape.
+    pub node_usage: BTreeMap<String, Resources>,
     /// Metrics stand still while this is set.
     pub metrics_frozen: bool,
     pub scraped: f64,
@@ -157,55 +155,18 @@ impl World {
         world
     }
 
-    /// Lets time pass up to `until`, but no more than the next `most` happenings; true if that was
-    /// enough.
-    pub fn advance_to(&mut self, until: f64, most: usize) -> bool {
-        let end = Moment::at(until);
-        for _ in 0..most {
-            let Some(Reverse((moment, ..))) = self.queue.peek() else { break };
-            if *moment > end {
-                self.now = self.now.max(until);
-                return true;
-            }
-            if let Some(Reverse((moment, .., due))) = self.queue.pop() {
-                self.now = self.now.max(moment.seconds());
-                self.happen(due);
-            }
+    /// Takes out what is due next, up to `until`, and lets time pass to it.
+    pub fn next_due(&mut self, until: f64) -> Option<Due> {
+        let Reverse((moment, ..)) = self.queue.peek()?;
+        if *moment > Moment::at(until) {
+            return None;
         }
-        false
-    }
-
-    fn happen(&mut self, due: Due) {
-        match due {
-            Due::Step => {
-                self.after(self.step, Due::Step);
-                self.step_containers();
-            }
-            Due::Scrape => {
-                self.after(SCRAPE_SECONDS, Due::Scrape);
-                self.scrape();
-            }
-            Due::ExpireEvents => {
-                self.after(60.0, Due::ExpireEvents);
-                self.expire_events();
-            }
-            Due::Pod(key, incarnation, due) => {
-                if self.pods.get(&key).is_none_or(|pod| pod.incarnation != incarnation) {
-                    return;
-                }
-                match due {
-                    PodDue::Schedule => self.schedule(&key),
-                    PodDue::Start => self.start_pod(&key),
-                    PodDue::Remove => self.remove_pod(&key),
-                    PodDue::AdmitResize => self.admit_resize(&key),
-                    PodDue::ActuateResize => self.actuate_resize(&key),
-                }
-            }
-            Due::Reconcile(resource, key) => {
-                self.reconciling.remove(&(resource, key.clone()));
-                self.reconcile(resource, &key);
-            }
+        let Reverse((moment, .., due)) = self.queue.pop()?;
+        self.now = self.now.max(moment.seconds());
+        if let Due::Reconcile(resource, key) = &due {
+            self.reconciling.remove(&(*resource, key.clone()));
         }
+        Some(due)
     }
 
     /// Lets something happen `seconds` from now.

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{REVISION_LABEL, count_of, revision};
+use super::replicas::{REVISION_LABEL, count_of, revision};
 use crate::sim::json;
 use crate::sim::pods::selects;
 use crate::sim::resources::Resource;

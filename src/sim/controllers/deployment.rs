@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 
 use serde_json::{Value, json};
 
-use super::{count_of, reference, revision, wanted_replicas};
+use super::replicas::{count_of, reference, revision, wanted_replicas};
 use crate::sim::json::{self, set};
 use crate::sim::resources::Resource;
 use crate::sim::store::Key;

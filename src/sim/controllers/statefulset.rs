@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{REVISION_LABEL, revision, wanted_replicas};
+use super::replicas::{REVISION_LABEL, revision, wanted_replicas};
 use crate::sim::json;
 use crate::sim::resources::Resource;
 use crate::sim::store::Key;
