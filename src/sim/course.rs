@@ -1,7 +1,8 @@
 //! The course of things: what is due happens, in order.
 
+use super::due::{Due, PodDue};
 use super::runtime::SCRAPE_SECONDS;
-use super::world::{Due, PodDue, World};
+use super::world::World;
 
 impl World {
     /// Lets time pass up to `until`, but no more than the next `most` happenings; true if that was
@@ -32,7 +33,8 @@ impl World {
                 self.expire_events();
             }
             Due::Pod(key, incarnation, due) => {
-                if self.pods.get(&key).is_none_or(|pod| pod.incarnation != incarnation) {
+                let stale = self.pods.get(&key).is_none_or(|pod| pod.incarnation != incarnation);
+                if stale || self.kubelet_postpones(&key, due) {
                     return;
                 }
                 match due {
@@ -43,7 +45,10 @@ impl World {
                     PodDue::ActuateResize => self.actuate_resize(&key),
                 }
             }
-            Due::Reconcile(resource, key) => self.reconcile(resource, &key),
+            Due::Reconcile(resource, key) | Due::Retry(resource, key) => {
+                self.reconcile(resource, &key);
+            }
+            Due::NodeLost(node) => self.lose_node(&node),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::node::Kubelet;
 use super::physics::Resources;
 use super::requirements::MIB;
 use super::resources::Resource;
@@ -23,13 +24,15 @@ impl World {
         }
         self.scraped = self.now;
         let system = Resources { cpu: SYSTEM_CPU, memory: SYSTEM_MEMORY };
-        self.node_usage = self.nodes.keys().map(|name| (name.clone(), system)).collect();
+        let answering = self.nodes.iter().filter(|(_, node)| node.kubelet != Kubelet::Stopped);
+        self.node_usage = answering.map(|(name, _)| (name.clone(), system)).collect();
         for pod in self.pods.values_mut() {
-            pod.sample();
             let Some(usage) = pod.node.as_ref().and_then(|node| self.node_usage.get_mut(node))
             else {
+                pod.forget_sample();
                 continue;
             };
+            pod.sample();
             for sample in pod.containers.iter().filter_map(|container| container.sample) {
                 usage.cpu += sample.cpu;
                 usage.memory += sample.memory;

@@ -58,6 +58,8 @@ pub struct Container {
     seconds: f64,
     /// What the last scrape found: nothing of a container that was down or younger than a scrape.
     pub sample: Option<Resources>,
+    /// It has ended, and the kubelet has not seen it yet.
+    pub unseen_end: bool,
     /// Up, but not long enough for a sample.
     pub young: bool,
     pub throttled_seconds: f64,
@@ -80,6 +82,7 @@ impl Container {
             cpu_seconds: 0.0,
             seconds: 0.0,
             sample: None,
+            unseen_end: false,
             young: false,
             throttled_seconds: 0.0,
             unserved_core_seconds: 0.0,
@@ -136,11 +139,22 @@ impl Pod {
         self.containers.iter_mut().for_each(Container::sample);
     }
 
+    /// Nobody can measure it.
+    pub fn forget_sample(&mut self) {
+        for container in &mut self.containers {
+            container.sample();
+            container.sample = None;
+        }
+    }
+
+    /// Has been started and has not ended.
+    pub fn runs(&self) -> bool {
+        self.is_active() && self.started
+    }
+
     /// Every container is up.
     pub fn is_ready(&self) -> bool {
-        self.is_active()
-            && self.started
-            && self.containers.iter().all(|container| container.running)
+        self.runs() && self.containers.iter().all(|container| container.running)
     }
 
     /// Neither finished nor going: counts as a replica.

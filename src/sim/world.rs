@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::denial::Denial;
+use super::due::{Due, PodDue};
 use super::node::Node;
 use super::noise::{mix, unit};
 use super::physics::Resources;
@@ -44,32 +46,11 @@ impl ServerVersion {
     }
 }
 
-/// Something that happens at a given time.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Due {
-    /// A step of physics for every container.
-    Step,
-    Scrape,
-    ExpireEvents,
-    /// Something about one pod, by name and the number of its incarnation.
-    Pod(Key, u64, PodDue),
-    /// A controller looks at its object.
-    Reconcile(Resource, Key),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PodDue {
-    Schedule,
-    Start,
-    Remove,
-    /// The kubelet looks at the spec's resources.
-    AdmitResize,
-    /// The kubelet changes cgroups.
-    ActuateResize,
-}
-
 /// When, its rank among what is due at the same moment, in which order it was asked for, and what.
 type Scheduled = Reverse<(Moment, u8, u64, Due)>;
+
+/// Seconds until a controller tries again what it could not do.
+const RETRY: f64 = 10.0;
 
 /// The simulated second at which a new cluster stands: its pods have lived through one scrape by
 /// then.
@@ -114,7 +95,12 @@ pub struct World {
     pub next_incarnation: u64,
     /// Where the search for a node for the next settled pod begins.
     pub next_node: Option<String>,
+    /// Rules of the cluster's owners that deny writes.
+    pub denials: Vec<Denial>,
+    /// Seconds by which the clocks of the API server, the kubelets and metrics-server are wrong.
+    pub skew: f64,
     reconciling: HashSet<(Resource, Key)>,
+    retrying: HashSet<(Resource, Key)>,
     queue: BinaryHeap<Scheduled>,
     sequence: u64,
     random: u64,
@@ -144,7 +130,10 @@ impl World {
             settled_age: None,
             next_incarnation: 0,
             next_node: None,
+            denials: Vec::new(),
+            skew: 0.0,
             reconciling: HashSet::new(),
+            retrying: HashSet::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
             random: mix(seed),
@@ -163,8 +152,14 @@ impl World {
         }
         let Reverse((moment, .., due)) = self.queue.pop()?;
         self.now = self.now.max(moment.seconds());
-        if let Due::Reconcile(resource, key) = &due {
-            self.reconciling.remove(&(*resource, key.clone()));
+        match &due {
+            Due::Reconcile(resource, key) => {
+                self.reconciling.remove(&(*resource, key.clone()));
+            }
+            Due::Retry(resource, key) => {
+                self.retrying.remove(&(*resource, key.clone()));
+            }
+            _ => {}
         }
         Some(due)
     }
@@ -187,13 +182,20 @@ impl World {
         }
     }
 
+    /// Lets a controller look again at what it could not do.
+    pub fn retry_later(&mut self, resource: Resource, key: &Key) {
+        if self.retrying.insert((resource, key.clone())) {
+            self.after(RETRY, Due::Retry(resource, key.clone()));
+        }
+    }
+
     pub fn after_for_pod(&mut self, seconds: f64, key: &Key, due: PodDue) {
         if let Some(pod) = self.pods.get(key) {
             self.after(seconds, Due::Pod(key.clone(), pod.incarnation, due));
         }
     }
 
-    /// Now, or another moment of simulated time, as objects carry it.
+    /// A moment of simulated time as objects carry it: as the cluster's clocks show it.
     pub fn timestamp_at(&self, seconds: f64) -> String {
         self.date(seconds).to_rfc3339_opts(SecondsFormat::Secs, true)
     }
@@ -203,7 +205,7 @@ impl World {
     }
 
     pub fn date(&self, seconds: f64) -> DateTime<Utc> {
-        self.epoch + chrono::Duration::microseconds(Moment::at(seconds).0)
+        self.epoch + chrono::Duration::microseconds(Moment::at(seconds + self.skew).0)
     }
 
     pub fn draw(&mut self) -> u64 {

@@ -238,7 +238,7 @@ impl World {
             )
             >= wanted;
         let name = &new.key.name;
-        let conditions = json!([
+        let mut conditions = json!([
             if available {
                 condition(
                     "Available",
@@ -262,6 +262,11 @@ impl World {
                 )
             },
         ]);
+        let failed = json::items(&new.object, "/status/conditions").iter();
+        let failed = failed.filter(|condition| condition["type"] == "ReplicaFailure").cloned();
+        if let Some(conditions) = conditions.as_array_mut() {
+            conditions.extend(failed);
+        }
         let mut status = json!({
             "replicas": total, "updatedReplicas": new.running, "readyReplicas": ready, "availableReplicas": ready,
             "conditions": conditions,

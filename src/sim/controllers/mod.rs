@@ -19,6 +19,7 @@ impl World {
             Resource::ReplicaSets => self.reconcile_replica_set(key, object),
             Resource::StatefulSets => self.reconcile_stateful_set(key, object),
             Resource::DaemonSets => self.reconcile_daemon_set(key, object),
+            Resource::ResourceQuotas => self.count_quota(object),
             _ => {}
         }
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::sim::json::{self, set};
 use crate::sim::noise::mix;
 use crate::sim::resources::Resource;
+use crate::sim::status::ApiError;
 use crate::sim::store::{Key, Object};
 use crate::sim::world::{NAME_ALPHABET, World};
 
@@ -54,7 +55,7 @@ impl World {
         owned.iter().filter_map(|object| replica(object)).collect()
     }
 
-    /// Makes a pod from the template of its controller.
+    /// Makes a pod from the template of its controller; why it was refused, if it was.
     pub(super) fn create_replica(
         &mut self,
         owner: &Value,
@@ -62,7 +63,7 @@ impl World {
         name: String,
         labels: &[(&str, &str)],
         node: &str,
-    ) {
+    ) -> Result<(), ApiError> {
         let template = owner.pointer("/spec/template").cloned().unwrap_or_default();
         let mut pod = json!({ "metadata": template["metadata"], "spec": template["spec"] });
         set(&mut pod, &["metadata"], "name", name.clone());
@@ -74,19 +75,32 @@ impl World {
         if !node.is_empty() {
             set(&mut pod, &["spec"], "nodeName", node);
         }
-        self.add_pod(pod);
-        let controller = match resource {
-            Resource::ReplicaSets => "replicaset-controller",
-            Resource::StatefulSets => "statefulset-controller",
-            _ => "daemonset-controller",
+        let (kind, controller) = match resource {
+            Resource::ReplicaSets => ("ReplicaSet", "replicaset-controller"),
+            Resource::StatefulSets => ("StatefulSet", "statefulset-controller"),
+            _ => ("DaemonSet", "daemonset-controller"),
         };
-        self.record_event(
-            owner,
-            "Normal",
-            "SuccessfulCreate",
-            format!("Created pod: {name}"),
-            controller,
-        );
+        let ordered = resource == Resource::StatefulSets;
+        let set_name = json::text(owner, "/metadata/name");
+        if let Err(error) = self.admit_pod(&mut pod) {
+            let why = &error.message;
+            let message = if ordered {
+                format!("create Pod {name} in {kind} {set_name} failed error: {why}")
+            } else {
+                format!("Error creating: {why}")
+            };
+            self.record_event(owner, "Warning", "FailedCreate", message, controller);
+            self.retry_later(resource, &Key::of(owner));
+            return Err(error);
+        }
+        self.add_pod(pod);
+        let message = if ordered {
+            format!("create Pod {name} in {kind} {set_name} successful")
+        } else {
+            format!("Created pod: {name}")
+        };
+        self.record_event(owner, "Normal", "SuccessfulCreate", message, controller);
+        Ok(())
     }
 
     /// Stores the status of a workload if it has changed.
