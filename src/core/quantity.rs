@@ -102,7 +102,7 @@ impl Quantity {
     }
 
     /// In the base unit: cores or bytes.
-    fn to_f64(self) -> f64 {
+    pub fn to_f64(self) -> f64 {
         self.nano as f64 / NANO as f64
     }
 
