@@ -45,7 +45,10 @@ enum Command {
 #[derive(Subcommand)]
 enum ModelCommand {
     /// Print a checkpoint's architecture, features, parameters and metadata
-    Inspect { file: PathBuf },
+    Inspect {
+        /// The checkpoint
+        file: PathBuf,
+    },
     /// Read a JSON array of states on standard input, print a JSON array of Q values and
     /// predictions
     Predict(PredictArgs),
@@ -53,6 +56,7 @@ enum ModelCommand {
 
 #[derive(Args)]
 struct PredictArgs {
+    /// The checkpoint
     #[arg(long)]
     model: PathBuf,
 }

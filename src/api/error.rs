@@ -1,11 +1,11 @@
 //! Every error leaves in one envelope, with the status code that says whose fault it is.
 
-use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
+use super::json::Json;
 use crate::client::error::ClusterError;
 use crate::scaler::ApplyError;
 use crate::scaler::cycle::CycleError;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -11,8 +10,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::{BadRequest, NoCluster, NoSuchPod};
-use super::{ApiError, PodPath, SharedState, cluster};
+use super::error::{ApiError, BadRequest, NoCluster, NoSuchPod};
+use super::extract::{PodPath, SharedState};
+use super::json::{JSON, Json};
+use super::work::cluster;
 use crate::client::retry::Deadline;
 use crate::clock::rfc3339;
 use crate::core::autoscalers::CompetingAutoscaler;
@@ -23,8 +24,7 @@ use crate::core::pod::Owner;
 use crate::core::policy::{Exclusions, Policy};
 use crate::core::resource::Resource;
 
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it is written piece by piece")]
+#[derive(Serialize, ToSchema)]
 pub struct PodList {
     #[schema(example = true)]
     success: bool,
@@ -180,11 +180,16 @@ impl ListedOwner {
 const PIECE: usize = 500;
 
 /// Every pod of the configured namespaces
-#[utoipa::path(get, path = "/pods", tag = "pods", responses((status = 200, body = PodList), NoCluster))]
+#[utoipa::path(
+    get, path = "/pods", tag = "pods", responses((status = 200, body = PodList), NoCluster)
+)]
 pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     let config = state.config();
     let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
-    let begin = format!(r#"{{"success":true,"count":{},"pods":["#, pods.len());
+    let frame = PodList { success: true, count: pods.len(), pods: Vec::new() };
+    let frame = serde_json::to_string(&frame).map_err(|error| ApiError::internal(&error))?;
+    let (begin, end) = frame.split_once("[]").unwrap_or_default();
+    let (begin, end) = (format!("{begin}["), format!("]{end}\n"));
     let (policy, exclusions) = (config.policy(), config.exclusions());
     // Each piece is made when the one before has been taken: the answer of a large cluster is never
     // in memory as a whole.
@@ -195,10 +200,9 @@ pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
         let text = serde_json::to_string(&piece)?;
         Ok(comma.to_owned() + text.trim_start_matches('[').trim_end_matches(']'))
     });
-    let all =
-        once(Ok(begin)).chain(pieces).chain(once(Ok::<_, serde_json::Error>("]}".to_owned())));
+    let all = once(Ok(begin)).chain(pieces).chain(once(Ok::<_, serde_json::Error>(end)));
     let body = Body::from_stream(futures::stream::iter(all));
-    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(([(CONTENT_TYPE, JSON)], body).into_response())
 }
 
 fn shown(owned: &OwnedPod, exclusions: &Exclusions, policy: &Policy) -> ListedPod {

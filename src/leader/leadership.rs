@@ -27,14 +27,16 @@ pub struct LeaderArgs {
     /// What this replica is called in the Lease; unless given, its host name
     #[arg(long, env = "POD_NAME", value_parser = name)]
     pub pod_name: Option<String>,
-    /// Seconds after which a Lease that is not renewed may be taken over
+    /// Seconds after which a Lease that is not renewed may be taken over, 1 to 3600
     #[arg(long, env = "LEASE_DURATION", default_value_t = 15,
         value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub lease_duration: u32,
-    /// Seconds for which the leader acts on one renewal: less than the lease's duration
+    /// Seconds for which the leader acts on one renewal: less than the lease's duration, 0.1 or
+    /// more
     #[arg(long, env = "RENEW_DEADLINE", default_value = "10", value_parser = seconds)]
     pub renew_deadline: Duration,
-    /// Seconds between two attempts to take or renew the Lease
+    /// Seconds between two attempts to take or renew the Lease: less than the renew deadline, 0.1
+    /// or more
     #[arg(long, env = "RETRY_PERIOD", default_value = "2", value_parser = seconds)]
     pub retry_period: Duration,
 }

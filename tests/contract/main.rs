@@ -15,6 +15,7 @@ mod leading;
 mod listing;
 mod overview;
 mod persistence;
+mod requests;
 mod resizing;
 mod scaling;
 mod without_a_cluster;
