@@ -23,8 +23,8 @@ use crate::core::context::OwnedPod;
 use crate::core::eligibility::{current_block, eligibility, is_monitored, last_message};
 use crate::core::explain::in_short;
 use crate::core::outcome::LastOutcome;
-use crate::core::outcome::SkipReason;
 use crate::core::policy::Settings;
+use crate::core::skip_reason::SkipReason;
 use crate::scaler::pod_status::{Latest, PodStatuses, Sample};
 
 const DEFAULT_PAGE: usize = 50;

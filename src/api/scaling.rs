@@ -12,7 +12,8 @@ use super::statistics::{ActionDistribution, Overview};
 use super::work::{cluster, finish};
 use crate::clock::rfc3339;
 use crate::core::action::Action;
-use crate::core::outcome::{DRY_RUN, Method, Outcome, SkipReason, Status};
+use crate::core::outcome::{DRY_RUN, Method, Outcome, Status};
+use crate::core::skip_reason::SkipReason;
 
 #[derive(Serialize, ToSchema)]
 pub struct ScaledPod {

@@ -3,11 +3,12 @@
 
 use crate::autoscalers::AutoscalerKind;
 use crate::context::{OwnedPod, UnknownContext};
-use crate::outcome::{SkipReason, Status};
+use crate::outcome::Status;
 use crate::overrides::{Mode, PREFIX, PodOverrides};
 use crate::pod::TemplateKind;
 use crate::policy::{Exclusions, Policy, Settings};
 use crate::resource::PerResource;
+use crate::skip_reason::SkipReason;
 
 /// The policy of a pod that may be decided on, where it is another than for all.
 pub fn eligibility(

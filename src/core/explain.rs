@@ -172,7 +172,7 @@ fn obstacle(resource: Resource, decided: &DecisionSummary) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::SkipReason;
+    use crate::skip_reason::SkipReason;
 
     #[test]
     fn an_outcome_in_short_names_what_stood_in_the_way() {

@@ -30,4 +30,5 @@ pub mod policy;
 pub mod progress;
 pub mod quantity;
 pub mod resource;
+pub mod skip_reason;
 pub mod step;

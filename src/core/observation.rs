@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::SkipReason;
 use crate::pod::{OomKill, Pod};
 use crate::resource::{PerResource, Resource};
+use crate::skip_reason::SkipReason;
 
 /// Clocks of a cluster may disagree by so many seconds; what is dated further ahead is no sample.
 pub const CLOCK_TOLERANCE: i64 = 10;

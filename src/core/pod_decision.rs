@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::action::Action;
 use crate::decision::Decision;
 use crate::guard::Override;
-use crate::outcome::SkipReason;
 use crate::resource::{PerResource, Resource};
+use crate::skip_reason::SkipReason;
 
 /// In the order of the spec. At least one container was decided on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

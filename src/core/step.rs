@@ -5,12 +5,13 @@ use crate::budget::ResizeBudget;
 use crate::context::OwnedPod;
 use crate::eligibility::{blocked_change, message};
 use crate::guard::Override;
-use crate::outcome::{DRY_RUN, SkipReason, Status};
+use crate::outcome::{DRY_RUN, Status};
 use crate::pending::{Pending, asked_for, in_force, pending};
 use crate::plan::{Plan, plan};
 use crate::pod_decision::PodDecision;
 use crate::policy::Settings;
 use crate::resource::Resource;
+use crate::skip_reason::SkipReason;
 
 /// A pod at its turn, with all that the next step depends on.
 #[derive(Debug, Clone, Copy)]

@@ -20,13 +20,14 @@ use crate::config::Config;
 use crate::core::budget::ResizeBudget;
 use crate::core::context::OwnedPod;
 use crate::core::event::{ASKED_FOR, PodEvent, cause};
-use crate::core::outcome::{Applied, Outcome, SkipReason, Status};
+use crate::core::outcome::{Applied, Outcome, Status};
 use crate::core::pending::in_force;
 use crate::core::plan::Plan;
 use crate::core::pod::PodKey;
 use crate::core::pod_decision::PodDecision;
 use crate::core::policy::Settings;
 use crate::core::resource::Resource;
+use crate::core::skip_reason::SkipReason;
 use crate::core::step::{Circumstances, Step, Turn, next_step};
 
 /// What comes of a pod that nothing is sent for.

@@ -14,12 +14,12 @@ use crate::core::features::FeatureSet;
 use crate::core::history::{ContainerHistory, PodHistory};
 use crate::core::network::QValues;
 use crate::core::observation::Observation;
-use crate::core::outcome::SkipReason;
 use crate::core::phases::Phase;
 use crate::core::pod::PodKey;
 use crate::core::pod_decision::{ContainerDecision, PodDecision};
 use crate::core::policy::Policy;
 use crate::core::resource::{PerResource, Resource};
+use crate::core::skip_reason::SkipReason;
 use crate::model::{ModelError, Network};
 
 pub struct Agent {

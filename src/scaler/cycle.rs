@@ -25,11 +25,12 @@ use crate::core::context::OwnedPod;
 use crate::core::eligibility::eligibility;
 use crate::core::features::FeatureSet;
 use crate::core::observation::{Usage, observe};
-use crate::core::outcome::{Outcome, SkipReason};
+use crate::core::outcome::Outcome;
 use crate::core::phases::{Phase, Phases};
 use crate::core::pod::PodKey;
 use crate::core::pod_decision::{PodDecision, Urgency};
 use crate::core::policy::Settings;
+use crate::core::skip_reason::SkipReason;
 use crate::metrics::Metrics;
 use crate::model::{ModelError, Network};
 

@@ -215,8 +215,9 @@ impl PodStatuses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::outcome::{Method, SkipReason};
+    use crate::core::outcome::Method;
     use crate::core::pod::PodKey;
+    use crate::core::skip_reason::SkipReason;
 
     fn outcome(uid: &str, status: Status) -> Outcome {
         let pod = PodKey { namespace: "default".into(), name: uid.into(), uid: uid.into() };
