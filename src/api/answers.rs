@@ -6,6 +6,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::cluster::Unreadable;
 use crate::core::action::Action;
 use crate::core::decision::Decision;
 use crate::core::explain::explain;
@@ -216,4 +217,19 @@ pub fn describe(decision: &Decision) -> Described {
 /// Without the tail that binary fractions leave behind.
 fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
+}
+
+/// A namespace whose pods are not known now, and why.
+#[derive(Serialize, ToSchema)]
+pub struct UnreadableNamespace {
+    #[schema(example = "shop")]
+    namespace: String,
+    #[schema(example = "list pods in namespace shop: forbidden: …")]
+    reason: String,
+}
+
+impl From<&Unreadable> for UnreadableNamespace {
+    fn from(Unreadable { namespace, error }: &Unreadable) -> Self {
+        Self { namespace: namespace.clone(), reason: error.to_string() }
+    }
 }

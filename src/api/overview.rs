@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::answers::StatusName;
+use super::answers::{StatusName, UnreadableNamespace};
 use super::error::{ApiError, BadRequest, NoCluster, NoSuchPod};
 use super::extract::{PodPath, Query, SharedState};
 use super::json::Json;
@@ -42,6 +42,9 @@ pub struct Page {
     offset: usize,
     /// Pods of this page.
     count: usize,
+    /// Namespaces whose pods are not among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<UnreadableNamespace>,
     pods: Vec<PodOverview>,
     #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
     timestamp: String,
@@ -157,7 +160,9 @@ pub async fn overview(
 ) -> Result<Json<Page>, ApiError> {
     let (config, statuses) = (state.config(), &state.scaler.pod_status);
     let settings = config.settings();
-    let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
+    let listing = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
+    let unreadable = listing.unreadable.iter().map(Into::into).collect();
+    let pods = listing.pods;
     let total = pods.len();
     let found = run_blocking(|| {
         let seen = pods.into_iter().map(OwnedPod::select_containers);
@@ -171,7 +176,7 @@ pub async fn overview(
     let pods: Vec<_> = page.map(|seen| shown(seen, statuses, &settings)).collect();
     let (found, count) = (found.len(), pods.len());
     let timestamp = rfc3339(state.clock.now());
-    Ok(Json(Page { success: true, total, found, offset, count, pods, timestamp }))
+    Ok(Json(Page { success: true, total, found, offset, count, unreadable, pods, timestamp }))
 }
 
 #[derive(Serialize, ToSchema)]

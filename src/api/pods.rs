@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answers::UnreadableNamespace;
 use super::error::{ApiError, BadRequest, NoCluster, NoSuchPod};
 use super::extract::{PodPath, SharedState};
 use super::json::{JSON, Json};
@@ -30,6 +31,9 @@ pub struct PodList {
     success: bool,
     /// How many pods follow.
     count: usize,
+    /// Namespaces whose pods are not among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<UnreadableNamespace>,
     pods: Vec<ListedPod>,
 }
 
@@ -185,10 +189,12 @@ const PIECE: usize = 500;
 )]
 pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     let config = state.config();
-    let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
-    let frame = PodList { success: true, count: pods.len(), pods: Vec::new() };
+    let listing = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
+    let pods = listing.pods;
+    let unreadable = listing.unreadable.iter().map(Into::into).collect();
+    let frame = PodList { success: true, count: pods.len(), unreadable, pods: Vec::new() };
     let frame = serde_json::to_string(&frame).map_err(|error| ApiError::internal(&error))?;
-    let (begin, end) = frame.split_once("[]").unwrap_or_default();
+    let (begin, end) = frame.rsplit_once("[]").unwrap_or_default();
     let (begin, end) = (format!("{begin}["), format!("]{end}\n"));
     let (policy, exclusions) = (config.policy(), config.exclusions());
     // Each piece is made when the one before has been taken: the answer of a large cluster is never

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::error::{ApiError, BadRequest, Busy, NoCluster, NoSuchPod};
+use super::error::{ApiError, BadRequest, Busy, ForbiddenByCluster, NoCluster, NoSuchPod};
 use super::extract::{JsonBody, PodPath, Query, SharedState};
 use super::json::Json;
 use super::work::{cluster, finish};
@@ -16,7 +16,9 @@ use crate::clock::rfc3339;
 use crate::cluster::template::TemplateChange;
 use crate::core::outcome::Method;
 use crate::core::plan::{Change, Plan};
+use crate::core::pod::Pod;
 use crate::core::quantity;
+use crate::core::resource::Resource;
 use crate::scaler::Fallback;
 
 /// What the pod's containers are to have; what is not named stays as it is.
@@ -137,18 +139,26 @@ pub struct ResizeDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pending: Option<String>,
+    /// What the change brings about that may not be expected, such as a restart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["app: by its resizePolicy a change of memory restarts it"]))]
+    warnings: Vec<String>,
 }
 
 /// Give a pod the resources you name, in place
 ///
 /// It is carried out in dry run too. What cannot be done in place goes into the template of the
-/// pod's workload, unless that is switched off. What the API server or the kubelet refuse is a 400
-/// that says why, and the pod keeps what it had.
+/// pod's workload, unless that is switched off. What the API server or the kubelet refuse is told
+/// with its reason, and the pod keeps what it had: 400 for what is invalid, 403 for what a quota,
+/// a LimitRange or a policy forbids, 409 where the pod has been changed meanwhile.
 #[utoipa::path(
     post, path = "/api/namespaces/{namespace}/pods/{pod_name}/resize", tag = "resize",
     params(PodPath, ResizeQuery),
     request_body = Wanted,
-    responses((status = 200, body = Resized), BadRequest, NoSuchPod, Busy, NoCluster)
+    responses(
+        (status = 200, body = Resized),
+        BadRequest, ForbiddenByCluster, NoSuchPod, Busy, NoCluster
+    )
 )]
 pub async fn resize(
     State(state): SharedState,
@@ -171,6 +181,7 @@ pub async fn resize(
     } else {
         Fallback::None
     };
+    let warnings = restarts(&owned.pod, &plan);
     let (plan, owned, applied) = finish(&state, |state| async move {
         let applied = state.scaler.resize(&cluster, &state.config(), &owned, &plan, fallback).await;
         (plan, owned, applied)
@@ -192,6 +203,7 @@ pub async fn resize(
         container_resources: plan,
         reason: updated.then_some("Direct vertical scaling failed, updated via deployment"),
         pending: applied.pending,
+        warnings,
     };
     Ok(Json(Resized {
         message,
@@ -242,4 +254,27 @@ impl Quantities {
         let named = [("cpu", self.cpu), ("memory", self.memory)].into_iter();
         named.filter_map(|(name, quantity)| Some((name.to_owned(), quantity?.0))).collect()
     }
+}
+
+/// The containers that the plan restarts, by their `resizePolicy`.
+fn restarts(pod: &Pod, plan: &Plan) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for container in pod.containers.iter() {
+        let Some(change) = plan.get(&*container.name) else { continue };
+        for resource in Resource::ALL.into_iter().filter(|of| container.restarts[*of]) {
+            let name = resource.name();
+            let changed = |wanted: &BTreeMap<String, String>, now: &BTreeMap<String, String>| {
+                let amount = |of: &BTreeMap<String, String>| quantity::cores(of.get(name)?);
+                wanted.contains_key(name) && amount(wanted) != amount(now)
+            };
+            let now = &container.resources;
+            if changed(&change.limits, &now.limits) || changed(&change.requests, &now.requests) {
+                warnings.push(format!(
+                    "{}: by its resizePolicy a change of {name} restarts it",
+                    container.name
+                ));
+            }
+        }
+    }
+    warnings
 }

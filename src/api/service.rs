@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::answers::UnreadableNamespace;
 use super::extract::SharedState;
 use super::json::Json;
 use crate::clock::rfc3339;
@@ -126,6 +127,8 @@ pub struct WatchState {
     /// are not changed.
     #[schema(example = json!([]))]
     never_read: Vec<String>,
+    /// Namespaces whose pods are not known now: they are left alone, the others are scaled.
+    unreadable: Vec<UnreadableNamespace>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -150,6 +153,7 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
     let cluster = state.cluster();
     let fresh = cluster.as_ref().is_some_and(|cluster| cluster.is_fresh());
     let never_read = cluster.as_ref().map(|cluster| cluster.never_read()).unwrap_or_default();
+    let unreadable = cluster.as_ref().map(|cluster| cluster.unreadable()).unwrap_or_default();
     let (role, leader) = match state.leadership.role() {
         Role::Alone => ("alone", None),
         Role::Leader => ("leader", Some(state.leadership.identity().to_owned())),
@@ -174,6 +178,7 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
         watch: WatchState {
             fresh,
             never_read: never_read.iter().map(ToString::to_string).collect(),
+            unreadable: unreadable.iter().map(Into::into).collect(),
         },
         metrics: MetricsState {
             fresh: age.is_some_and(|age| age <= config.metrics_max_age as i64),

@@ -1,6 +1,6 @@
 //! A connected cluster: what is asked of it, and how it is changed.
 
-use super::inventory::Inventory;
+use super::inventory::{Inventory, Listing, Unreadable};
 use super::metrics;
 use super::write_limiter::{WriteLimiter, throttled};
 use crate::client::connect::{ResizeSupport, resize_support};
@@ -73,7 +73,7 @@ impl Cluster {
         &self,
         namespaces: &[String],
         deadline: Deadline,
-    ) -> Result<Vec<OwnedPod>, ClusterError> {
+    ) -> Result<Listing, ClusterError> {
         self.inventory.pods(namespaces, deadline).await
     }
 
@@ -134,6 +134,11 @@ impl Cluster {
     /// Pods that the watches hold now, whether they are complete or not.
     pub fn known_pods(&self) -> Vec<OwnedPod> {
         self.inventory.known()
+    }
+
+    /// The namespaces whose pods cannot be read now.
+    pub fn unreadable(&self) -> Vec<Unreadable> {
+        self.inventory.unreadable()
     }
 
     /// Why it is not known what binds some pods, so that they are not changed.

@@ -17,4 +17,5 @@ pub mod template;
 mod write_limiter;
 
 pub use self::connected::Cluster;
+pub use self::inventory::Unreadable;
 pub use self::shared::SharedCluster;

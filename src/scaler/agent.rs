@@ -13,9 +13,9 @@ use crate::core::decision::decide;
 use crate::core::features::FeatureSet;
 use crate::core::history::{ContainerHistory, PodHistory};
 use crate::core::network::QValues;
-use crate::core::observation::Observation;
+use crate::core::observation::{Observation, observe};
 use crate::core::phases::Phase;
-use crate::core::pod::PodKey;
+use crate::core::pod::{Pod, PodKey};
 use crate::core::pod_decision::{ContainerDecision, PodDecision};
 use crate::core::policy::Policy;
 use crate::core::resource::{PerResource, Resource};
@@ -132,6 +132,24 @@ impl Agent {
         let states = Array2::from_shape_vec((rows.len(), self.features.len()), states)
             .map_err(|error| ModelError::Input(error.to_string()))?;
         Ok(Batch { rows, states })
+    }
+
+    /// Whether a container of the pod was killed for memory and nothing was done about it yet.
+    pub fn has_unanswered_kill(&self, pod: &Pod, now: i64) -> bool {
+        if pod.states.iter().all(|state| state.oom_kill.is_none()) {
+            return false;
+        }
+        let histories = self.histories.lock();
+        let history = histories.get(&pod.key);
+        pod.containers.iter().enumerate().any(|(index, container)| {
+            let seen = observe(pod, index, None, 0, now);
+            let known = history.and_then(|history| history.container(&container.name));
+            let unanswered = |seen: &Observation| match known {
+                Some(history) => history.unanswered_kill(seen, now).is_some(),
+                None => ContainerHistory::default().unanswered_kill(seen, now).is_some(),
+            };
+            seen.as_ref().is_ok_and(unanswered)
+        })
     }
 
     /// When a change of the pod was last applied.
