@@ -1,4 +1,4 @@
-//! The command line: `serve` unless told otherwise.
+//! The command line: `serve` by default.
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::path::PathBuf;
@@ -84,7 +84,7 @@ fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> 
 }
 
 fn log_to_stderr(format: LogFormat) {
-    // Who changed what is told whatever else is: only `audit=off` silences it.
+    // Who changed what is logged whatever else is: only `audit=off` silences it.
     let wanted = std::env::var("RUST_LOG")
         .ok()
         .filter(|wanted| !wanted.is_empty())

@@ -208,7 +208,7 @@ pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
 fn shown(owned: &OwnedPod, exclusions: &Exclusions, policy: &Policy) -> ListedPod {
     let pod = &owned.pod;
     let containers = pod.containers.iter().map(|container| ListedContainer {
-        name: container.name.clone(),
+        name: container.name.to_string(),
         image: container.image.clone(),
         resources: ListedResources {
             requests: container.resources.requests.clone(),
@@ -271,7 +271,7 @@ pub async fn read(State(state): SharedState, path: PodPath) -> Result<Json<PodDe
     let cluster = cluster(&state)?;
     let deadline = Deadline::default();
     let owned = cluster.pod(&path.namespace, &path.name, deadline).await?;
-    let usage = cluster.usage_of(&owned, deadline).await?.map(|usage| usage.usage);
+    let usage = cluster.usage_of(&owned, deadline).await?.map(|usage| usage.total());
     let request = owned.pod.request();
     Ok(Json(PodDetails {
         success: true,

@@ -160,7 +160,7 @@ pub async fn resize(
     let plan = wanted.plan()?;
     let owned = cluster.pod(&path.namespace, &path.name, Deadline::default()).await?;
     for name in plan.keys() {
-        if !owned.pod.containers.iter().any(|container| &container.name == name) {
+        if !owned.pod.containers.iter().any(|container| *container.name == **name) {
             return Err(ApiError::bad_request(format!(
                 "containers: the pod has no container {name:?}"
             )));

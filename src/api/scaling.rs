@@ -74,7 +74,11 @@ pub async fn scale_pod(
         pod_name: outcome.pod.name,
         namespace: outcome.pod.namespace,
         timestamp: rfc3339(state.clock.now()),
-        decided: outcome.decided.as_ref().map(describe).unwrap_or_default(),
+        decided: outcome
+            .decided
+            .as_ref()
+            .map(|decision| describe(&decision.summary()))
+            .unwrap_or_default(),
         can_scale: !skipped,
         status,
         applied: method.is_some(),
@@ -163,7 +167,7 @@ pub async fn scale_all(State(state): SharedState) -> Result<Json<ScaledAll>, Api
 
 fn result(outcome: Outcome) -> PodResult {
     let reason = if let Status::Skipped(reason) = outcome.status { Some(reason) } else { None };
-    let decided = outcome.decided.filter(|_| reason.is_none());
+    let decided = outcome.decided.filter(|_| reason.is_none()).map(|of| of.summary());
     PodResult {
         pod_name: outcome.pod.name,
         namespace: outcome.pod.namespace,

@@ -23,12 +23,15 @@ pub fn eligibility(
     match blocked_reason(owned) {
         Some(reason) => Err(reason),
         None if *pod.phase != *"Running" || pod.deleting => Err(SkipReason::NotRunning),
-        None if pod.limit() == PerResource::new(0.0, 0.0) => Err(SkipReason::NoResourceSpec),
+        None if pod.limit() == PerResource::new(0.0, 0.0) => Err(match pod.resources {
+            Some(_) => SkipReason::PodLevelResources,
+            None => SkipReason::NoResourceSpec,
+        }),
         None => Ok(own_policy),
     }
 }
 
-pub fn is_excluded(owned: &OwnedPod, exclusions: &Exclusions) -> bool {
+fn is_excluded(owned: &OwnedPod, exclusions: &Exclusions) -> bool {
     let labels = &owned.pod.labels;
     let by_label = exclusions.labels.iter().any(|(key, value)| labels.get(key) == Some(value));
     let named = |name: &str| exclusions.deployments.iter().any(|excluded| excluded == name);

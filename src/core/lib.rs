@@ -25,6 +25,7 @@ pub mod pending;
 pub mod phases;
 pub mod plan;
 pub mod pod;
+pub mod pod_decision;
 pub mod policy;
 pub mod progress;
 pub mod quantity;

@@ -7,6 +7,7 @@ use crate::action::Action;
 use crate::decision::{Bound, Decision};
 use crate::guard::Override;
 use crate::pod::PodKey;
+use crate::pod_decision::PodDecision;
 use crate::resource::PerResource;
 
 /// What the service's own dry run makes of a decision.
@@ -37,6 +38,12 @@ pub enum SkipReason {
     AnnotationsUnknown,
     /// It could not be read whether another autoscaler is at work.
     AutoscalersUnknown,
+    /// Requests and limits stand at the pod itself alone.
+    PodLevelResources,
+    /// The container waits for its start, as between two crashes.
+    ContainerDown,
+    /// Somebody has changed the pod since it was decided on.
+    Changed,
 }
 
 impl SkipReason {
@@ -55,6 +62,9 @@ impl SkipReason {
             Self::ManagedByVpa => "managed_by_vpa",
             Self::AnnotationsUnknown => "annotations_unknown",
             Self::AutoscalersUnknown => "autoscalers_unknown",
+            Self::PodLevelResources => "pod_level_resources",
+            Self::ContainerDown => "container_down",
+            Self::Changed => "changed",
         }
     }
 
@@ -82,8 +92,17 @@ impl SkipReason {
             }
             Self::AutoscalersUnknown => {
                 format!(
-                    "Pod {pod} is not changed, as it is not known whether another autoscaler is at work"
+                    "Pod {pod} is not changed, as it is not known whether another autoscaler is \
+                        at work"
                 )
+            }
+            Self::PodLevelResources => format!(
+                "Pod {pod} has requests and limits of its own and none of its containers has: \
+                 they are not resized"
+            ),
+            Self::ContainerDown => format!("Pod {pod} has no container that runs"),
+            Self::Changed => {
+                format!("Pod {pod} has been changed since it was decided on: it is decided on anew")
             }
         }
     }
@@ -134,7 +153,7 @@ pub struct Outcome {
     pub status: Status,
     pub message: String,
     /// None where nothing could be decided.
-    pub decided: Option<Decision>,
+    pub decided: Option<PodDecision>,
 }
 
 /// A change that reached the cluster.
@@ -145,6 +164,15 @@ pub struct Applied {
     pub pending: Option<String>,
     /// Why it could not be done in place, if it was not.
     pub refusal: Option<String>,
+}
+
+impl Applied {
+    /// Of two changes that were asked for one by one: what is more than a resize in place counts.
+    pub fn with(self, other: Self) -> Self {
+        let method = if self.method == Method::Vertical { other.method } else { self.method };
+        let (pending, refusal) = (self.pending.or(other.pending), self.refusal.or(other.refusal));
+        Self { method, pending, refusal }
+    }
 }
 
 /// What became of a pod the last time that it was looked at.

@@ -20,14 +20,15 @@ use crate::client::retry::Deadline;
 use crate::cluster::Cluster;
 use crate::cluster::events::Queue;
 use crate::config::Config;
-use crate::core::budget::{ResizeBudget, urgency};
+use crate::core::budget::ResizeBudget;
 use crate::core::context::OwnedPod;
 use crate::core::eligibility::eligibility;
 use crate::core::features::FeatureSet;
 use crate::core::observation::{Usage, observe};
-use crate::core::outcome::Outcome;
+use crate::core::outcome::{Outcome, SkipReason};
 use crate::core::phases::{Phase, Phases};
 use crate::core::pod::PodKey;
+use crate::core::pod_decision::{PodDecision, Urgency};
 use crate::core::policy::Settings;
 use crate::metrics::Metrics;
 use crate::model::{ModelError, Network};
@@ -156,7 +157,8 @@ impl Scaler {
         watch: &mut Stopwatch,
     ) -> Result<Vec<Outcome>, CycleError> {
         let now = cluster.clock().now();
-        let (agent, settings) = (self.agent.clone(), config.settings());
+        let (agent, mut settings) = (self.agent.clone(), config.settings());
+        settings.policy.memory_cuts = cluster.lowers_memory().await;
         let observed = |(owned, usage)| observe_pod(owned, usage, &settings, now.timestamp());
         let observed = run_blocking(|| pods.into_iter().map(observed).collect());
         let (mut laps, policy) = (*watch, settings.policy.clone());
@@ -194,8 +196,9 @@ impl Scaler {
         now: DateTime<Utc>,
     ) -> (Vec<Outcome>, Vec<Decided>) {
         decided.sort_by_cached_key(|Decided { owned, decision, .. }| {
-            let urgency = decision.as_ref().map_or(u8::MAX, urgency);
-            (if owned.pod.resize.is_some() { 0 } else { urgency }, rand::random::<u32>())
+            let urgency = decision.as_ref().map_or(Urgency::Stays, PodDecision::urgency);
+            let begun = owned.pod.resize.is_some();
+            (if begun { Urgency::Killed } else { urgency }, rand::random::<u32>())
         });
         let mut budget = ResizeBudget::new(config.resizes_per_cycle, config.resizes_per_namespace);
         let (mut outcomes, mut due) = (Vec::new(), Vec::new());
@@ -232,13 +235,19 @@ fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
     by_namespace
 }
 
-/// A pod with what was measured of it, and the policy it is decided by.
+/// A pod with what was measured of its containers, and the policy it is decided by.
 fn observe_pod(owned: OwnedPod, usage: Option<Usage>, settings: &Settings, now: i64) -> Observed {
+    let max_age = settings.metrics_max_age;
+    let container = |index| {
+        let observed = observe(&owned.pod, index, usage.as_ref(), max_age, now);
+        let down = owned.pod.state(index).down;
+        observed.map_err(|reason| if down { SkipReason::ContainerDown } else { reason })
+    };
     match eligibility(&owned, settings) {
         Ok(own_policy) => {
-            let observation = observe(&owned.pod, usage, settings.metrics_max_age, now);
-            Observed { observation, owned, own_policy }
+            let containers = (0..owned.pod.containers.len()).map(container).collect();
+            Observed { containers: Ok(containers), owned, own_policy }
         }
-        Err(reason) => Observed { owned, observation: Err(reason), own_policy: None },
+        Err(reason) => Observed { owned, containers: Err(reason), own_policy: None },
     }
 }

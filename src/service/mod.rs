@@ -214,7 +214,8 @@ fn introduce(address: SocketAddr, speed: f64) {
     };
     let at = format!("http://{host}:{}", address.port());
     println!(
-        "dqn-scaler answers on {at}. Its cluster is simulated: an hour passes there in {:.0} s. Look at it on
+        "dqn-scaler answers on {at}. Its cluster is simulated: an hour passes there in {:.0} s. \
+            Look at it on
 
   {at}/dashboard
 

@@ -1,8 +1,12 @@
 //! Kubelets: containers start, die of too much memory, come back.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
+use super::due::{Due, PodDue};
 use super::json::{self, array, set};
+use super::node::Kubelet;
 use super::noise::mix;
 use super::pods::set_condition;
 use super::requirements::{Sum, is_sidecar};
@@ -10,6 +14,9 @@ use super::resources::Resource;
 use super::runtime::Pod;
 use super::store::Key;
 use super::world::World;
+
+/// Seconds until a node counts as lost whose kubelet reports nothing.
+const LOST: f64 = 40.0;
 
 /// The status of a container within a pod's status.
 pub fn status_of<'a>(pod: &'a mut Value, name: &str) -> Option<&'a mut Value> {
@@ -35,6 +42,111 @@ pub fn spec_resources(pod: &Value, name: &str) -> Value {
 }
 
 impl World {
+    /// Lets the last step pass for all containers, then tells of those that died or came back.
+    pub fn step_containers(&mut self) {
+        let (now, step) = (self.now, self.step);
+        let (mut killed, mut back) = (Vec::new(), Vec::new());
+        let nodes = self.nodes.iter().filter(|(_, node)| node.kubelet == Kubelet::Stopped);
+        let stopped: HashSet<&str> = nodes.map(|(name, _)| name.as_str()).collect();
+        for (key, pod) in &mut self.pods {
+            if pod.finished || !pod.started {
+                continue;
+            }
+            let seen = pod.node.as_ref().is_none_or(|node| !stopped.contains(node.as_str()));
+            for (index, container) in pod.containers.iter_mut().enumerate() {
+                if container.running {
+                    let began = now - step;
+                    let demand = pod.workload.demand(began, began - container.started);
+                    container.unseen_end |= container.pass(now, step, demand);
+                }
+                if !seen {
+                    continue;
+                }
+                if std::mem::take(&mut container.unseen_end) {
+                    killed.push((key.clone(), index));
+                } else if !container.running && !pod.terminating && container.process.is_up(now) {
+                    back.push((key.clone(), index));
+                }
+            }
+        }
+        for (key, index) in killed {
+            self.container_killed(&key, index);
+        }
+        for (key, index) in back {
+            self.container_back(&key, index);
+        }
+    }
+
+    /// Lets the kubelet of a node behave otherwise from now on. What it has left undone it does once
+    /// it acts again.
+    pub fn set_kubelet(&mut self, name: &str, kubelet: Kubelet) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        let before = std::mem::replace(&mut node.kubelet, kubelet);
+        for (pod, incarnation, due) in std::mem::take(&mut node.postponed) {
+            self.after(0.1, Due::Pod(pod, incarnation, due));
+        }
+        if kubelet == Kubelet::Stopped {
+            self.after(LOST, Due::NodeLost(name.to_owned()));
+        } else if before == Kubelet::Stopped {
+            self.report_node(name, "True", "KubeletReady", "kubelet is posting ready status");
+        }
+    }
+
+    /// Whether a kubelet leaves something undone for now; then it is noted.
+    pub fn kubelet_postpones(&mut self, key: &Key, due: PodDue) -> bool {
+        let Some(pod) = self.pods.get(key) else { return false };
+        let Some(node) = pod.node.as_ref().and_then(|node| self.nodes.get_mut(node)) else {
+            return false;
+        };
+        let postpones = match due {
+            PodDue::Schedule => false,
+            PodDue::Start | PodDue::Remove => node.kubelet == Kubelet::Stopped,
+            PodDue::AdmitResize | PodDue::ActuateResize => {
+                matches!(node.kubelet, Kubelet::Silent | Kubelet::Stopped)
+            }
+        };
+        if postpones {
+            node.postponed.push((key.clone(), pod.incarnation, due));
+        }
+        postpones
+    }
+
+    /// The control plane finds that a kubelet reports nothing.
+    pub fn lose_node(&mut self, name: &str) {
+        if self.nodes.get(name).is_some_and(|node| node.kubelet == Kubelet::Stopped) {
+            let message = "Kubelet stopped posting node status.";
+            self.report_node(name, "Unknown", "NodeStatusUnknown", message);
+        }
+    }
+
+    /// Writes whether a node is ready, and with it its pods.
+    fn report_node(&mut self, name: &str, status: &str, reason: &str, message: &str) {
+        let key = Key::new("", name);
+        let Some(mut object) = self.store.value(Resource::Nodes, &key) else { return };
+        let now = self.timestamp();
+        for condition in array(&mut object, &["status"], "conditions") {
+            if condition["type"] == "Ready" && condition["status"] != status {
+                condition["status"] = status.into();
+                condition["reason"] = reason.into();
+                condition["message"] = message.into();
+                condition["lastTransitionTime"] = now.clone().into();
+            }
+        }
+        self.store.put(Resource::Nodes, object);
+        let runs = |key: &&Key| self.pods.get(key).is_some_and(Pod::runs);
+        let pods = self.nodes.get(name).into_iter().flat_map(|node| &node.pods);
+        let pods: Vec<Key> = pods.filter(runs).cloned().collect();
+        for key in pods {
+            let Some(mut pod) = self.store.value(Resource::Pods, &key) else { continue };
+            if status == "True" {
+                self.readiness(&key, &mut pod);
+            } else {
+                set_condition(&mut pod, "Ready", "False", None, &now);
+            }
+            self.store.put(Resource::Pods, pod);
+        }
+    }
+
     /// The containers of a scheduled pod begin to run.
     pub fn start_pod(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
@@ -225,6 +337,7 @@ impl World {
         if let Some(node) = runtime.node.as_ref().and_then(|name| self.nodes.get_mut(name)) {
             node.allocated = node.allocated - runtime.allocated;
         }
+        self.recount_quotas(&key.namespace);
     }
 
     /// Writes the readiness conditions from what is running.

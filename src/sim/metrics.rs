@@ -2,24 +2,19 @@
 
 use serde_json::{Value, json};
 
+use super::node::Kubelet;
+use super::physics::Resources;
 use super::requirements::MIB;
 use super::resources::Resource;
-use super::runtime::Pod;
+use super::runtime::{Pod, SCRAPE_SECONDS};
 use super::store::Key;
-use super::world::{SCRAPE_SECONDS, World};
+use super::world::World;
 
 const API_VERSION: &str = "metrics.k8s.io/v1beta1";
 
 /// What a node's own processes use beside its pods: cores, MiB.
 const SYSTEM_CPU: f64 = 0.08;
 const SYSTEM_MEMORY: f64 = 420.0;
-
-/// Usage of a node at the last scrape: cores, MiB.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NodeUsage {
-    pub cpu: f64,
-    pub memory: f64,
-}
 
 impl World {
     /// Measures every container, unless the metrics stand still.
@@ -28,14 +23,16 @@ impl World {
             return;
         }
         self.scraped = self.now;
-        let system = NodeUsage { cpu: SYSTEM_CPU, memory: SYSTEM_MEMORY };
-        self.node_usage = self.nodes.keys().map(|name| (name.clone(), system)).collect();
+        let system = Resources { cpu: SYSTEM_CPU, memory: SYSTEM_MEMORY };
+        let answering = self.nodes.iter().filter(|(_, node)| node.kubelet != Kubelet::Stopped);
+        self.node_usage = answering.map(|(name, _)| (name.clone(), system)).collect();
         for pod in self.pods.values_mut() {
-            pod.sample();
             let Some(usage) = pod.node.as_ref().and_then(|node| self.node_usage.get_mut(node))
             else {
+                pod.forget_sample();
                 continue;
             };
+            pod.sample();
             for sample in pod.containers.iter().filter_map(|container| container.sample) {
                 usage.cpu += sample.cpu;
                 usage.memory += sample.memory;
@@ -85,7 +82,7 @@ impl World {
 
     pub fn node_metrics(&self) -> Vec<Value> {
         let timestamp = self.timestamp_at(self.scraped);
-        let describe = |(name, node): (&String, &NodeUsage)| {
+        let describe = |(name, node): (&String, &Resources)| {
             json!({
                 "kind": "NodeMetrics",
                 "apiVersion": API_VERSION,

@@ -1,11 +1,18 @@
 //! A cluster in this process: workloads, node physics and the Kubernetes API over them.
 
+pub mod admission;
 pub mod api;
 pub mod controllers;
+pub mod course;
 pub mod demo;
+pub mod denial;
+pub mod due;
 pub mod events;
+pub mod faults;
 pub mod json;
 pub mod kubelet;
+pub mod limit_range;
+pub mod log;
 pub mod manager;
 pub mod metrics;
 pub mod node;
@@ -13,8 +20,10 @@ pub mod noise;
 pub mod patch;
 pub mod physics;
 pub mod pods;
+pub mod quota;
 pub mod requirements;
 pub mod resize;
+pub mod resource_list;
 pub mod resources;
 pub mod runtime;
 pub mod selector;
@@ -22,6 +31,7 @@ pub mod series;
 pub mod simulation;
 pub mod status;
 pub mod store;
+pub mod target;
 pub mod validation;
 pub mod workload;
 pub mod world;

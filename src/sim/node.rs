@@ -4,9 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::due::PodDue;
 use super::requirements::Sum;
 use super::store::Key;
 use crate::core::quantity::Quantity;
+
+/// How the kubelet of a node behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Kubelet {
+    #[default]
+    Prompt,
+    /// Looks at a resize only after so many seconds.
+    Slow { seconds: f64 },
+    /// Never looks at a resize; does all else.
+    Silent,
+    /// Does nothing and reports nothing: its containers run on by themselves.
+    Stopped,
+}
 
 /// A node as its kubelet sees it.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +37,13 @@ pub struct Node {
     pub unschedulable: bool,
     /// With the static CPU manager policy, Guaranteed pods cannot be resized.
     pub static_cpu_policy: bool,
+    /// The same of the static memory manager policy.
+    pub static_memory_policy: bool,
+    /// Its pods cannot be resized at all.
+    pub windows: bool,
+    pub kubelet: Kubelet,
+    /// What the kubelet does once it acts again.
+    pub postponed: Vec<(Key, u64, PodDue)>,
 }
 
 impl Node {
@@ -96,7 +117,8 @@ impl Node {
                 "nodeInfo": {
                     "machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": "6.12.0",
                     "osImage": "Simulated Linux", "containerRuntimeVersion": "containerd://2.1.4",
-                    "kubeletVersion": version, "kubeProxyVersion": "", "operatingSystem": "linux", "architecture": "amd64",
+                    "kubeletVersion": version, "kubeProxyVersion": "", "architecture": "amd64",
+                    "operatingSystem": if self.windows { "windows" } else { "linux" },
                 },
             },
         })

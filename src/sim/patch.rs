@@ -1,5 +1,7 @@
 //! JSON merge patch, strategic merge patch and JSON patch.
 
+use json_patch::Patch;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::json;
@@ -31,27 +33,11 @@ impl PatchType {
 
     pub fn apply(self, target: &mut Value, patch: &Value) -> Result<(), ApiError> {
         match self {
-            Self::Merge => merge(target, patch),
+            Self::Merge => json_patch::merge(target, patch),
             Self::Strategic => strategic(target, patch),
             Self::Json => return operations(target, patch),
         }
         Ok(())
-    }
-}
-
-/// RFC 7386.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    let target = json::object(target, &[]);
-    for (key, value) in patch {
-        if value.is_null() {
-            target.shift_remove(key);
-        } else {
-            merge(target.entry(key).or_insert(Value::Null), value);
-        }
     }
 }
 
@@ -142,70 +128,13 @@ fn merge_list(target: &mut Vec<Value>, patch: &[Value], by: &str) {
     }
 }
 
-/// RFC 6902.
+/// RFC 6902: all of the operations, or none.
 fn operations(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
-    let refused = |why: String| {
-        ApiError::new(
-            422,
-            "Invalid",
-            format!("the server rejected our request due to an error in our request: {why}"),
-        )
-    };
-    let Value::Array(operations) = patch else {
-        return Err(ApiError::bad_request("a JSON patch must be an array of operations"));
-    };
-    for operation in operations {
-        let (kind, path) = (json::text(operation, "/op"), json::text(operation, "/path"));
-        let missing =
-            || refused(format!("{kind} operation does not apply: doc is missing path: {path:?}"));
-        let value = || operation.get("value").cloned().unwrap_or_default();
-        let from = json::text(operation, "/from");
-        let done = match kind {
-            "add" => insert(target, path, value()),
-            "replace" => target.pointer_mut(path).map(|slot| *slot = value()),
-            "remove" => take(target, path).map(drop),
-            "move" => take(target, from).and_then(|moved| insert(target, path, moved)),
-            "copy" => target.pointer(from).cloned().and_then(|copied| insert(target, path, copied)),
-            "test" if target.pointer(path) == operation.get("value") => Some(()),
-            "test" => return Err(refused(format!("testing value {path} failed: test failed"))),
-            _ => return Err(refused(format!("unexpected kind of operation: {kind:?}"))),
-        };
-        done.ok_or_else(missing)?;
-    }
-    Ok(())
-}
-
-fn parent<'a>(target: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
-    let (parent, key) = path.rsplit_once('/')?;
-    Some((target.pointer_mut(parent)?, key.replace("~1", "/").replace("~0", "~")))
-}
-
-fn insert(target: &mut Value, path: &str, value: Value) -> Option<()> {
-    if path.is_empty() {
-        *target = value;
-        return Some(());
-    }
-    match parent(target, path)? {
-        (Value::Object(map), key) => drop(map.insert(key, value)),
-        (Value::Array(array), key) if key == "-" => array.push(value),
-        (Value::Array(array), key) => {
-            let index = key.parse::<usize>().ok().filter(|index| *index <= array.len())?;
-            array.insert(index, value);
-        }
-        _ => return None,
-    }
-    Some(())
-}
-
-fn take(target: &mut Value, path: &str) -> Option<Value> {
-    match parent(target, path)? {
-        (Value::Object(map), key) => map.shift_remove(&key),
-        (Value::Array(array), key) => {
-            let index = key.parse::<usize>().ok().filter(|index| *index < array.len())?;
-            Some(array.remove(index))
-        }
-        _ => None,
-    }
+    let patch = Patch::deserialize(patch)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    // The API server says nothing of which operation failed.
+    let message = "the server rejected our request due to an error in our request";
+    json_patch::patch(target, &patch).map_err(|_| ApiError::new(422, "Invalid", message))
 }
 
 #[cfg(test)]
@@ -263,8 +192,17 @@ mod tests {
             patched(PatchType::Json, target.clone(), patch),
             json!({ "a": [0, 2, 3], "c/d": true })
         );
-        let missing = json!([{ "op": "remove", "path": "/nothing" }]);
-        assert_eq!(PatchType::Json.apply(&mut target.clone(), &missing).unwrap_err().code, 422);
+        for last in [
+            json!({ "op": "remove", "path": "/nothing" }),
+            json!({ "op": "test", "path": "/a/1", "value": 3 }),
+        ] {
+            let patch = json!([{ "op": "add", "path": "/a/-", "value": 3 }, last]);
+            let mut unchanged = target.clone();
+            assert_eq!(PatchType::Json.apply(&mut unchanged, &patch).unwrap_err().code, 422);
+            assert_eq!(unchanged, target);
+        }
+        let odd = json!([{ "op": "turn", "path": "/a" }]);
+        assert_eq!(PatchType::Json.apply(&mut target.clone(), &odd).unwrap_err().code, 400);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::due::PodDue;
 use super::json::{self, set};
 use super::requirements::{Requirements, Sum, pod_requests, qos_class, running_containers};
 use super::resources::Resource;
@@ -9,7 +10,7 @@ use super::runtime::{Container, Pod, Resize, seed_of, shares};
 use super::store::Key;
 use super::validation;
 use super::workload::{Kind, Workload};
-use super::world::{PodDue, World};
+use super::world::World;
 
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 
@@ -96,6 +97,7 @@ impl World {
             terminating: false,
         };
         self.pods.insert(key.clone(), runtime);
+        self.recount_quotas(&key.namespace);
         if self.settled_age.is_some() {
             self.settle_pod(&key, pod);
         } else {
@@ -296,6 +298,7 @@ impl World {
             node.deferred.remove(key);
             self.retry_deferred(name);
         }
+        self.recount_quotas(&key.namespace);
         if let Some(object) = self.store.remove(Resource::Pods, key) {
             self.notify_owner(&object.value());
         }

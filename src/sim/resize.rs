@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::due::PodDue;
 use super::json::{self, set};
 use super::kubelet::{spec_resources, status_of};
 use super::manager::Manager;
-use super::node::Node;
+use super::node::{Kubelet, Node};
 use super::pods::{MIRROR, remove_condition, set_condition};
 use super::requirements::{
     MIB, Requirements, Sum, is_sidecar, pod_requests, qos_class, running_containers,
@@ -17,7 +18,7 @@ use super::runtime::Resize;
 use super::status::{ApiError, FieldError};
 use super::store::{Key, Object};
 use super::validation;
-use super::world::{PodDue, ServerVersion, World};
+use super::world::{ServerVersion, World};
 
 const PENDING: &str = "PodResizePending";
 const IN_PROGRESS: &str = "PodResizeInProgress";
@@ -49,8 +50,11 @@ impl World {
         }
         self.respecify(key, &new);
         let stored = self.store.put(Resource::Pods, new);
+        self.recount_quotas(&key.namespace);
         if self.pods.get(key).is_some_and(|pod| pod.node.is_some() && pod.is_active()) {
-            self.after_for_pod(ADMISSION, key, PodDue::AdmitResize);
+            let kubelet = self.node_of(key).map(|node| node.kubelet).unwrap_or_default();
+            let seconds = if let Kubelet::Slow { seconds } = kubelet { seconds } else { ADMISSION };
+            self.after_for_pod(seconds, key, PodDue::AdmitResize);
         }
         Ok(stored)
     }
@@ -74,6 +78,7 @@ impl World {
         {
             return Err(ApiError::forbidden(Resource::Pods, &key.name, &why));
         }
+        self.admit_resized_pod(&old, &new)?;
         if new["spec"] != old["spec"] {
             set(
                 &mut new,
@@ -92,6 +97,9 @@ impl World {
             .is_some_and(|annotations| annotations.get(MIRROR).is_some())
         {
             errors.push(FieldError::forbidden("", "static pods cannot be resized"));
+        }
+        if old["spec"]["os"]["name"] == "windows" {
+            errors.push(FieldError::forbidden("", "windows pods cannot be resized"));
         }
         if qos_class(&new["spec"]) != qos_class(&old["spec"]) {
             let problem = "Pod QOS Class may not change as a result of resizing";
@@ -154,12 +162,10 @@ impl World {
         let (Some(name), allocated) = (runtime.node.clone(), runtime.allocated) else { return };
         let Some(node) = self.nodes.get_mut(&name) else { return };
         let wanted = pod_requests(&pod["spec"]);
-        let pinned = node.static_cpu_policy && json::text(&pod, "/status/qosClass") == "Guaranteed";
+        let unable = unable(self.version, node, &pod, wanted, allocated);
         node.deferred.remove(key);
-        let refusal = if pinned {
-            let why =
-                "Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy";
-            Some((Resize::Infeasible, why.to_owned()))
+        let refusal = if let Some(why) = unable {
+            Some((Resize::Infeasible, why))
         } else if let Some((resource, requested, capacity)) = exceeded(wanted, node.allocatable) {
             let why = format!(
                 "Node didn't have enough capacity: {resource}, requested: {requested}, capacity: {capacity}"
@@ -300,6 +306,7 @@ impl World {
         );
         self.readiness(key, &mut pod);
         self.store.put(Resource::Pods, pod);
+        self.recount_quotas(&key.namespace);
     }
 
     /// Puts the specified limits in force; containers whose policy wants it restart.
@@ -412,6 +419,33 @@ fn memory_limit_lowered(old: &Value, new: &Value, path: &str) -> Option<FieldErr
     let problem = "memory limits cannot be decreased unless resizePolicy is RestartContainer";
     let refused = lowered && policy(new, "memory") != "RestartContainer";
     refused.then(|| FieldError::forbidden(format!("{path}.limits"), problem))
+}
+
+/// Why the kubelet of a node resizes no such pod, however much room there is.
+fn unable(
+    version: ServerVersion,
+    node: &Node,
+    pod: &Value,
+    wanted: Sum,
+    allocated: Sum,
+) -> Option<String> {
+    if node.windows {
+        return Some("In-place pod resize is not supported on Windows".to_owned());
+    }
+    if json::text(pod, "/status/qosClass") != "Guaranteed" {
+        return None;
+    }
+    // Since 1.34 it counts which of both is resized.
+    let any = version < ServerVersion::V1_36;
+    let (manager, policy) = if node.static_cpu_policy && (any || wanted.cpu != allocated.cpu) {
+        ("CPU", "static")
+    } else if node.static_memory_policy && (any || wanted.memory != allocated.memory) {
+        ("Memory", "Static")
+    } else {
+        return None;
+    };
+    let policy = if any { "static policy".to_owned() } else { format!("policy {policy:?}") };
+    Some(format!("Resize is infeasible for Guaranteed Pods alongside {manager} Manager {policy}"))
 }
 
 /// The first resource of which there is not enough: its name, what is wanted, what there is.

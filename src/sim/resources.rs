@@ -14,6 +14,8 @@ pub enum Resource {
     Leases,
     HorizontalPodAutoscalers,
     VerticalPodAutoscalers,
+    ResourceQuotas,
+    LimitRanges,
 }
 
 /// What discovery says of a resource.
@@ -34,7 +36,7 @@ pub struct Description {
 const STATUS: (&str, &[&str]) = ("status", &["get", "patch", "update"]);
 const SCALE: (&str, &[&str]) = ("scale", &["get", "patch", "update"]);
 
-pub const ALL: [Description; 11] = [
+pub const ALL: [Description; 13] = [
     Description {
         resource: Resource::Namespaces,
         group: "",
@@ -165,6 +167,30 @@ pub const ALL: [Description; 11] = [
         kind: "VerticalPodAutoscaler",
         namespaced: true,
         short_names: &["vpa"],
+        categories: &[],
+        subresources: &[],
+    },
+    Description {
+        resource: Resource::ResourceQuotas,
+        group: "",
+        version: "v1",
+        plural: "resourcequotas",
+        singular: "resourcequota",
+        kind: "ResourceQuota",
+        namespaced: true,
+        short_names: &["quota"],
+        categories: &[],
+        subresources: &[STATUS],
+    },
+    Description {
+        resource: Resource::LimitRanges,
+        group: "",
+        version: "v1",
+        plural: "limitranges",
+        singular: "limitrange",
+        kind: "LimitRange",
+        namespaced: true,
+        short_names: &["limits"],
         categories: &[],
         subresources: &[],
     },

@@ -5,7 +5,9 @@ use super::physics::{Container as Process, Resources};
 use super::requirements::{Requirements, Sum};
 use super::store::Key;
 use super::workload::Workload;
-use super::world::{SCRAPE_SECONDS, World};
+
+/// Seconds of simulated time between two scrapes of usage, as metrics-server does it.
+pub const SCRAPE_SECONDS: f64 = 15.0;
 
 /// What a node runs of a pod.
 #[derive(Debug, Clone)]
@@ -56,6 +58,8 @@ pub struct Container {
     seconds: f64,
     /// What the last scrape found: nothing of a container that was down or younger than a scrape.
     pub sample: Option<Resources>,
+    /// It has ended, and the kubelet has not seen it yet.
+    pub unseen_end: bool,
     /// Up, but not long enough for a sample.
     pub young: bool,
     pub throttled_seconds: f64,
@@ -78,6 +82,7 @@ impl Container {
             cpu_seconds: 0.0,
             seconds: 0.0,
             sample: None,
+            unseen_end: false,
             young: false,
             throttled_seconds: 0.0,
             unserved_core_seconds: 0.0,
@@ -99,7 +104,7 @@ impl Container {
     }
 
     /// Lets the last `step` seconds pass; true if they ended with an OOM kill.
-    fn pass(&mut self, now: f64, step: f64, demand: Resources) -> bool {
+    pub fn pass(&mut self, now: f64, step: f64, demand: Resources) -> bool {
         let demand = Resources {
             cpu: demand.cpu * self.share.cpu,
             memory: demand.memory * self.share.memory,
@@ -134,11 +139,22 @@ impl Pod {
         self.containers.iter_mut().for_each(Container::sample);
     }
 
+    /// Nobody can measure it.
+    pub fn forget_sample(&mut self) {
+        for container in &mut self.containers {
+            container.sample();
+            container.sample = None;
+        }
+    }
+
+    /// Has been started and has not ended.
+    pub fn runs(&self) -> bool {
+        self.is_active() && self.started
+    }
+
     /// Every container is up.
     pub fn is_ready(&self) -> bool {
-        self.is_active()
-            && self.started
-            && self.containers.iter().all(|container| container.running)
+        self.runs() && self.containers.iter().all(|container| container.running)
     }
 
     /// Neither finished nor going: counts as a replica.
@@ -149,36 +165,6 @@ impl Pod {
     /// Memory in use, in MiB.
     pub fn memory(&self) -> f64 {
         self.containers.iter().map(|container| container.memory).sum()
-    }
-}
-
-impl World {
-    /// Lets the last step pass for all containers, then tells of those that died or came back.
-    pub fn step_containers(&mut self) {
-        let (now, step) = (self.now, self.step);
-        let (mut killed, mut back) = (Vec::new(), Vec::new());
-        for (key, pod) in &mut self.pods {
-            if pod.finished || !pod.started {
-                continue;
-            }
-            for (index, container) in pod.containers.iter_mut().enumerate() {
-                if container.running {
-                    let began = now - step;
-                    let demand = pod.workload.demand(began, began - container.started);
-                    if container.pass(now, step, demand) {
-                        killed.push((key.clone(), index));
-                    }
-                } else if !pod.terminating && container.process.is_up(now) {
-                    back.push((key.clone(), index));
-                }
-            }
-        }
-        for (key, index) in killed {
-            self.container_killed(&key, index);
-        }
-        for (key, index) in back {
-            self.container_back(&key, index);
-        }
     }
 }
 

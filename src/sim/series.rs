@@ -1,12 +1,24 @@
 //! Recorded demand: a CSV file with the columns `timestamp_s,cpu_cores,memory_mib`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::physics::Resources;
-use super::workload::WorkloadError;
 
 /// The flat memory of a recording that has none, in MiB.
 pub const FLAT_MEMORY: f64 = 700.0;
+
+/// Why recorded workloads could not be read. Every message names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}:{line}: {problem}")]
+    Line { path: PathBuf, line: u64, problem: String },
+    #[error("{path}: {problem}")]
+    File { path: PathBuf, problem: String },
+    #[error("{path} holds no .csv files")]
+    Empty { path: PathBuf },
+}
 
 /// A recorded demand. Beyond its end it begins anew.
 #[derive(Debug, Clone)]

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::api::{self, faults::Faults};
 use super::demo;
-use super::workload::{self, WorkloadError};
+use super::faults::Faults;
+use super::series::WorkloadError;
+use super::workload;
 use super::world::{START, ServerVersion, World};
 use crate::clock::Clock;
 
@@ -62,11 +63,6 @@ impl Simulation {
 
     pub fn clock(&self) -> &Clock {
         &self.clock
-    }
-
-    /// A client that speaks HTTP to this cluster without a socket.
-    pub fn client(self: &Arc<Self>) -> kube::Client {
-        kube::Client::new(api::router(self.clone()), "default")
     }
 
     /// Lets time pass as the clock says, for ever.

@@ -30,6 +30,14 @@ pub fn canonicalise(spec: &mut Value) -> Result<(), NotAQuantity> {
     })
 }
 
+/// Writes every quantity of a LimitRange in canonical form.
+pub fn canonicalise_range(range: &mut Value) -> Result<(), NotAQuantity> {
+    let items = range.pointer_mut("/spec/limits").and_then(Value::as_array_mut);
+    items.into_iter().flatten().filter_map(Value::as_object_mut).try_for_each(|item| {
+        item.values_mut().filter(|list| list.is_object()).try_for_each(|list| canonical(Some(list)))
+    })
+}
+
 fn resources_of(spec: &mut Value) -> impl Iterator<Item = &mut Value> {
     let kinds = spec.as_object_mut().into_iter().flatten();
     let kinds =
@@ -40,7 +48,8 @@ fn resources_of(spec: &mut Value) -> impl Iterator<Item = &mut Value> {
     })
 }
 
-fn canonical(list: Option<&mut Value>) -> Result<(), NotAQuantity> {
+/// Writes the quantities of a list in canonical form.
+pub fn canonical(list: Option<&mut Value>) -> Result<(), NotAQuantity> {
     let Some(Value::Object(list)) = list else { return Ok(()) };
     for quantity in list.values_mut() {
         let parsed = match &*quantity {

@@ -5,12 +5,12 @@
 //! cluster of 150,000 pods needs no history to be stepped.
 
 use std::f64::consts::TAU;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::noise::{mix, smooth, unit};
 use super::physics::Resources;
-use super::series::Series;
+use super::series::{Series, WorkloadError};
 
 const HOUR: f64 = 3600.0;
 const DAY: f64 = 24.0 * HOUR;
@@ -54,19 +54,6 @@ pub enum Workload {
     Constant(Resources),
     Generated(Pattern),
     Recorded(Arc<Series>),
-}
-
-/// Why recorded workloads could not be read. Every message names the file.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkloadError {
-    #[error("cannot read {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("{path}:{line}: {problem}")]
-    Line { path: PathBuf, line: u64, problem: String },
-    #[error("{path}: {problem}")]
-    File { path: PathBuf, problem: String },
-    #[error("{path} holds no .csv files")]
-    Empty { path: PathBuf },
 }
 
 impl Workload {

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::metrics::NodeUsage;
+use super::denial::Denial;
+use super::due::{Due, PodDue};
 use super::node::Node;
 use super::noise::{mix, unit};
+use super::physics::Resources;
 use super::resources::Resource;
-use super::runtime::Pod;
+use super::runtime::{Pod, SCRAPE_SECONDS};
 use super::store::{Key, Store};
 use super::workload::Workload;
 
@@ -44,35 +46,11 @@ impl ServerVersion {
     }
 }
 
-/// Seconds of simulated time between two scrapes of usage, as metrics-server does it.
-pub const SCRAPE_SECONDS: f64 = 15.0;
-
-/// Something that happens at a given time.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Due {
-    /// A step of physics for every container.
-    Step,
-    Scrape,
-    ExpireEvents,
-    /// Something about one pod, by name and the number of its incarnation.
-    Pod(Key, u64, PodDue),
-    /// A controller looks at its object.
-    Reconcile(Resource, Key),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PodDue {
-    Schedule,
-    Start,
-    Remove,
-    /// The kubelet looks at the spec's resources.
-    AdmitResize,
-    /// The kubelet changes cgroups.
-    ActuateResize,
-}
-
 /// When, its rank among what is due at the same moment, in which order it was asked for, and what.
 type Scheduled = Reverse<(Moment, u8, u64, Due)>;
+
+/// Seconds until a controller tries again what it could not do.
+const RETRY: f64 = 10.0;
 
 /// The simulated second at which a new cluster stands: its pods have lived through one scrape by
 /// then.
@@ -105,7 +83,8 @@ pub struct World {
     pub nodes: BTreeMap<String, Node>,
     /// What pods of an owner (or a bare pod) want, by kind of the owner.
     pub workloads: HashMap<(Resource, Key), Workload>,
-    pub node_usage: BTreeMap<String, NodeUsage>,
+    /// Cores and MiB in use on each node at the last scrape.
+    pub node_usage: BTreeMap<String, Resources>,
     /// Metrics stand still while this is set.
     pub metrics_frozen: bool,
     pub scraped: f64,
@@ -116,7 +95,12 @@ pub struct World {
     pub next_incarnation: u64,
     /// Where the search for a node for the next settled pod begins.
     pub next_node: Option<String>,
+    /// Rules of the cluster's owners that deny writes.
+    pub denials: Vec<Denial>,
+    /// Seconds by which the clocks of the API server, the kubelets and metrics-server are wrong.
+    pub skew: f64,
     reconciling: HashSet<(Resource, Key)>,
+    retrying: HashSet<(Resource, Key)>,
     queue: BinaryHeap<Scheduled>,
     sequence: u64,
     random: u64,
@@ -146,7 +130,10 @@ impl World {
             settled_age: None,
             next_incarnation: 0,
             next_node: None,
+            denials: Vec::new(),
+            skew: 0.0,
             reconciling: HashSet::new(),
+            retrying: HashSet::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
             random: mix(seed),
@@ -157,55 +144,24 @@ impl World {
         world
     }
 
-    /// Lets time pass up to `until`, but no more than the next `most` happenings; true if that was
-    /// enough.
-    pub fn advance_to(&mut self, until: f64, most: usize) -> bool {
-        let end = Moment::at(until);
-        for _ in 0..most {
-            let Some(Reverse((moment, ..))) = self.queue.peek() else { break };
-            if *moment > end {
-                self.now = self.now.max(until);
-                return true;
-            }
-            if let Some(Reverse((moment, .., due))) = self.queue.pop() {
-                self.now = self.now.max(moment.seconds());
-                self.happen(due);
-            }
+    /// Takes out what is due next, up to `until`, and lets time pass to it.
+    pub fn next_due(&mut self, until: f64) -> Option<Due> {
+        let Reverse((moment, ..)) = self.queue.peek()?;
+        if *moment > Moment::at(until) {
+            return None;
         }
-        false
-    }
-
-    fn happen(&mut self, due: Due) {
-        match due {
-            Due::Step => {
-                self.after(self.step, Due::Step);
-                self.step_containers();
-            }
-            Due::Scrape => {
-                self.after(SCRAPE_SECONDS, Due::Scrape);
-                self.scrape();
-            }
-            Due::ExpireEvents => {
-                self.after(60.0, Due::ExpireEvents);
-                self.expire_events();
-            }
-            Due::Pod(key, incarnation, due) => {
-                if self.pods.get(&key).is_none_or(|pod| pod.incarnation != incarnation) {
-                    return;
-                }
-                match due {
-                    PodDue::Schedule => self.schedule(&key),
-                    PodDue::Start => self.start_pod(&key),
-                    PodDue::Remove => self.remove_pod(&key),
-                    PodDue::AdmitResize => self.admit_resize(&key),
-                    PodDue::ActuateResize => self.actuate_resize(&key),
-                }
-            }
+        let Reverse((moment, .., due)) = self.queue.pop()?;
+        self.now = self.now.max(moment.seconds());
+        match &due {
             Due::Reconcile(resource, key) => {
-                self.reconciling.remove(&(resource, key.clone()));
-                self.reconcile(resource, &key);
+                self.reconciling.remove(&(*resource, key.clone()));
             }
+            Due::Retry(resource, key) => {
+                self.retrying.remove(&(*resource, key.clone()));
+            }
+            _ => {}
         }
+        Some(due)
     }
 
     /// Lets something happen `seconds` from now.
@@ -226,13 +182,20 @@ impl World {
         }
     }
 
+    /// Lets a controller look again at what it could not do.
+    pub fn retry_later(&mut self, resource: Resource, key: &Key) {
+        if self.retrying.insert((resource, key.clone())) {
+            self.after(RETRY, Due::Retry(resource, key.clone()));
+        }
+    }
+
     pub fn after_for_pod(&mut self, seconds: f64, key: &Key, due: PodDue) {
         if let Some(pod) = self.pods.get(key) {
             self.after(seconds, Due::Pod(key.clone(), pod.incarnation, due));
         }
     }
 
-    /// Now, or another moment of simulated time, as objects carry it.
+    /// A moment of simulated time as objects carry it: as the cluster's clocks show it.
     pub fn timestamp_at(&self, seconds: f64) -> String {
         self.date(seconds).to_rfc3339_opts(SecondsFormat::Secs, true)
     }
@@ -242,7 +205,7 @@ impl World {
     }
 
     pub fn date(&self, seconds: f64) -> DateTime<Utc> {
-        self.epoch + chrono::Duration::microseconds(Moment::at(seconds).0)
+        self.epoch + chrono::Duration::microseconds(Moment::at(seconds + self.skew).0)
     }
 
     pub fn draw(&mut self) -> u64 {

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use crate::sim::physics::Resources;
-use crate::sim::workload::{self, Kind, Workload, WorkloadError};
+use crate::sim::series::WorkloadError;
+use crate::sim::workload::{self, Kind, Workload};
 
 /// Seconds from one decision to the next.
 pub const STEP: f64 = 30.0;

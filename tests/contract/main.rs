@@ -34,8 +34,8 @@ use dqn_scaler::model::{Checkpoint, NamedTensor, Network};
 use dqn_scaler::scaler::cycle::Scaler;
 use dqn_scaler::service::state::AppState;
 use dqn_scaler::service::{autoscaler, publish};
-use dqn_scaler::sim::api::faults::{Effect, Rule};
 use dqn_scaler::sim::demo::{add_namespace, add_nodes, declare};
+use dqn_scaler::sim::faults::{Effect, Rule};
 use dqn_scaler::sim::resources::Resource;
 use dqn_scaler::sim::simulation::Simulation;
 use dqn_scaler::sim::store::Key;
@@ -136,7 +136,8 @@ fn cluster_of(version: ServerVersion, fill: impl FnOnce(&mut World)) -> Arc<Simu
 /// A workload in `default` whose pods use `cpu` cores and `memory` MiB and are limited to half a
 /// core and 512 MiB.
 fn add(world: &mut World, resource: Resource, name: &str, replicas: usize, cpu: f64, memory: f64) {
-    let resources = json!({"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}});
+    let resources = json!({"requests": {"cpu": "250m", "memory": "256Mi"},
+        "limits": {"cpu": "500m", "memory": "512Mi"}});
     add_with(world, resource, name, replicas, resources, Workload::constant(cpu, memory));
 }
 
@@ -148,7 +149,8 @@ fn add_with(
     resources: Value,
     workload: Workload,
 ) {
-    let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1", "resources": resources}]});
+    let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1",
+        "resources": resources}]});
     declare(world, kind, "default", name, replicas, spec, workload);
 }
 

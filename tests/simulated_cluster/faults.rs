@@ -1,4 +1,4 @@
-use dqn_scaler::sim::api::faults::{Effect, Rule};
+use dqn_scaler::sim::faults::{Effect, Rule};
 
 use super::*;
 

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admission;
 mod discovery;
 mod faults;
+mod kubelets;
 mod listing;
 mod metrics;
 mod resizing;

@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::faults::Rule;
-use super::log::Entry;
+use crate::sim::faults::Rule;
+use crate::sim::log::Entry;
 use crate::sim::simulation::Simulation;
 use crate::sim::status::ApiError;
 

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::form::Form;
 use super::request::Call;
 use super::{edit, read, schema};
+use crate::sim::denial::Operation;
 use crate::sim::json::{self, set};
+use crate::sim::limit_range;
 use crate::sim::resources::Resource;
 use crate::sim::simulation::Simulation;
 use crate::sim::status::ApiError;
@@ -38,6 +40,10 @@ pub fn create(
     }
     if world.store.get(resource, &key).is_some() {
         return Err(ApiError::already_exists(resource, &key.name));
+    }
+    match resource {
+        Resource::Pods => world.admit_pod(&mut object)?,
+        _ => world.review(Operation::Create, resource, &object)?,
     }
     let form = Form::of(call, resource, world.date(world.now));
     let stored = if dry_run {
@@ -72,6 +78,7 @@ fn store(world: &mut World, resource: Resource, key: &Key, mut object: Value) {
             object["spec"] = json!({ "finalizers": ["kubernetes"] });
             object["status"] = json!({ "phase": "Active" });
         }
+        Resource::LimitRanges => limit_range::default_range(&mut object),
         resource if schema::is_workload(resource) => {
             if resource != Resource::DaemonSets {
                 json::object(&mut object, &["spec"]).entry("replicas").or_insert(1.into());

@@ -6,9 +6,7 @@ mod create;
 mod delete;
 mod discovery;
 mod edit;
-pub mod faults;
 mod form;
-pub mod log;
 mod metrics;
 mod read;
 mod request;
@@ -20,16 +18,23 @@ mod watch;
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 
-use self::request::{Call, LARGEST_BODY, Target};
+use self::request::{Call, LARGEST_BODY};
 use super::resources::Resource;
 use super::simulation::Simulation;
 use super::status::ApiError;
+use super::target::Target;
+
+impl Simulation {
+    /// A client that speaks HTTP to this cluster without a socket.
+    pub fn client(self: &Arc<Self>) -> kube::Client {
+        kube::Client::new(router(self.clone()), "default")
+    }
+}
 
 pub fn router(simulation: Arc<Simulation>) -> Router {
     Router::new()
@@ -102,16 +107,5 @@ fn dispatch(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiEr
             update::update(simulation, call, resource)
         }
         _ => Err(ApiError::method_not_allowed()),
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (code, Json(self.status())).into_response();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
     }
 }

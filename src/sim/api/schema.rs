@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Event, LimitRange, Namespace, Node, Pod, ResourceQuota};
 use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,10 +36,11 @@ pub fn decode(resource: Resource, object: &mut Value) -> Result<(), Undecodable>
         object[field] = expected.into();
     }
     drop_nulls(object);
-    if resource == Resource::Pods {
-        validation::normalise(&mut object["spec"])
-    } else {
-        object.pointer_mut("/spec/template/spec").map_or(Ok(()), validation::canonicalise)
+    match resource {
+        Resource::Pods => validation::normalise(&mut object["spec"]),
+        Resource::ResourceQuotas => validation::canonical(object.pointer_mut("/spec/hard")),
+        Resource::LimitRanges => validation::canonicalise_range(object),
+        _ => object.pointer_mut("/spec/template/spec").map_or(Ok(()), validation::canonicalise),
     }
     .map_err(|error| Undecodable(error.to_string()))?;
     match resource {
@@ -52,6 +53,8 @@ pub fn decode(resource: Resource, object: &mut Value) -> Result<(), Undecodable>
         Resource::StatefulSets => check::<StatefulSet>(object),
         Resource::DaemonSets => check::<DaemonSet>(object),
         Resource::Leases => check::<Lease>(object),
+        Resource::ResourceQuotas => check::<ResourceQuota>(object),
+        Resource::LimitRanges => check::<LimitRange>(object),
         Resource::HorizontalPodAutoscalers => check::<HorizontalPodAutoscaler>(object),
         // A custom resource, of which no more than the common fields are checked.
         Resource::VerticalPodAutoscalers => check::<DynamicObject>(object),

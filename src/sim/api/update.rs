@@ -10,6 +10,7 @@ use super::edit::{self, Edit};
 use super::form::Form;
 use super::request::Call;
 use super::{read, schema};
+use crate::sim::denial::Operation;
 use crate::sim::json::{self, set};
 use crate::sim::manager::Manager;
 use crate::sim::resources::Resource;
@@ -38,7 +39,11 @@ pub fn update(
         "" if resource == Resource::Pods && resizes_in_alpha(world.version, &old, &new) => {
             resize(&mut world, &key, new, &manager, dry_run)?
         }
-        "" => store(&mut world, resource, &key, &old, checked(resource, &old, new)?, dry_run),
+        "" => {
+            let new = checked(resource, &old, new)?;
+            world.review(Operation::Update, resource, &new)?;
+            store(&mut world, resource, &key, &old, new, dry_run)
+        }
         _ => store(&mut world, resource, &key, &old, with_status_of(&new, &old), dry_run),
     };
     drop(world);

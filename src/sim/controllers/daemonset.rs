@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{REVISION_LABEL, count_of, revision};
+use super::replicas::{REVISION_LABEL, count_of, revision};
 use crate::sim::json;
 use crate::sim::pods::selects;
 use crate::sim::resources::Resource;
@@ -25,7 +25,8 @@ impl World {
         for node in bare {
             let name = format!("{}-{}", key.name, self.name_suffix(5));
             let labels = [(REVISION_LABEL, hash.as_str()), ("pod-template-generation", "1")];
-            self.create_replica(&object, Resource::DaemonSets, name, &labels, node);
+            // What is refused is told in an event and tried again.
+            let _ = self.create_replica(&object, Resource::DaemonSets, name, &labels, node);
         }
         let replicas = self.replicas(&object);
         let unready =

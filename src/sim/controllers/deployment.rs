@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 
 use serde_json::{Value, json};
 
-use super::{count_of, reference, revision, wanted_replicas};
+use super::replicas::{count_of, reference, revision, wanted_replicas};
 use crate::sim::json::{self, set};
 use crate::sim::resources::Resource;
 use crate::sim::store::Key;
@@ -238,7 +238,7 @@ impl World {
             )
             >= wanted;
         let name = &new.key.name;
-        let conditions = json!([
+        let mut conditions = json!([
             if available {
                 condition(
                     "Available",
@@ -262,6 +262,11 @@ impl World {
                 )
             },
         ]);
+        let failed = json::items(&new.object, "/status/conditions").iter();
+        let failed = failed.filter(|condition| condition["type"] == "ReplicaFailure").cloned();
+        if let Some(conditions) = conditions.as_array_mut() {
+            conditions.extend(failed);
+        }
         let mut status = json!({
             "replicas": total, "updatedReplicas": new.running, "readyReplicas": ready, "availableReplicas": ready,
             "conditions": conditions,

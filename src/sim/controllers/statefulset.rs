@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{REVISION_LABEL, revision, wanted_replicas};
+use super::replicas::{REVISION_LABEL, revision, wanted_replicas};
 use crate::sim::json;
 use crate::sim::resources::Resource;
 use crate::sim::store::Key;
@@ -32,7 +32,17 @@ impl World {
                         ("apps.kubernetes.io/pod-index", index.as_str()),
                         ("statefulset.kubernetes.io/pod-name", name.as_str()),
                     ];
-                    self.create_replica(&object, Resource::StatefulSets, name.clone(), &labels, "");
+                    let made = self.create_replica(
+                        &object,
+                        Resource::StatefulSets,
+                        name.clone(),
+                        &labels,
+                        "",
+                    );
+                    if made.is_err() {
+                        settled = false;
+                        break;
+                    }
                 }
             }
             let ready = present.is_some_and(|replica| replica.ready);

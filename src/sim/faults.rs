@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::log::Log;
-use super::request::Target;
-use crate::sim::status::ApiError;
+use super::status::ApiError;
+use super::target::Target;
 
 /// Who a client is told to be when it is forbidden something.
 const USER: &str = "system:serviceaccount:default:dqn-scaler";
