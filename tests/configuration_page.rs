@@ -61,13 +61,13 @@ fn page() -> String {
         This page is made from the definitions in the code. A test compares it with them. To write\n\
         it anew:\n\n```sh\n{UPDATE}\n```\n\n{SOURCES}"
     );
+    let serve = cli.find_subcommand("serve").unwrap();
     for group in &groups {
-        page += &of_group(group);
+        page += &of_group(group, serve);
     }
     page += "\n## The process\n\n\
         Where it listens, which cluster it lives on, what it keeps and who leads. These options have\n\
         no name in the YAML file and cannot change at run time.\n\n";
-    let serve = cli.find_subcommand("serve").unwrap();
     let process =
         serve.get_arguments().filter(|argument| !configured.contains(argument.get_id().as_str()));
     page += &of_arguments(process);
@@ -78,25 +78,24 @@ fn page() -> String {
     page
 }
 
-fn of_group(group: &Group) -> String {
+fn of_group(group: &Group, serve: &Command) -> String {
     let mut text = format!(
         "\n## {}\n\n{}\n\n\
         | option | flag | environment | default | range | at run time | meaning |\n\
         |---|---|---|---|---|---|---|\n",
         group.title, group.about
     );
-    let mut command = Command::new("options");
-    command = <dqn_scaler::config::ConfigOverrides as clap::Args>::augment_args(command);
     for option in &group.options {
-        let argument = command.get_arguments().find(|argument| *argument.get_id() == option.name);
+        let argument = serve.get_arguments().find(|argument| id(argument) == option.name);
+        let argument = argument.unwrap();
         let OptionSpec { name, variable, default, help, .. } = option;
-        let range = option.range().unwrap_or_else(|| choices(argument.unwrap()));
+        let range = option.range().unwrap_or_else(|| choices(argument));
         let at_run_time = if option.at_run_time() { "yes" } else { "" };
         row(
             &mut text,
             &[
                 &format!("`{name}`"),
-                &flag(argument.unwrap()),
+                &flag(argument),
                 &format!("`{variable}`"),
                 &if default.is_empty() { "unset".to_owned() } else { listed(default) },
                 &range,

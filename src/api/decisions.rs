@@ -97,7 +97,7 @@ pub struct DecisionQuery {
     #[param(value_type = i64, minimum = 1, example = 10)]
     limit: usize,
     /// A part of namespace/name
-    #[serde(default, deserialize_with = "query::text")]
+    #[serde(default, deserialize_with = "lowercase")]
     #[param(nullable = false, example = "postgres")]
     pod: Option<String>,
     /// The pod's namespace
@@ -135,6 +135,10 @@ fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> 
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
+fn lowercase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(query::text(deserializer)?.map(|text| text.to_lowercase()))
+}
+
 fn action<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Action>, D::Error> {
     let text = query::text(deserializer)?.map(|text| text.to_uppercase());
     query::choice(text.unwrap_or_default().into_deserializer())
@@ -148,8 +152,7 @@ impl DecisionQuery {
             && self.namespace.as_ref().is_none_or(|namespace| &entry.pod.namespace == namespace)
             && self.status.as_ref().is_none_or(|status| *status == (&entry.status).into())
             && self.pod.as_ref().is_none_or(|part| {
-                let name = format!("{}/{}", entry.pod.namespace, entry.pod.name);
-                name.contains(&part.to_lowercase())
+                format!("{}/{}", entry.pod.namespace, entry.pod.name).contains(part)
             })
     }
 }

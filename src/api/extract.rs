@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::error::ApiError;
+use super::json::JSON;
 use super::query::QueryError;
 use crate::core::names;
 use crate::service::state::AppState;
@@ -93,13 +95,17 @@ pub struct JsonBody<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let body = read(body).await?;
-        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body).to_vec();
-        let request = Request::from_parts(parts, Body::from(body));
-        let axum::Json(value) = axum::Json::<Value>::from_request(request, state)
-            .await
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+        if !kind.trim().eq_ignore_ascii_case(JSON) {
+            return Err(ApiError::bad_request(format!(
+                "Expected request with `Content-Type: {JSON}`"
+            )));
+        }
+        let body = read(request.into_body()).await?;
+        let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
+        let axum::Json(value) = axum::Json::<Value>::from_bytes(text)
             .map_err(|error| ApiError::bad_request(error.body_text()))?;
         if !value.is_object() {
             return Err(ApiError::bad_request("the body must be a JSON object"));
@@ -111,7 +117,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 }
 
 /// The body, if it is not too large.
-pub async fn read(body: Body) -> Result<axum::body::Bytes, ApiError> {
+pub async fn read(body: Body) -> Result<Bytes, ApiError> {
     to_bytes(body, LARGEST_BODY).await.map_err(|error| {
         if error.into_inner().is::<http_body_util::LengthLimitError>() {
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB")

@@ -135,6 +135,10 @@ impl Allowed {
                 object.exclusive_minimum = Some(Number::Float(*least));
                 object.exclusive_maximum = Some(Number::Float(*most));
             }
+            (Self::Only { value, .. }, Schema::Object(object)) => {
+                (object.minimum, object.maximum) =
+                    (Some(Number::Float(*value)), Some(Number::Float(*value)));
+            }
             (Self::List { fewest, most, each }, Schema::Array(array)) => {
                 (array.min_items, array.max_items) = (Some(*fewest), Some(*most));
                 restrict_entries(array, each.pattern);

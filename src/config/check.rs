@@ -23,7 +23,7 @@ impl Config {
     }
 
     /// Whether this service may look and act in the namespace at all.
-    pub fn allows(&self, namespace: &str) -> bool {
+    pub(crate) fn allows(&self, namespace: &str) -> bool {
         self.allowed_namespaces.is_empty()
             || self.allowed_namespaces.iter().any(|allowed| allowed == namespace)
     }

@@ -15,8 +15,9 @@ mod update;
 mod value;
 
 pub use declare::{Group, OptionSpec};
-pub use error::ConfigError;
-pub use options::{Config, ConfigOverrides, ConfigUpdate, PodMetrics, groups};
-pub use runtime_changes::RuntimeChanges;
-pub use shared::SharedConfig;
-pub use value::boolean;
+pub(crate) use error::ConfigError;
+pub use options::{Config, groups};
+pub(crate) use options::{ConfigOverrides, ConfigUpdate, PodMetrics};
+pub(crate) use runtime_changes::RuntimeChanges;
+pub(crate) use shared::SharedConfig;
+pub(crate) use value::boolean;

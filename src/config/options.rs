@@ -53,7 +53,7 @@ options! {
         /// pod first.
         #[serde(serialize_with = "in_cluster")]
         in_cluster: Option<bool> = None, env "KUBERNETES_IN_CLUSTER";
-        /// Namespaces that are watched, comma-separated; each must be among `allowed_namespaces`.
+        /// Namespaces that are watched; each must be among `allowed_namespaces`.
         namespaces: Vec<String> = vec!["default".into()], env "NAMESPACES",
             within namespaces(1, 1000), runtime ["default", "data"];
     }
@@ -73,7 +73,7 @@ options! {
 
     /// Pods that are never touched.
     "Exclusions": {
-        /// Deployments whose pods are never touched, comma-separated.
+        /// Deployments whose pods are never touched.
         excluded_deployments: Vec<String> = [
                 "redis",
                 "dqn-scaler",
@@ -82,7 +82,7 @@ options! {
                 "dqn-scaler-dashboard",
             ].map(String::from).into(),
             env "EXCLUDED_DEPLOYMENTS", runtime ["redis"];
-        /// Labels of pods that are never touched: `key=value`, comma-separated.
+        /// Labels of pods that are never touched, with their values.
         excluded_labels: BTreeMap<String, String> = [("app", "redis"), ("component", "redis")]
                 .map(|(key, value)| (key.into(), value.into())).into(),
             env "EXCLUDED_LABELS", runtime {"app": "redis"};
@@ -140,14 +140,14 @@ options! {
 
     /// Who may look and act, and where.
     "Access": {
-        /// Namespaces in which this service may look and act at all, comma-separated; unset: all.
+        /// Namespaces in which this service may look and act at all; unset: all.
         allowed_namespaces: Vec<String> = Vec::new(), env "ALLOWED_NAMESPACES",
             within namespaces(0, 10_000);
         /// The API refuses every write; the loop goes on.
         read_only: bool = false, env "READ_ONLY";
         /// File with the token that a write needs; unset: it needs none.
         write_token_file: Option<PathBuf> = None, env "WRITE_TOKEN_FILE";
-        /// Origins whose pages may ask and write, comma-separated; `*`: all.
+        /// Origins whose pages may ask and write; `*`: all.
         cors_origins: Vec<String> = vec!["*".into()], env "CORS_ORIGINS", within origins(1, 1000);
         /// Certificate (PEM), with which the service speaks TLS; unset: plain HTTP.
         tls_cert: Option<PathBuf> = None, env "TLS_CERT";

@@ -1,6 +1,6 @@
 //! The configuration in the OpenAPI document, made from the declarations of the options.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::openapi::schema::{Object, ObjectBuilder, Schema};
 use utoipa::openapi::{Array, RefOr};
 use utoipa::{PartialSchema, ToSchema};
@@ -15,7 +15,7 @@ impl PartialSchema for Config {
         let object = options.fold(ObjectBuilder::new(), |object, option| {
             object.property(option.name, option.property(None)).required(option.name)
         });
-        object.description(Some(about)).into()
+        object.description(Some(about)).examples([json!(Config::default())]).into()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::core::resource::PerResource;
 
 impl Config {
     /// What the core needs of it.
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings {
             policy: self.policy(),
             exclusions: self.exclusions(),
@@ -18,14 +18,14 @@ impl Config {
         }
     }
 
-    pub fn exclusions(&self) -> Exclusions {
+    pub(crate) fn exclusions(&self) -> Exclusions {
         Exclusions {
             deployments: self.excluded_deployments.clone(),
             labels: self.excluded_labels.clone(),
         }
     }
 
-    pub fn policy(&self) -> Policy {
+    pub(crate) fn policy(&self) -> Policy {
         Policy {
             scale_factor: self.scale_factor,
             min: PerResource::new(self.min_cpu, self.min_memory as f64),
@@ -47,7 +47,7 @@ impl Config {
     }
 
     /// `MODEL_PATH` as it is, else below `models/`.
-    pub fn find_model(&self) -> PathBuf {
+    pub(crate) fn find_model(&self) -> PathBuf {
         let below_models = Path::new("models").join(&self.model_path);
         if !self.model_path.exists() && below_models.exists() {
             below_models

@@ -11,7 +11,7 @@ use super::options::{Config, ConfigOverrides, groups};
 
 impl Config {
     /// Defaults, then the file, then what the environment and the command line say.
-    pub fn load(
+    pub(crate) fn load(
         file: Option<&Path>,
         environment_and_flags: ConfigOverrides,
     ) -> Result<Self, ConfigError> {

@@ -5,7 +5,7 @@ use super::options::{Config, ConfigUpdate};
 
 impl Config {
     /// The configuration with the fields of the update in it, if it can hold.
-    pub fn updated(&self, update: ConfigUpdate) -> Result<Self, ConfigError> {
+    pub(crate) fn updated(&self, update: ConfigUpdate) -> Result<Self, ConfigError> {
         let mut config = self.clone();
         update.apply(&mut config);
         config.validate()?;
@@ -15,7 +15,7 @@ impl Config {
 
 impl ConfigUpdate {
     /// The names of the fields that are not known, or cannot be changed.
-    pub fn ignored(&self) -> Vec<String> {
+    pub(crate) fn ignored(&self) -> Vec<String> {
         self.ignored.keys().cloned().collect()
     }
 }

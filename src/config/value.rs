@@ -119,6 +119,7 @@ impl OptionValue for Vec<String> {
     fn argument(argument: Arg) -> Arg {
         let trimmed = |text: &str| Ok::<_, Infallible>(text.trim().to_owned());
         argument
+            .value_name("NAME,…")
             .value_parser(ValueParser::new(trimmed))
             .value_delimiter(',')
             .action(ArgAction::Append)
@@ -145,7 +146,7 @@ impl OptionValue for BTreeMap<String, String> {
     const WANTED: &'static str = "must be an object of strings";
 
     fn argument(argument: Arg) -> Arg {
-        argument.value_parser(labels)
+        argument.value_name("KEY=VALUE,…").value_parser(labels)
     }
 
     fn given(matches: &mut ArgMatches, name: &str) -> Option<Self> {

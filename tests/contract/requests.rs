@@ -157,7 +157,9 @@ async fn a_body_may_begin_with_a_byte_order_mark() {
         ("{\"scaling_cooldown\":7}", "application/json; charset=utf-8", 200),
         ("\u{feff}\u{feff}{}", "application/json", 400),
         ("\u{feff}", "application/json", 400),
+        ("{}", "Application/JSON", 200),
         ("{}", "text/json", 400),
+        ("{}", "application/merge-patch+json", 400),
     ] {
         assert_eq!(post(body, kind).await.0, status, "{body:?} {kind}");
     }
