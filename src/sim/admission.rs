@@ -5,18 +5,26 @@ use serde_json::Value;
 use super::denial::{Operation, Review};
 use super::resources::Resource;
 use super::status::ApiError;
-use super::world::World;
+use super::world::{ServerVersion, World};
 use super::{json, limit_range, quota, validation};
 
 impl World {
     /// Completes a new pod and lets it pass, or says why not.
     pub fn admit_pod(&self, pod: &mut Value) -> Result<(), ApiError> {
+        self.drop_unknown(pod);
         // What cannot be read has been refused.
         let _ = validation::normalise(&mut pod["spec"]);
         for range in self.in_namespace(Resource::LimitRanges, pod) {
             limit_range::default_pod(&range, pod);
         }
         self.admit(Operation::Create, None, pod)
+    }
+
+    /// Releases that do not know resources of a pod as a whole drop them.
+    pub fn drop_unknown(&self, pod: &mut Value) {
+        if self.version < ServerVersion::V1_36 {
+            json::object(pod, &["spec"]).shift_remove("resources");
+        }
     }
 
     /// Lets a resized pod pass, or says why not.

@@ -1,6 +1,7 @@
 //! Kubelets: containers start, die of too much memory, come back.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -9,10 +10,10 @@ use super::json::{self, array, set};
 use super::node::Kubelet;
 use super::noise::mix;
 use super::pods::set_condition;
-use super::requirements::{Sum, is_sidecar};
+use super::requirements::{Sum, is_sidecar, room};
 use super::resources::Resource;
-use super::runtime::Pod;
-use super::store::Key;
+use super::runtime::{CrashLoop, End, Pod};
+use super::store::{Key, Object};
 use super::world::World;
 
 /// Seconds until a node counts as lost whose kubelet reports nothing.
@@ -41,11 +42,19 @@ pub fn spec_resources(pod: &Value, name: &str) -> Value {
         .unwrap_or_default()
 }
 
+/// Writes into the status what a pod as a whole has in force, if it has any of its own.
+pub fn report_pod_level(pod: &mut Value) {
+    let Some(resources) = pod.pointer("/spec/resources").cloned() else { return };
+    let requests = resources.get("requests").cloned().unwrap_or_default();
+    set(pod, &["status"], "allocatedResources", requests);
+    set(pod, &["status"], "resources", resources);
+}
+
 impl World {
     /// Lets the last step pass for all containers, then tells of those that died or came back.
     pub fn step_containers(&mut self) {
         let (now, step) = (self.now, self.step);
-        let (mut killed, mut back) = (Vec::new(), Vec::new());
+        let (mut ended, mut back) = (Vec::new(), Vec::new());
         let nodes = self.nodes.iter().filter(|(_, node)| node.kubelet == Kubelet::Stopped);
         let stopped: HashSet<&str> = nodes.map(|(name, _)| name.as_str()).collect();
         for (key, pod) in &mut self.pods {
@@ -57,20 +66,20 @@ impl World {
                 if container.running {
                     let began = now - step;
                     let demand = pod.workload.demand(began, began - container.started);
-                    container.unseen_end |= container.pass(now, step, demand);
+                    container.unseen_end = container.pass(now, step, demand);
                 }
                 if !seen {
                     continue;
                 }
-                if std::mem::take(&mut container.unseen_end) {
-                    killed.push((key.clone(), index));
+                if let Some(end) = container.unseen_end.take() {
+                    ended.push((key.clone(), index, end));
                 } else if !container.running && !pod.terminating && container.process.is_up(now) {
                     back.push((key.clone(), index));
                 }
             }
         }
-        for (key, index) in killed {
-            self.container_killed(&key, index);
+        for (key, index, end) in ended {
+            self.container_ended(&key, index, end);
         }
         for (key, index) in back {
             self.container_back(&key, index);
@@ -89,6 +98,33 @@ impl World {
             self.after(LOST, Due::NodeLost(name.to_owned()));
         } else if before == Kubelet::Stopped {
             self.report_node(name, "True", "KubeletReady", "kubelet is posting ready status");
+        }
+    }
+
+    /// Lets a container of a workload's pods crash again and again from now on, or no more.
+    pub fn set_crash_loop(
+        &mut self,
+        resource: Resource,
+        workload: &Key,
+        container: &str,
+        crash: Option<CrashLoop>,
+    ) {
+        let entry = (resource, workload.clone(), container.to_owned());
+        match crash {
+            Some(crash) => drop(self.crash_loops.insert(entry, crash)),
+            None => drop(self.crash_loops.remove(&entry)),
+        }
+        let pods = self.store.range(Resource::Pods, Some(&workload.namespace), None);
+        let ours = |pod: &Arc<Object>| {
+            self.workload_key(&pod.value(), &pod.key) == (resource, workload.clone())
+        };
+        let pods: Vec<Key> = pods.filter(|pod| ours(pod)).map(|pod| pod.key.clone()).collect();
+        for pod in pods {
+            let containers =
+                self.pods.get_mut(&pod).into_iter().flat_map(|pod| &mut pod.containers);
+            for named in containers.filter(|named| named.name == container) {
+                named.crash_loop = crash;
+            }
         }
     }
 
@@ -188,7 +224,7 @@ impl World {
             .node
             .as_ref()
             .and_then(|node| self.nodes.get(node))
-            .map_or(Sum::default(), |node| node.allocatable);
+            .map_or(Sum::default(), |node| room(&pod["spec"], node.allocatable));
         runtime.started = true;
         for container in &mut runtime.containers {
             container.limits = container.requirements.enforced(room);
@@ -247,25 +283,26 @@ impl World {
             set(pod, &["status"], "initContainerStatuses", init);
         }
         set(pod, &["status"], "containerStatuses", main);
+        report_pod_level(pod);
         true
     }
 
-    /// A container has run out of memory.
-    pub fn container_killed(&mut self, key: &Key, index: usize) {
+    /// A container has died.
+    fn container_ended(&mut self, key: &Key, index: usize, end: End) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
-        let Some((name, restarts)) =
-            self.container(key, index).map(|c| (c.name.clone(), c.restarts))
-        else {
+        let Some(container) = self.pods.get(key).and_then(|pod| pod.containers.get(index)) else {
             return;
         };
+        let (name, back_off) = (container.name.clone(), container.back_off);
         let uid = json::text(&pod, "/metadata/uid").to_owned();
         let back_off = format!(
-            "back-off {}s restarting failed container={name} pod={}_{}({uid})",
-            (10 << restarts.min(5)).min(300),
-            key.name,
-            key.namespace
+            "back-off {back_off}s restarting failed container={name} pod={}_{}({uid})",
+            key.name, key.namespace
         );
-        self.terminated(&mut pod, &name, "OOMKilled", 137);
+        match end {
+            End::OutOfMemory => self.terminated(&mut pod, &name, "OOMKilled", 137),
+            End::Exit(code) => self.terminated(&mut pod, &name, "Error", code),
+        }
         let never = json::text(&pod, "/spec/restartPolicy") == "Never";
         if never {
             self.finish(key, &mut pod, "Failed");
@@ -315,7 +352,7 @@ impl World {
     }
 
     /// Writes into the status that a container has ended.
-    pub fn terminated(&mut self, pod: &mut Value, name: &str, reason: &str, exit_code: i64) {
+    pub fn terminated(&mut self, pod: &mut Value, name: &str, reason: &str, exit_code: i32) {
         let now = self.timestamp();
         let Some(status) = status_of(pod, name) else { return };
         let terminated = json!({
@@ -365,10 +402,6 @@ impl World {
                 );
             }
         }
-    }
-
-    fn container(&self, key: &Key, index: usize) -> Option<&super::runtime::Container> {
-        self.pods.get(key)?.containers.get(index)
     }
 
     /// Ends all containers of a running pod well, as those of a finished job.

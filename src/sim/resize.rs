@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::due::PodDue;
 use super::json::{self, set};
-use super::kubelet::{spec_resources, status_of};
+use super::kubelet::{report_pod_level, spec_resources, status_of};
 use super::manager::Manager;
 use super::node::{Kubelet, Node};
 use super::pods::{MIRROR, remove_condition, set_condition};
 use super::requirements::{
-    MIB, Requirements, Sum, is_sidecar, pod_requests, qos_class, running_containers,
+    MIB, Requirements, Sum, is_sidecar, pod_requests, qos_class, room, running_containers,
 };
 use super::resources::Resource;
 use super::runtime::Resize;
@@ -105,6 +105,7 @@ impl World {
             let problem = "Pod QOS Class may not change as a result of resizing";
             errors.push(FieldError::invalid("spec", qos_class(&new["spec"]), problem));
         }
+        errors.extend(removed(&old["spec"], &new["spec"], "spec.resources"));
         for kind in ["containers", "initContainers"] {
             let pointer = format!("/spec/{kind}");
             let pairs = json::items(old, &pointer).iter().zip(json::items(new, &pointer));
@@ -263,7 +264,8 @@ impl World {
     /// The kubelet writes the cgroups of an admitted resize, or finds that it cannot.
     pub fn actuate_resize(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
-        let Some(room) = self.node_of(key).map(|node| node.allocatable) else { return };
+        let Some(node) = self.node_of(key) else { return };
+        let room = room(&pod["spec"], node.allocatable);
         let Some(runtime) = self.pods.get(key).filter(|pod| pod.is_active() && pod.started) else {
             return;
         };
@@ -331,6 +333,7 @@ impl World {
                 status["resources"] = resources;
             }
         }
+        report_pod_level(pod);
         for name in restarted {
             self.terminated(pod, &name, "Completed", 0);
             let message = format!("Container {name} resize requires restart");
@@ -352,6 +355,9 @@ impl World {
 /// the API server does, but for containers that come or go and policies that change.
 fn take_resources(pod: &mut Value, patched: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    if let Some(whole) = patched.pointer("/spec/resources") {
+        set(pod, &["spec"], "resources", whole.clone());
+    }
     for kind in ["containers", "initContainers"] {
         let wanted = json::items(patched, &format!("/spec/{kind}"));
         let Some(containers) =

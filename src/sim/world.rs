@@ -4,14 +4,17 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Value;
 
+use super::custom::CustomObjects;
 use super::denial::Denial;
 use super::due::{Due, PodDue};
 use super::node::Node;
 use super::noise::{mix, unit};
+use super::oddity::OddMetrics;
 use super::physics::Resources;
 use super::resources::Resource;
-use super::runtime::{Pod, SCRAPE_SECONDS};
+use super::runtime::{CrashLoop, Pod, SCRAPE_SECONDS};
 use super::store::{Key, Store};
 use super::workload::Workload;
 
@@ -95,6 +98,14 @@ pub struct World {
     pub next_incarnation: u64,
     /// Where the search for a node for the next settled pod begins.
     pub next_node: Option<String>,
+    /// What is odd about metrics.
+    pub odd_metrics: Vec<OddMetrics>,
+    /// Containers that do not stay up, by their workload and name.
+    pub(super) crash_loops: HashMap<(Resource, Key, String), CrashLoop>,
+    /// Kinds that only their owners know, and their objects.
+    pub custom: CustomObjects,
+    /// The templates that StatefulSets had, by the name of the revision in a namespace.
+    pub(super) revisions: HashMap<Key, Value>,
     /// Rules of the cluster's owners that deny writes.
     pub denials: Vec<Denial>,
     /// Seconds by which the clocks of the API server, the kubelets and metrics-server are wrong.
@@ -130,6 +141,10 @@ impl World {
             settled_age: None,
             next_incarnation: 0,
             next_node: None,
+            odd_metrics: Vec::new(),
+            crash_loops: HashMap::new(),
+            custom: CustomObjects::default(),
+            revisions: HashMap::new(),
             denials: Vec::new(),
             skew: 0.0,
             reconciling: HashSet::new(),
@@ -206,6 +221,11 @@ impl World {
 
     pub fn date(&self, seconds: f64) -> DateTime<Utc> {
         self.epoch + chrono::Duration::microseconds(Moment::at(seconds + self.skew).0)
+    }
+
+    /// Now, as the header `Date` has it.
+    pub fn http_date(&self) -> String {
+        self.date(self.now).format("%a, %d %b %Y %H:%M:%S GMT").to_string()
     }
 
     pub fn draw(&mut self) -> u64 {

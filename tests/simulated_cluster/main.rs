@@ -4,11 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admission;
+mod crashes;
+mod custom;
 mod discovery;
 mod faults;
 mod kubelets;
 mod listing;
 mod metrics;
+mod pod_level;
 mod resizing;
 mod rollouts;
 mod watching;

@@ -303,6 +303,11 @@ async fn the_kubelet_puts_it_in_force_without_a_restart() {
 #[tokio::test]
 async fn a_policy_can_want_a_restart() {
     let cluster = Cluster::start(ServerVersion::V1_33, fill).await;
+    let before = pod(&cluster, "restarting").await;
+    assert_eq!(resize(&cluster, "restarting", json!({ "limits": { "cpu": "500m" } })).await.0, 200);
+    until_in_force(&cluster, "restarting").await;
+    let same = pod(&cluster, "restarting").await;
+    assert_eq!(same["status"]["containerStatuses"][0]["restartCount"], 0, "only memory restarts");
     assert_eq!(
         resize(&cluster, "restarting", json!({ "limits": { "memory": "200Mi" } })).await.0,
         200
@@ -314,6 +319,13 @@ async fn a_policy_can_want_a_restart() {
             && condition(&pod, "Ready")["status"] == "True"
     })
     .await;
+    let after = pod(&cluster, "restarting").await;
+    let started = |pod: &Value| {
+        pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].clone()
+    };
+    assert!(started(&after).as_str() > started(&before).as_str());
+    let last = &after["status"]["containerStatuses"][0]["lastState"]["terminated"];
+    assert_eq!(last["reason"], "Completed");
 }
 
 #[tokio::test]

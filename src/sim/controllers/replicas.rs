@@ -25,7 +25,12 @@ impl World {
     pub fn delete_owner(&mut self, resource: Resource, key: &Key, orphan: bool) {
         let Some(object) = self.store.remove(resource, key) else { return };
         self.workloads.remove(&(resource, key.clone()));
-        for (kind, owned) in self.store.owned_keys(object.uid()) {
+        self.release_owned(object.uid(), orphan);
+    }
+
+    /// Deletes or orphans what an object owned that is gone.
+    pub fn release_owned(&mut self, uid: &str, orphan: bool) {
+        for (kind, owned) in self.store.owned_keys(uid) {
             match kind {
                 _ if orphan => self.orphan(kind, &owned),
                 Resource::Pods => self.delete_pod(&owned, None),
