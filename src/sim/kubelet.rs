@@ -51,7 +51,7 @@ pub fn report_pod_level(pod: &mut Value) {
 }
 
 impl World {
-    /// Lets the last step pass for all containers, then tells of those that died or came back.
+    /// Lets the last step pass for all containers, then reports those that died or came back.
     pub fn step_containers(&mut self) {
         let (now, step) = (self.now, self.step);
         let (mut ended, mut back) = (Vec::new(), Vec::new());
@@ -86,8 +86,8 @@ impl World {
         }
     }
 
-    /// Lets the kubelet of a node behave otherwise from now on. What it has left undone it does once
-    /// it acts again.
+    /// Lets the kubelet of a node behave otherwise from now on. What it has left undone it does
+    /// once it acts again.
     pub fn set_kubelet(&mut self, name: &str, kubelet: Kubelet) {
         let Some(node) = self.nodes.get_mut(name) else { return };
         let before = std::mem::replace(&mut node.kubelet, kubelet);
@@ -248,14 +248,19 @@ impl World {
                             + u64::from(kind == "containers")),
                 );
                 let state = if kind == "initContainers" && !is_sidecar(container) {
-                    let done = json!({ "exitCode": 0, "reason": "Completed", "startedAt": since, "finishedAt": since, "containerID": id });
+                    let done = json!({
+                        "exitCode": 0, "reason": "Completed", "startedAt": since,
+                        "finishedAt": since, "containerID": id,
+                    });
                     json!({ "terminated": done })
                 } else {
                     json!({ "running": { "startedAt": since } })
                 };
                 let mut status = json!({
-                    "name": container["name"], "state": state, "lastState": {}, "ready": true, "restartCount": 0,
-                    "image": container["image"], "imageID": format!("sha256:{:064x}", mix(1)), "containerID": id, "started": true,
+                    "name": container["name"], "state": state, "lastState": {}, "ready": true,
+                    "restartCount": 0,
+                    "image": container["image"], "imageID": format!("sha256:{:064x}", mix(1)),
+                    "containerID": id, "started": true,
                 });
                 let resources = &container["resources"];
                 if resources.get("requests").is_some() {
@@ -356,7 +361,8 @@ impl World {
         let now = self.timestamp();
         let Some(status) = status_of(pod, name) else { return };
         let terminated = json!({
-            "exitCode": exit_code, "reason": reason, "startedAt": status["state"]["running"]["startedAt"],
+            "exitCode": exit_code, "reason": reason,
+            "startedAt": status["state"]["running"]["startedAt"],
             "finishedAt": now, "containerID": status["containerID"],
         });
         status["lastState"] = json!({ "terminated": terminated });

@@ -55,8 +55,8 @@ impl World {
         self.describe_usage(key, self.pods.get(key)?)
     }
 
-    /// Nothing of a pod of which a container was not measured: a sum would be wrong. Only containers
-    /// whose crash loop says so are left out by themselves.
+    /// Nothing of a pod of which a container was not measured: a sum would be wrong. Only
+    /// containers whose crash loop says so are left out by themselves.
     fn describe_usage(&self, key: &Key, pod: &Pod) -> Option<Value> {
         if pod.finished || !pod.started {
             return None;

@@ -59,7 +59,7 @@ impl World {
         set(object, &["metadata"], "creationTimestamp", created);
     }
 
-    /// Stores a new pod and lets its life begin.
+    /// Stores a new pod, to be scheduled and started.
     pub fn add_pod(&mut self, mut pod: Value) -> Key {
         set(&mut pod, &[], "kind", "Pod");
         set(&mut pod, &[], "apiVersion", "v1");
@@ -233,7 +233,8 @@ impl World {
         .flatten()
         .collect();
         let message = format!(
-            "0/{total} nodes are available: {}. preemption: 0/{total} nodes are available: {total} No preemption victims found for incoming pod.",
+            "0/{total} nodes are available: {}. preemption: 0/{total} nodes are available: {total} \
+                No preemption victims found for incoming pod.",
             reasons.join(", ")
         );
         if set_condition(&mut pod, "PodScheduled", "False", Some(("Unschedulable", &message)), &now)
@@ -339,7 +340,8 @@ pub fn set_condition(
     let generation = json::number(pod, "/metadata/generation").unwrap_or(1);
     let conditions = json::array(pod, &["status"], "conditions");
     let mut condition = json!({
-        "type": kind, "observedGeneration": generation, "status": status, "lastProbeTime": null, "lastTransitionTime": now,
+        "type": kind, "observedGeneration": generation, "status": status, "lastProbeTime": null,
+        "lastTransitionTime": now,
     });
     if let Some((reason, message)) = why {
         set(&mut condition, &[], "reason", reason);

@@ -89,7 +89,7 @@ pub fn is_sidecar(container: &Value) -> bool {
     json::text(container, "/restartPolicy") == "Always"
 }
 
-/// The containers that run for the life of a pod, from its spec: sidecars, then containers.
+/// The containers that run as long as a pod does, from its spec: sidecars, then containers.
 pub fn running_containers(spec: &Value) -> impl Iterator<Item = &Value> {
     let sidecars =
         json::items(spec, "/initContainers").iter().filter(|container| is_sidecar(container));
@@ -147,12 +147,16 @@ mod tests {
     use super::*;
 
     fn spec(resources: &[Value]) -> Value {
-        json!({ "containers": resources.iter().map(|resources| json!({ "resources": resources })).collect::<Vec<_>>() })
+        let containers = resources.iter().map(|resources| json!({ "resources": resources }));
+        json!({ "containers": containers.collect::<Vec<_>>() })
     }
 
     #[test]
     fn the_qos_class_follows_from_all_containers() {
-        let pinned = json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "1000m", "memory": "1024Mi" } });
+        let pinned = json!({
+            "requests": { "cpu": "1", "memory": "1Gi" },
+            "limits": { "cpu": "1000m", "memory": "1024Mi" },
+        });
         let loose = json!({ "requests": { "cpu": "1" } });
         assert_eq!(qos_class(&spec(std::slice::from_ref(&pinned))), "Guaranteed");
         assert_eq!(qos_class(&spec(&[pinned, loose])), "Burstable");
@@ -164,7 +168,10 @@ mod tests {
         let request = |cpu: &str| json!({ "resources": { "requests": { "cpu": cpu } } });
         let mut sidecar = request("100m");
         sidecar["restartPolicy"] = "Always".into();
-        let spec = json!({ "containers": [request("1"), request("2")], "initContainers": [sidecar, request("500m")] });
+        let spec = json!({
+            "containers": [request("1"), request("2")],
+            "initContainers": [sidecar, request("500m")],
+        });
         assert_eq!(pod_requests(&spec), Sum { cpu: 3100, memory: 0 });
     }
 }

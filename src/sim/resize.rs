@@ -136,7 +136,8 @@ impl World {
         let (resource, requested, allocatable) =
             exceeded(pod_requests(&new["spec"]), node.allocatable)?;
         Some(format!(
-            "node didn't have enough allocatable resources: {resource}, requested: {requested}, allocatable: {allocatable}"
+            "node didn't have enough allocatable resources: {resource}, requested: {requested}, \
+                allocatable: {allocatable}"
         ))
     }
 
@@ -169,7 +170,8 @@ impl World {
             Some((Resize::Infeasible, why))
         } else if let Some((resource, requested, capacity)) = exceeded(wanted, node.allocatable) {
             let why = format!(
-                "Node didn't have enough capacity: {resource}, requested: {requested}, capacity: {capacity}"
+                "Node didn't have enough capacity: {resource}, requested: {requested}, capacity: \
+                    {capacity}"
             );
             Some((Resize::Infeasible, why))
         } else if let Some((resource, requested, free)) =
@@ -178,7 +180,8 @@ impl World {
             let capacity =
                 if resource == "cpu" { node.allocatable.cpu } else { node.allocatable.memory };
             let why = format!(
-                "Node didn't have enough resource: {resource}, requested: {requested}, used: {}, capacity: {capacity}",
+                "Node didn't have enough resource: {resource}, requested: {requested}, used: {}, \
+                    capacity: {capacity}",
                 capacity - free
             );
             node.deferred.insert(key.clone());
@@ -189,7 +192,7 @@ impl World {
         };
         let resize = match &refusal {
             Some((Resize::Deferred, why)) => {
-                self.tell_resize(&mut pod, PENDING, Some(("Deferred", why)));
+                self.report_resize(&mut pod, PENDING, Some(("Deferred", why)));
                 self.record_event(
                     &pod,
                     "Warning",
@@ -200,9 +203,9 @@ impl World {
                 Resize::Deferred
             }
             Some((_, why)) => {
-                self.tell_resize(&mut pod, PENDING, Some(("Infeasible", why)));
-                let told = format!("Pod resize Infeasible: {why}");
-                self.record_event(&pod, "Warning", "ResizeInfeasible", told, "kubelet");
+                self.report_resize(&mut pod, PENDING, Some(("Infeasible", why)));
+                let message = format!("Pod resize Infeasible: {why}");
+                self.record_event(&pod, "Warning", "ResizeInfeasible", message, "kubelet");
                 Resize::Infeasible
             }
             None => {
@@ -240,7 +243,7 @@ impl World {
             }
         }
         remove_condition(pod, PENDING);
-        self.tell_resize(pod, IN_PROGRESS, None);
+        self.report_resize(pod, IN_PROGRESS, None);
         self.record_event(
             pod,
             "Normal",
@@ -251,7 +254,7 @@ impl World {
     }
 
     /// Conditions since 1.33, `status.resize` before.
-    fn tell_resize(&self, pod: &mut Value, condition: &str, why: Option<(&str, &str)>) {
+    fn report_resize(&self, pod: &mut Value, condition: &str, why: Option<(&str, &str)>) {
         let generation = json::number(pod, "/metadata/generation").unwrap_or(1);
         set(pod, &["status"], "observedGeneration", generation);
         if self.version < ServerVersion::V1_33 {
@@ -281,7 +284,7 @@ impl World {
                 keeps_running,
             )
         })) {
-            self.tell_resize(&mut pod, IN_PROGRESS, Some(("Error", &why)));
+            self.report_resize(&mut pod, IN_PROGRESS, Some(("Error", &why)));
             self.record_event(
                 &pod,
                 "Warning",
@@ -495,7 +498,8 @@ fn memory_in_use(containers: impl Iterator<Item = (f64, f64, f64, bool)>) -> Opt
     (lowered && limit < usage).then(|| {
         let bytes = |mib: f64| (mib * MIB) as i64;
         format!(
-            "cannot decrease memory limits: attempting to set pod memory limit ({}) below current usage ({})",
+            "cannot decrease memory limits: attempting to set pod memory limit ({}) below current \
+                usage ({})",
             bytes(limit),
             bytes(usage)
         )

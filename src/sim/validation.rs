@@ -204,10 +204,11 @@ pub fn pod_update(old: &Value, new: &Value) -> Vec<FieldError> {
     if mutable(old) == mutable(new) {
         return Vec::new();
     }
-    let told = "pod updates may not change fields other than `spec.containers[*].image`,\
-        `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
-        tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-    vec![FieldError::forbidden("spec", told)]
+    let message = "pod updates may not change fields other than `spec.containers[*].image`,\
+        `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only \
+        additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be \
+        set to 1 if it was previously negative)";
+    vec![FieldError::forbidden("spec", message)]
 }
 
 #[cfg(test)]
@@ -218,7 +219,9 @@ mod tests {
 
     #[test]
     fn requests_default_to_limits_in_canonical_form() {
-        let mut spec = json!({ "containers": [{ "resources": { "limits": { "cpu": 0.5, "memory": "1024Mi" } } }] });
+        let mut spec = json!({
+            "containers": [{ "resources": { "limits": { "cpu": 0.5, "memory": "1024Mi" } } }],
+        });
         normalise(&mut spec).unwrap();
         let resources = json!({ "cpu": "500m", "memory": "1Gi" });
         assert_eq!(

@@ -55,7 +55,7 @@ type Scheduled = Reverse<(Moment, u8, u64, Due)>;
 /// Seconds until a controller tries again what it could not do.
 const RETRY: f64 = 10.0;
 
-/// The simulated second at which a new cluster stands: its pods have lived through one scrape by
+/// The simulated second at which a new cluster stands: its pods have been scraped once by
 /// then.
 pub const START: f64 = 60.0;
 

@@ -38,14 +38,14 @@ async fn a_pod_bounds_its_containers() {
     assert_eq!(cluster.simulation.world().nodes["node-1"].allocated.cpu, 500);
 
     let (code, message) = resize(&cluster, json!({ "limits": { "cpu": "2" } })).await;
-    let told = "spec.containers[0].resources.limits[cpu]: Invalid value: \"2\": \
+    let expected = "spec.containers[0].resources.limits[cpu]: Invalid value: \"2\": \
         must be less than or equal to pod limits of 1";
-    assert!(code == 422 && message.ends_with(told), "{message}");
+    assert!(code == 422 && message.ends_with(expected), "{message}");
     let more = json!({ "requests": { "cpu": "600m" }, "limits": { "cpu": "800m" } });
     let (code, message) = resize(&cluster, more).await;
-    let told = "spec.resources.requests[cpu]: Invalid value: \"500m\": \
+    let expected = "spec.resources.requests[cpu]: Invalid value: \"500m\": \
         must be greater than or equal to aggregate container requests of 600m";
-    assert!(code == 422 && message.ends_with(told), "{message}");
+    assert!(code == 422 && message.ends_with(expected), "{message}");
     assert_eq!(resize(&cluster, json!({ "limits": { "cpu": "1" } })).await.0, 200);
 }
 

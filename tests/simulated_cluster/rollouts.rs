@@ -46,7 +46,14 @@ async fn going_back_to_an_old_template_goes_back_to_its_replica_set() {
     let first = sets().await[0]["metadata"]["name"].clone();
     let template = |image: &str| {
         let container = json!({ "name": "app", "image": image });
-        json!({ "spec": { "template": { "metadata": { "creationTimestamp": null }, "spec": { "containers": [container] } } } })
+        json!({
+            "spec": {
+                "template": {
+                    "metadata": { "creationTimestamp": null },
+                    "spec": { "containers": [container] },
+                },
+            },
+        })
     };
     for image in ["example.test/app:2", "example.test/app:1"] {
         assert_eq!(cluster.patch(&format!("{DEPLOYMENTS}/web"), template(image)).await.0, 200);

@@ -83,8 +83,9 @@ fn read_only(verb: &str, answer: impl IntoResponse) -> Result<Response, ApiError
 
 fn release(version: ServerVersion) -> Value {
     json!({
-        "major": "1", "minor": version.minor(), "gitVersion": version.git_version(), "gitCommit": "",
-        "gitTreeState": "clean", "buildDate": "2026-01-01T00:00:00Z", "goVersion": "", "compiler": "",
+        "major": "1", "minor": version.minor(), "gitVersion": version.git_version(),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "2026-01-01T00:00:00Z",
+        "goVersion": "", "compiler": "",
         "platform": "linux/amd64",
     })
 }
@@ -112,13 +113,17 @@ fn resources(server: ServerVersion, kinds: &[CustomKind], group: &str, version: 
             "kind": kind.kind, "verbs": ["create", "delete", "get", "list", "patch", "update"],
         })
     }));
-    json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources })
+    json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
+        "resources": resources,
+    })
 }
 
 fn described(server: ServerVersion, known: &'static Description) -> Vec<Value> {
     let Description { plural, singular, kind, namespaced, short_names, categories, .. } = *known;
     let mut main = json!({
-        "name": plural, "singularName": singular, "namespaced": namespaced, "kind": kind, "verbs": verbs(known),
+        "name": plural, "singularName": singular, "namespaced": namespaced, "kind": kind,
+        "verbs": verbs(known),
     });
     for (field, names) in [("shortNames", short_names), ("categories", categories)] {
         if !names.is_empty() {
@@ -129,7 +134,8 @@ fn described(server: ServerVersion, known: &'static Description) -> Vec<Value> {
         known.subresources.iter().filter(|(name, _)| serves(server, known.resource, name));
     let subresources = subresources.map(|(name, verbs)| {
         let mut subresource = json!({
-            "name": format!("{plural}/{name}"), "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": verbs,
+            "name": format!("{plural}/{name}"), "singularName": "", "namespaced": namespaced,
+            "kind": kind, "verbs": verbs,
         });
         let (group, version, kind) = match *name {
             "scale" => ("autoscaling", "v1", "Scale"),
@@ -185,14 +191,18 @@ fn schema(group: &str, version: &str) -> Value {
             "parameters": [parameter("dryRun"), parameter("fieldValidation")],
             "responses": {},
             "x-kubernetes-action": "patch",
-            "x-kubernetes-group-version-kind": { "group": group, "version": version, "kind": known.kind },
+            "x-kubernetes-group-version-kind": {
+                "group": group, "version": version, "kind": known.kind,
+            },
         });
         (format!("{base}{namespace}/{}/{{name}}", known.plural), json!({ "patch": patch }))
     };
     let paths: serde_json::Map<_, _> =
         ALL.iter().filter(|known| known.group == group).map(path).collect();
     json!({
-        "openapi": "3.0.0", "info": { "title": "Kubernetes", "version": "simulated" }, "paths": paths,
+        "openapi": "3.0.0",
+        "info": { "title": "Kubernetes", "version": "simulated" },
+        "paths": paths,
         "components": { "schemas": {} },
     })
 }

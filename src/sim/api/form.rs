@@ -38,7 +38,7 @@ pub struct Form {
     resource: Resource,
     shape: Shape,
     include: Include,
-    /// Ages are told as of this moment.
+    /// Ages are as of this moment.
     now: DateTime<Utc>,
 }
 

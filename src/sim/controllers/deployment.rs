@@ -107,7 +107,8 @@ impl World {
             "apiVersion": "apps/v1",
             "metadata": {
                 "name": name, "namespace": key.namespace, "generation": 1,
-                "labels": template["metadata"]["labels"], "annotations": { REVISION: revision.to_string() },
+                "labels": template["metadata"]["labels"],
+                "annotations": { REVISION: revision.to_string() },
                 "ownerReferences": [reference(deployment, Resource::Deployments)],
             },
             "spec": { "replicas": replicas, "selector": selector, "template": template },
@@ -122,7 +123,7 @@ impl World {
             self.reconcile_soon(Resource::ReplicaSets, &replica_set);
         }
         if replicas > 0 {
-            self.tell_scaled(deployment, &replica_set, "up", 0, replicas);
+            self.report_scaled(deployment, &replica_set, "up", 0, replicas);
         }
     }
 
@@ -184,10 +185,10 @@ impl World {
         self.store.put(Resource::ReplicaSets, object);
         self.reconcile_soon(Resource::ReplicaSets, &generation.key);
         let direction = if replicas > generation.wanted { "up" } else { "down" };
-        self.tell_scaled(deployment, &generation.key, direction, generation.wanted, replicas);
+        self.report_scaled(deployment, &generation.key, direction, generation.wanted, replicas);
     }
 
-    fn tell_scaled(
+    fn report_scaled(
         &mut self,
         deployment: &Value,
         replica_set: &Key,

@@ -122,7 +122,8 @@ impl World {
 /// The reference by which `owner` controls what it made.
 pub(super) fn reference(owner: &Value, resource: Resource) -> Value {
     json!({
-        "apiVersion": resource.api_version(), "kind": resource.describe().kind, "name": owner["metadata"]["name"],
+        "apiVersion": resource.api_version(), "kind": resource.describe().kind,
+        "name": owner["metadata"]["name"],
         "uid": owner["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true,
     })
 }

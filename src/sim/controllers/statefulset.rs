@@ -107,9 +107,11 @@ impl World {
             present if !done && !present.is_empty() => present.to_owned(),
             _ => update.to_owned(),
         };
+        let old = replicas.iter().filter(|replica| replica.revision == current).count();
         let status = json!({
-            "replicas": replicas.len(), "readyReplicas": ready, "availableReplicas": ready, "updatedReplicas": updated,
-            "currentReplicas": replicas.iter().filter(|replica| replica.revision == current).count(),
+            "replicas": replicas.len(), "readyReplicas": ready, "availableReplicas": ready,
+            "updatedReplicas": updated,
+            "currentReplicas": old,
             "currentRevision": current, "updateRevision": update, "collisionCount": 0,
         });
         self.put_status(Resource::StatefulSets, object, status);
