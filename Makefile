@@ -25,8 +25,8 @@ test: libtorch
 	cargo test --release --locked
 	tests/service/run.sh
 
-# The release binary on a real Kubernetes: its programs are built once into .tools/e2e. As root; Go
-# 1.26.4 or later is needed.
+# The release binary on a real Kubernetes, the newest or KUBERNETES=1.33, whose programs are built
+# once into .tools/e2e-VERSION. As root; Go 1.26.4 or later is needed.
 e2e: build
 	tests/e2e/run.sh
 

@@ -168,6 +168,15 @@ class Checker:
             shown = re.sub(r"\]\([^)]*\)", "]", re.sub(r"<!--.*?-->", "", line))
             if not line.lstrip().startswith("|") and len(shown) > COLUMNS:
                 self.fault(document, number, f"{len(shown)} columns, at most {COLUMNS} are allowed")
+        columns = None
+        for number, line in document.prose:
+            if not line.startswith("|"):
+                columns = None
+                continue
+            cells = len(re.findall(r"(?<!\\)\|", line)) - 1
+            columns = columns or cells
+            if cells != columns:
+                self.fault(document, number, f"{cells} cells in a table of {columns} columns")
         for number, line in enumerate(document.lines, 1):
             if line != line.rstrip():
                 self.fault(document, number, "blanks at the end of the line")

@@ -1,4 +1,4 @@
-//! The command line: `serve` unless told otherwise.
+//! The command line: `serve` by default.
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::path::PathBuf;
@@ -45,7 +45,10 @@ enum Command {
 #[derive(Subcommand)]
 enum ModelCommand {
     /// Print a checkpoint's architecture, features, parameters and metadata
-    Inspect { file: PathBuf },
+    Inspect {
+        /// The checkpoint
+        file: PathBuf,
+    },
     /// Read a JSON array of states on standard input, print a JSON array of Q values and
     /// predictions
     Predict(PredictArgs),
@@ -53,6 +56,7 @@ enum ModelCommand {
 
 #[derive(Args)]
 struct PredictArgs {
+    /// The checkpoint
     #[arg(long)]
     model: PathBuf,
 }
@@ -80,7 +84,7 @@ fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> 
 }
 
 fn log_to_stderr(format: LogFormat) {
-    // Who changed what is told whatever else is: only `audit=off` silences it.
+    // Who changed what is logged whatever else is: only `audit=off` silences it.
     let wanted = std::env::var("RUST_LOG")
         .ok()
         .filter(|wanted| !wanted.is_empty())

@@ -1,8 +1,8 @@
 //! The time that the service lives in.
 //!
 //! On a real cluster it is the wall clock. On the simulated cluster it may run faster (`--speed`),
-//! and everything that is told in seconds or minutes (interval, cooldown, metrics age, windows)
-//! follows it. Deadlines of single HTTP calls do not: they bound real waiting.
+//! and everything that is configured in seconds or minutes (interval, cooldown, metrics age,
+//! windows) follows it. Deadlines of single HTTP calls do not: they bound real waiting.
 
 use std::time::{Duration, Instant};
 

@@ -100,8 +100,10 @@ fn spec(index: usize) -> Value {
     let environment: Vec<Value> = (0..8)
         .map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-{index}-{n}")}))
         .collect();
-    let probe = json!({"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"}, "periodSeconds": 10, "timeoutSeconds": 1});
-    let mounts = json!([{"name": "kube-api-access", "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]);
+    let probe = json!({"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"},
+        "periodSeconds": 10, "timeoutSeconds": 1});
+    let mounts = json!([{"name": "kube-api-access", "readOnly": true,
+        "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]);
     let container = |name: &str, requests: Value, limits: Value| {
         json!({
             "name": name, "image": format!("example.test/{name}:1.0"), "env": environment,
@@ -113,11 +115,14 @@ fn spec(index: usize) -> Value {
     let cpu = if index.is_multiple_of(5) { "150m" } else { "1" };
     json!({
         "containers": [
-            container("app", json!({"cpu": "100m", "memory": "256Mi"}), json!({"cpu": cpu, "memory": "1Gi"})),
-            container("proxy", json!({"cpu": "50m", "memory": "64Mi"}), json!({"cpu": "200m", "memory": "128Mi"})),
+            container("app", json!({"cpu": "100m", "memory": "256Mi"}), json!({"cpu": cpu,
+                "memory": "1Gi"})),
+            container("proxy", json!({"cpu": "50m", "memory": "64Mi"}), json!({"cpu": "200m",
+                "memory": "128Mi"})),
         ],
         "volumes": [{"name": "kube-api-access", "projected": {"defaultMode": 420, "sources": []}}],
-        "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}],
+        "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists",
+            "effect": "NoExecute", "tolerationSeconds": 300}],
     })
 }
 
@@ -130,10 +135,13 @@ fn add_managed_fields(world: &mut World) {
         names.iter().map(|name| ((*name).to_owned(), json!({".": {}, "f:env": inner}))).collect()
     };
     let managed = json!([
-        {"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1", "time": "2026-01-01T00:00:00Z",
+        {"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1",
+            "time": "2026-01-01T00:00:00Z",
          "fieldsType": "FieldsV1", "fieldsV1": fields(&["f:metadata", "f:spec", "f:containers"])},
-        {"manager": "kubelet", "operation": "Update", "apiVersion": "v1", "time": "2026-01-01T00:00:00Z",
-         "fieldsType": "FieldsV1", "subresource": "status", "fieldsV1": fields(&["f:status", "f:conditions"])},
+        {"manager": "kubelet", "operation": "Update", "apiVersion": "v1",
+            "time": "2026-01-01T00:00:00Z",
+         "fieldsType": "FieldsV1", "subresource": "status", "fieldsV1": fields(&["f:status",
+             "f:conditions"])},
     ]);
     let pods: Vec<_> = world.store.range(Resource::Pods, None, None).cloned().collect();
     for pod in pods {

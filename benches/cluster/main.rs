@@ -82,7 +82,8 @@ impl ApiServer {
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: bench\n\
              clusters: [{{name: bench, cluster: {{server: \"http://127.0.0.1:{port}\"}}}}]\n\
-             contexts: [{{name: bench, context: {{cluster: bench, user: bench}}}}]\nusers: [{{name: bench, user: {{}}}}]\n"
+             contexts: [{{name: bench, context: {{cluster: bench,
+                 user: bench}}}}]\nusers: [{{name: bench, user: {{}}}}]\n"
         );
         std::fs::write(&kubeconfig, text)?;
         Ok(Self { process, port, kubeconfig })

@@ -84,7 +84,9 @@ pub fn print(all: &[Measured]) {
         );
     }
     println!(
-        "\n| pods | mode | first `/health` s | first cycle s | MiB read at start | MiB read a cycle | peak RSS MiB | with `/pods` | `/health` p50 / p99 ms | `/decisions` | `/pods` | `/pods/overview` | `/metrics` |"
+        "\n| pods | mode | first `/health` s | first cycle s | MiB read at start | MiB read a \
+         cycle | peak RSS MiB | with `/pods` | `/health` p50 / p99 ms | `/decisions` | `/pods` | \
+         `/pods/overview` | `/metrics` |"
     );
     println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for m in all {
@@ -117,7 +119,8 @@ fn growth(all: &[Measured]) {
         let more = (large.pods as f64 / small.pods as f64).ln();
         let exponent = |of: &dyn Fn(&Measured) -> f64| (of(large) / of(small)).ln() / more;
         println!(
-            "\nFrom {} to {} pods the cost grows with the power of (1: linear): cycle {:.2}, CPU of a cycle {:.2}, bytes read {:.2}, RSS {:.2}, `/pods` {:.2}",
+            "\nFrom {} to {} pods the cost grows with the power of (1: linear): cycle {:.2}, CPU \
+                of a cycle {:.2}, bytes read {:.2}, RSS {:.2}, `/pods` {:.2}",
             small.pods,
             large.pods,
             exponent(&|m| m.cycle().0),

@@ -8,7 +8,7 @@ use std::path::Path;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dqn_scaler::core::context::OwnedPod;
 use dqn_scaler::core::features::FeatureSet;
-use dqn_scaler::core::history::PodHistory;
+use dqn_scaler::core::history::ContainerHistory;
 use dqn_scaler::core::observation::Observation;
 use dqn_scaler::core::plan::plan;
 use dqn_scaler::core::pod::{ContainerResources, Pod, PodContainer, PodKey};
@@ -49,7 +49,7 @@ fn pod(index: usize) -> OwnedPod {
 fn seen(pods: &[OwnedPod], step: usize) -> Vec<Observed> {
     let seen = |(index, owned): (usize, &OwnedPod)| Observed {
         owned: owned.clone(),
-        observation: Ok(observation(index, step)),
+        containers: Ok(vec![Ok(observation(index, step)), Ok(observation(index + 1, step))]),
         own_policy: None,
     };
     pods.iter().enumerate().map(seen).collect()
@@ -64,10 +64,12 @@ fn deciding(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("10,000 pods");
     group.throughput(Throughput::Elements(PODS as u64)).sample_size(20);
 
-    let histories: Vec<PodHistory> = (0..PODS)
+    let histories: Vec<ContainerHistory> = (0..PODS)
         .map(|pod| {
-            let mut history = PodHistory::default();
-            (0..8).for_each(|step| history.observe(&observation(pod, step), &policy));
+            let mut history = ContainerHistory::default();
+            (0..8).for_each(|step| {
+                history.observe(&observation(pod, step), &policy, step as i64 * 30)
+            });
             history
         })
         .collect();

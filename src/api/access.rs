@@ -11,7 +11,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
-use super::{ApiError, SharedState, cors};
+use super::cors;
+use super::error::ApiError;
+use super::extract::SharedState;
 use crate::config::Config;
 use crate::service::token;
 
@@ -133,8 +135,9 @@ impl Drop for AuditLine {
         let client = self.client.map(|address| address.to_string()).unwrap_or_default();
         let status = self.status.map(|status| status.as_u16()).unwrap_or_default();
         tracing::info!(
-            target: "audit", client, forwarded_for = self.forwarded_for, origin = self.origin, method = %self.method,
-            path = self.path, permitted_by = self.by, status, "{}", if status == 0 { "write, broken off" } else { "write" }
+            target: "audit", client, forwarded_for = self.forwarded_for, origin = self.origin,
+            method = %self.method, path = self.path, permitted_by = self.by, status,
+            "{}", if status == 0 { "write, broken off" } else { "write" }
         );
     }
 }

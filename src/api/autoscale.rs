@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 
-use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::NoCluster;
-use super::{ApiError, SharedState, cluster};
+use super::error::{ApiError, NoCluster};
+use super::extract::SharedState;
+use super::json::Json;
+use super::work::cluster;
 use crate::config::Config;
 use crate::service::state::AppState;
 
@@ -26,7 +27,10 @@ pub struct Started {
 /// Let the autoscale loop run
 ///
 /// Started twice is as started once.
-#[utoipa::path(post, path = "/autoscale/start", tag = "autoscale", responses((status = 200, body = Started), NoCluster))]
+#[utoipa::path(
+    post, path = "/autoscale/start", tag = "autoscale",
+    responses((status = 200, body = Started), NoCluster)
+)]
 pub async fn start(State(state): SharedState) -> Result<Json<Started>, ApiError> {
     cluster(&state)?;
     enable(&state, true);
@@ -45,7 +49,9 @@ pub struct Stopped {
 /// Stop the autoscale loop
 ///
 /// A cycle that is under way ends cleanly; stopped twice is as stopped once.
-#[utoipa::path(post, path = "/autoscale/stop", tag = "autoscale", responses((status = 200, body = Stopped)))]
+#[utoipa::path(
+    post, path = "/autoscale/stop", tag = "autoscale", responses((status = 200, body = Stopped))
+)]
 pub async fn stop(State(state): SharedState) -> Json<Stopped> {
     enable(&state, false);
     Json(Stopped { success: true, message: "Auto-scaling stopped" })
@@ -70,7 +76,9 @@ pub struct LoopStatus {
 }
 
 /// Whether the autoscale loop runs
-#[utoipa::path(get, path = "/autoscale/status", tag = "autoscale", responses((status = 200, body = LoopStatus)))]
+#[utoipa::path(
+    get, path = "/autoscale/status", tag = "autoscale", responses((status = 200, body = LoopStatus))
+)]
 pub async fn status(State(state): SharedState) -> Json<LoopStatus> {
     let config = state.config();
     let running =

@@ -4,13 +4,13 @@
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::SharedState;
+use super::extract::SharedState;
 
 const METHODS: &str = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
 
@@ -24,11 +24,7 @@ pub async fn cors(State(state): SharedState, request: Request, next: Next) -> Re
     let refused = origin.as_ref().is_some_and(|origin| !is_allowed(&listed, origin));
     if preflight && response.status() == StatusCode::METHOD_NOT_ALLOWED {
         // The route is known, or this would be a 404.
-        let allow = response.headers().get(ALLOW).cloned();
         response = StatusCode::OK.into_response();
-        if let Some(allow) = allow {
-            response.headers_mut().insert(ALLOW, allow);
-        }
         if !refused && (asked_method || origin.is_some()) {
             response
                 .headers_mut()

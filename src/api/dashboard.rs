@@ -9,11 +9,11 @@ use axum::http::header::{
 use axum::http::header::{LOCATION, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 
-use super::ApiError;
+use super::error::ApiError;
 
 /// Scripts, styles and data of this origin and no other, no frame around it, nothing inline.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -22,7 +22,8 @@ const ICON: &str = "image/svg+xml";
 
 macro_rules! files {
     ($($name:literal: $kind:ident),+ $(,)?) => {
-        const FILES: &[(&str, &str, &str)] = &[$(($name, $kind, include_str!(concat!("../dashboard/", $name)))),+];
+        const FILES: &[(&str, &str, &str)] =
+            &[$(($name, $kind, include_str!(concat!("../dashboard/", $name)))),+];
     };
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Json, Router};
+use axum::{Extension, Router};
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -10,15 +10,21 @@ use utoipa::openapi::{Ref, Response, ResponseBuilder};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::error::Failure;
+use super::json::Json;
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "dqn-scaler",
-        description = "Gives every pod of a Kubernetes cluster the CPU and memory it needs, in place.\n\n\
-            Timestamps are UTC, CPU is in cores, memory in MiB, also where a name says MB. Every error is \
-            `{\"success\": false, \"error\": …}`: 404 for a path that is none, 405 for a method that the path does not have, \
-            413 for a body over 1 MiB. HEAD answers wherever GET does.",
+        description = "\
+            Gives every pod of a Kubernetes cluster the CPU and memory it needs, in place.\n\n\
+            Timestamps are UTC, CPU is in cores, memory in MiB, also where a name says MB. Every \
+            error is `{\"success\": false, \"error\": …}`: 404 for a path that is none, 405 for a \
+            method that the path does not have, 413 for a body over 1 MiB. HEAD answers wherever \
+            GET does.\n\n\
+            Several slashes in a row in a path count as one, the first of a parameter that is \
+            given twice counts, and an empty one is as none. A body is `application/json`. \
+            Answers in JSON end with a newline.",
     ),
     tags(
         (name = "service", description = "The service itself and its model"),

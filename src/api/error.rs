@@ -1,11 +1,11 @@
 //! Every error leaves in one envelope, with the status code that says whose fault it is.
 
-use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
+use super::json::Json;
 use crate::client::error::ClusterError;
 use crate::scaler::ApplyError;
 use crate::scaler::cycle::CycleError;
@@ -57,6 +57,15 @@ pub struct NoCluster(
     Failure,
 );
 
+/// Admission in the cluster forbids it: a quota, a LimitRange, a policy; nothing was changed.
+#[derive(IntoResponses)]
+#[response(status = 403)]
+pub struct ForbiddenByCluster(
+    #[to_schema]
+    #[expect(dead_code, reason = "says what the answer is")]
+    Failure,
+);
+
 pub struct ApiError {
     status: StatusCode,
     message: String,
@@ -101,8 +110,13 @@ impl From<ClusterError> for ApiError {
     fn from(error: ClusterError) -> Self {
         let status = match &error {
             ClusterError::NotFound { .. } => StatusCode::NOT_FOUND,
-            // What the client asked for is not allowed there: by validation, a quota, a LimitRange.
-            ClusterError::Refused { code: 400 | 403 | 422, .. } => StatusCode::BAD_REQUEST,
+            // What the client asked for is not allowed there: by a quota, a LimitRange or a policy,
+            // or by validation.
+            ClusterError::Refused { code: 403, .. } => StatusCode::FORBIDDEN,
+            ClusterError::Refused { code: 400 | 422, .. } | ClusterError::NodeTooSmall { .. } => {
+                StatusCode::BAD_REQUEST
+            }
+            ClusterError::Conflict { .. } => StatusCode::CONFLICT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())

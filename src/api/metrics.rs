@@ -4,12 +4,17 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
-use super::{ApiError, SharedState};
+use super::error::ApiError;
+use super::extract::SharedState;
 use crate::metrics::Now;
 
 /// Metrics in the text format of Prometheus
-#[utoipa::path(get, path = "/metrics", tag = "monitoring",
-    responses((status = 200, body = String, content_type = "text/plain", example = "dqn_scaler_dry_run 1")))]
+#[utoipa::path(
+    get, path = "/metrics", tag = "monitoring",
+    responses((
+        status = 200, body = String, content_type = "text/plain", example = "dqn_scaler_dry_run 1"
+    ))
+)]
 pub async fn metrics(State(state): SharedState) -> Result<impl IntoResponse, ApiError> {
     let (config, cluster) = (state.config(), state.cluster());
     let now = Now {

@@ -2,17 +2,19 @@
 //! decision and its recent past.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 
-use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::error::{BadRequest, NoCluster, NoSuchPod};
+use super::answers::{StatusName, UnreadableNamespace};
+use super::error::{ApiError, BadRequest, NoCluster, NoSuchPod};
+use super::extract::{PodPath, Query, SharedState};
+use super::json::Json;
 use super::pods::{ListedAutoscaler, ListedOverrides, ListedOwner};
-use super::scaling::{StatusName, status_names};
-use super::{ApiError, PodPath, Query, SharedState, boolean, cluster, status};
+use super::query;
+use super::work::cluster;
 use crate::blocking::run_blocking;
 use crate::client::retry::Deadline;
 use crate::clock::{at, rfc3339};
@@ -21,8 +23,8 @@ use crate::core::context::OwnedPod;
 use crate::core::eligibility::{current_block, eligibility, is_monitored, last_message};
 use crate::core::explain::in_short;
 use crate::core::outcome::LastOutcome;
-use crate::core::outcome::SkipReason;
 use crate::core::policy::Settings;
+use crate::core::skip_reason::SkipReason;
 use crate::scaler::pod_status::{Latest, PodStatuses, Sample};
 
 const DEFAULT_PAGE: usize = 50;
@@ -40,6 +42,9 @@ pub struct Page {
     offset: usize,
     /// Pods of this page.
     count: usize,
+    /// Namespaces whose pods are not among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<UnreadableNamespace>,
     pods: Vec<PodOverview>,
     #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
     timestamp: String,
@@ -116,8 +121,7 @@ pub struct OverviewResources {
 pub struct LastDecision {
     #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
     timestamp: Option<String>,
-    #[schema(schema_with = status_names)]
-    status: &'static str,
+    status: StatusName,
     #[schema(required)]
     cpu_action: Option<Action>,
     #[schema(required)]
@@ -147,28 +151,18 @@ pub struct Trail {
 
 /// A page of the pods, each with its last decision and its recent past
 #[utoipa::path(
-    get, path = "/pods/overview", tag = "pods",
-    params(
-        ("search" = Option<String>, Query, nullable = false, example = "postgres", description = "A part of namespace/name or of the workload's name"),
-        ("namespace" = Option<String>, Query, nullable = false, description = "The pod's namespace"),
-        ("monitored" = Option<bool>, Query, nullable = false, description = "Whether the pod is acted upon"),
-        ("status" = inline(Option<StatusName>), Query, nullable = false, example = "success", description = "The status of the last decision"),
-        ("sort" = Option<String>, Query, nullable = false, pattern = "^(name|cpu|memory|cpu_utilization|memory_utilization|decision)$",
-            example = "cpu", description = "name, cpu, memory, cpu_utilization, memory_utilization or decision"),
-        ("order" = Option<String>, Query, nullable = false, pattern = "^(asc|desc)$", example = "desc", description = "asc or desc"),
-        ("offset" = Option<u64>, Query, nullable = false, minimum = 0, example = 0, description = "Pods to leave out before the page"),
-        ("limit" = Option<u64>, Query, nullable = false, minimum = 1, maximum = 500, example = 50, description = "Pods of a page"),
-    ),
+    get, path = "/pods/overview", tag = "pods", params(PodQuery),
     responses((status = 200, body = Page), BadRequest, NoCluster)
 )]
 pub async fn overview(
     State(state): SharedState,
-    Query(query): Query<HashMap<String, String>>,
+    Query(query): Query<PodQuery>,
 ) -> Result<Json<Page>, ApiError> {
-    let query = PodQuery::parse(&query)?;
     let (config, statuses) = (state.config(), &state.scaler.pod_status);
     let settings = config.settings();
-    let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
+    let listing = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
+    let unreadable = listing.unreadable.iter().map(Into::into).collect();
+    let pods = listing.pods;
     let total = pods.len();
     let found = run_blocking(|| {
         let seen = pods.into_iter().map(OwnedPod::select_containers);
@@ -177,11 +171,12 @@ pub async fn overview(
         found.sort_by(|a, b| query.order(a, b));
         found
     });
-    let page = found.iter().skip(query.offset).take(query.limit);
+    let offset = query.offset.unwrap_or(0);
+    let page = found.iter().skip(offset).take(query.limit.unwrap_or(DEFAULT_PAGE));
     let pods: Vec<_> = page.map(|seen| shown(seen, statuses, &settings)).collect();
-    let (found, offset, count) = (found.len(), query.offset, pods.len());
+    let (found, count) = (found.len(), pods.len());
     let timestamp = rfc3339(state.clock.now());
-    Ok(Json(Page { success: true, total, found, offset, count, pods, timestamp }))
+    Ok(Json(Page { success: true, total, found, offset, count, unreadable, pods, timestamp }))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -222,8 +217,48 @@ impl Seen {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Which pods are asked for, and in which order.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PodQuery {
+    /// A part of namespace/name or of the workload's name
+    #[serde(default, deserialize_with = "search")]
+    #[param(nullable = false, example = "postgres")]
+    search: Option<String>,
+    /// The pod's namespace
+    #[serde(default, deserialize_with = "query::text")]
+    #[param(nullable = false)]
+    namespace: Option<String>,
+    /// Whether the pod is acted upon
+    #[serde(default, deserialize_with = "query::boolean")]
+    #[param(nullable = false)]
+    monitored: Option<bool>,
+    /// The status of the last decision
+    #[serde(default, deserialize_with = "query::choice")]
+    #[param(nullable = false, example = "success")]
+    status: Option<StatusName>,
+    /// What the pods are sorted by
+    #[serde(default, deserialize_with = "query::choice")]
+    #[param(inline, nullable = false, example = "cpu")]
+    sort: Option<Sort>,
+    /// In which direction
+    #[serde(default, deserialize_with = "query::choice")]
+    #[param(inline, nullable = false, example = "desc")]
+    order: Option<Order>,
+    /// Pods to leave out before the page
+    #[serde(default, deserialize_with = "query::whole")]
+    #[param(nullable = false, example = 0)]
+    offset: Option<usize>,
+    /// Pods of a page: 50 if it is absent
+    #[serde(default, deserialize_with = "page_size")]
+    #[param(nullable = false, minimum = 1, maximum = 500, example = 50)]
+    limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 enum Sort {
+    #[default]
     Name,
     Cpu,
     Memory,
@@ -232,96 +267,62 @@ enum Sort {
     Decision,
 }
 
-struct PodQuery {
-    search: String,
-    namespace: Option<String>,
-    monitored: Option<bool>,
-    /// The status of the last decision.
-    status: Option<String>,
-    sort: Sort,
-    descending: bool,
-    offset: usize,
-    limit: usize,
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    Asc,
+    Desc,
+}
+
+fn search<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(query::text(deserializer)?.map(|text| text.trim().to_lowercase()))
+}
+
+fn page_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    let size = query::whole(deserializer)?;
+    if size.is_some_and(|size| !(1..=LARGEST_PAGE).contains(&size)) {
+        return Err(D::Error::custom(format!("must be from 1 to {LARGEST_PAGE}")));
+    }
+    Ok(size)
 }
 
 impl PodQuery {
-    fn parse(query: &HashMap<String, String>) -> Result<Self, ApiError> {
-        let named = |name: &str| query.get(name).filter(|text| !text.is_empty());
-        let number = |name: &'static str, default: usize| match named(name)
-            .map(|text| text.trim().parse())
-        {
-            None => Ok(default),
-            Some(Ok(number)) => Ok(number),
-            Some(Err(_)) => {
-                Err(ApiError::bad_request(format!("{name}: must be a whole number, not negative")))
-            }
-        };
-        let sort = match named("sort").map(String::as_str) {
-            None | Some("name") => Sort::Name,
-            Some("cpu") => Sort::Cpu,
-            Some("memory") => Sort::Memory,
-            Some("cpu_utilization") => Sort::CpuUtilization,
-            Some("memory_utilization") => Sort::MemoryUtilization,
-            Some("decision") => Sort::Decision,
-            Some(_) => {
-                let known = "name, cpu, memory, cpu_utilization, memory_utilization or decision";
-                return Err(ApiError::bad_request(format!("sort: must be {known}")));
-            }
-        };
-        let descending = match named("order").map(String::as_str) {
-            None | Some("asc") => false,
-            Some("desc") => true,
-            Some(_) => return Err(ApiError::bad_request("order: must be asc or desc")),
-        };
-        let limit = number("limit", DEFAULT_PAGE)?;
-        if !(1..=LARGEST_PAGE).contains(&limit) {
-            return Err(ApiError::bad_request(format!("limit: must be from 1 to {LARGEST_PAGE}")));
-        }
-        Ok(Self {
-            search: named("search").map(|text| text.trim().to_lowercase()).unwrap_or_default(),
-            namespace: named("namespace").cloned(),
-            monitored: boolean(query, "monitored")?,
-            status: status(query)?,
-            sort,
-            descending,
-            offset: number("offset", 0)?,
-            limit,
-        })
-    }
-
     fn takes(&self, seen: &Seen, settings: &Settings) -> bool {
         let key = &seen.owned.pod.key;
-        let status = || seen.last().map(|last| last.status.name());
+        let status = || seen.last().map(|last| StatusName::from(&last.status));
         self.namespace.as_ref().is_none_or(|namespace| &key.namespace == namespace)
             && self.monitored.is_none_or(|monitored| {
                 is_monitored(&seen.owned, &settings.exclusions) == monitored
             })
-            && self.status.as_ref().is_none_or(|wanted| status() == Some(wanted))
-            && (self.search.is_empty()
-                || format!("{}/{} {}", key.namespace, key.name, seen.workload())
-                    .contains(&self.search))
+            && self.status.as_ref().is_none_or(|wanted| status().as_ref() == Some(wanted))
+            && self.search.as_ref().is_none_or(|part| {
+                format!("{}/{} {}", key.namespace, key.name, seen.workload()).contains(part)
+            })
     }
 
     /// What has no value to be sorted by comes last, whichever the direction.
     fn order(&self, a: &Seen, b: &Seen) -> Ordering {
-        let (left, right) = (self.value(a), self.value(b));
+        let (sort, descending) = (self.sort.unwrap_or_default(), self.order == Some(Order::Desc));
+        let (left, right) = (sort.value(a), sort.value(b));
         let by_value = match (left, right) {
-            (Some(left), Some(right)) if self.descending => right.total_cmp(&left),
+            (Some(left), Some(right)) if descending => right.total_cmp(&left),
             (Some(left), Some(right)) => left.total_cmp(&right),
             (left, right) => right.is_some().cmp(&left.is_some()),
         };
         let by_name = a.owned.pod.key.cmp(&b.owned.pod.key);
-        match self.sort {
-            Sort::Name if self.descending => by_name.reverse(),
+        match sort {
+            Sort::Name if descending => by_name.reverse(),
             Sort::Name => by_name,
             _ => by_value.then(by_name),
         }
     }
+}
 
-    fn value(&self, seen: &Seen) -> Option<f64> {
+impl Sort {
+    fn value(self, seen: &Seen) -> Option<f64> {
         let usage = || Some(seen.latest.as_ref()?.measured?.1);
         let share = |usage: f64, limit: f64| (limit > 0.0).then(|| usage / limit);
-        match self.sort {
+        match self {
             Sort::Name => None,
             Sort::Cpu => Some(usage()?.cpu),
             Sort::Memory => Some(usage()?.memory),
@@ -375,7 +376,7 @@ fn decision(last: &LastOutcome, owned: &OwnedPod, settings: &Settings) -> LastDe
     let decided = last.decided.as_ref();
     LastDecision {
         timestamp: at(last.at),
-        status: last.status.name(),
+        status: (&last.status).into(),
         cpu_action: decided.map(|decided| decided.actions.cpu),
         memory_action: decided.map(|decided| decided.actions.memory),
         why: in_short(last, last_message(&last.status, owned, settings)),

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -11,8 +10,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::{BadRequest, NoCluster, NoSuchPod};
-use super::{ApiError, PodPath, SharedState, cluster};
+use super::answers::UnreadableNamespace;
+use super::error::{ApiError, BadRequest, NoCluster, NoSuchPod};
+use super::extract::{PodPath, SharedState};
+use super::json::{JSON, Json};
+use super::work::cluster;
 use crate::client::retry::Deadline;
 use crate::clock::rfc3339;
 use crate::core::autoscalers::CompetingAutoscaler;
@@ -23,13 +25,15 @@ use crate::core::pod::Owner;
 use crate::core::policy::{Exclusions, Policy};
 use crate::core::resource::Resource;
 
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it is written piece by piece")]
+#[derive(Serialize, ToSchema)]
 pub struct PodList {
     #[schema(example = true)]
     success: bool,
     /// How many pods follow.
     count: usize,
+    /// Namespaces whose pods are not among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<UnreadableNamespace>,
     pods: Vec<ListedPod>,
 }
 
@@ -180,11 +184,18 @@ impl ListedOwner {
 const PIECE: usize = 500;
 
 /// Every pod of the configured namespaces
-#[utoipa::path(get, path = "/pods", tag = "pods", responses((status = 200, body = PodList), NoCluster))]
+#[utoipa::path(
+    get, path = "/pods", tag = "pods", responses((status = 200, body = PodList), NoCluster)
+)]
 pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     let config = state.config();
-    let pods = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
-    let begin = format!(r#"{{"success":true,"count":{},"pods":["#, pods.len());
+    let listing = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
+    let pods = listing.pods;
+    let unreadable = listing.unreadable.iter().map(Into::into).collect();
+    let frame = PodList { success: true, count: pods.len(), unreadable, pods: Vec::new() };
+    let frame = serde_json::to_string(&frame).map_err(|error| ApiError::internal(&error))?;
+    let (begin, end) = frame.rsplit_once("[]").unwrap_or_default();
+    let (begin, end) = (format!("{begin}["), format!("]{end}\n"));
     let (policy, exclusions) = (config.policy(), config.exclusions());
     // Each piece is made when the one before has been taken: the answer of a large cluster is never
     // in memory as a whole.
@@ -195,16 +206,15 @@ pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
         let text = serde_json::to_string(&piece)?;
         Ok(comma.to_owned() + text.trim_start_matches('[').trim_end_matches(']'))
     });
-    let all =
-        once(Ok(begin)).chain(pieces).chain(once(Ok::<_, serde_json::Error>("]}".to_owned())));
+    let all = once(Ok(begin)).chain(pieces).chain(once(Ok::<_, serde_json::Error>(end)));
     let body = Body::from_stream(futures::stream::iter(all));
-    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(([(CONTENT_TYPE, JSON)], body).into_response())
 }
 
 fn shown(owned: &OwnedPod, exclusions: &Exclusions, policy: &Policy) -> ListedPod {
     let pod = &owned.pod;
     let containers = pod.containers.iter().map(|container| ListedContainer {
-        name: container.name.clone(),
+        name: container.name.to_string(),
         image: container.image.clone(),
         resources: ListedResources {
             requests: container.resources.requests.clone(),
@@ -267,7 +277,7 @@ pub async fn read(State(state): SharedState, path: PodPath) -> Result<Json<PodDe
     let cluster = cluster(&state)?;
     let deadline = Deadline::default();
     let owned = cluster.pod(&path.namespace, &path.name, deadline).await?;
-    let usage = cluster.usage_of(&owned, deadline).await?.map(|usage| usage.usage);
+    let usage = cluster.usage_of(&owned, deadline).await?.map(|usage| usage.total());
     let request = owned.pod.request();
     Ok(Json(PodDetails {
         success: true,

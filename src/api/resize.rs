@@ -1,66 +1,108 @@
 //! Resizing a pod to given values.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Serialize;
-use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::error::{BadRequest, Busy, NoCluster, NoSuchPod};
-use super::{ApiError, JsonObject, PodPath, Query, SharedState, cluster, finish};
+use super::error::{ApiError, BadRequest, Busy, ForbiddenByCluster, NoCluster, NoSuchPod};
+use super::extract::{JsonBody, PodPath, Query, SharedState};
+use super::json::Json;
+use super::work::{cluster, finish};
 use crate::client::retry::Deadline;
 use crate::clock::rfc3339;
 use crate::cluster::template::TemplateChange;
 use crate::core::outcome::Method;
 use crate::core::plan::{Change, Plan};
+use crate::core::pod::Pod;
 use crate::core::quantity;
+use crate::core::resource::Resource;
 use crate::scaler::Fallback;
 
 /// What the pod's containers are to have; what is not named stays as it is.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "says what the body is, which is read field by field to name what is wrong"
-)]
+#[derive(Deserialize, ToSchema)]
 pub struct Wanted {
     /// By the name of the container.
-    #[schema(example = json!({"postgres": {"limits": {"cpu": "2", "memory": "4Gi"}}}))]
+    #[serde(default)]
+    #[schema(
+        required,
+        example = json!({"postgres": {"limits": {"cpu": "2", "memory": "4Gi"}}})
+    )]
     containers: BTreeMap<String, WantedResources>,
 }
 
 /// One of the two at least; requests must not be above limits.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "says what the body is")]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with requests or limits")]
 pub struct WantedResources {
+    #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     requests: Option<Quantities>,
+    #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     limits: Option<Quantities>,
 }
 
 /// Kubernetes quantities above 0.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "says what the body is")]
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with cpu or memory")]
 pub struct Quantities {
     /// Cores: `0.5`, `500m`.
+    #[serde(default, deserialize_with = "given")]
     #[schema(
-        nullable = false,
+        value_type = String,
         pattern = "^[1-9][0-9]{0,5}(\\.[0-9]{1,3})?(m|k)?$",
         example = "500m"
     )]
-    cpu: Option<String>,
+    cpu: Option<Quantity>,
     /// Bytes: `512Mi`, `1Gi`.
+    #[serde(default, deserialize_with = "given")]
     #[schema(
-        nullable = false,
+        value_type = String,
         pattern = "^[1-9][0-9]{0,5}(\\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)?$",
         example = "512Mi"
     )]
-    memory: Option<String>,
+    memory: Option<Quantity>,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Quantity(String);
+
+impl TryFrom<String> for Quantity {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match quantity::cores(&text) {
+            Some(amount) if amount > 0.0 => Ok(Self(text)),
+            _ => Err(format!("{text:?} is not a quantity above 0")),
+        }
+    }
+}
+
+/// A field that is there: null is none.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ResizeQuery {
+    /// Whether the template may be changed: true if absent, false if anything other than `true`
+    #[serde(default = "yes", deserialize_with = "is_true")]
+    enable_horizontal_fallback: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(String::deserialize(deserializer)?.eq_ignore_ascii_case("true"))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -97,44 +139,49 @@ pub struct ResizeDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pending: Option<String>,
+    /// What the change brings about that may not be expected, such as a restart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["app: by its resizePolicy a change of memory restarts it"]))]
+    warnings: Vec<String>,
 }
 
 /// Give a pod the resources you name, in place
 ///
 /// It is carried out in dry run too. What cannot be done in place goes into the template of the
-/// pod's workload, unless that is switched off. What the API server or the kubelet refuse is a 400
-/// that says why, and the pod keeps what it had.
+/// pod's workload, unless that is switched off. What the API server or the kubelet refuse is told
+/// with its reason, and the pod keeps what it had: 400 for what is invalid, 403 for what a quota,
+/// a LimitRange or a policy forbids, 409 where the pod has been changed meanwhile.
 #[utoipa::path(
     post, path = "/api/namespaces/{namespace}/pods/{pod_name}/resize", tag = "resize",
-    params(
-        PodPath,
-        ("enable_horizontal_fallback" = Option<bool>, Query,
-            description = "Whether the template may be changed: true if absent, false if anything other than `true`"),
-    ),
+    params(PodPath, ResizeQuery),
     request_body = Wanted,
-    responses((status = 200, body = Resized), BadRequest, NoSuchPod, Busy, NoCluster)
+    responses(
+        (status = 200, body = Resized),
+        BadRequest, ForbiddenByCluster, NoSuchPod, Busy, NoCluster
+    )
 )]
 pub async fn resize(
     State(state): SharedState,
     path: PodPath,
-    Query(query): Query<HashMap<String, String>>,
-    JsonObject(body): JsonObject,
+    Query(query): Query<ResizeQuery>,
+    JsonBody(wanted): JsonBody<Wanted>,
 ) -> Result<Json<Resized>, ApiError> {
     let cluster = cluster(&state)?;
-    let plan = plan(&body)?;
-    let may_fall_back = query
-        .get("enable_horizontal_fallback")
-        .is_none_or(|text| text.eq_ignore_ascii_case("true"));
+    let plan = wanted.plan()?;
     let owned = cluster.pod(&path.namespace, &path.name, Deadline::default()).await?;
     for name in plan.keys() {
-        if !owned.pod.containers.iter().any(|container| &container.name == name) {
+        if !owned.pod.containers.iter().any(|container| *container.name == **name) {
             return Err(ApiError::bad_request(format!(
                 "containers: the pod has no container {name:?}"
             )));
         }
     }
-    let fallback =
-        if may_fall_back { Fallback::Template(TemplateChange::AsGiven) } else { Fallback::None };
+    let fallback = if query.enable_horizontal_fallback {
+        Fallback::Template(TemplateChange::AsGiven)
+    } else {
+        Fallback::None
+    };
+    let warnings = restarts(&owned.pod, &plan);
     let (plan, owned, applied) = finish(&state, |state| async move {
         let applied = state.scaler.resize(&cluster, &state.config(), &owned, &plan, fallback).await;
         (plan, owned, applied)
@@ -156,6 +203,7 @@ pub async fn resize(
         container_resources: plan,
         reason: updated.then_some("Direct vertical scaling failed, updated via deployment"),
         pending: applied.pending,
+        warnings,
     };
     Ok(Json(Resized {
         message,
@@ -167,54 +215,66 @@ pub async fn resize(
     }))
 }
 
-fn plan(body: &Map<String, Value>) -> Result<Plan, ApiError> {
-    let fault = || {
-        ApiError::bad_request("containers: must be an object of containers with requests or limits")
-    };
-    let containers = body
-        .get("containers")
-        .and_then(Value::as_object)
-        .filter(|c| !c.is_empty())
-        .ok_or_else(fault)?;
-    containers
-        .iter()
-        .map(|(name, resources)| Ok((name.clone(), change(name, resources)?)))
-        .collect()
+impl Wanted {
+    fn plan(self) -> Result<Plan, ApiError> {
+        if self.containers.is_empty() {
+            let wanted = "must be an object of containers with requests or limits";
+            return Err(ApiError::bad_request(format!("containers: {wanted}")));
+        }
+        let change = |(name, resources): (String, WantedResources)| {
+            let fault = |what| ApiError::bad_request(format!("containers.{name}: {what}"));
+            let change = resources.change().map_err(fault)?;
+            Ok((name, change))
+        };
+        self.containers.into_iter().map(change).collect()
+    }
 }
 
-fn change(container: &str, resources: &Value) -> Result<Change, ApiError> {
-    let at = |what: &str| ApiError::bad_request(format!("containers.{container}: {what}"));
-    let fields = resources.as_object().ok_or_else(|| at("must be an object"))?;
-    if let Some(unknown) = fields.keys().find(|key| *key != "requests" && *key != "limits") {
-        return Err(at(&format!("{unknown:?} is neither requests nor limits")));
-    }
-    let quantities = |field: &str| -> Result<BTreeMap<String, String>, ApiError> {
-        let Some(value) = fields.get(field) else { return Ok(BTreeMap::new()) };
-        let pairs = value.as_object().ok_or_else(|| at(&format!("{field} must be an object")))?;
-        let pair = |(resource, value): (&String, &Value)| {
-            if resource != "cpu" && resource != "memory" {
-                return Err(at(&format!("{field}: {resource:?} is neither cpu nor memory")));
+impl WantedResources {
+    fn change(self) -> Result<Change, String> {
+        let quantities = |wanted: Option<Quantities>| wanted.unwrap_or_default().by_name();
+        let change =
+            Change { requests: quantities(self.requests), limits: quantities(self.limits) };
+        if change == Change::default() {
+            return Err("names neither requests nor limits".into());
+        }
+        for (resource, request) in &change.requests {
+            if let Some(limit) = change.limits.get(resource)
+                && quantity::cores(request) > quantity::cores(limit)
+            {
+                return Err(format!("the request of {resource} is above its limit"));
             }
-            let text = value
-                .as_str()
-                .ok_or_else(|| at(&format!("{field}.{resource} must be a string")))?;
-            match quantity::cores(text) {
-                Some(amount) if amount > 0.0 => Ok((resource.clone(), text.to_owned())),
-                _ => Err(at(&format!("{field}.{resource}: {text:?} is not a quantity above 0"))),
-            }
-        };
-        pairs.iter().map(pair).collect()
-    };
-    let change = Change { requests: quantities("requests")?, limits: quantities("limits")? };
-    if change == Change::default() {
-        return Err(at("names neither requests nor limits"));
+        }
+        Ok(change)
     }
-    for (resource, request) in &change.requests {
-        if let Some(limit) = change.limits.get(resource)
-            && quantity::cores(request) > quantity::cores(limit)
-        {
-            return Err(at(&format!("the request of {resource} is above its limit")));
+}
+
+impl Quantities {
+    fn by_name(self) -> BTreeMap<String, String> {
+        let named = [("cpu", self.cpu), ("memory", self.memory)].into_iter();
+        named.filter_map(|(name, quantity)| Some((name.to_owned(), quantity?.0))).collect()
+    }
+}
+
+/// The containers that the plan restarts, by their `resizePolicy`.
+fn restarts(pod: &Pod, plan: &Plan) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for container in pod.containers.iter() {
+        let Some(change) = plan.get(&*container.name) else { continue };
+        for resource in Resource::ALL.into_iter().filter(|of| container.restarts[*of]) {
+            let name = resource.name();
+            let changed = |wanted: &BTreeMap<String, String>, now: &BTreeMap<String, String>| {
+                let amount = |of: &BTreeMap<String, String>| quantity::cores(of.get(name)?);
+                wanted.contains_key(name) && amount(wanted) != amount(now)
+            };
+            let now = &container.resources;
+            if changed(&change.limits, &now.limits) || changed(&change.requests, &now.requests) {
+                warnings.push(format!(
+                    "{}: by its resizePolicy a change of {name} restarts it",
+                    container.name
+                ));
+            }
         }
     }
-    Ok(change)
+    warnings
 }

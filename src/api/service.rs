@@ -1,15 +1,17 @@
 //! Service information, health, and the model.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::SharedState;
+use super::answers::UnreadableNamespace;
+use super::extract::SharedState;
+use super::json::Json;
 use crate::clock::rfc3339;
 use crate::core::action::Action;
 use crate::leader::Role;
@@ -24,7 +26,9 @@ pub struct Index {
     #[schema(example = "Deep Q-Network (DQN)")]
     model: &'static str,
     /// What can be asked, and what for.
-    #[schema(value_type = std::collections::HashMap<String, String>, example = json!({"GET /health": "Health check"}))]
+    #[schema(
+        value_type = BTreeMap<String, String>, example = json!({"GET /health": "Health check"})
+    )]
     endpoints: Value,
 }
 
@@ -70,7 +74,9 @@ pub async fn health(State(state): SharedState) -> Json<Health> {
 }
 
 /// Liveness probe: the process answers, which is all that a restart could mend
-#[utoipa::path(get, path = "/livez", tag = "service", responses((status = 200, body = String, example = "ok")))]
+#[utoipa::path(
+    get, path = "/livez", tag = "service", responses((status = 200, body = String, example = "ok"))
+)]
 pub async fn livez() -> &'static str {
     "ok"
 }
@@ -121,6 +127,8 @@ pub struct WatchState {
     /// are not changed.
     #[schema(example = json!([]))]
     never_read: Vec<String>,
+    /// Namespaces whose pods are not known now: they are left alone, the others are scaled.
+    unreadable: Vec<UnreadableNamespace>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -145,6 +153,7 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
     let cluster = state.cluster();
     let fresh = cluster.as_ref().is_some_and(|cluster| cluster.is_fresh());
     let never_read = cluster.as_ref().map(|cluster| cluster.never_read()).unwrap_or_default();
+    let unreadable = cluster.as_ref().map(|cluster| cluster.unreadable()).unwrap_or_default();
     let (role, leader) = match state.leadership.role() {
         Role::Alone => ("alone", None),
         Role::Leader => ("leader", Some(state.leadership.identity().to_owned())),
@@ -169,6 +178,7 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
         watch: WatchState {
             fresh,
             never_read: never_read.iter().map(ToString::to_string).collect(),
+            unreadable: unreadable.iter().map(Into::into).collect(),
         },
         metrics: MetricsState {
             fresh: age.is_some_and(|age| age <= config.metrics_max_age as i64),
@@ -194,15 +204,17 @@ pub struct ModelInfo {
     #[schema(example = 3)]
     action_dim: usize,
     /// The actions by their index.
-    #[schema(value_type = std::collections::HashMap<String, Action>, example = json!({"0": "DECREASE", "1": "MAINTAIN", "2": "INCREASE"}))]
-    actions: Value,
+    #[schema(example = json!({"0": "DECREASE", "1": "MAINTAIN", "2": "INCREASE"}))]
+    actions: BTreeMap<String, Action>,
     /// The features of a pod's state, in the order of the input.
     #[schema(example = json!(["CPU usage (normalized)", "Memory usage (normalized)"]))]
     state_features: Vec<&'static str>,
 }
 
 /// The network and what it takes in
-#[utoipa::path(get, path = "/model/info", tag = "service", responses((status = 200, body = ModelInfo)))]
+#[utoipa::path(
+    get, path = "/model/info", tag = "service", responses((status = 200, body = ModelInfo))
+)]
 pub async fn model_info(State(state): SharedState) -> Json<ModelInfo> {
     let config = state.config();
     Json(ModelInfo {
@@ -210,10 +222,7 @@ pub async fn model_info(State(state): SharedState) -> Json<ModelInfo> {
         model_path: config.model_path.clone(),
         state_dim: config.state_dim,
         action_dim: config.action_dim,
-        actions: Action::ALL
-            .iter()
-            .map(|a| (a.index().to_string(), Value::from(a.name())))
-            .collect(),
+        actions: Action::ALL.map(|action| (action.index().to_string(), action)).into(),
         state_features: state.scaler.features().iter().map(|feature| feature.label()).collect(),
     })
 }
@@ -234,7 +243,9 @@ pub struct ModelCard {
 }
 
 /// What is known of the model that this version ships: data, recipe, figures, limits
-#[utoipa::path(get, path = "/model/card", tag = "service", responses((status = 200, body = ModelCard)))]
+#[utoipa::path(
+    get, path = "/model/card", tag = "service", responses((status = 200, body = ModelCard))
+)]
 pub async fn model_card(State(state): SharedState) -> Json<ModelCard> {
     let in_use =
         tokio::fs::read(state.config().find_model()).await.is_ok_and(|file| file == SHIPPED_MODEL);

@@ -1,11 +1,11 @@
 //! Counts, averages, and what the cycles did over time.
 
-use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::SharedState;
+use super::extract::SharedState;
+use super::json::Json;
 use crate::clock::{at, rfc3339};
 use crate::core::eligibility::is_monitored;
 use crate::core::resource::PerResource;
@@ -122,7 +122,10 @@ pub struct SystemStatus {
 }
 
 /// Counts and averages since the start, and what holds now
-#[utoipa::path(get, path = "/statistics", tag = "monitoring", responses((status = 200, body = StatisticsAnswer)))]
+#[utoipa::path(
+    get, path = "/statistics", tag = "monitoring",
+    responses((status = 200, body = StatisticsAnswer))
+)]
 pub async fn statistics(State(state): SharedState) -> Json<StatisticsAnswer> {
     let config = state.config();
     let totals = state.scaler.journal.lock().totals();
@@ -180,7 +183,10 @@ pub struct CycleTally {
 }
 
 /// What the cycles did over time, since the service has run or for the last day
-#[utoipa::path(get, path = "/statistics/timeline", tag = "monitoring", responses((status = 200, body = Timeline)))]
+#[utoipa::path(
+    get, path = "/statistics/timeline", tag = "monitoring",
+    responses((status = 200, body = Timeline))
+)]
 pub async fn timeline(State(state): SharedState) -> Json<Timeline> {
     let (step_seconds, tallies) = state.scaler.pod_status.timeline();
     let shown = |tally: &OutcomeCounts| CycleTally {

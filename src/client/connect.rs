@@ -44,7 +44,14 @@ pub async fn connect(in_cluster: Option<bool>, identity: &str) -> Result<Client,
 
 /// What the API server offers for changing a running pod's resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResizeSupport {
+pub struct ResizeSupport {
+    pub by: ResizeBy,
+    /// Memory limits are lowered in place, without a restart: since 1.34.
+    pub memory_cuts: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResizeBy {
     /// `pods/resize`, since 1.32.
     Subresource,
     /// 1.27 to 1.31: the pod itself is patched, if the cluster has the alpha feature on.
@@ -60,17 +67,19 @@ async fn reach(client: &Client) -> Result<(), ClusterError> {
 }
 
 pub async fn resize_support(client: &Client) -> Result<ResizeSupport, ClusterError> {
-    let call = Call { verb: "get", resource: "api/v1", namespace: String::new(), name: None };
-    let resources =
-        with_retries(call, Deadline::default(), || client.list_core_api_resources("v1")).await?;
-    if resources.resources.iter().any(|resource| resource.name == "pods/resize") {
-        return Ok(ResizeSupport::Subresource);
-    }
     let call = Call { verb: "get", resource: "version", namespace: String::new(), name: None };
     let version = with_retries(call, Deadline::default(), || client.apiserver_version()).await?;
     let digits = |text: &str| {
         text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().unwrap_or(0)
     };
-    let offered = (digits(&version.major), digits(&version.minor)) >= (1, 27);
-    Ok(if offered { ResizeSupport::PodPatch } else { ResizeSupport::None })
+    let version = (digits(&version.major), digits(&version.minor));
+    let call = Call { verb: "get", resource: "api/v1", namespace: String::new(), name: None };
+    let resources =
+        with_retries(call, Deadline::default(), || client.list_core_api_resources("v1")).await?;
+    let by = match resources.resources.iter().any(|resource| resource.name == "pods/resize") {
+        true => ResizeBy::Subresource,
+        false if version >= (1, 27) => ResizeBy::PodPatch,
+        false => ResizeBy::None,
+    };
+    Ok(ResizeSupport { by, memory_cuts: version >= (1, 34) })
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use kube::core::Status;
+
 /// A call as an operator would name it, and as RBAC does: verb, resource, where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -39,11 +41,18 @@ impl fmt::Display for Call {
 pub enum ClusterError {
     #[error("{call}: not found: {message}")]
     NotFound { call: Call, message: String },
-    #[error("{call}: forbidden: the service account lacks the verb {:?} on {:?}: {message}", call.verb, call.resource)]
+    #[error("{call}: forbidden: the service account lacks the verb {:?} on {:?}: {message}",
+        call.verb, call.resource)]
     Forbidden { call: Call, message: String },
-    /// A 403 that is no matter of RBAC: quota, LimitRange, node capacity.
+    /// By admission or validation: a 403 that is no matter of RBAC, or a 422.
     #[error("{call}: refused ({code}): {message}")]
     Refused { call: Call, code: u16, message: String },
+    /// The node is too small for what is asked for; another may not be.
+    #[error("{call}: refused by the node: {message}")]
+    NodeTooSmall { call: Call, message: String },
+    /// The object is not what the change was meant for.
+    #[error("{call}: conflict: {message}")]
+    Conflict { call: Call, message: String },
     #[error("{call}: {message}")]
     Unavailable { call: Call, message: String },
 }
@@ -59,9 +68,9 @@ impl ClusterError {
                         Self::Unavailable { call, message: format!("not authenticated: {message}") }
                     }
                     403 if is_rbac(&message) => Self::Forbidden { call, message },
-                    code @ 400..=499 if !matches!(code, 409 | 429) => {
-                        Self::Refused { call, code, message }
-                    }
+                    403 if is_of_node(status) => Self::NodeTooSmall { call, message },
+                    409 => Self::Conflict { call, message },
+                    code @ 400..=499 if code != 429 => Self::Refused { call, code, message },
                     code => Self::Unavailable {
                         call,
                         message: format!("API server answered {code}: {message}"),
@@ -80,6 +89,12 @@ impl ClusterError {
 /// What the authorizer writes, and admission plugins never do.
 fn is_rbac(message: &str) -> bool {
     message.contains(" cannot ")
+}
+
+/// What the API server itself says of a resize beyond the node's size, since 1.36.
+fn is_of_node(status: &Status) -> bool {
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice());
+    causes.unwrap_or_default().iter().any(|cause| cause.reason == "NodeCapacity")
 }
 
 /// No right is missing, the caller is not known (yet): so answers a metrics server that has only
@@ -104,7 +119,7 @@ fn describe(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
+    use kube::core::response::{StatusCause, StatusDetails};
 
     use super::*;
 
@@ -120,23 +135,40 @@ mod tests {
     fn a_missing_permission_is_told_from_a_full_node() {
         let denied = api(
             403,
-            "pods \"web\" is forbidden: User \"x\" cannot patch resource \"pods/resize\" in API group",
+            "pods \"web\" is forbidden: User \"x\" cannot patch resource \"pods/resize\" in API \
+                group",
         );
         assert!(matches!(denied, ClusterError::Forbidden { .. }));
         let text = denied.to_string();
         assert!(text.contains("\"patch\"") && text.contains("\"pods/resize\""), "{text}");
         let unknown = api(
             403,
-            "pods.metrics.k8s.io is forbidden: User \"system:anonymous\" cannot list resource \"pods\"",
+            "pods.metrics.k8s.io is forbidden: User \"system:anonymous\" cannot list resource \
+                \"pods\"",
         );
         assert!(matches!(unknown, ClusterError::Unavailable { .. }));
-        assert!(matches!(
-            api(403, "node didn't have enough allocatable resources"),
-            ClusterError::Refused { .. }
-        ));
+        let cause = StatusCause {
+            reason: "NodeCapacity".into(),
+            message: String::new(),
+            field: String::new(),
+        };
+        let details = StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            causes: vec![cause],
+            retry_after_seconds: 0,
+        };
+        let status = Status { code: 403, details: Some(details), ..Status::default() };
+        let call = Call::on("patch", "pods/resize", "default", "web");
+        let full = ClusterError::from_kube(call, &kube::Error::Api(Box::new(status)));
+        assert!(matches!(full, ClusterError::NodeTooSmall { .. }));
+        let quota = api(403, "pods \"web\" is forbidden: exceeded quota: ration");
+        assert!(matches!(quota, ClusterError::Refused { code: 403, .. }));
         assert!(api(404, "pods \"web\" not found").is_not_found());
         assert!(matches!(api(429, "slow down"), ClusterError::Unavailable { .. }));
-        assert!(matches!(api(409, "modified"), ClusterError::Unavailable { .. }));
+        assert!(matches!(api(409, "modified"), ClusterError::Conflict { .. }));
         assert!(
             api(500, "etcd").to_string().contains("patch pods/resize web in namespace default")
         );

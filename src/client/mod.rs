@@ -3,3 +3,6 @@
 pub mod connect;
 pub mod error;
 pub mod retry;
+
+/// The name that this service writes under.
+pub const FIELD_MANAGER: &str = "dqn-scaler";

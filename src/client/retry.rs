@@ -44,14 +44,30 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, kube::Error>>,
 {
-    while_allowed(call, deadline, || true, attempt).await
+    until_done(call, deadline, || true, |error| may_pass(error) || is_conflict(error), attempt)
+        .await
 }
 
-/// The same, but nothing is sent unless it is allowed at that moment.
+/// A write: nothing is sent unless it is allowed at that moment, and a conflict is final, for the
+/// object is not what the change was meant for.
 pub async fn while_allowed<T, F, Fut>(
     call: Call,
     deadline: Deadline,
     is_allowed: impl Fn() -> bool,
+    attempt: F,
+) -> Result<T, ClusterError>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, kube::Error>>,
+{
+    until_done(call, deadline, is_allowed, may_pass, attempt).await
+}
+
+async fn until_done<T, F, Fut>(
+    call: Call,
+    deadline: Deadline,
+    is_allowed: impl Fn() -> bool,
+    may_pass: impl Fn(&kube::Error) -> bool,
     attempt: F,
 ) -> Result<T, ClusterError>
 where
@@ -89,9 +105,13 @@ where
     }
 }
 
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
 fn may_pass(error: &kube::Error) -> bool {
     match error {
-        kube::Error::Api(status) => status.code >= 500 || status.code == 429 || status.code == 409,
+        kube::Error::Api(status) => status.code >= 500 || status.code == 429,
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
         _ => false,
     }

@@ -97,8 +97,10 @@ mod tests {
             |metrics| hpa(web(), metrics).map(|hpa| (hpa.resources.cpu, hpa.resources.memory));
         let target = json!({"type": "Utilization", "averageUtilization": 70});
         let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
-        let memory = json!({"type": "ContainerResource", "containerResource": {"name": "memory", "container": "app", "target": target}});
-        let queue = json!({"type": "External", "external": {"metric": {"name": "depth"}, "target": target}});
+        let memory = json!({"type": "ContainerResource", "containerResource": {"name": "memory",
+            "container": "app", "target": target}});
+        let queue = json!({"type": "External", "external": {"metric": {"name": "depth"},
+            "target": target}});
         assert_eq!(measures(json!([cpu])), Some((true, false)));
         assert_eq!(measures(json!([queue, memory])), Some((false, true)));
         assert_eq!(measures(json!([queue])), None);

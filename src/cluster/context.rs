@@ -192,8 +192,8 @@ pub enum Source<'a> {
     Workload,
 }
 
-/// What is known of the controllers and autoscalers of one pod. Its workload is asked for in any case,
-/// and has to be known.
+/// What is known of the controllers and autoscalers of one pod. Its workload is asked for in any
+/// case, and has to be known.
 pub async fn of_one(
     client: &Client,
     pod: &Pod,

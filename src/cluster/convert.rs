@@ -11,12 +11,13 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::FIELD_MANAGER;
+use crate::client::FIELD_MANAGER;
 use crate::core::overrides::PodOverrides;
 use crate::core::pod::{
-    ContainerResources, Containers, Owner, Pod, PodContainer, PodKey, ResizeCondition, ResizeState,
-    group_of,
+    ContainerResources, ContainerState, Containers, OomKill, Owner, Pod, PodContainer, PodKey,
+    ResizeCondition, ResizeState, group_of,
 };
+use crate::core::resource::{PerResource, Resource};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
@@ -35,14 +36,18 @@ pub fn pod(pod: &KubePod) -> Option<Pod> {
         let init = status.and_then(|s| s.init_container_statuses.as_ref());
         main.into_iter().chain(init).flatten()
     };
-    let status_of = |name: &str| statuses().find(|s| s.name == name);
-    let main =
-        spec.iter().flat_map(|s| &s.containers).map(|c| container(c, false, status_of(&c.name)));
+    let main = spec.iter().flat_map(|s| &s.containers).map(|c| (c, false));
     let sidecars = spec
         .iter()
         .flat_map(|s| s.init_containers.iter().flatten())
         .filter(|c| c.restart_policy.as_deref() == Some("Always"))
-        .map(|c| container(c, true, status_of(&c.name)));
+        .map(|c| (c, true));
+    let all = main.chain(sidecars).map(|(c, sidecar)| {
+        let status = statuses().find(|s| s.name == c.name);
+        (container(c, sidecar, status), status.map(state).unwrap_or_default())
+    });
+    let (containers, states): (Vec<_>, Vec<_>) = all.unzip();
+    let pod_level = spec.and_then(|s| s.resources.as_ref()).map(resources);
     Some(Pod {
         key,
         phase: status.and_then(|s| s.phase.as_deref()).unwrap_or("Unknown").into(),
@@ -51,7 +56,10 @@ pub fn pod(pod: &KubePod) -> Option<Pod> {
         node_name: spec.and_then(|s| s.node_name.as_deref()).map(Shared::from),
         pod_ip: status.and_then(|s| s.pod_ip.as_deref()).map(Box::from),
         owner: controller(meta),
-        containers: Shared::new(Containers::new(main.chain(sidecars).collect())),
+        containers: Shared::new(Containers::new(containers.into())),
+        states: states.into(),
+        resource_version: meta.resource_version.as_deref().map(Box::from),
+        resources: pod_level.map(Shared::new),
         mirror: meta.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR)),
         deleting: meta.deletion_timestamp.is_some(),
         overrides: PodOverrides::parse(meta.annotations.as_ref()).map(Arc::new),
@@ -77,13 +85,32 @@ fn container(
     sidecar: bool,
     status: Option<&ContainerStatus>,
 ) -> PodContainer {
+    let policies = container.resize_policy.as_deref().unwrap_or_default();
+    let restarts = |resource: Resource| {
+        policies.iter().any(|policy| {
+            policy.resource_name == resource.name() && policy.restart_policy == "RestartContainer"
+        })
+    };
     PodContainer {
-        name: container.name.clone(),
+        name: container.name.as_str().into(),
         image: container.image.clone().unwrap_or_default(),
         sidecar,
         resources: container.resources.as_ref().map(resources).unwrap_or_default(),
         in_force: status.and_then(|s| s.resources.as_ref()).map(resources),
-        oom_killed_at: status.and_then(oom_killed_at),
+        restarts: PerResource::build(restarts),
+    }
+}
+
+/// A status without a state, as of a pod that no kubelet has looked at, says nothing.
+fn state(status: &ContainerStatus) -> ContainerState {
+    let state = status.state.as_ref();
+    let running = state.and_then(|state| state.running.as_ref());
+    let ended = state.is_some_and(|state| state.waiting.is_some() || state.terminated.is_some());
+    let started = running.and_then(|running| running.started_at.as_ref());
+    ContainerState {
+        down: ended && running.is_none(),
+        started_at: started.map(|time| time.0.as_second()),
+        oom_kill: oom_kill(status),
     }
 }
 
@@ -97,13 +124,17 @@ fn resources(requirements: &ResourceRequirements) -> ContainerResources {
     }
 }
 
-fn oom_killed_at(status: &ContainerStatus) -> Option<i64> {
-    let states = [status.state.as_ref(), status.last_state.as_ref()];
-    let killed = states.into_iter().flatten().filter_map(|state| state.terminated.as_ref());
-    killed
-        .filter(|terminated| terminated.reason.as_deref() == Some("OOMKilled"))
-        .filter_map(|terminated| terminated.finished_at.as_ref().map(|time| time.0.as_second()))
-        .max()
+/// A container that has ended and is not started again yet has its restart still before it.
+fn oom_kill(status: &ContainerStatus) -> Option<OomKill> {
+    let states = [(status.state.as_ref(), 1), (status.last_state.as_ref(), 0)];
+    let kills = states.into_iter().filter_map(|(state, ahead)| {
+        let terminated = state?.terminated.as_ref()?;
+        let killed = terminated.reason.as_deref() == Some("OOMKilled");
+        let finished_at = terminated.finished_at.as_ref()?.0.as_second();
+        let restart = status.restart_count.saturating_add(ahead);
+        killed.then_some(OomKill { restart, finished_at })
+    });
+    kills.max_by_key(|kill| kill.restart)
 }
 
 /// The API server dates the last change that each writer made of the fields that it owns. Before
@@ -159,35 +190,40 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::resource::PerResource;
 
     fn sample() -> Pod {
         let object = json!({
             "metadata": {
-                "namespace": "default", "name": "web-1", "uid": "u1", "creationTimestamp": "2026-11-23T10:00:00Z",
+                "namespace": "default", "name": "web-1", "uid": "u1",
+                    "creationTimestamp": "2026-11-23T10:00:00Z",
                 "labels": {"app": "web"},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r", "controller": true}]
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web",
+                    "uid": "r", "controller": true}]
             },
             "spec": {
                 "containers": [
-                    {"name": "app", "image": "app:1", "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "500m"}}},
+                    {"name": "app", "image": "app:1", "resources": {"requests": {"cpu": "100m",
+                        "memory": "128Mi"}, "limits": {"cpu": "500m"}}},
                     {"name": "bare"}
                 ],
                 "initContainers": [
                     {"name": "setup", "resources": {"limits": {"cpu": "9"}}},
-                    {"name": "proxy", "restartPolicy": "Always", "resources": {"limits": {"cpu": "250m", "memory": "64Mi"}}}
+                    {"name": "proxy", "restartPolicy": "Always",
+                        "resources": {"limits": {"cpu": "250m", "memory": "64Mi"}}}
                 ]
             },
             "status": {
                 "phase": "Running",
                 "conditions": [
                     {"type": "Ready", "status": "True"},
-                    {"type": "PodResizePending", "status": "True", "reason": "Deferred", "message": "full", "lastTransitionTime": "2026-11-23T10:00:10Z"}
+                    {"type": "PodResizePending", "status": "True", "reason": "Deferred",
+                        "message": "full", "lastTransitionTime": "2026-11-23T10:00:10Z"}
                 ],
                 "containerStatuses": [{
                     "name": "app", "image": "", "imageID": "", "ready": true, "restartCount": 1,
                     "resources": {"limits": {"cpu": "400m"}},
-                    "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-11-23T10:00:05Z"}}
+                    "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled",
+                        "finishedAt": "2026-11-23T10:00:05Z"}}
                 }]
             }
         });
@@ -197,9 +233,9 @@ mod tests {
     #[test]
     fn limits_are_summed_over_containers_and_sidecars() {
         let pod = sample();
-        assert_eq!(pod.limit(), PerResource::new(0.75, 192.0));
+        assert_eq!(pod.limit(), PerResource::new(0.65, 192.0), "what is in force counts");
         assert_eq!(pod.request(), PerResource::new(0.1, 128.0));
-        let names: Vec<_> = pod.containers.iter().map(|c| (c.name.as_str(), c.sidecar)).collect();
+        let names: Vec<_> = pod.containers.iter().map(|c| (&*c.name, c.sidecar)).collect();
         assert_eq!(names, [("app", false), ("bare", false), ("proxy", true)]);
     }
 
@@ -207,9 +243,10 @@ mod tests {
     fn what_happened_to_the_pod_is_seen() {
         let pod = sample();
         let created = pod.created.unwrap().timestamp();
-        assert_eq!(pod.oom_killed_at(), Some(created + 5));
+        let kill = OomKill { restart: 1, finished_at: created + 5 };
+        assert_eq!(pod.state(0).oom_kill, Some(kill));
         let bare = pod.only(&std::collections::BTreeSet::from(["bare".to_owned()]));
-        assert_eq!((bare.containers.len(), bare.oom_killed_at()), (1, None));
+        assert_eq!((bare.containers.len(), bare.state(0)), (1, ContainerState::default()));
         let resize = pod.resize.unwrap();
         assert_eq!((resize.state, resize.since), (ResizeState::Deferred, Some(created + 10)));
         assert_eq!(pod.containers[0].in_force.as_ref().unwrap().limits["cpu"], "400m");

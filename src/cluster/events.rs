@@ -1,9 +1,9 @@
-//! Publishes resizes, and annotations that cannot be followed, by Kubernetes Events, on the pod
-//! and on the workload behind it, so that `kubectl describe` shows them.
+//! Publishes resizes, and annotations that cannot be followed, by Kubernetes Events, on the pod and
+//! on the workload behind it, so that `kubectl describe` shows them.
 //!
 //! Best effort, at a pace of its own: a resize neither waits for its event nor fails with it. What
-//! happens again is counted on the event that tells of it already: on a pod when the same change is
-//! told, on a workload whatever the pod.
+//! happens again is counted on the event that is there already: on a pod when the change is the
+//! same, on a workload whatever the pod.
 
 use std::mem::Discriminant;
 use std::time::Duration;
@@ -19,10 +19,11 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::FIELD_MANAGER;
+use super::connected::Cluster;
 use super::recent::Recent;
+use super::shared::SharedCluster;
 use super::write_limiter::WriteLimiter;
-use super::{Cluster, SharedCluster};
+use crate::client::FIELD_MANAGER;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::{Deadline, while_allowed};
 use crate::core::event::PodEvent;
@@ -34,7 +35,7 @@ const CAPACITY: usize = 1000;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// For the rest of them when the service stops.
 const GRACE: Duration = Duration::from_secs(2);
-/// As long as an API server keeps events unless it is told otherwise.
+/// As long as an API server keeps events by default.
 const KEPT: i64 = 3600;
 /// What is left of a name beside what makes an event's name unique.
 const LONGEST_NAME: usize = 253 - 17;
@@ -160,7 +161,8 @@ impl Recorder {
     fn complain(&mut self, namespace: &str, error: &ClusterError, now: i64) {
         let cause = (namespace.to_owned(), std::mem::discriminant(error));
         if self.complaints.is_new(cause, now) {
-            tracing::warn!(%error, "events cannot be sent, which harms nothing else; it is not said again for an hour");
+            tracing::warn!(%error, "events cannot be sent, which harms nothing else; it is not \
+                said again for an hour");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod as KubePod;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -23,6 +23,19 @@ use crate::core::pod::Pod;
 fn owned(pod: Arc<Pod>, known: &KnownContext) -> OwnedPod {
     let (workload, context) = known.of(&pod);
     OwnedPod { pod, workload, context }
+}
+
+/// The pods that could be read, sorted by namespace and name.
+pub struct Listing {
+    pub pods: Vec<OwnedPod>,
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A namespace that could not be read, and why.
+#[derive(Debug, Clone)]
+pub struct Unreadable {
+    pub namespace: String,
+    pub error: ClusterError,
 }
 
 struct NamespaceWatch {
@@ -62,32 +75,46 @@ impl Inventory {
         NamespaceWatch { pods, contexts: ContextCache::start(&self.client, namespace), _task }
     }
 
-    /// Every pod of the namespaces, sorted by namespace and name. A namespace that cannot be listed
-    /// fails the whole.
+    /// Every pod of the namespaces. One that cannot be read costs only itself, unless none can.
     pub async fn pods(
         &self,
         namespaces: &[String],
         deadline: Deadline,
-    ) -> Result<Vec<OwnedPod>, ClusterError> {
+    ) -> Result<Listing, ClusterError> {
         self.watch(namespaces);
-        let mut found = Vec::new();
-        for namespace in namespaces {
-            let Some(watch) = self.watches.lock().get(namespace).cloned() else { continue };
-            let pods = watch.pods.items(deadline, || self.probe(namespace, deadline)).await?;
-            found.push((namespace, watch, pods));
+        let found = join_all(namespaces.iter().map(|name| self.namespace(name, deadline))).await;
+        let (mut read, mut unreadable) = (Vec::new(), Vec::new());
+        for (namespace, found) in namespaces.iter().zip(found) {
+            match found {
+                Ok(found) => read.push(found),
+                Err(error) => {
+                    unreadable.push(Unreadable { namespace: namespace.clone(), error });
+                }
+            }
         }
-        let known = found
-            .iter()
-            .map(|(namespace, watch, _)| watch.contexts.settled(&self.client, namespace, deadline));
-        let known = try_join_all(known).await?;
-        Ok(run_blocking(|| {
+        if let (true, Some(first)) = (read.is_empty(), unreadable.first()) {
+            return Err(first.error.clone());
+        }
+        let pods = run_blocking(|| {
             let pods =
-                found.into_iter().zip(&known).flat_map(|((.., pods), known)| joined(pods, known));
+                read.into_iter().flat_map(|(pods, known)| joined(pods, &known).collect::<Vec<_>>());
             let mut all: Vec<_> = pods.collect();
             all.sort_unstable_by(|a, b| a.pod.key.cmp(&b.pod.key));
             all.dedup_by(|a, b| a.pod.key == b.pod.key);
             all
-        }))
+        });
+        Ok(Listing { pods, unreadable })
+    }
+
+    async fn namespace(
+        &self,
+        namespace: &str,
+        deadline: Deadline,
+    ) -> Result<(Items<Pod>, KnownContext), ClusterError> {
+        let watch = self.watches.lock().get(namespace).cloned();
+        let watch = watch.unwrap_or_else(|| Arc::new(self.start(namespace)));
+        let pods = watch.pods.items(deadline, || self.probe(namespace, deadline)).await?;
+        Ok((pods, watch.contexts.settled(&self.client, namespace, deadline).await?))
     }
 
     async fn probe(&self, namespace: &str, deadline: Deadline) -> Result<(), ClusterError> {
@@ -154,9 +181,28 @@ impl Inventory {
         Ok(owned(Arc::new(pod), &known))
     }
 
-    /// Whether every watch that the pods are known by is complete and in order.
+    /// Whether every watch that the pods are known by is complete and in order, but for namespaces
+    /// that this service may not read, unless it may read none.
     pub fn is_fresh(&self) -> bool {
-        self.watches.lock().values().all(|watch| watch.pods.is_fresh() && watch.contexts.is_fresh())
+        let watches = self.watches.lock();
+        let is_forbidden = |watch: &&Arc<NamespaceWatch>| {
+            matches!(watch.pods.fault(), Some(ClusterError::Forbidden { .. }))
+        };
+        let mut readable = watches.values().filter(|watch| !is_forbidden(watch)).peekable();
+        (readable.peek().is_some() || watches.is_empty())
+            && readable.all(|watch| watch.pods.is_fresh() && watch.contexts.is_fresh())
+    }
+
+    /// The namespaces whose pods cannot be read now.
+    pub fn unreadable(&self) -> Vec<Unreadable> {
+        let watches = self.watches.lock();
+        let faults = watches.iter().filter_map(|(namespace, watch)| {
+            let error = watch.pods.fault()?;
+            Some(Unreadable { namespace: namespace.clone(), error })
+        });
+        let mut unreadable: Vec<_> = faults.collect();
+        unreadable.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
+        unreadable
     }
 
     /// Why it is not known what binds some pods, so that they are not changed.

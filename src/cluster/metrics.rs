@@ -1,4 +1,4 @@
-//! Usage as `metrics.k8s.io/v1beta1` tells it, summed over a pod's containers.
+//! Usage as `metrics.k8s.io/v1beta1` reports it, container by container.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use futures::AsyncReadExt;
 use kube::Client;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::{Deadline, with_retries};
@@ -20,10 +21,11 @@ const RESOURCE: &str = "pods.metrics.k8s.io";
 
 // Texts are borrowed from the answer, which is large: nothing of it is copied but the pods' names.
 
+/// One odd item costs itself alone.
 #[derive(Deserialize)]
 struct PodMetricsList<'a> {
     #[serde(borrow)]
-    items: Vec<PodMetrics<'a>>,
+    items: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -32,7 +34,7 @@ struct PodMetrics<'a> {
     metadata: Metadata<'a>,
     timestamp: DateTime<Utc>,
     #[serde(borrow)]
-    containers: Vec<ContainerMetrics<'a>>,
+    containers: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -46,44 +48,33 @@ struct ContainerMetrics<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     #[serde(borrow)]
-    usage: ContainerUsage<'a>,
+    usage: Option<ContainerUsage<'a>>,
 }
 
 #[derive(Deserialize)]
 struct ContainerUsage<'a> {
     #[serde(borrow)]
-    cpu: Cow<'a, str>,
+    cpu: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    memory: Cow<'a, str>,
+    memory: Option<Cow<'a, str>>,
 }
 
 impl PodMetrics<'_> {
-    /// Of these containers. None when a figure is no quantity, or one is missing where `all` are
-    /// needed: half a sum would be a guess.
-    fn usage(&self, containers: &Containers, all: bool) -> Option<Usage> {
-        let (mut usage, mut container_utilization, mut counted) =
-            (PerResource::default(), PerResource::default(), 0);
-        for measured in &self.containers {
-            let Some(index) =
-                containers.iter().position(|container| container.name == measured.name)
-            else {
+    /// Of these containers, in their order; what is missing or no quantity is not measured.
+    fn usage(&self, containers: &Containers) -> Usage {
+        let mut usage = vec![PerResource::default(); containers.len()];
+        for item in self.containers.iter().flatten() {
+            let Ok(measured) = serde_json::from_str::<ContainerMetrics>(item.get()) else {
                 continue;
             };
-            counted += 1;
-            let used = PerResource::new(
-                quantity::cores(&measured.usage.cpu)?,
-                quantity::mib(&measured.usage.memory)?,
-            );
-            let limit = containers.limit_of(index);
-            let share = |used: f64, limit: f64| if limit > 0.0 { used / limit } else { 0.0 };
-            usage = PerResource::new(usage.cpu + used.cpu, usage.memory + used.memory);
-            container_utilization = PerResource::new(
-                share(used.cpu, limit.cpu).max(container_utilization.cpu),
-                share(used.memory, limit.memory).max(container_utilization.memory),
-            );
+            let index = containers.iter().position(|of| *of.name == *measured.name);
+            if let (Some(index), Some(used)) = (index, measured.usage) {
+                let cpu = used.cpu.and_then(|text| quantity::cores(&text));
+                let memory = used.memory.and_then(|text| quantity::mib(&text));
+                usage[index] = PerResource::new(cpu, memory);
+            }
         }
-        let complete = counted > 0 && (!all || counted == containers.len());
-        complete.then_some(Usage { at: self.timestamp.timestamp(), usage, container_utilization })
+        Usage { at: self.timestamp.timestamp(), containers: usage.into() }
     }
 }
 
@@ -129,12 +120,20 @@ pub fn read_list(
     pods: &[OwnedPod],
 ) -> Result<Vec<Option<Usage>>, ClusterError> {
     let list: PodMetricsList = read(body, Call::over("list", RESOURCE, namespace))?;
+    let items = list.items.iter().filter_map(|item| {
+        let metrics = serde_json::from_str::<PodMetrics>(item.get());
+        metrics
+            .inspect_err(
+                |error| tracing::debug!(namespace, %error, "an item of the metrics is odd"),
+            )
+            .ok()
+    });
+    let items: Vec<_> = items.collect();
     let measured: HashMap<&str, &PodMetrics> =
-        list.items.iter().map(|pod| (&*pod.metadata.name, pod)).collect();
+        items.iter().map(|pod| (&*pod.metadata.name, pod)).collect();
     let usage = |owned: &OwnedPod| {
-        measured
-            .get(owned.pod.key.name.as_str())?
-            .usage(&owned.pod.containers, owned.names_containers())
+        let metrics = measured.get(owned.pod.key.name.as_str())?;
+        Some(metrics.usage(&owned.pod.containers))
     };
     Ok(pods.iter().map(usage).collect())
 }
@@ -148,10 +147,7 @@ pub async fn of_pod(
     let PodKey { namespace, name, .. } = &owned.pod.key;
     let call = Call::on("get", RESOURCE, namespace, name);
     match get(client, call.clone(), &format!("{}/{name}", path(namespace)), deadline).await {
-        Ok(body) => {
-            Ok(read::<PodMetrics>(&body, call)?
-                .usage(&owned.pod.containers, owned.names_containers()))
-        }
+        Ok(body) => Ok(Some(read::<PodMetrics>(&body, call)?.usage(&owned.pod.containers))),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
@@ -159,51 +155,59 @@ pub async fn of_pod(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::core::pod::{ContainerResources, Pod, PodContainer};
 
-    fn usage(cpu: &str, containers: &[&str], all: bool) -> Option<Usage> {
-        let text = format!(
-            r#"{{"metadata":{{"name":"web"}},"timestamp":"2026-11-23T10:00:00Z","window":"15s","containers":[
-            {{"name":"a","usage":{{"cpu":"150000000n","memory":"131072Ki"}}}},
-            {{"name":"b","usage":{{"cpu":"{cpu}","memory":"128Mi"}}}}]}}"#
-        );
-        let limits = json!({"a": {"cpu": "1", "memory": "1Gi"}, "b": {"cpu": "100m"}});
-        let containers: Vec<_> = containers
-            .iter()
-            .map(|name| json!({"name": name, "resources": {"limits": limits[*name]}}))
-            .collect();
-        let pod = json!({"metadata": {"namespace": "n", "name": "web", "uid": "u"}, "spec": {"containers": containers}});
-        let pod = crate::cluster::convert::pod(&serde_json::from_value(pod).unwrap()).unwrap();
-        serde_json::from_str::<PodMetrics>(&text).unwrap().usage(&pod.containers, all)
+    fn pod(name: &str) -> OwnedPod {
+        let container = |name| PodContainer::new(name, ContainerResources::default());
+        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        OwnedPod::bare(Pod::new(key, vec![container("a"), container("b")]))
+    }
+
+    fn item(name: &str, containers: &str) -> String {
+        format!(
+            r#"{{"metadata":{{"name":"{name}"}},"timestamp":"2026-11-23T10:00:00Z",
+            "window":"15s","containers":{containers}}}"#
+        )
+    }
+
+    fn usages(items: &[String]) -> Vec<Option<Usage>> {
+        let body = format!(r#"{{"kind":"PodMetricsList","items":[{}]}}"#, items.join(","));
+        read_list(body.as_bytes(), "shop", &[pod("web"), pod("db")]).unwrap()
+    }
+
+    const WHOLE: &str = r#"[{"name":"b","usage":{"cpu":"1","memory":"128Mi"}},
+        {"name":"a","usage":{"cpu":"150000000n","memory":"131072Ki"}},
+        {"name":"debugger","usage":{"cpu":"9","memory":"9Gi"}}]"#;
+
+    #[test]
+    fn usage_is_told_by_container_in_the_order_of_the_spec() {
+        let usage = usages(&[item("web", WHOLE)]).remove(0).unwrap();
+        assert_eq!(usage.at, 1_795_428_000);
+        let measured = |cpu, memory| PerResource::new(Some(cpu), Some(memory));
+        assert_eq!(*usage.containers, [measured(0.15, 128.0), measured(1.0, 128.0)]);
+        assert_eq!(usage.total(), PerResource::new(1.15, 256.0), "not the debugger");
     }
 
     #[test]
-    fn usage_is_summed_and_a_bad_figure_voids_it() {
-        let sum =
-            |cpu, containers: &[&str], all| usage(cpu, containers, all).map(|usage| usage.usage);
-        assert_eq!(sum("50m", &["a", "b"], false), Some(PerResource::new(0.2, 256.0)));
-        assert_eq!(sum("fast", &["a", "b"], false), None);
-        assert_eq!(
-            sum("fast", &["a"], true),
-            Some(PerResource::new(0.15, 128.0)),
-            "what does not count voids nothing"
-        );
-        assert_eq!(sum("50m", &["a", "b", "c"], true), None, "a container that is not measured");
-        assert_eq!(
-            sum("50m", &["a", "b", "c"], false),
-            Some(PerResource::new(0.2, 256.0)),
-            "it may not run yet"
-        );
-        assert_eq!(sum("50m", &["c"], false), None);
-    }
-
-    #[test]
-    fn the_fullest_container_is_known_for_each_resource() {
-        assert_eq!(
-            usage("50m", &["a", "b"], false).unwrap().container_utilization,
-            PerResource::new(0.5, 0.125)
-        );
+    fn what_is_odd_costs_only_itself() {
+        for odd in [
+            item("db", "null"),
+            item("db", r#"[{"name":"a"}, {"usage":{}}, 7]"#),
+            item("db", r#"[{"name":"a","usage":{"cpu":"much","memory":7}}]"#),
+            "7".to_owned(),
+            r#"{"metadata":null}"#.to_owned(),
+            r#"{"metadata":{"name":"db"},"timestamp":"yesterday","containers":[]}"#.to_owned(),
+        ] {
+            let usages = usages(&[odd.clone(), item("web", WHOLE)]);
+            assert!(usages[0].is_some(), "{odd}");
+            let nothing = |usage: &Usage| {
+                usage.containers.iter().all(|of| of.cpu.is_none() && of.memory.is_none())
+            };
+            assert!(usages[1].as_ref().is_none_or(nothing), "{odd}");
+        }
+        let half = item("db", r#"[{"name":"a","usage":{"memory":"64Mi"}}]"#);
+        let usage = usages(&[half]).remove(1).unwrap();
+        assert_eq!(*usage.containers, [PerResource::new(None, Some(64.0)), Default::default()]);
     }
 }

@@ -4,14 +4,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerResizePolicy, Pod, PodSpec, PodStatus, ResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     ManagedFieldsEntry, ObjectMeta, OwnerReference, Time,
 };
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
-use super::FIELD_MANAGER;
+use crate::client::FIELD_MANAGER;
 
 #[derive(Debug, Clone)]
 pub struct PartialPod(pub Pod);
@@ -86,6 +88,7 @@ struct WireSpec {
     containers: Vec<WireContainer>,
     init_containers: Option<Vec<WireContainer>>,
     node_name: Option<String>,
+    resources: Option<ResourceRequirements>,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +98,7 @@ struct WireContainer {
     image: Option<String>,
     resources: Option<ResourceRequirements>,
     restart_policy: Option<String>,
+    resize_policy: Option<Vec<ContainerResizePolicy>>,
 }
 
 impl<'de> Deserialize<'de> for PartialPod {
@@ -143,6 +147,7 @@ impl From<WireSpec> for PodSpec {
             containers: partial(wire.containers),
             init_containers: wire.init_containers.map(partial),
             node_name: wire.node_name,
+            resources: wire.resources,
             ..Self::default()
         }
     }
@@ -155,6 +160,7 @@ impl From<WireContainer> for Container {
             image: wire.image,
             resources: wire.resources,
             restart_policy: wire.restart_policy,
+            resize_policy: wire.resize_policy,
             ..Self::default()
         }
     }
@@ -172,28 +178,38 @@ mod tests {
         let object = json!({
             "kind": "Pod", "apiVersion": "v1",
             "metadata": {
-                "namespace": "shop", "name": "web-1", "uid": "u1", "resourceVersion": "7", "generation": 2,
-                "creationTimestamp": "2026-11-23T10:00:00Z", "deletionTimestamp": "2026-11-23T11:00:00Z",
+                "namespace": "shop", "name": "web-1", "uid": "u1", "resourceVersion": "7",
+                    "generation": 2,
+                "creationTimestamp": "2026-11-23T10:00:00Z",
+                    "deletionTimestamp": "2026-11-23T11:00:00Z",
                 "labels": {"app": "web"}, "annotations": {"kubernetes.io/config.mirror": "x"},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r", "controller": true}],
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web",
+                    "uid": "r", "controller": true}],
                 "managedFields": [
                     {"manager": "kubelet", "operation": "Update", "fieldsV1": {"f:status": {}}},
-                    {"manager": "dqn-scaler", "operation": "Update", "subresource": "resize", "fieldsV1": {"f:spec": {}},
+                    {"manager": "dqn-scaler", "operation": "Update", "subresource": "resize",
+                        "fieldsV1": {"f:spec": {}},
                      "time": "2026-11-23T10:30:00Z"}
                 ]
             },
             "spec": {
                 "nodeName": "node-1", "volumes": [{"name": "data"}],
-                "containers": [{"name": "app", "image": "app:1", "env": [{"name": "A", "value": "b"}],
-                    "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "500m", "memory": "64Mi"}}}],
-                "initContainers": [{"name": "proxy", "restartPolicy": "Always", "resources": {"limits": {"cpu": "250m"}}}]
+                "containers": [{"name": "app", "image": "app:1", "env": [{"name": "A",
+                    "value": "b"}],
+                    "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "500m",
+                        "memory": "64Mi"}}}],
+                "initContainers": [{"name": "proxy", "restartPolicy": "Always",
+                    "resources": {"limits": {"cpu": "250m"}}}]
             },
             "status": {
                 "phase": "Running", "podIP": "10.1.1.1",
-                "conditions": [{"type": "PodResizePending", "status": "True", "reason": "Deferred", "message": "full"}],
-                "containerStatuses": [{"name": "app", "image": "", "imageID": "", "ready": true, "restartCount": 1,
+                "conditions": [{"type": "PodResizePending", "status": "True", "reason": "Deferred",
+                    "message": "full"}],
+                "containerStatuses": [{"name": "app", "image": "", "imageID": "", "ready": true,
+                    "restartCount": 1,
                     "resources": {"limits": {"cpu": "400m"}},
-                    "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-11-23T10:00:05Z"}}}]
+                    "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled",
+                        "finishedAt": "2026-11-23T10:00:05Z"}}}]
             }
         });
         let whole: Pod = serde_json::from_value(object.clone()).unwrap();

@@ -7,48 +7,74 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::Cluster;
-use super::FIELD_MANAGER;
-use crate::client::connect::ResizeSupport;
+use super::connected::Cluster;
+use super::convert;
+use crate::client::FIELD_MANAGER;
+use crate::client::connect::ResizeBy;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::Deadline;
 use crate::core::plan::Plan;
-use crate::core::pod::{Pod, PodKey};
+use crate::core::pod::{ContainerResources, Pod, PodKey};
 use crate::core::progress::{ResizeProgress, progress};
 
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(250);
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 impl Cluster {
-    /// Sends the patch. The uid in it keeps a new pod of the same name from being resized in place
-    /// of the one decided on.
-    pub async fn patch_resize(&self, pod: &Pod, plan: &Plan) -> Result<(), ClusterError> {
-        let (namespace, name) = (&pod.key.namespace, &pod.key.name);
+    /// Sends the patch, against the pod that it was decided on and no other: with its uid and the
+    /// resource version at which it was read. Where the object has changed since it is read again,
+    /// and the patch is sent if what was decided on is still there. Gives the pod as it is then.
+    pub async fn patch_resize(&self, pod: &Pod, plan: &Plan) -> Result<Pod, ClusterError> {
+        let PodKey { namespace, name, .. } = &pod.key;
+        let deadline = Deadline::default();
+        let call = Call::on("patch", "pods/resize", namespace, name);
+        let mut version = pod.resource_version.clone();
+        loop {
+            let body = Patch::Strategic(patch_body(pod, version.as_deref(), plan));
+            let conflict = match self.send_resize(pod, &body, deadline).await {
+                Err(ClusterError::Conflict { message, .. }) => message,
+                sent => return sent,
+            };
+            let now = self.same_pod(&pod.key).await?;
+            if holds(&now, plan) {
+                // An earlier attempt, whose answer was lost.
+                return Ok(now);
+            }
+            if !is_as_decided(pod, &now, plan) || deadline.left().is_zero() {
+                return Err(ClusterError::Conflict { call, message: conflict });
+            }
+            version = now.resource_version;
+        }
+    }
+
+    async fn send_resize(
+        &self,
+        pod: &Pod,
+        body: &Patch<Value>,
+        deadline: Deadline,
+    ) -> Result<Pod, ClusterError> {
+        let PodKey { namespace, name, .. } = &pod.key;
         let api = Api::<KubePod>::namespaced(self.client().clone(), namespace);
-        let body = Patch::Strategic(patch_body(pod, plan));
         let params =
             PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        let deadline = Deadline::default();
-        match self.resize_support().await? {
-            ResizeSupport::Subresource => {
-                let call = Call::on("patch", "pods/resize", namespace, name);
-                self.write(call, deadline, || api.patch_resize(name, &params, &body))
-                    .await
-                    .map(drop)
+        let call = |resource| Call::on("patch", resource, namespace, name);
+        let answer = match self.resize_support().await?.by {
+            ResizeBy::Subresource => {
+                let send = || api.patch_resize(name, &params, body);
+                self.write(call("pods/resize"), deadline, send).await?
             }
-            ResizeSupport::PodPatch => {
-                let call = Call::on("patch", "pods", namespace, name);
-                self.write(call, deadline, || api.patch(name, &params, &body)).await.map(drop)
+            ResizeBy::PodPatch => {
+                self.write(call("pods"), deadline, || api.patch(name, &params, body)).await?
             }
-            ResizeSupport::None => {
-                let call = Call::on("patch", "pods/resize", namespace, name);
-                Err(ClusterError::Refused {
-                    call,
-                    code: 404,
-                    message: "this server cannot resize pods in place".into(),
-                })
+            ResizeBy::None => {
+                let message = "this server cannot resize pods in place".into();
+                let call = call("pods/resize");
+                return Err(ClusterError::NodeTooSmall { call, message });
             }
-        }
+        };
+        let message = "the answer has no name or uid".into();
+        convert::pod(&answer)
+            .ok_or(ClusterError::Unavailable { call: call("pods/resize"), message })
     }
 
     /// The pod as it is now; not found when another has taken its name.
@@ -83,11 +109,30 @@ impl Cluster {
     }
 }
 
-fn patch_body(pod: &Pod, plan: &Plan) -> Value {
+/// Whether the containers that the plan changes ask for what they asked for.
+fn is_as_decided(decided: &Pod, now: &Pod, plan: &Plan) -> bool {
+    let resources = |pod: &Pod, name: &str| {
+        let container = pod.containers.iter().find(|container| *container.name == *name);
+        container.map(|container| container.resources.clone())
+    };
+    plan.keys().all(|name| resources(decided, name) == resources(now, name))
+}
+
+/// Whether the containers ask for what the plan says.
+fn holds(pod: &Pod, plan: &Plan) -> bool {
+    plan.iter().all(|(name, change)| {
+        let container = pod.containers.iter().find(|container| *container.name == **name);
+        let wanted =
+            ContainerResources { requests: change.requests.clone(), limits: change.limits.clone() };
+        container.is_some_and(|container| wanted.is_met_by(&container.resources))
+    })
+}
+
+fn patch_body(pod: &Pod, version: Option<&str>, plan: &Plan) -> Value {
     let entries = |sidecar: bool| -> Vec<Value> {
         let ours = pod.containers.iter().filter(|container| container.sidecar == sidecar);
         ours.filter_map(|c| {
-            plan.get(&c.name).map(|change| json!({"name": c.name, "resources": change}))
+            plan.get(&*c.name).map(|change| json!({"name": &*c.name, "resources": change}))
         })
         .collect()
     };
@@ -97,5 +142,9 @@ fn patch_body(pod: &Pod, plan: &Plan) -> Value {
             spec[field] = containers.into();
         }
     }
-    json!({"metadata": {"uid": pod.key.uid}, "spec": spec})
+    let mut metadata = json!({"uid": pod.key.uid});
+    if let Some(version) = version {
+        metadata["resourceVersion"] = version.into();
+    }
+    json!({"metadata": metadata, "spec": spec})
 }

@@ -215,6 +215,11 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
         }
     }
 
+    /// Why the watch is out of order, if it is.
+    pub fn fault(&self) -> Option<ClusterError> {
+        self.state.read().fault.clone()
+    }
+
     /// Complete, and fed by a watch that is in order.
     pub fn is_fresh(&self) -> bool {
         let state = self.state.read();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Cluster;
+use super::connected::Cluster;
 
 #[derive(Clone)]
 pub struct SharedCluster(watch::Sender<Option<Arc<Cluster>>>);

@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{
-    DaemonSet, DaemonSetStatus, Deployment, DeploymentStatus, StatefulSet, StatefulSetStatus,
+    DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec, DeploymentStatus,
+    StatefulSet, StatefulSetSpec, StatefulSetStatus,
 };
-use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Cluster;
-use super::FIELD_MANAGER;
+use super::connected::Cluster;
+use crate::client::FIELD_MANAGER;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::{Deadline, with_retries};
 use crate::core::plan::{Change, Plan};
-use crate::core::pod::{Owner, TemplateKind};
+use crate::core::pod::{Owner, PodKey, TemplateKind};
 use crate::core::quantity;
 
 /// The kinds of workload whose template can be patched.
@@ -25,10 +26,12 @@ trait Templated: kube::Resource<DynamicType = (), Scope = k8s_openapi::Namespace
     fn template(&self) -> Option<&PodTemplateSpec>;
     /// Whether every pod is made from the present template.
     fn is_rolled_out(&self) -> bool;
+    /// Why a change of the template would not reach the pod of that name, if it would not.
+    fn not_rolled_out_to(&self, pod: &str) -> Option<&'static str>;
 }
 
 macro_rules! templated {
-    ($($kind:ty = $resource:literal, $pods:expr;)*) => {
+    ($($kind:ty = $resource:literal, $pods:expr, $blocked:expr;)*) => {
         $(impl Templated for $kind {
             const RESOURCE: &'static str = $resource;
             fn template(&self) -> Option<&PodTemplateSpec> {
@@ -42,15 +45,39 @@ macro_rules! templated {
                 let generation = self.status.as_ref().and_then(|status| status.observed_generation);
                 generation >= self.metadata.generation && self.status.as_ref().is_none_or(seen)
             }
+            fn not_rolled_out_to(&self, pod: &str) -> Option<&'static str> {
+                let blocked: fn(&_, &str) -> Option<&'static str> = $blocked;
+                blocked(self.spec.as_ref()?, pod)
+            }
         })*
     };
 }
 
 templated! {
-    Deployment = "deployments", |s: &DeploymentStatus| (s.replicas.unwrap_or_default(), s.updated_replicas);
-    StatefulSet = "statefulsets", |s: &StatefulSetStatus| (s.replicas, s.updated_replicas);
-    DaemonSet = "daemonsets", |s: &DaemonSetStatus| (s.desired_number_scheduled, s.updated_number_scheduled);
+    Deployment = "deployments",
+        |s: &DeploymentStatus| (s.replicas.unwrap_or_default(), s.updated_replicas),
+        |s: &DeploymentSpec, _| s.paused.unwrap_or_default().then_some("it is paused");
+    StatefulSet = "statefulsets",
+        |s: &StatefulSetStatus| (s.replicas, s.updated_replicas),
+        |s: &StatefulSetSpec, pod| {
+            let strategy = s.update_strategy.as_ref()?;
+            let partition = strategy.rolling_update.as_ref().and_then(|of| of.partition);
+            let ordinal = pod.rsplit_once('-').and_then(|(_, number)| number.parse::<i32>().ok());
+            match strategy.type_.as_deref() {
+                Some("OnDelete") => Some(ON_DELETE),
+                _ if ordinal < partition => Some("its partition is above the pod"),
+                _ => None,
+            }
+        };
+    DaemonSet = "daemonsets",
+        |s: &DaemonSetStatus| (s.desired_number_scheduled, s.updated_number_scheduled),
+        |s: &DaemonSetSpec, _| {
+            let strategy = s.update_strategy.as_ref().and_then(|of| of.type_.as_deref());
+            (strategy == Some("OnDelete")).then_some(ON_DELETE)
+        };
 }
+
+const ON_DELETE: &str = "by its update strategy OnDelete nothing rolls the template out";
 
 /// Which values of the plan may go into the template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,12 +95,14 @@ pub enum TemplateOutcome {
     NothingToChange,
     /// The pods of an earlier change are not all made yet.
     RollingOut,
+    /// Nothing would bring the change to the pod.
+    NotRolledOut(&'static str),
 }
 
 impl Cluster {
     pub async fn patch_template(
         &self,
-        namespace: &str,
+        pod: &PodKey,
         (workload, kind): (&Owner, TemplateKind),
         plan: &Plan,
         change: TemplateChange,
@@ -81,20 +110,20 @@ impl Cluster {
         let name = &workload.name;
         match kind {
             TemplateKind::Deployment => {
-                self.patch_template_of::<Deployment>(namespace, name, plan, change).await
+                self.patch_template_of::<Deployment>(pod, name, plan, change).await
             }
             TemplateKind::StatefulSet => {
-                self.patch_template_of::<StatefulSet>(namespace, name, plan, change).await
+                self.patch_template_of::<StatefulSet>(pod, name, plan, change).await
             }
             TemplateKind::DaemonSet => {
-                self.patch_template_of::<DaemonSet>(namespace, name, plan, change).await
+                self.patch_template_of::<DaemonSet>(pod, name, plan, change).await
             }
         }
     }
 
     async fn patch_template_of<K>(
         &self,
-        namespace: &str,
+        pod: &PodKey,
         name: &str,
         plan: &Plan,
         change: TemplateChange,
@@ -102,44 +131,58 @@ impl Cluster {
     where
         K: Templated + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
     {
+        let namespace = &pod.namespace;
         let api = Api::<K>::namespaced(self.client().clone(), namespace);
         let deadline = Deadline::default();
-        let call = Call::on("get", K::RESOURCE, namespace, name);
-        let object = with_retries(call.clone(), deadline, || api.get(name)).await?;
-        let spec = object.template().and_then(|template| template.spec.as_ref());
-        let missing =
-            || ClusterError::Unavailable { call, message: "its template has no pod spec".into() };
-        let spec = spec.ok_or_else(missing)?;
-        let mut fields = json!({});
-        for (field, containers) in [
-            ("containers", Some(&spec.containers)),
-            ("initContainers", spec.init_containers.as_ref()),
-        ] {
-            let wanted = |container: &Container| {
-                let wanted = effective(plan.get(&container.name)?, container, change);
-                (wanted != Change::default())
-                    .then(|| json!({"name": container.name, "resources": wanted}))
-            };
-            let patches: Vec<_> = containers.into_iter().flatten().filter_map(wanted).collect();
-            if !patches.is_empty() {
-                fields[field] = patches.into();
-            }
-        }
-        if fields.as_object().is_none_or(|fields| fields.is_empty()) {
-            return Ok(TemplateOutcome::NothingToChange);
-        }
-        // A person may have reasons to hurry; the loop sees one rollout through before it begins
-        // another.
-        if change == TemplateChange::OnlyUp && !object.is_rolled_out() {
-            return Ok(TemplateOutcome::RollingOut);
-        }
         let params =
             PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        let body = Patch::Strategic(json!({"spec": {"template": {"spec": fields}}}));
-        let call = Call::on("patch", K::RESOURCE, namespace, name);
-        self.write(call, deadline, || api.patch(name, &params, &body)).await?;
-        Ok(TemplateOutcome::Patched)
+        loop {
+            let call = Call::on("get", K::RESOURCE, namespace, name);
+            let object = with_retries(call.clone(), deadline, || api.get(name)).await?;
+            let spec = object.template().and_then(|template| template.spec.as_ref());
+            let message = "its template has no pod spec".into();
+            let spec = spec.ok_or(ClusterError::Unavailable { call, message })?;
+            let Some(fields) = changed_fields(spec, plan, change) else {
+                return Ok(TemplateOutcome::NothingToChange);
+            };
+            if let Some(why) = object.not_rolled_out_to(&pod.name) {
+                return Ok(TemplateOutcome::NotRolledOut(why));
+            }
+            // A person may have reasons to hurry; the loop sees one rollout through before it
+            // begins another.
+            if change == TemplateChange::OnlyUp && !object.is_rolled_out() {
+                return Ok(TemplateOutcome::RollingOut);
+            }
+            let metadata = json!({"resourceVersion": object.meta().resource_version});
+            let spec = json!({"template": {"spec": fields}});
+            let body = Patch::Strategic(json!({"metadata": metadata, "spec": spec}));
+            let call = Call::on("patch", K::RESOURCE, namespace, name);
+            match self.write(call, deadline, || api.patch(name, &params, &body)).await {
+                // Changed since it was read: it is read again.
+                Err(ClusterError::Conflict { .. }) if !deadline.left().is_zero() => {}
+                written => return written.map(|_| TemplateOutcome::Patched),
+            }
+        }
     }
+}
+
+/// What the plan changes in the template; None where that is nothing.
+fn changed_fields(spec: &PodSpec, plan: &Plan, change: TemplateChange) -> Option<Value> {
+    let mut fields = json!({});
+    for (field, containers) in
+        [("containers", Some(&spec.containers)), ("initContainers", spec.init_containers.as_ref())]
+    {
+        let wanted = |container: &Container| {
+            let wanted = effective(plan.get(&container.name)?, container, change);
+            (wanted != Change::default())
+                .then(|| json!({"name": container.name, "resources": wanted}))
+        };
+        let patches: Vec<_> = containers.into_iter().flatten().filter_map(wanted).collect();
+        if !patches.is_empty() {
+            fields[field] = patches.into();
+        }
+    }
+    fields.as_object().is_some_and(|fields| !fields.is_empty()).then_some(fields)
 }
 
 /// What of the change is left for this container of the template.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Config;
-use super::update::FIELDS;
+use super::declare::OptionSpec;
+use super::options::{Config, ConfigUpdate, groups};
 
 /// The changed fields. A change holds for as long as what it changed stands as it did: whoever sets
 /// another value by file, variable or flag afterwards means that value.
@@ -23,14 +23,11 @@ struct Change {
 impl RuntimeChanges {
     pub fn between(base: &Config, config: &Config) -> Self {
         let (base, config) = (json!(base), json!(config));
-        let changed = FIELDS.into_iter().filter(|field| base[field] != config[field]);
-        Self(
-            changed
-                .map(|field| {
-                    (field.into(), Change { from: base[field].clone(), to: config[field].clone() })
-                })
-                .collect(),
-        )
+        let changed = fields().filter(|field| base[field] != config[field]);
+        let changes = changed.map(|field| {
+            (field.to_owned(), Change { from: base[field].clone(), to: config[field].clone() })
+        });
+        Self(changes.collect())
     }
 
     /// `base` with the changes in it that still hold.
@@ -39,14 +36,14 @@ impl RuntimeChanges {
         let mut config = base.clone();
         for (field, Change { from, to }) in &self.0 {
             if shown[field] != *from {
-                tracing::warn!(%field, %from, now = %shown[field], "a stored change no longer holds: its field is set otherwise since");
+                tracing::warn!(
+                    %field, %from, now = %shown[field],
+                    "a stored change no longer holds: its field is set otherwise since"
+                );
                 continue;
             }
-            match config.updated(&serde_json::Map::from_iter([(field.clone(), to.clone())])) {
-                Ok(updated) if updated.ignored.is_empty() => config = updated.config,
-                Ok(_) => {
-                    tracing::warn!(%field, "a stored change is of a field that cannot be changed")
-                }
+            match change(&config, field, to) {
+                Ok(changed) => config = changed,
                 Err(error) => tracing::warn!(%field, %error, "a stored change is not valid"),
             }
         }
@@ -56,6 +53,21 @@ impl RuntimeChanges {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The fields that can be changed at run time.
+fn fields() -> impl Iterator<Item = &'static str> {
+    let options = groups().into_iter().flat_map(|group| group.options);
+    options.filter(OptionSpec::at_run_time).map(|option| option.name)
+}
+
+fn change(config: &Config, field: &str, to: &Value) -> Result<Config, String> {
+    let update: ConfigUpdate =
+        serde_json::from_value(json!({ field: to })).map_err(|error| error.to_string())?;
+    if !update.ignored().is_empty() {
+        return Err("the field cannot be changed".into());
+    }
+    config.updated(update).map_err(|error| error.to_string())
 }
 
 impl std::fmt::Display for RuntimeChanges {
@@ -108,12 +120,9 @@ mod tests {
     #[test]
     fn every_field_that_can_be_changed_is_kept() {
         let shown = json!(Config::default());
-        for field in FIELDS {
-            let same = serde_json::Map::from_iter([(field.to_owned(), shown[field].clone())]);
-            assert!(Config::default().updated(&same).unwrap().ignored.is_empty(), "{field}");
-        }
-        let all = shown.as_object().unwrap();
-        let settable = Config::default().updated(all).unwrap();
-        assert_eq!(all.len() - settable.ignored.len(), FIELDS.len());
+        let update: ConfigUpdate = serde_json::from_value(shown.clone()).unwrap();
+        let settable = shown.as_object().unwrap().len() - update.ignored().len();
+        assert_eq!((settable, fields().count()), (8, 8));
+        assert!(fields().all(|field| change(&Config::default(), field, &shown[field]).is_ok()));
     }
 }

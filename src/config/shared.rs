@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Config, RuntimeChanges};
+use super::options::Config;
+use super::runtime_changes::RuntimeChanges;
 
 /// Swapped whole: a reader sees one configuration or the other, never a mixture.
 pub struct SharedConfig {

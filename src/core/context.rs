@@ -48,11 +48,6 @@ impl OwnedPod {
         Some((workload, TemplateKind::of(workload)?))
     }
 
-    /// Whether only some of its containers are to be scaled.
-    pub fn names_containers(&self) -> bool {
-        self.context.overrides.as_ref().is_some_and(|overrides| overrides.containers.is_some())
-    }
-
     /// The pod with no more containers than its annotations name, if they name some and it has
     /// them all.
     pub fn select_containers(mut self) -> Self {
@@ -68,7 +63,7 @@ impl OwnedPod {
     pub fn missing_container(&self) -> Option<&str> {
         let named = self.context.overrides.as_ref()?.containers.as_ref()?;
         let is_there =
-            |name: &&String| self.pod.containers.iter().any(|container| container.name == **name);
+            |name: &&String| self.pod.containers.iter().any(|container| *container.name == **name);
         named.iter().find(|name| !is_there(name)).map(String::as_str)
     }
 

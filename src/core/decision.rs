@@ -1,24 +1,21 @@
-//! From Q values to what is to be done with a pod: pure, given the observation, the past, the
+//! From Q values to what is to be done with a container: pure, given the observation, the past, the
 //! settings and the clock.
 
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
-use crate::guard::{self, Override};
-use crate::history::PodHistory;
+use crate::guard::{self, Override, Review};
+use crate::history::{ContainerHistory, FULL};
 use crate::network::QValues;
 use crate::observation::Observation;
 use crate::policy::Policy;
 use crate::resource::{PerResource, Resource};
 
-/// An INCREASE of a resource used this far does not wait for the cooldown.
-const EMERGENCY_UTILIZATION: f64 = 0.9;
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     pub observation: Observation,
     pub q_values: QValues,
-    /// What the network wants: the largest Q value of each head.
+    /// The preferred action of the network: the largest Q value of each head.
     pub predicted: PerResource<Action>,
     /// What is left of it after bounds, guard and cooldown.
     pub actions: PerResource<Action>,
@@ -29,12 +26,12 @@ pub struct Decision {
     pub future: PerResource<f64>,
     /// How the usage, as a share of the limit, moves over the last samples: -1 to 1.
     pub trend: PerResource<f64>,
-    #[serde(rename = "overrides")]
     pub guard_overrides: Vec<(Resource, Override)>,
-    /// The pod waits, and nothing urgent breaks the wait.
+    /// The container waits, and nothing urgent breaks the wait.
     pub cooling_down: bool,
+    /// Below these limits a cut would come too close to the recent peak: cores, MiB.
+    pub floor: PerResource<f64>,
     /// The bound that the limit lies out_of_bounds, where it stays there for now.
-    #[serde(default, rename = "beyond")]
     pub out_of_bounds: PerResource<Option<Bound>>,
 }
 
@@ -60,11 +57,12 @@ impl Decision {
             trend: zero,
             guard_overrides: Vec::new(),
             cooling_down: false,
+            floor: zero,
             out_of_bounds: PerResource::default(),
         }
     }
 
-    /// Why the guard has replaced what the network wanted of a resource, if it has.
+    /// Why the guard has replaced what the network preferred for a resource, if it has.
     pub fn overridden(&self, resource: Resource) -> Option<Override> {
         self.guard_overrides.iter().find(|(of, _)| *of == resource).map(|(_, why)| *why)
     }
@@ -80,26 +78,26 @@ impl Decision {
 
 pub fn decide(
     observation: &Observation,
-    history: &PodHistory,
+    history: &ContainerHistory,
     q_values: &QValues,
     policy: &Policy,
     now: i64,
 ) -> Decision {
     let predicted = PerResource::new(Action::greedy(q_values.cpu), Action::greedy(q_values.memory));
     let mut guard_overrides = Vec::new();
-    let targets = PerResource::build(|resource| {
-        let done = resolve(resource, predicted[resource], observation, history, policy, now);
-        guard_overrides.extend(done.overridden.map(|why| (resource, why)));
-        (done.action, done.limit)
+    let resolved = PerResource::build(|resource| {
+        let resolved = resolve(resource, predicted[resource], observation, history, policy, now);
+        guard_overrides.extend(resolved.overridden.map(|why| (resource, why)));
+        resolved
     });
-    let actions = PerResource::new(targets.cpu.0, targets.memory.0);
+    let actions = PerResource::build(|resource| resolved[resource].action);
     let acts = actions != PerResource::new(Action::Maintain, Action::Maintain);
     Decision {
         observation: *observation,
         q_values: *q_values,
         predicted,
         actions,
-        new_limit: PerResource::new(targets.cpu.1, targets.memory.1),
+        new_limit: PerResource::build(|resource| resolved[resource].limit),
         confidence: PerResource::new(
             largest_softmax(q_values.cpu),
             largest_softmax(q_values.memory),
@@ -110,7 +108,10 @@ pub fn decide(
         ),
         trend: PerResource::build(|resource| history.trend(resource, observation.limit[resource])),
         guard_overrides,
-        cooling_down: (is_cooling_down(history, policy, now) || backs_off(history, now)) && !acts,
+        cooling_down: (is_cooling_down(observation, history, policy, now)
+            || Resource::ALL.iter().any(|of| history.backoff[*of].holds(now)))
+            && !acts,
+        floor: PerResource::build(|resource| resolved[resource].floor),
         out_of_bounds: PerResource::build(|resource| match actions[resource] {
             Action::Maintain => out_of_bounds(resource, observation.limit[resource], policy),
             _ => None,
@@ -136,51 +137,70 @@ pub struct Resolved {
     pub action: Action,
     pub limit: f64,
     pub overridden: Option<Override>,
+    pub floor: f64,
 }
 
 /// One resource's preferred action after guard, cooldown and bounds.
 pub fn resolve(
     resource: Resource,
-    wanted: Action,
+    preferred: Action,
     observation: &Observation,
-    history: &PodHistory,
+    history: &ContainerHistory,
     policy: &Policy,
     now: i64,
 ) -> Resolved {
-    let (reviewed, overridden) = guard::review(resource, wanted, observation, history, policy);
-    let held = backs_off(history, now)
-        || (is_cooling_down(history, policy, now)
-            && !is_emergency(resource, reviewed, observation, history, policy));
-    let action = if held { Action::Maintain } else { reviewed };
-    let (action, limit) = target(resource, action, observation.limit[resource], policy);
-    Resolved { action, limit, overridden }
+    let review = guard::review(resource, preferred, observation, history, policy, now);
+    let Review { overridden, floor, .. } = review;
+    let waits = history.backoff[resource].holds(now)
+        || (is_cooling_down(observation, history, policy, now)
+            && !is_emergency(resource, review.action, observation, history, policy, now));
+    let action = if waits { Action::Maintain } else { review.action };
+    let limit = observation.limit[resource];
+    let wanted = match action {
+        Action::Increase => limit * (1.0 + policy.scale_factor * history.step_factor(resource)),
+        // Down to the floor where that is nearer than a whole step.
+        Action::Decrease => (limit * (1.0 - policy.scale_factor)).max(floor),
+        Action::Maintain => limit,
+    };
+    let (action, limit) = bounded(resource, action, limit, wanted, policy);
+    Resolved { action, limit, overridden, floor }
 }
 
-fn is_cooling_down(history: &PodHistory, policy: &Policy, now: i64) -> bool {
+/// What was measured under another limit says nothing of the present one: then all waits.
+fn is_cooling_down(
+    observation: &Observation,
+    history: &ContainerHistory,
+    policy: &Policy,
+    now: i64,
+) -> bool {
     history.resized_at.is_some_and(|resized| now < resized + policy.cooldown)
-}
-
-fn backs_off(history: &PodHistory, now: i64) -> bool {
-    history.retry_at.is_some_and(|retry| now < retry)
+        || !history.is_of_present_limit(observation)
 }
 
 fn is_emergency(
     resource: Resource,
     action: Action,
     observation: &Observation,
-    history: &PodHistory,
+    history: &ContainerHistory,
     policy: &Policy,
+    now: i64,
 ) -> bool {
-    policy.emergency_scale_up
-        && action == Action::Increase
-        && (observation.utilization(resource) >= EMERGENCY_UTILIZATION
-            || history.unanswered_oom(observation))
+    let full =
+        || observation.utilization(resource) >= FULL && history.is_of_present_limit(observation);
+    let killed =
+        || resource == Resource::Memory && history.unanswered_kill(observation, now).is_some();
+    policy.emergency_scale_up && action == Action::Increase && (full() || killed())
 }
 
 /// The action that really changes the limit, and the limit it leads to. A limit beyond the bounds
 /// is never moved against the action's direction to meet them.
-fn target(resource: Resource, action: Action, limit: f64, policy: &Policy) -> (Action, f64) {
-    let wanted = limit * action.factor(policy.scale_factor);
+fn bounded(
+    resource: Resource,
+    action: Action,
+    limit: f64,
+    wanted: f64,
+    policy: &Policy,
+) -> (Action, f64) {
     let clamped = wanted.clamp(policy.min[resource], policy.max[resource]);
     match action {
         Action::Decrease if clamped < limit => (action, clamped),
@@ -200,6 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::pod::OomKill;
 
     const UP: [f32; 3] = [0.0, 0.0, 1.0];
     const DOWN: [f32; 3] = [1.0, 0.0, 0.0];
@@ -209,17 +230,17 @@ mod tests {
         QValues { cpu, memory, future: [0.5, 0.25] }
     }
 
-    /// A pod whose windows are filled with the usage it has.
+    /// A container whose windows are filled with the usage it has.
     fn settled(
         usage: PerResource<f64>,
         limit: PerResource<f64>,
-    ) -> (Observation, PodHistory, Policy) {
+    ) -> (Observation, ContainerHistory, Policy) {
         let policy = Policy::default();
-        let mut history = PodHistory::default();
+        let mut history = ContainerHistory::default();
         let mut observation = Observation::measured(0, usage, limit);
         for step in 0..1000 {
             observation.at = step * 30;
-            history.observe(&observation, &policy);
+            history.observe(&observation, &policy, observation.at);
         }
         (observation, history, policy)
     }
@@ -286,7 +307,8 @@ mod tests {
     fn a_failed_resize_is_not_tried_again_before_its_time() {
         let (observation, mut history, policy) =
             settled(PerResource::new(0.95, 50.0), PerResource::new(1.0, 100.0));
-        history.retry_at = Some(observation.at + 30);
+        history.failed(Resource::Cpu, observation.at, 30);
+        history.failed(Resource::Memory, observation.at, 30);
         assert!(decide(&observation, &history, &q(UP, KEEP), &policy, observation.at).cooling_down);
         assert!(
             decide(&observation, &history, &q(UP, KEEP), &policy, observation.at + 30)
@@ -303,23 +325,25 @@ mod tests {
         fn a_decision_keeps_to_bounds_guard_and_cooldown(
             cpu in q_head(), memory in q_head(),
             usage in (0.0..10.0f64, 0.0..20000.0f64), limit in (0.001..12.0f64, 1.0..20000.0f64),
-            peak in (0.0..10.0f64, 0.0..20000.0f64), samples in 1i64..2000, since_resize in 0i64..4000,
+            peak in (0.0..10.0f64, 0.0..20000.0f64), samples in 1i64..2000,
+                since_resize in 0i64..4000,
             scale_factor in 0.01..0.99f64, emergency in any::<bool>(), oom in any::<bool>(),
         ) {
-            let policy = Policy { scale_factor, emergency_scale_up: emergency, ..Policy::default() };
-            let mut history = PodHistory::default();
+            let policy = Policy { scale_factor, emergency_scale_up: emergency,
+                ..Policy::default() };
+            let mut history = ContainerHistory::default();
             let limit = PerResource::new(limit.0, limit.1);
             let mut observation = Observation::measured(0, PerResource::new(peak.0, peak.1), limit);
             for sample in 0..samples {
                 observation.at = sample * 30;
-                history.observe(&observation, &policy);
+                history.observe(&observation, &policy, observation.at);
             }
             observation.usage = PerResource::new(usage.0, usage.1);
             observation.at += 30;
-            history.observe(&observation, &policy);
+            history.observe(&observation, &policy, observation.at);
             let now = observation.at;
             history.resized_at = Some(now - since_resize);
-            observation.oom_killed_at = oom.then_some(now);
+            observation.oom_kill = oom.then_some(OomKill { restart: 1, finished_at: now });
             let decision = decide(&observation, &history, &q(cpu, memory), &policy, now);
             for resource in [Resource::Cpu, Resource::Memory] {
                 let (old, new) = (limit[resource], decision.new_limit[resource]);

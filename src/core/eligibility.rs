@@ -3,11 +3,12 @@
 
 use crate::autoscalers::AutoscalerKind;
 use crate::context::{OwnedPod, UnknownContext};
-use crate::outcome::{SkipReason, Status};
+use crate::outcome::Status;
 use crate::overrides::{Mode, PREFIX, PodOverrides};
 use crate::pod::TemplateKind;
 use crate::policy::{Exclusions, Policy, Settings};
 use crate::resource::PerResource;
+use crate::skip_reason::SkipReason;
 
 /// The policy of a pod that may be decided on, where it is another than for all.
 pub fn eligibility(
@@ -23,12 +24,15 @@ pub fn eligibility(
     match blocked_reason(owned) {
         Some(reason) => Err(reason),
         None if *pod.phase != *"Running" || pod.deleting => Err(SkipReason::NotRunning),
-        None if pod.limit() == PerResource::new(0.0, 0.0) => Err(SkipReason::NoResourceSpec),
+        None if pod.limit() == PerResource::new(0.0, 0.0) => Err(match pod.resources {
+            Some(_) => SkipReason::PodLevelResources,
+            None => SkipReason::NoResourceSpec,
+        }),
         None => Ok(own_policy),
     }
 }
 
-pub fn is_excluded(owned: &OwnedPod, exclusions: &Exclusions) -> bool {
+fn is_excluded(owned: &OwnedPod, exclusions: &Exclusions) -> bool {
     let labels = &owned.pod.labels;
     let by_label = exclusions.labels.iter().any(|(key, value)| labels.get(key) == Some(value));
     let named = |name: &str| exclusions.deployments.iter().any(|excluded| excluded == name);

@@ -1,15 +1,15 @@
-//! What Kubernetes Events tell of a resize, or of annotations that cannot be followed, in the words
+//! What Kubernetes Events say of a resize, or of annotations that cannot be followed, in the words
 //! that `kubectl describe` shows.
 
 use chrono::{DateTime, Utc};
 
 use crate::context::OwnedPod;
-use crate::decision::Decision;
 use crate::eligibility::InvalidAnnotation;
 use crate::guard::Override;
 use crate::outcome::{Applied, Method};
 use crate::plan::{Change, Plan};
 use crate::pod::{Owner, Pod, PodContainer, PodKey, TemplateKind};
+use crate::pod_decision::PodDecision;
 use crate::quantity;
 use crate::resource::Resource;
 
@@ -58,7 +58,8 @@ impl PodEvent {
                     workload.as_ref().map(|(workload, _)| workload.to_string()).unwrap_or_default();
                 let refusal = refusal.as_deref().unwrap_or_default();
                 let why = format!(
-                    "written into the template of {name}, which replaces its pods: {refusal}; {cause}"
+                    "written into the template of {name}, which replaces its pods: {refusal}; \
+                        {cause}"
                 );
                 (true, "ResizeFellBack", why)
             }
@@ -78,7 +79,7 @@ impl PodEvent {
         }
     }
 
-    /// That an annotation cannot be followed: told to the workload, and to the pod where that has
+    /// That an annotation cannot be followed: sent to the workload, and to the pod where that has
     /// annotations of its own.
     pub fn of_invalid_annotation(
         owned: &OwnedPod,
@@ -99,11 +100,12 @@ impl PodEvent {
 }
 
 /// Why the loop wants a change, in short.
-pub fn cause(decision: &Decision) -> String {
+pub fn cause(decision: &PodDecision) -> String {
     if decision.is_overridden_by(Override::OomKilled) {
         return "a container was killed for memory".into();
     }
-    let used = |resource| decision.observation.utilization(resource) * 100.0;
+    let summary = decision.summary();
+    let used = |resource| summary.observation.utilization(resource) * 100.0;
     format!(
         "{:.0} % of CPU and {:.0} % of memory were in use",
         used(Resource::Cpu),
@@ -114,7 +116,7 @@ pub fn cause(decision: &Decision) -> String {
 /// `cpu 500m -> 600m, memory 512Mi -> 409.6Mi`, for each container that changes.
 fn what(pod: &Pod, plan: &Plan) -> String {
     let changes = pod.containers.iter().filter_map(|container| {
-        let text = changed(container, plan.get(&container.name)?);
+        let text = changed(container, plan.get(&*container.name)?);
         let named = if pod.containers.len() > 1 {
             format!("{}: {text}", container.name)
         } else {
@@ -227,7 +229,8 @@ mod tests {
                 true,
                 "ResizeFellBack",
                 format!(
-                    "written into the template of Deployment web, which replaces its pods: infeasible; {ASKED_FOR}"
+                    "written into the template of Deployment web, which replaces its pods: \
+                        infeasible; {ASKED_FOR}"
                 ),
             ),
             (

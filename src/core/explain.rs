@@ -104,6 +104,12 @@ fn guard_says(why: Override) -> (&'static str, &'static str) {
             ("leaves it", "a HorizontalPodAutoscaler measures the workload by it")
         }
         Override::UpOnly => ("keeps it", "by an annotation nothing is cut"),
+        Override::RestartRequired => {
+            ("leaves it", "by its resizePolicy a change would restart the container")
+        }
+        Override::NoMemoryCuts => {
+            ("keeps it", "this version of Kubernetes does not lower memory limits in place")
+        }
     }
 }
 
@@ -166,7 +172,7 @@ fn obstacle(resource: Resource, decided: &DecisionSummary) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::SkipReason;
+    use crate::skip_reason::SkipReason;
 
     #[test]
     fn an_outcome_in_short_names_what_stood_in_the_way() {
@@ -198,7 +204,8 @@ mod tests {
         );
         assert_eq!(
             last(Status::Skipped(SkipReason::CooldownPeriod), maintain, None, None),
-            "CPU: DECREASE held by bounds or cooldown. Memory: INCREASE held by bounds or cooldown. Skipped: cooldown period."
+            "CPU: DECREASE held by bounds or cooldown. Memory: INCREASE held by bounds or \
+                cooldown. Skipped: cooldown period."
         );
         let decided = DecisionSummary {
             predicted: PerResource::new(Action::Maintain, Action::Decrease),
@@ -212,7 +219,8 @@ mod tests {
                 None
             ),
             "CPU: the limit is below its min-cpu. \
-             Memory: the limit is above its max-memory, a cut would come too close to the recent peak."
+             Memory: the limit is above its max-memory, \
+             a cut would come too close to the recent peak."
         );
         let excluded =
             LastOutcome { at: 0, status: Status::Skipped(SkipReason::Excluded), decided: None };

@@ -2,7 +2,7 @@
 //! what each name means.
 
 use crate::guard;
-use crate::history::PodHistory;
+use crate::history::ContainerHistory;
 use crate::observation::Observation;
 use crate::policy::Policy;
 use crate::resource::Resource;
@@ -117,7 +117,12 @@ impl Feature {
             .find(|feature| feature.name() == name || feature.label() == name)
     }
 
-    pub fn value(self, observation: &Observation, history: &PodHistory, policy: &Policy) -> f32 {
+    pub fn value(
+        self,
+        observation: &Observation,
+        history: &ContainerHistory,
+        policy: &Policy,
+    ) -> f32 {
         let trend = |resource| history.trend(resource, observation.limit[resource]);
         let share = |resource: Resource, amount: f64| {
             (amount / observation.limit[resource].max(1e-9)).min(1.0)
@@ -148,7 +153,9 @@ impl Feature {
             Self::CpuFloor => floor(Resource::Cpu),
             Self::MemoryFloor => floor(Resource::Memory),
             Self::SinceResize => since(history.resized_at, HOUR),
-            Self::SinceOomKill => since(observation.oom_killed_at, 24 * HOUR),
+            Self::SinceOomKill => {
+                since(observation.oom_kill.map(|kill| kill.finished_at), 24 * HOUR)
+            }
             Self::Observed => (history.observed_for() as f64 / (24 * HOUR) as f64).min(1.0),
         };
         value as f32
@@ -156,7 +163,7 @@ impl Feature {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the model wants a feature named {0:?}, which this version does not know")]
+#[error("the model needs a feature named {0:?}, which this version does not know")]
 pub struct UnknownFeature(String);
 
 /// The features that a network was trained with, in its order.
@@ -201,7 +208,7 @@ impl FeatureSet {
         &self,
         rows: &mut Vec<f32>,
         observation: &Observation,
-        history: &PodHistory,
+        history: &ContainerHistory,
         policy: &Policy,
     ) {
         rows.extend(self.iter().map(|feature| feature.value(observation, history, policy)));
@@ -215,20 +222,14 @@ mod tests {
 
     #[test]
     fn a_row_holds_the_documented_features_in_their_order() {
-        let (mut history, policy) = (PodHistory::default(), Policy::default());
-        let mut observation = Observation {
-            at: 0,
-            usage: PerResource::new(0.1, 600.0),
-            limit: PerResource::new(0.5, 512.0),
-            containers: 2,
-            measured: true,
-            oom_killed_at: None,
-            container_utilization: PerResource::default(),
-        };
-        history.observe(&observation, &policy);
+        let (mut history, policy) = (ContainerHistory::default(), Policy::default());
+        let (usage, limit) = (PerResource::new(0.1, 600.0), PerResource::new(0.5, 512.0));
+        let mut observation =
+            Observation { containers: 2, ..Observation::measured(0, usage, limit) };
+        history.observe(&observation, &policy, 0);
         observation.at = 30;
         observation.usage.cpu = 0.15;
-        history.observe(&observation, &policy);
+        history.observe(&observation, &policy, 30);
         let mut row = Vec::new();
         FeatureSet::documented().extend_row(&mut row, &observation, &history, &policy);
         let expected = [0.3, 1.0, 0.0, 0.2, 0.1, 0.0, 0.0625, 0.03125];

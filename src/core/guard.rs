@@ -1,15 +1,17 @@
-//! Stands between the network and the cluster: no cut below the recent peak, more memory after an
-//! OOM kill.
+//! Stands between the network and the cluster: no cut below the recent peak, no restart, more memory
+//! after an OOM kill.
 
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
-use crate::history::PodHistory;
+use crate::history::ContainerHistory;
 use crate::observation::Observation;
 use crate::policy::Policy;
 use crate::resource::Resource;
 
-/// Seconds until a pod's past counts as known.
+/// A cut of less than this share of the limit is not worth a resize.
+const SMALLEST_CUT: f64 = 0.03;
+/// Seconds until a container's past counts as known.
 const WARM_UP: f64 = 4.0 * 3600.0;
 
 /// Why an action of the network was replaced.
@@ -24,12 +26,16 @@ pub enum Override {
     OomKilled,
     /// Nothing fresh is known of its usage.
     NoMetrics,
-    /// The pod has neither a limit nor a request of this resource.
+    /// The container has neither a limit nor a request of this resource.
     NoResourceSpec,
     /// A HorizontalPodAutoscaler measures the workload by this resource.
     ManagedByHpa,
     /// The pod or its workload asks that limits are never cut.
     UpOnly,
+    /// The change would restart the container, by its `resizePolicy`.
+    RestartRequired,
+    /// This version of Kubernetes does not lower memory limits in place.
+    NoMemoryCuts,
 }
 
 impl Override {
@@ -42,52 +48,71 @@ impl Override {
             Self::NoResourceSpec => "no_resource_spec",
             Self::ManagedByHpa => "managed_by_hpa",
             Self::UpOnly => "up_only",
+            Self::RestartRequired => "restart_required",
+            Self::NoMemoryCuts => "no_memory_cuts",
         }
     }
 }
 
-/// What may be done to one resource, and why it differs from what was wanted.
+/// What may be done to one resource.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Review {
+    pub action: Action,
+    /// Why the action differs from the preferred one.
+    pub overridden: Option<Override>,
+    /// Below this a cut would come too close to the recent peak: cores, MiB.
+    pub floor: f64,
+}
+
 pub fn review(
     resource: Resource,
-    wanted: Action,
+    preferred: Action,
     observation: &Observation,
-    history: &PodHistory,
+    history: &ContainerHistory,
     policy: &Policy,
-) -> (Action, Option<Override>) {
+    now: i64,
+) -> Review {
+    let floor = lowest_safe_limit(resource, history, policy);
+    let review = |action, overridden| Review { action, overridden, floor };
+    let maintain = |why| review(Action::Maintain, Some(why));
+    let unless = |action, why| review(action, (preferred != action).then_some(why));
     if policy.managed_by_hpa[resource] {
-        return (Action::Maintain, Some(Override::ManagedByHpa));
+        return maintain(Override::ManagedByHpa);
     }
     let limit = observation.limit[resource];
     if limit <= 0.0 {
-        let why = (wanted != Action::Maintain).then_some(Override::NoResourceSpec);
-        return (Action::Maintain, why);
+        return unless(Action::Maintain, Override::NoResourceSpec);
     }
-    if resource == Resource::Memory && history.unanswered_oom(observation) {
-        let why = (wanted != Action::Increase).then_some(Override::OomKilled);
-        return (Action::Increase, why);
+    if resource == Resource::Memory && history.unanswered_kill(observation, now).is_some() {
+        return unless(Action::Increase, Override::OomKilled);
     }
-    if !observation.measured {
-        let why = (wanted != Action::Maintain).then_some(Override::NoMetrics);
-        return (Action::Maintain, why);
+    if !observation.measured[resource] {
+        return unless(Action::Maintain, Override::NoMetrics);
     }
-    if wanted == Action::Decrease {
+    if observation.restarts[resource] && !policy.restarts_allowed {
+        return unless(Action::Maintain, Override::RestartRequired);
+    }
+    if preferred == Action::Decrease {
         if policy.up_only {
-            return (Action::Maintain, Some(Override::UpOnly));
+            return maintain(Override::UpOnly);
         }
-        if (history.observed() as usize) < policy.history_window {
-            return (Action::Maintain, Some(Override::TooFewSamples));
+        let in_place = policy.memory_cuts || observation.restarts[resource];
+        if resource == Resource::Memory && !in_place {
+            return maintain(Override::NoMemoryCuts);
         }
-        let (min, max) = (policy.min[resource], policy.max[resource]);
-        let lowered = (limit * wanted.factor(policy.scale_factor)).clamp(min, max);
-        if lowered < lowest_safe_limit(resource, history, policy) {
-            return (Action::Maintain, Some(Override::RecentPeak));
+        if (history.observed(resource) as usize) < policy.history_window {
+            return maintain(Override::TooFewSamples);
+        }
+        let lowered = (limit * (1.0 - policy.scale_factor)).max(floor).min(policy.max[resource]);
+        if lowered < floor || floor > limit * (1.0 - SMALLEST_CUT) {
+            return maintain(Override::RecentPeak);
         }
     }
-    (wanted, None)
+    review(preferred, None)
 }
 
 /// The recent peak, which fades with time, plus head room; more of it while little is known.
-pub fn lowest_safe_limit(resource: Resource, history: &PodHistory, policy: &Policy) -> f64 {
+pub fn lowest_safe_limit(resource: Resource, history: &ContainerHistory, policy: &Policy) -> f64 {
     let known = (history.observed_for() as f64 / WARM_UP).min(1.0);
     let unknown = policy.guard.warm_up * (1.0 - known);
     history.faded_peak(resource, policy.guard.fade[resource])
@@ -98,6 +123,7 @@ pub fn lowest_safe_limit(resource: Resource, history: &PodHistory, policy: &Poli
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::OomKill;
     use crate::policy::GuardSettings;
     use crate::resource::PerResource;
 
@@ -108,61 +134,52 @@ mod tests {
         Policy { guard, ..Policy::default() }
     }
 
-    fn observed(samples: i64, cpu: f64, step: i64) -> (Observation, PodHistory) {
-        let mut history = PodHistory::default();
+    fn observed(samples: i64, cpu: f64, step: i64) -> (Observation, ContainerHistory) {
+        let mut history = ContainerHistory::default();
         let mut observation =
             Observation::measured(0, PerResource::new(cpu, 100.0), PerResource::new(1.0, 200.0));
         for sample in 0..samples {
             observation.at = sample * step;
-            history.observe(&observation, &policy());
+            history.observe(&observation, &policy(), observation.at);
         }
         (observation, history)
     }
 
+    fn killed(observation: Observation) -> Observation {
+        let kill = OomKill { restart: 1, finished_at: observation.at };
+        Observation { oom_kill: Some(kill), ..observation }
+    }
+
+    fn reviewed(
+        resource: Resource,
+        preferred: Action,
+        (observation, history): &(Observation, ContainerHistory),
+        policy: &Policy,
+    ) -> (Action, Option<Override>) {
+        let review = review(resource, preferred, observation, history, policy, observation.at);
+        (review.action, review.overridden)
+    }
+
+    use Action::{Decrease, Increase, Maintain};
+    use Resource::{Cpu, Memory};
+
     #[test]
     fn a_cut_waits_for_enough_samples() {
-        let (observation, history) = observed(4, 0.1, 30);
-        let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &policy());
-        assert_eq!(verdict, (Action::Maintain, Some(Override::TooFewSamples)));
+        let expected = (Maintain, Some(Override::TooFewSamples));
+        assert_eq!(reviewed(Cpu, Decrease, &observed(4, 0.1, 30), &policy()), expected);
     }
 
     #[test]
-    fn a_cut_keeps_clear_of_the_recent_peak() {
-        let (observation, history) = observed(800, 0.79, 30);
-        assert_eq!(
-            review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0,
-            Action::Decrease
-        );
-        let (observation, history) = observed(800, 0.81, 30);
-        let verdict = review(Resource::Cpu, Action::Decrease, &observation, &history, &policy());
-        assert_eq!(verdict, (Action::Maintain, Some(Override::RecentPeak)));
-    }
-
-    #[test]
-    fn a_cut_keeps_clear_of_what_the_fullest_container_uses() {
-        let verdict = |container_utilization| {
-            let (mut observation, mut history) = observed(800, 0.1, 30);
-            observation.container_utilization.cpu = container_utilization;
-            observation.at += 30;
-            history.observe(&observation, &policy());
-            review(Resource::Cpu, Action::Decrease, &observation, &history, &policy())
-        };
-        assert_eq!(verdict(0.79), (Action::Decrease, None));
-        assert_eq!(verdict(0.81), (Action::Maintain, Some(Override::RecentPeak)));
+    fn a_cut_keeps_clear_of_the_recent_peak_and_is_worth_a_resize() {
+        let cut = |cpu| reviewed(Cpu, Decrease, &observed(800, cpu, 30), &policy());
+        assert_eq!(cut(0.96), (Decrease, None));
+        assert_eq!(cut(0.98), (Maintain, Some(Override::RecentPeak)));
     }
 
     #[test]
     fn a_half_known_past_asks_for_more_room() {
-        let (observation, history) = observed(10, 0.74, 30);
-        assert_eq!(
-            review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0,
-            Action::Maintain
-        );
-        let (observation, history) = observed(10, 0.72, 30);
-        assert_eq!(
-            review(Resource::Cpu, Action::Decrease, &observation, &history, &policy()).0,
-            Action::Decrease
-        );
+        let cut = |cpu| reviewed(Cpu, Decrease, &observed(10, cpu, 30), &policy()).0;
+        assert_eq!((cut(0.9), cut(0.87)), (Maintain, Decrease));
     }
 
     #[test]
@@ -170,78 +187,91 @@ mod tests {
         let (mut observation, mut history) = observed(800, 0.9, 30);
         let mut fading = policy();
         fading.guard.fade.cpu = 0.5;
-        let floor = |history: &PodHistory, policy: &Policy| {
-            lowest_safe_limit(Resource::Cpu, history, policy)
-        };
+        let floor =
+            |history: &ContainerHistory, policy: &Policy| lowest_safe_limit(Cpu, history, policy);
         assert!((floor(&history, &fading) - 0.9).abs() < 1e-6);
         observation.usage.cpu = 0.1;
         observation.at += 3 * 3600;
-        history.observe(&observation, &fading);
+        history.observe(&observation, &fading, observation.at);
         assert!((floor(&history, &policy()) - 0.9).abs() < 1e-6);
         // Half of the window later, half of the fade: 0.9 x 0.75, give or take a bucket.
-        assert!(
-            (floor(&history, &fading) - 0.675).abs() < 0.9 * 0.5 / 23.0,
-            "{}",
-            floor(&history, &fading)
-        );
+        let faded = floor(&history, &fading);
+        assert!((faded - 0.675).abs() < 0.9 * 0.5 / 23.0, "{faded}");
     }
 
     #[test]
     fn an_oom_kill_raises_memory_until_it_is_answered() {
-        let (mut observation, mut history) = observed(300, 0.1, 30);
-        observation.oom_killed_at = Some(5000);
-        let verdict = review(Resource::Memory, Action::Decrease, &observation, &history, &policy());
-        assert_eq!(verdict, (Action::Increase, Some(Override::OomKilled)));
-        history.resized_at = Some(5001);
-        let verdict = review(Resource::Memory, Action::Maintain, &observation, &history, &policy());
-        assert_eq!(verdict, (Action::Maintain, None));
+        let (observation, mut history) = observed(300, 0.1, 30);
+        let seen = killed(observation);
+        let expected = (Increase, Some(Override::OomKilled));
+        assert_eq!(reviewed(Memory, Decrease, &(seen, history.clone()), &policy()), expected);
+        history.observe(&seen, &policy(), seen.at);
+        history.applied(&PerResource::new(Maintain, Increase), seen.oom_kill, seen.at + 1);
+        assert_eq!(reviewed(Memory, Maintain, &(seen, history), &policy()), (Maintain, None));
     }
 
     #[test]
     fn without_metrics_an_oom_kill_is_answered_and_nothing_else_is_done() {
-        let (mut observation, history) = observed(300, 0.1, 30);
-        (observation.measured, observation.oom_killed_at) = (false, Some(5000));
-        for wanted in Action::ALL {
-            assert_eq!(
-                review(Resource::Memory, wanted, &observation, &history, &policy()).0,
-                Action::Increase
-            );
-            assert_eq!(
-                review(Resource::Cpu, wanted, &observation, &history, &policy()).0,
-                Action::Maintain
-            );
+        let (observation, history) = observed(300, 0.1, 30);
+        let measured = PerResource::new(false, false);
+        let seen = (Observation { measured, ..killed(observation) }, history);
+        for preferred in Action::ALL {
+            assert_eq!(reviewed(Memory, preferred, &seen, &policy()).0, Increase);
+            assert_eq!(reviewed(Cpu, preferred, &seen, &policy()).0, Maintain);
         }
     }
 
     #[test]
     fn what_an_hpa_measures_is_left_alone_even_after_an_oom_kill() {
-        let (mut observation, history) = observed(300, 0.1, 30);
-        observation.oom_killed_at = Some(5000);
+        let (observation, history) = observed(300, 0.1, 30);
+        let seen = (killed(observation), history);
         let policy = Policy { managed_by_hpa: PerResource::new(false, true), ..policy() };
-        for wanted in Action::ALL {
-            let verdict = review(Resource::Memory, wanted, &observation, &history, &policy);
-            assert_eq!(verdict, (Action::Maintain, Some(Override::ManagedByHpa)));
-            assert_eq!(
-                review(Resource::Cpu, wanted, &observation, &history, &policy),
-                (wanted, None)
-            );
+        for preferred in Action::ALL {
+            let expected = (Maintain, Some(Override::ManagedByHpa));
+            assert_eq!(reviewed(Memory, preferred, &seen, &policy), expected);
+            assert_eq!(reviewed(Cpu, preferred, &seen, &policy), (preferred, None));
         }
     }
 
     #[test]
     fn up_only_lets_nothing_be_cut() {
+        let (seen, policy) = (observed(300, 0.1, 30), Policy { up_only: true, ..policy() });
+        let expected = (Maintain, Some(Override::UpOnly));
+        assert_eq!(reviewed(Cpu, Decrease, &seen, &policy), expected);
+        assert_eq!(reviewed(Cpu, Increase, &seen, &policy), (Increase, None));
+    }
+
+    #[test]
+    fn nothing_is_restarted_but_after_an_oom_kill_or_where_it_is_allowed() {
         let (observation, history) = observed(300, 0.1, 30);
-        let policy = Policy { up_only: true, ..policy() };
-        let verdict = |wanted| review(Resource::Cpu, wanted, &observation, &history, &policy);
-        assert_eq!(verdict(Action::Decrease), (Action::Maintain, Some(Override::UpOnly)));
-        assert_eq!(verdict(Action::Increase), (Action::Increase, None));
+        let restarts = PerResource::new(false, true);
+        let seen = (Observation { restarts, ..observation }, history);
+        for preferred in [Decrease, Increase] {
+            let expected = (Maintain, Some(Override::RestartRequired));
+            assert_eq!(reviewed(Memory, preferred, &seen, &policy()), expected);
+            assert_eq!(reviewed(Cpu, preferred, &seen, &policy()), (preferred, None));
+        }
+        let allowed = Policy { restarts_allowed: true, ..policy() };
+        assert_eq!(reviewed(Memory, Decrease, &seen, &allowed), (Decrease, None));
+        let seen = (killed(seen.0), seen.1);
+        assert_eq!(reviewed(Memory, Maintain, &seen, &policy()).0, Increase);
+    }
+
+    #[test]
+    fn memory_is_not_cut_where_the_server_does_not_lower_it_in_place() {
+        let seen = observed(300, 0.1, 30);
+        let old = Policy { memory_cuts: false, ..policy() };
+        let expected = (Maintain, Some(Override::NoMemoryCuts));
+        assert_eq!(reviewed(Memory, Decrease, &seen, &old), expected);
+        assert_eq!(reviewed(Cpu, Decrease, &seen, &old), (Decrease, None));
+        assert_eq!(reviewed(Memory, Increase, &seen, &old), (Increase, None));
     }
 
     #[test]
     fn what_has_no_limit_is_left_alone() {
         let (mut observation, history) = observed(300, 0.1, 30);
         observation.limit.cpu = 0.0;
-        let verdict = review(Resource::Cpu, Action::Increase, &observation, &history, &policy());
-        assert_eq!(verdict, (Action::Maintain, Some(Override::NoResourceSpec)));
+        let expected = (Maintain, Some(Override::NoResourceSpec));
+        assert_eq!(reviewed(Cpu, Increase, &(observation, history), &policy()), expected);
     }
 }

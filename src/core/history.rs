@@ -1,11 +1,13 @@
-//! What is remembered of one pod between cycles: recent samples, recent peaks, the last resize.
+//! What is remembered between cycles: of each container recent samples, recent peaks and the last
+//! resize.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
-use crate::observation::Observation;
+use crate::observation::{CLOCK_TOLERANCE, Observation};
+use crate::pod::OomKill;
 use crate::policy::Policy;
 use crate::resource::{PerResource, Resource};
 
@@ -13,7 +15,7 @@ use crate::resource::{PerResource, Resource};
 const BUCKETS: usize = 24;
 
 /// The largest value of a sliding window, in constant memory.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct PeakWindow {
     buckets: [f32; BUCKETS],
     newest: i64,
@@ -40,6 +42,16 @@ impl PeakWindow {
         }
     }
 
+    /// Moves all that was into the past by so many seconds, in whole buckets at least.
+    fn shift(&mut self, behind: i64, window: i64) {
+        let buckets = behind / bucket_seconds(window) + 1;
+        let old = self.clone();
+        self.newest = old.newest.saturating_sub(buckets);
+        for back in 0..BUCKETS as i64 {
+            self.buckets[slot(self.newest - back)] = old.buckets[slot(old.newest - back)];
+        }
+    }
+
     /// The peaks of the buckets with their age, 0 (newest) to 1 (about to be forgotten).
     fn aged(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         let age = |bucket: usize| bucket as f64 / (BUCKETS - 1) as f64;
@@ -62,116 +74,273 @@ fn slot(bucket: i64) -> usize {
     bucket.rem_euclid(BUCKETS as i64) as usize
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A resize of one resource that was refused or failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backoff {
+    /// No attempt before this moment.
+    pub retry_at: Option<i64>,
+    /// How many have failed in a row.
+    failures: u32,
+}
+
+/// The longest pause after failures in a row, in seconds.
+const MAX_BACKOFF: i64 = 3600;
+
+impl Backoff {
+    /// For `pause` seconds, and twice as long after each further failure.
+    fn fail(&mut self, now: i64, pause: i64) {
+        self.retry_at = Some(now + (pause << self.failures.min(10)).min(MAX_BACKOFF));
+        self.failures += 1;
+    }
+
+    pub fn holds(&self, now: i64) -> bool {
+        self.retry_at.is_some_and(|retry| now < retry)
+    }
+}
+
+/// What is remembered of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PodHistory {
+    /// In the order in which they were first seen.
+    containers: Vec<(String, ContainerHistory)>,
+    /// When the cluster says that the pod was last resized.
+    external_resize: Option<i64>,
+    /// Since when what is in force differs from what the pod asks for.
+    pub unsettled_since: Option<i64>,
+    /// Of ending a resize that the kubelet does not carry out.
+    pub backoff: Backoff,
+}
+
+impl PodHistory {
+    /// Takes in whether what is in force is what the pod asks for.
+    pub fn observe_settled(&mut self, settled: bool, now: i64) {
+        self.unsettled_since = match (settled, self.unsettled_since) {
+            (true, _) => None,
+            (false, since) => Some(since.unwrap_or(now).min(now)),
+        };
+    }
+
+    pub fn failed(&mut self, now: i64, pause: i64) {
+        self.backoff.fail(now, pause);
+    }
+
+    pub fn container(&self, name: &str) -> Option<&ContainerHistory> {
+        self.containers.iter().find(|(known, _)| known == name).map(|(_, history)| history)
+    }
+
+    pub fn container_mut(&mut self, name: &str) -> &mut ContainerHistory {
+        let index = self.containers.iter().position(|(known, _)| known == name);
+        let index = index.unwrap_or_else(|| {
+            self.containers.push((name.to_owned(), ContainerHistory::default()));
+            self.containers.len() - 1
+        });
+        &mut self.containers[index].1
+    }
+
+    /// The cluster says that the pod was resized then, by whichever replica in whichever process. A
+    /// time to come, of a clock that is ahead, is the moment that it is first heard of.
+    pub fn observe_external_resize<'a>(
+        &mut self,
+        at: i64,
+        now: i64,
+        containers: impl Iterator<Item = &'a str>,
+    ) {
+        if self.external_resize.replace(at) != Some(at) {
+            for name in containers {
+                let history = self.container_mut(name);
+                history.resized_at = history.resized_at.max(Some(at.min(now)));
+            }
+        }
+    }
+
+    /// When a change of a container was last applied.
+    pub fn resized_at(&self) -> Option<i64> {
+        self.containers.iter().filter_map(|(_, history)| history.resized_at).max()
+    }
+
+    /// When the last measurement was taken in.
+    pub fn last_at(&self) -> Option<i64> {
+        self.containers.iter().filter_map(|(_, history)| history.last_at()).max()
+    }
+
+    /// What is still worth knowing at `now` of a history from another process, whose peaks were
+    /// kept for `windows`.
+    pub fn restored(mut self, windows: PerResource<i64>, policy: &Policy, now: i64) -> Self {
+        for (_, history) in &mut self.containers {
+            history.restore(windows, policy, now);
+        }
+        self
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerHistory {
     samples: VecDeque<PerResource<f32>>,
     peaks: PerResource<PeakWindow>,
     first_at: i64,
     last_at: i64,
-    observed: u32,
-    /// When a change of this pod was last applied.
+    /// Measurements taken in so far.
+    observed: PerResource<u32>,
+    /// When a change of this container was last applied.
     pub resized_at: Option<i64>,
-    /// When the cluster says that it was.
-    #[serde(default, rename = "told")]
-    external_resize: Option<i64>,
-    /// No attempt before this moment, after a resize that failed; and how many have failed in a
-    /// row.
-    pub retry_at: Option<i64>,
-    pub failures: u32,
+    pub backoff: PerResource<Backoff>,
+    /// Increases in a row after which the resource was full again.
+    steps: PerResource<u8>,
+    /// Whether the container was ever seen, and the kill that was there then.
+    seen: bool,
+    first_kill: Option<OomKill>,
+    /// The last kill that a resize has answered.
+    answered_kill: Option<OomKill>,
+    /// What the spec asked for when it was last seen.
+    #[serde(skip)]
+    spec: Option<u64>,
 }
 
-impl Default for PodHistory {
+impl Default for ContainerHistory {
     fn default() -> Self {
         Self {
             samples: VecDeque::new(),
             peaks: PerResource::new(PeakWindow::new(), PeakWindow::new()),
             first_at: 0,
             last_at: i64::MIN,
-            observed: 0,
+            observed: PerResource::default(),
             resized_at: None,
-            external_resize: None,
-            retry_at: None,
-            failures: 0,
+            backoff: PerResource::default(),
+            steps: PerResource::default(),
+            seen: false,
+            first_kill: None,
+            answered_kill: None,
+            spec: None,
         }
     }
 }
 
-impl PodHistory {
+/// A resource used to this share of its limit is full.
+pub const FULL: f64 = 0.9;
+/// A kill that was there before anything was known counts for so many seconds.
+const OLD_KILL: i64 = 3600;
+/// Steps that double: 1, 2, 4, 8 and 16 times the first.
+const MOST_STEPS: u8 = 4;
+
+impl ContainerHistory {
     /// Takes in a measurement; one that is not newer than the last says nothing new.
-    pub fn observe(&mut self, observation: &Observation, policy: &Policy) {
-        if let Some(killed) = observation.oom_killed_at.filter(|_| self.unanswered_oom(observation))
-        {
+    pub fn observe(&mut self, observation: &Observation, policy: &Policy, now: i64) {
+        self.keep_time(policy, now);
+        if !std::mem::replace(&mut self.seen, true) {
+            self.first_kill = observation.oom_kill;
+        }
+        if self.unanswered_kill(observation, now).is_some() {
             // Whatever was measured: it wanted more than it had. The step up that answers the kill
             // is not taken back soon.
-            let wanted = observation.limit.memory * Action::Increase.factor(policy.scale_factor);
-            self.peaks.memory.observe(killed, wanted, policy.guard.window.memory);
+            let needed = observation.limit.memory * Action::Increase.factor(policy.scale_factor);
+            let at = self.last_at.max(now.min(observation.at));
+            self.peaks.memory.observe(at, needed, policy.guard.window.memory);
         }
-        if !observation.measured || observation.at <= self.last_at {
+        if !observation.is_measured() || observation.at <= self.last_at {
             return;
         }
-        if self.observed == 0 {
+        if self.last_at == i64::MIN {
             self.first_at = observation.at;
         }
         self.last_at = observation.at;
-        self.observed = self.observed.saturating_add(1);
+        let last = self.samples.back().copied().unwrap_or_default();
+        let mut sample = last;
+        for resource in Resource::ALL.into_iter().filter(|of| observation.measured[*of]) {
+            let used = observation.usage[resource];
+            sample[resource] = used as f32;
+            self.observed[resource] = self.observed[resource].saturating_add(1);
+            self.peaks[resource].observe(observation.at, used, policy.guard.window[resource]);
+            if self.is_of_present_limit(observation) && observation.utilization(resource) < FULL {
+                self.steps[resource] = 0;
+            }
+        }
         while self.samples.len() >= policy.history_window.max(1) {
             self.samples.pop_front();
         }
-        let usage = observation.usage;
-        self.samples.push_back(PerResource::new(usage.cpu as f32, usage.memory as f32));
-        self.peaks.cpu.observe(
-            observation.at,
-            observation.needed(Resource::Cpu),
-            policy.guard.window.cpu,
-        );
-        self.peaks.memory.observe(
-            observation.at,
-            observation.needed(Resource::Memory),
-            policy.guard.window.memory,
-        );
+        self.samples.push_back(sample);
     }
 
-    /// The cluster says that the pod was resized then, by whichever replica in whichever life. A
-    /// time to come, of a clock that is ahead, is the moment that it is first heard of.
-    pub fn observe_external_resize(&mut self, at: i64, now: i64) {
-        if self.external_resize.replace(at) != Some(at) {
-            self.resized_at = self.resized_at.max(Some(at.min(now)));
+    /// What lies in the future, of a clock that was ahead, is now.
+    fn keep_time(&mut self, policy: &Policy, now: i64) {
+        self.resized_at = self.resized_at.map(|at| at.min(now));
+        for resource in Resource::ALL {
+            let backoff = &mut self.backoff[resource];
+            backoff.retry_at = backoff.retry_at.map(|at| at.min(now + MAX_BACKOFF));
+        }
+        if self.last_at > now + CLOCK_TOLERANCE {
+            let behind = self.last_at - now;
+            (self.last_at, self.first_at) = (now, self.first_at - behind);
+            self.peaks = PerResource::build(|resource| {
+                let mut peaks = self.peaks[resource].clone();
+                peaks.shift(behind, policy.guard.window[resource]);
+                peaks
+            });
         }
     }
 
-    /// What is still worth knowing at `now` of a history from another life, whose peaks were kept
-    /// for `windows`.
-    pub fn restored(mut self, windows: (i64, i64), policy: &Policy, now: i64) -> Self {
-        let at_most_now = |time: Option<i64>| time.map(|time| time.min(now));
-        (self.resized_at, self.retry_at) =
-            (at_most_now(self.resized_at), self.retry_at.filter(|retry| *retry > now));
-        if self.last_at > now {
-            // The clock has gone back: what lies in its future would keep out what is measured now.
-            return Self { resized_at: self.resized_at, ..Self::default() };
+    /// Takes in what the spec asks for: what somebody else has set starts the cooldown.
+    pub fn observe_spec(&mut self, spec: u64, now: i64) {
+        if self.spec.replace(spec).is_some_and(|before| before != spec) {
+            self.resized_at = Some(now);
         }
-        for (resource, kept_for) in [(Resource::Cpu, windows.0), (Resource::Memory, windows.1)] {
+    }
+
+    /// A change of some resources of the container has been applied, in answer to what was
+    /// observed.
+    pub fn applied(&mut self, actions: &PerResource<Action>, kill: Option<OomKill>, now: i64) {
+        self.resized_at = Some(now);
+        for resource in Resource::ALL {
+            match actions[resource] {
+                Action::Maintain => continue,
+                Action::Increase => {
+                    self.steps[resource] = (self.steps[resource] + 1).min(MOST_STEPS);
+                }
+                Action::Decrease => self.steps[resource] = 0,
+            }
+            self.backoff[resource] = Backoff::default();
+        }
+        if actions.memory == Action::Increase {
+            self.answered_kill = kill.or(self.answered_kill);
+        }
+    }
+
+    /// Lets a resource rest after a resize that failed.
+    pub fn failed(&mut self, resource: Resource, now: i64, pause: i64) {
+        self.backoff[resource].fail(now, pause);
+    }
+
+    /// How many first steps the next increase is worth: twice as many with each one after which the
+    /// resource was full again.
+    pub fn step_factor(&self, resource: Resource) -> f64 {
+        f64::from(1u32 << self.steps[resource].min(MOST_STEPS))
+    }
+
+    /// Whether the usage was measured under the limit that holds now.
+    pub fn is_of_present_limit(&self, observation: &Observation) -> bool {
+        self.resized_at.is_none_or(|resized| observation.at > resized)
+    }
+
+    fn restore(&mut self, windows: PerResource<i64>, policy: &Policy, now: i64) {
+        self.keep_time(policy, now);
+        for resource in Resource::ALL {
             let window = policy.guard.window[resource];
-            if kept_for != window && self.observed > 0 {
+            if windows[resource] != window && self.last_at > i64::MIN {
                 // When the peak was is told in parts of another window: it counts as if it were
                 // now.
                 let (mut peaks, peak) = (PeakWindow::new(), self.peak(resource));
                 peaks.observe(self.last_at, peak, window);
-                match resource {
-                    Resource::Cpu => self.peaks.cpu = peaks,
-                    Resource::Memory => self.peaks.memory = peaks,
-                }
+                self.peaks[resource] = peaks;
             }
         }
-        self
     }
 
     /// Measurements taken in so far.
-    pub fn observed(&self) -> u32 {
-        self.observed
+    pub fn observed(&self, resource: Resource) -> u32 {
+        self.observed[resource]
     }
 
     pub fn last_at(&self) -> Option<i64> {
-        (self.observed > 0).then_some(self.last_at)
+        (self.last_at > i64::MIN).then_some(self.last_at)
     }
 
     /// The largest usage of the guard's window.
@@ -193,7 +362,7 @@ impl PodHistory {
 
     /// Seconds from the first measurement to the last.
     pub fn observed_for(&self) -> i64 {
-        if self.observed == 0 { 0 } else { self.last_at - self.first_at }
+        if self.last_at == i64::MIN { 0 } else { self.last_at - self.first_at }
     }
 
     /// The trend of the usage normalised by `limit`: least-squares slope over the samples x
@@ -213,11 +382,16 @@ impl PodHistory {
         (covariance / variance * (count - 1) as f64).clamp(-1.0, 1.0)
     }
 
-    /// An OOM kill that no resize has answered yet.
-    pub fn unanswered_oom(&self, observation: &Observation) -> bool {
-        observation
-            .oom_killed_at
-            .is_some_and(|killed| self.resized_at.is_none_or(|resized| killed > resized))
+    /// A kill for memory that no resize has answered yet. Each is told by its identity, whatever
+    /// the clocks say; only one that was there before anything was known is judged by its time.
+    pub fn unanswered_kill(&self, observation: &Observation, now: i64) -> Option<OomKill> {
+        let kill = observation.oom_kill.filter(|kill| self.answered_kill != Some(*kill))?;
+        if self.seen && self.first_kill != Some(kill) {
+            return Some(kill);
+        }
+        let recent = (now - kill.finished_at).abs() <= OLD_KILL;
+        let since = self.resized_at.is_none_or(|resized| kill.finished_at > resized);
+        (recent && since).then_some(kill)
     }
 }
 
@@ -226,116 +400,207 @@ mod tests {
     use super::*;
 
     fn observation(at: i64, cpu: f64) -> Observation {
-        Observation {
-            at,
-            usage: PerResource::new(cpu, 100.0),
-            limit: PerResource::new(1.0, 200.0),
-            containers: 1,
-            measured: true,
-            oom_killed_at: None,
-            container_utilization: PerResource::default(),
-        }
+        let limit = PerResource::new(1.0, 200.0);
+        Observation::measured(at, PerResource::new(cpu, 100.0), limit)
     }
 
-    fn history(usages: &[f64]) -> PodHistory {
-        let mut history = PodHistory::default();
+    fn history(usages: &[f64]) -> ContainerHistory {
+        let mut history = ContainerHistory::default();
         for (step, cpu) in usages.iter().enumerate() {
-            history.observe(&observation(step as i64 * 30, *cpu), &Policy::default());
+            observe(&mut history, &observation(step as i64 * 30, *cpu));
         }
         history
     }
 
+    fn observe(history: &mut ContainerHistory, observation: &Observation) {
+        history.observe(observation, &Policy::default(), observation.at);
+    }
+
     #[test]
     fn trend_is_the_rise_over_the_window() {
-        assert_eq!(history(&[0.5]).trend(Resource::Cpu, 1.0), 0.0);
-        assert!((history(&[0.1, 0.2, 0.3, 0.4, 0.5]).trend(Resource::Cpu, 1.0) - 0.4).abs() < 1e-6);
-        assert!(
-            (history(&[9.0, 9.0, 0.5, 0.4, 0.3, 0.2, 0.1]).trend(Resource::Cpu, 1.0) + 0.4).abs()
-                < 1e-6
-        );
-        assert_eq!(history(&[0.0, 1.0]).trend(Resource::Cpu, 1.0), 1.0);
+        let trend = |usages: &[f64]| history(usages).trend(Resource::Cpu, 1.0);
+        assert_eq!(trend(&[0.5]), 0.0);
+        assert!((trend(&[0.1, 0.2, 0.3, 0.4, 0.5]) - 0.4).abs() < 1e-6);
+        assert!((trend(&[9.0, 9.0, 0.5, 0.4, 0.3, 0.2, 0.1]) + 0.4).abs() < 1e-6);
+        assert_eq!(trend(&[0.0, 1.0]), 1.0);
         assert_eq!(history(&[0.1, 0.2]).trend(Resource::Memory, 200.0), 0.0);
     }
 
     #[test]
     fn peak_forgets_what_is_older_than_the_window() {
-        let policy = Policy::default();
-        let mut history = PodHistory::default();
-        history.observe(&observation(0, 0.9), &policy);
-        let window = policy.guard.window.cpu / 60;
+        let window = Policy::default().guard.window.cpu / 60;
+        let mut history = history(&[0.9]);
         for minute in 1..window - 1 {
-            history.observe(&observation(minute * 60, 0.2), &policy);
+            observe(&mut history, &observation(minute * 60, 0.2));
             assert!((history.peak(Resource::Cpu) - 0.9).abs() < 1e-6, "minute {minute}");
         }
         for minute in window - 1..window + window / 20 {
-            history.observe(&observation(minute * 60, 0.2), &policy);
+            observe(&mut history, &observation(minute * 60, 0.2));
         }
         assert!((history.peak(Resource::Cpu) - 0.2).abs() < 1e-6);
     }
 
     #[test]
     fn a_gap_longer_than_the_window_empties_it() {
-        let policy = Policy::default();
         let mut history = history(&[0.9]);
-        history.observe(&observation(1_000_000, 0.1), &policy);
+        observe(&mut history, &observation(1_000_000, 0.1));
         assert!((history.peak(Resource::Cpu) - 0.1).abs() < 1e-6);
     }
 
     #[test]
     fn a_restored_history_keeps_its_peaks_and_its_cooldown() {
         let policy = Policy::default();
-        let windows = (policy.guard.window.cpu, policy.guard.window.memory);
         let mut history = history(&[0.9, 0.2]);
         history.resized_at = Some(20);
-        let restored = history.clone().restored(windows, &policy, 40);
-        assert_eq!(
-            (restored.peak(Resource::Cpu), restored.resized_at),
-            (history.peak(Resource::Cpu), Some(20))
-        );
+        let mut same = history.clone();
+        same.restore(policy.guard.window, &policy, 40);
+        assert_eq!(same.peak(Resource::Cpu), history.peak(Resource::Cpu));
+        assert_eq!(same.resized_at, Some(20));
         // Of other windows: no peak is lost, nor is it older than it was.
-        let restored = history.clone().restored((3600, 3600), &policy, 40);
-        assert_eq!(restored.faded_peak(Resource::Cpu, 1.0), history.peak(Resource::Cpu));
-        // Of a clock that was ahead: what is measured now counts.
-        let mut restored = history.restored(windows, &policy, 10);
-        assert_eq!((restored.observed(), restored.resized_at), (0, Some(10)));
-        restored.observe(&observation(11, 0.1), &policy);
-        assert!((restored.peak(Resource::Cpu) - 0.1).abs() < 1e-6);
+        let mut other = history.clone();
+        other.restore(PerResource::new(3600, 3600), &policy, 40);
+        assert_eq!(other.faded_peak(Resource::Cpu, 1.0), history.peak(Resource::Cpu));
     }
 
     #[test]
-    fn what_the_cluster_tells_of_resizes_counts_once_and_never_from_the_future() {
-        let mut history = PodHistory::default();
-        history.observe_external_resize(100, 500);
-        assert_eq!(history.resized_at, Some(100));
-        history.observe_external_resize(900, 510);
-        history.observe_external_resize(900, 700);
-        assert_eq!(history.resized_at, Some(510));
-        let killed = |at| Observation { oom_killed_at: Some(at), ..observation(600, 0.1) };
-        assert!(!history.unanswered_oom(&killed(509)) && history.unanswered_oom(&killed(511)));
-        history.resized_at = Some(1000);
-        history.observe_external_resize(990, 1010);
-        assert_eq!(history.resized_at, Some(1000));
+    fn a_clock_that_was_ahead_shuts_out_nothing() {
+        let mut history = ContainerHistory::default();
+        for step in 0..10 {
+            observe(&mut history, &observation(100_000 + step * 30, 0.9));
+        }
+        (history.resized_at, history.backoff.cpu.retry_at) = (Some(100_270), Some(200_000));
+        let now = 1000;
+        history.observe(&observation(now, 0.1), &Policy::default(), now);
+        assert_eq!((history.last_at(), history.resized_at), (Some(now), Some(now)));
+        assert!(history.backoff.cpu.retry_at <= Some(now + MAX_BACKOFF));
+        assert!((history.peak(Resource::Cpu) - 0.9).abs() < 1e-6, "what it needs is not forgotten");
+        history.observe(&observation(now + 30, 0.95), &Policy::default(), now + 30);
+        assert!((history.peak(Resource::Cpu) - 0.95).abs() < 1e-6);
+        assert_eq!(history.observed(Resource::Cpu), 11);
+    }
+
+    #[test]
+    fn what_the_cluster_says_of_resizes_counts_once_and_never_from_the_future() {
+        let mut pod = PodHistory::default();
+        let resized = |pod: &mut PodHistory, at, now| {
+            pod.observe_external_resize(at, now, ["app"].into_iter());
+            pod.resized_at()
+        };
+        assert_eq!(resized(&mut pod, 100, 500), Some(100));
+        assert_eq!(resized(&mut pod, 900, 510), Some(510));
+        assert_eq!(resized(&mut pod, 900, 700), Some(510));
+        pod.container_mut("app").resized_at = Some(1000);
+        assert_eq!(resized(&mut pod, 990, 1010), Some(1000));
+    }
+
+    #[test]
+    fn what_somebody_else_sets_starts_the_cooldown() {
+        let mut history = history(&[0.1]);
+        history.observe_spec(7, 10);
+        history.observe_spec(7, 20);
+        assert_eq!(history.resized_at, None);
+        history.observe_spec(8, 30);
+        assert_eq!(history.resized_at, Some(30));
+    }
+
+    fn killed(restart: i32, finished_at: i64, now: i64) -> Observation {
+        let kill = OomKill { restart, finished_at };
+        Observation { oom_kill: Some(kill), ..observation(now, 0.1) }
+    }
+
+    #[test]
+    fn each_kill_is_answered_once_whatever_the_clocks_say() {
+        let mut history = history(&[0.1]);
+        let answered = |history: &ContainerHistory, seen: &Observation| {
+            history.unanswered_kill(seen, seen.at).is_none()
+        };
+        // Dated ten minutes ahead, and answered in the next second.
+        let ahead = killed(1, 700, 60);
+        observe(&mut history, &ahead);
+        assert!(!answered(&history, &ahead));
+        let up = PerResource::new(Action::Maintain, Action::Increase);
+        history.applied(&up, ahead.oom_kill, 61);
+        for now in [62, 600, 1200, 9000] {
+            assert!(answered(&history, &killed(1, 700, now)), "{now}");
+        }
+        // Dated in the past, and yet new.
+        assert!(!answered(&history, &killed(2, 30, 9001)));
+    }
+
+    #[test]
+    fn a_kill_from_before_anything_was_known_is_judged_by_its_time() {
+        let seen = killed(3, 100, 200);
+        let mut history = ContainerHistory::default();
+        observe(&mut history, &seen);
+        assert!(history.unanswered_kill(&seen, 200).is_some());
+        assert!(history.unanswered_kill(&seen, 100 + OLD_KILL + 1).is_none());
+        history.resized_at = Some(150);
+        assert!(history.unanswered_kill(&seen, 200).is_none(), "a resize came after it");
     }
 
     #[test]
     fn more_than_a_container_was_killed_at_counts_as_a_peak() {
         let mut history = history(&[0.1]);
-        let killed = Observation { oom_killed_at: Some(45), ..observation(60, 0.1) };
-        history.observe(&killed, &Policy::default());
+        let seen = killed(1, 45, 60);
+        observe(&mut history, &seen);
         assert!((history.peak(Resource::Memory) - 240.0).abs() < 1e-3);
         // Once it is answered it is the past.
-        history.resized_at = Some(61);
-        let raised = Observation { at: 90, limit: PerResource::new(1.0, 400.0), ..killed };
-        history.observe(&raised, &Policy::default());
+        let up = PerResource::new(Action::Maintain, Action::Increase);
+        history.applied(&up, seen.oom_kill, 61);
+        let raised = Observation { at: 90, limit: PerResource::new(1.0, 400.0), ..seen };
+        observe(&mut history, &raised);
         assert!((history.peak(Resource::Memory) - 240.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn steps_double_while_the_resource_is_full_under_the_new_limit() {
+        let mut history = history(&[0.95]);
+        let up = PerResource::new(Action::Increase, Action::Maintain);
+        let mut factors = vec![history.step_factor(Resource::Cpu)];
+        for step in 1..7 {
+            history.applied(&up, None, step * 30 + 1);
+            observe(&mut history, &observation((step + 1) * 30, 0.95));
+            factors.push(history.step_factor(Resource::Cpu));
+        }
+        assert_eq!(factors, [1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0]);
+        assert_eq!(history.step_factor(Resource::Memory), 1.0);
+        observe(&mut history, &observation(1000, 0.5));
+        assert_eq!(history.step_factor(Resource::Cpu), 1.0);
     }
 
     #[test]
     fn an_old_or_repeated_measurement_changes_nothing() {
         let mut history = history(&[0.1, 0.2]);
-        history.observe(&observation(30, 0.9), &Policy::default());
-        history.observe(&observation(0, 0.9), &Policy::default());
-        assert_eq!(history.observed(), 2);
+        let now = 40;
+        history.observe(&observation(30, 0.9), &Policy::default(), now);
+        history.observe(&observation(0, 0.9), &Policy::default(), now);
+        assert_eq!(history.observed(Resource::Cpu), 2);
         assert!((history.peak(Resource::Cpu) - 0.2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_is_not_measured_leaves_no_trace() {
+        let mut history = history(&[0.5]);
+        let measured = PerResource::new(true, false);
+        let usage = PerResource::new(0.6, 0.0);
+        let seen = Observation { measured, usage, ..observation(30, 0.6) };
+        observe(&mut history, &seen);
+        assert_eq!((history.observed(Resource::Cpu), history.observed(Resource::Memory)), (2, 1));
+        assert_eq!(history.trend(Resource::Memory, 200.0), 0.0);
+        assert!((history.peak(Resource::Memory) - 100.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_resource_rests_longer_with_each_failure_and_the_other_does_not() {
+        let mut history = ContainerHistory::default();
+        for pause in [30, 60, 120] {
+            history.failed(Resource::Memory, 1000, 30);
+            assert_eq!(history.backoff.memory.retry_at, Some(1000 + pause));
+        }
+        assert!(history.backoff.memory.holds(1119) && !history.backoff.memory.holds(1120));
+        assert!(!history.backoff.cpu.holds(1000));
+        let up = PerResource::new(Action::Maintain, Action::Increase);
+        history.applied(&up, None, 2000);
+        assert_eq!(history.backoff.memory, Backoff::default());
     }
 }

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_from_what_is_none() {
+    fn names_are_distinguished_from_what_is_none() {
         for good in ["a", "default", "web-7c9d8f6b54-x2x9k", "0"] {
             assert!(is_dns_label(good) && is_dns_subdomain(good), "{good}");
         }

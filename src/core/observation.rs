@@ -1,42 +1,52 @@
-//! What is known of one pod at one moment: plain numbers.
+//! What is known of one container at one moment: plain numbers.
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::SkipReason;
-use crate::pod::Pod;
+use crate::pod::{OomKill, Pod};
 use crate::resource::{PerResource, Resource};
+use crate::skip_reason::SkipReason;
+
+/// Clocks of a cluster may disagree by so many seconds; what is dated further ahead is no sample.
+pub const CLOCK_TOLERANCE: i64 = 10;
+/// More than any machine has: cores, MiB.
+const MOST: PerResource<f64> = PerResource { cpu: 1e5, memory: 1e9 };
 
 /// What was measured of a pod.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Usage {
     /// Seconds since the epoch.
     pub at: i64,
-    /// Cores and MiB, summed over the containers.
-    pub usage: PerResource<f64>,
-    /// The largest share of its own limit that a container uses.
-    pub container_utilization: PerResource<f64>,
+    /// Cores and MiB of each container, in the order of the pod's; None: not measured.
+    pub containers: Box<[PerResource<Option<f64>>]>,
 }
 
-/// Usage and limits are cores and MiB, summed over the pod's containers.
+impl Usage {
+    /// The sum of what was measured.
+    pub fn total(&self) -> PerResource<f64> {
+        PerResource::build(|resource| self.containers.iter().filter_map(|of| of[resource]).sum())
+    }
+}
+
+/// Usage and limit in cores and MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// When the usage was measured (seconds since the epoch).
     pub at: i64,
+    /// 0 where it was not measured.
     pub usage: PerResource<f64>,
-    /// The limit, or the request where there is no limit, or 0 where there is neither.
+    pub measured: PerResource<bool>,
+    /// The limit in force, or the request where there is no limit, or 0 where there is neither.
     pub limit: PerResource<f64>,
+    /// How many containers the pod has.
     pub containers: usize,
-    /// False when there are no fresh metrics and all that is known is an OOM kill.
-    pub measured: bool,
-    /// When a container of the pod was last killed for memory, if it ever was.
-    pub oom_killed_at: Option<i64>,
-    /// The largest share of its own limit that a container uses; 0 where it is not known.
-    #[serde(default, rename = "fullest")]
-    pub container_utilization: PerResource<f64>,
+    /// The last time that the container was killed for memory, if it ever was.
+    pub oom_kill: Option<OomKill>,
+    /// The resources whose change restarts the container.
+    pub restarts: PerResource<bool>,
 }
 
 impl Observation {
-    /// A fresh measurement of a pod of one container.
+    /// A fresh measurement of the only container of a pod.
     ///
     /// ```
     /// use dqn_scaler_core::observation::Observation;
@@ -50,11 +60,11 @@ impl Observation {
         Self {
             at,
             usage,
+            measured: PerResource::new(true, true),
             limit,
             containers: 1,
-            measured: true,
-            oom_killed_at: None,
-            container_utilization: PerResource::default(),
+            oom_kill: None,
+            restarts: PerResource::new(false, false),
         }
     }
 
@@ -64,39 +74,107 @@ impl Observation {
         if limit > 0.0 { self.usage[resource] / limit } else { 0.0 }
     }
 
-    /// The limit of the pod under which its container_utilization container would be just full, as all containers
-    /// share a cut.
-    pub fn needed(&self, resource: Resource) -> f64 {
-        self.usage[resource].max(self.container_utilization[resource] * self.limit[resource])
+    pub fn is_measured(&self) -> bool {
+        self.measured.cpu || self.measured.memory
     }
 }
 
-/// What can be decided on: what was measured at most `max_age` seconds ago, or a kill for memory.
+/// What can be decided on of one container: what was measured at most `max_age` seconds ago, since
+/// its last start, and a kill for memory.
 pub fn observe(
     pod: &Pod,
-    usage: Option<Usage>,
+    index: usize,
+    usage: Option<&Usage>,
     max_age: i64,
     now: i64,
 ) -> Result<Observation, SkipReason> {
-    let is_fresh = |at: i64| now - at <= max_age;
-    let (limit, oom_killed_at) = (pod.limit(), pod.oom_killed_at());
-    let (at, usage, container_utilization, measured) =
-        match (usage.filter(|usage| is_fresh(usage.at)), oom_killed_at) {
-            (Some(usage), _) => (usage.at, usage.usage, usage.container_utilization, true),
-            // Killed before it could be measured, perhaps again and again: it used all the memory
-            // it had.
-            (None, Some(killed)) if is_fresh(killed) => {
-                (killed, PerResource::new(0.0, limit.memory), PerResource::default(), false)
-            }
-            _ => return Err(SkipReason::NoMetrics),
-        };
-    Ok(Observation {
-        at,
-        usage,
-        limit,
+    let state = pod.state(index);
+    let created = pod.created.map(|created| created.timestamp());
+    let started = state.started_at.max(created).unwrap_or(i64::MIN);
+    let is_sample = |at: i64| at > started && now - at <= max_age && at - now <= CLOCK_TOLERANCE;
+    let sample = usage.filter(|usage| !state.down && is_sample(usage.at));
+    let measured = sample.and_then(|usage| usage.containers.get(index));
+    let plausible = |resource: Resource| {
+        let amount = measured?[resource]?;
+        // A running container always has some memory: nought is a metrics pipeline's word for
+        // nothing known.
+        let least = if resource == Resource::Memory { f64::MIN_POSITIVE } else { 0.0 };
+        (least..=MOST[resource]).contains(&amount).then_some(amount)
+    };
+    let amounts = PerResource::build(plausible);
+    let observation = Observation {
+        at: sample.map_or(now, |usage| usage.at),
+        usage: PerResource::build(|resource| amounts[resource].unwrap_or_default()),
+        measured: PerResource::build(|resource| amounts[resource].is_some()),
+        limit: pod.containers.limit_of(index),
         containers: pod.containers.len(),
-        measured,
-        oom_killed_at,
-        container_utilization,
-    })
+        oom_kill: state.oom_kill,
+        restarts: pod.containers.get(index).map(|of| of.restarts).unwrap_or_default(),
+    };
+    let known = observation.is_measured() || observation.oom_kill.is_some();
+    known.then_some(observation).ok_or(SkipReason::NoMetrics)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::pod::{ContainerResources, ContainerState, PodContainer, PodKey};
+
+    const NOW: i64 = 10_000;
+
+    fn pod() -> Pod {
+        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u".into() };
+        let resources = ContainerResources::new(&[], &[("cpu", "1"), ("memory", "1Gi")]);
+        let container = |name| PodContainer::new(name, resources.clone());
+        let pod = Pod::new(key, vec![container("app"), container("proxy")]);
+        Pod { created: DateTime::from_timestamp(NOW - 1000, 0), ..pod }
+    }
+
+    fn usage(at: i64, cpu: Option<f64>, memory: Option<f64>) -> Usage {
+        let app = PerResource::new(cpu, memory);
+        Usage { at, containers: Box::new([app, PerResource::new(Some(0.1), Some(10.0))]) }
+    }
+
+    fn measured(pod: &Pod, usage: &Usage) -> Option<(bool, bool)> {
+        let observation = observe(pod, 0, Some(usage), 120, NOW).ok()?;
+        Some((observation.measured.cpu, observation.measured.memory))
+    }
+
+    #[test]
+    fn what_is_no_measurement_is_not_taken_for_one() {
+        let now = |cpu, memory| measured(&pod(), &usage(NOW - 5, cpu, memory));
+        assert_eq!(now(Some(0.3), Some(500.0)), Some((true, true)));
+        assert_eq!(now(Some(0.0), Some(500.0)), Some((true, true)), "an idle container");
+        assert_eq!(now(Some(0.3), Some(0.0)), Some((true, false)));
+        assert_eq!(now(Some(0.3), None), Some((true, false)));
+        assert_eq!(now(Some(-0.3), Some(-5.0)), None);
+        assert_eq!(now(Some(1e9), Some(f64::NAN)), None);
+        assert_eq!(now(None, None), None);
+    }
+
+    #[test]
+    fn a_sample_is_of_this_start_and_of_about_now() {
+        let at = |pod: &Pod, at| measured(pod, &usage(at, Some(0.3), Some(500.0))).is_some();
+        let running = pod();
+        assert!(at(&running, NOW - 120) && !at(&running, NOW - 121));
+        assert!(at(&running, NOW + CLOCK_TOLERANCE) && !at(&running, NOW + CLOCK_TOLERANCE + 1));
+        let state = |state: ContainerState| Pod { states: Box::new([state; 2]), ..pod() };
+        let started = ContainerState { started_at: Some(NOW - 30), ..Default::default() };
+        assert!(at(&state(started), NOW - 29) && !at(&state(started), NOW - 30));
+        assert!(!at(&state(ContainerState { down: true, ..started }), NOW - 1));
+        let young = Pod { created: DateTime::from_timestamp(NOW - 10, 0), ..pod() };
+        assert!(!at(&young, NOW - 20), "of an earlier pod of the name");
+    }
+
+    #[test]
+    fn a_kill_is_known_without_metrics() {
+        let kill = OomKill { restart: 1, finished_at: NOW - 5 };
+        let state = ContainerState { down: true, oom_kill: Some(kill), ..Default::default() };
+        let pod = Pod { states: Box::new([state, ContainerState::default()]), ..pod() };
+        let killed = observe(&pod, 0, None, 120, NOW).unwrap();
+        assert_eq!((killed.oom_kill, killed.is_measured()), (Some(kill), false));
+        assert_eq!(observe(&pod, 1, None, 120, NOW), Err(SkipReason::NoMetrics));
+    }
 }

@@ -125,7 +125,8 @@ impl PodOverrides {
             if min > max {
                 let unit = if resource == Resource::Cpu { "cores" } else { "MiB" };
                 return Err(format!(
-                    "annotations {PREFIX}min-{name} and {PREFIX}max-{name} with the configured bounds leave nothing: \
+                    "annotations {PREFIX}min-{name} and {PREFIX}max-{name} with the configured \
+                        bounds leave nothing: \
                      at least {min} and at most {max} {unit}"
                 ));
             }

@@ -1,38 +1,49 @@
 //! A resize that the API server accepted and the kubelet has not carried out: wait for it, give it
 //! up, or take it back.
 
+use std::collections::BTreeMap;
+
 use crate::plan::{Change, Plan};
-use crate::pod::{ContainerResources, Pod, PodContainer, ResizeCondition, ResizeState};
+use crate::pod::{ContainerResources, Pod, PodContainer, ResizeState};
 use crate::resource::{PerResource, Resource};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pending {
     /// The kubelet may still do it.
-    Wait,
+    Wait(String),
     /// It never will, or has not for too long: the template is next.
-    GiveUp,
-    /// It failed and the kubelet tries it for ever: only a new resize ends that.
-    TakeBack,
+    GiveUp(String),
+    /// It failed, or does not answer: only a new resize ends that.
+    TakeBack(String),
 }
 
-/// None when nothing stands in the way of a new resize. `asked_at` stands in for servers that do
-/// not date the condition.
-pub fn pending(
-    condition: &ResizeCondition,
-    asked_at: Option<i64>,
-    now: i64,
-    deferred_timeout: i64,
-) -> Option<Pending> {
-    match condition.state {
-        ResizeState::InProgress => Some(Pending::Wait),
-        ResizeState::Infeasible => Some(Pending::GiveUp),
-        ResizeState::Error => Some(Pending::TakeBack),
-        ResizeState::Deferred => {
-            let waiting =
-                condition.since.or(asked_at).is_none_or(|since| now - since < deferred_timeout);
-            Some(if waiting { Pending::Wait } else { Pending::GiveUp })
+/// A resize that the kubelet is carrying out may take so many times as long as one that it defers.
+const PATIENCE: i64 = 12;
+
+/// None when nothing stands in the way of a new resize. `since` is when the pod was first seen to
+/// differ from what it asks for, in seconds since the epoch.
+pub fn pending(pod: &Pod, since: Option<i64>, now: i64, timeout: i64) -> Option<Pending> {
+    let waited = |dated: Option<i64>| dated.or(since).map_or(0, |since| now - since);
+    let Some(condition) = &pod.resize else {
+        return (!pod.containers.are_settled()).then(|| match waited(None) {
+            waited if waited < timeout => Pending::Wait("the kubelet has not answered yet".into()),
+            waited => Pending::TakeBack(format!("the kubelet has not answered for {waited} s")),
+        });
+    };
+    let message = condition.message.clone();
+    Some(match condition.state {
+        ResizeState::InProgress if waited(condition.since) < PATIENCE * timeout => {
+            Pending::Wait(message)
         }
-    }
+        ResizeState::InProgress => {
+            let waited = waited(condition.since);
+            Pending::TakeBack(format!("the kubelet has been at it for {waited} s: {message}"))
+        }
+        ResizeState::Infeasible => Pending::GiveUp(message),
+        ResizeState::Error => Pending::TakeBack(message),
+        ResizeState::Deferred if waited(condition.since) < timeout => Pending::Wait(message),
+        ResizeState::Deferred => Pending::GiveUp(message),
+    })
 }
 
 /// What the pod's spec asks for, as a plan, but for the resources that another autoscaler goes by.
@@ -43,7 +54,7 @@ pub fn asked_for(pod: &Pod, others: PerResource<bool>) -> Plan {
             change.requests.remove(resource.name());
             change.limits.remove(resource.name());
         }
-        (container.name.clone(), change)
+        (container.name.to_string(), change)
     };
     pod.containers.iter().map(asked).collect()
 }
@@ -56,12 +67,12 @@ pub fn in_force(pod: &Pod) -> Plan {
         .filter_map(|container| Some((container, container.in_force.as_ref()?)));
     pairs
         .filter(|(container, actual)| change(actual) != change(&container.resources))
-        .map(|(container, actual)| (container.name.clone(), change(actual)))
+        .map(|(container, actual)| (container.name.to_string(), change(actual)))
         .collect()
 }
 
 fn change(resources: &ContainerResources) -> Change {
-    let only_scaled = |quantities: &std::collections::BTreeMap<String, String>| {
+    let only_scaled = |quantities: &BTreeMap<String, String>| {
         let scaled = |name: &String| Resource::ALL.iter().any(|resource| resource.name() == name);
         quantities
             .iter()
@@ -75,27 +86,53 @@ fn change(resources: &ContainerResources) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::{PodKey, ResizeCondition};
+
+    fn pod(in_force: Option<&str>) -> Pod {
+        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u".into() };
+        let resources = |cpu: &str| ContainerResources::new(&[], &[("cpu", cpu)]);
+        let in_force = in_force.map(resources);
+        let app = PodContainer { in_force, ..PodContainer::new("app", resources("1")) };
+        Pod::new(key, vec![app])
+    }
+
+    fn conditioned(state: ResizeState, since: Option<i64>) -> Pod {
+        let condition = ResizeCondition { state, message: "full".into(), since };
+        Pod { resize: Some(condition), ..pod(None) }
+    }
+
+    fn wait() -> Option<Pending> {
+        Some(Pending::Wait("full".into()))
+    }
+
+    fn give_up() -> Option<Pending> {
+        Some(Pending::GiveUp("full".into()))
+    }
 
     #[test]
     fn a_deferred_resize_is_given_up_after_its_time_and_an_infeasible_one_at_once() {
-        let condition = |state, since| ResizeCondition { state, message: String::new(), since };
-        let deferred = condition(ResizeState::Deferred, Some(100));
-        assert_eq!(pending(&deferred, None, 399, 300), Some(Pending::Wait));
-        assert_eq!(pending(&deferred, None, 400, 300), Some(Pending::GiveUp));
-        let undated = condition(ResizeState::Deferred, None);
-        assert_eq!(pending(&undated, None, 9999, 300), Some(Pending::Wait));
-        assert_eq!(pending(&undated, Some(100), 400, 300), Some(Pending::GiveUp));
-        assert_eq!(
-            pending(&condition(ResizeState::Infeasible, None), None, 0, 300),
-            Some(Pending::GiveUp)
-        );
-        assert_eq!(
-            pending(&condition(ResizeState::InProgress, None), None, 0, 300),
-            Some(Pending::Wait)
-        );
-        assert_eq!(
-            pending(&condition(ResizeState::Error, None), None, 0, 300),
-            Some(Pending::TakeBack)
-        );
+        let deferred = conditioned(ResizeState::Deferred, Some(100));
+        assert_eq!(pending(&deferred, None, 399, 300), wait());
+        assert_eq!(pending(&deferred, None, 400, 300), give_up());
+        let undated = conditioned(ResizeState::Deferred, None);
+        assert_eq!(pending(&undated, None, 9999, 300), wait());
+        assert_eq!(pending(&undated, Some(100), 400, 300), give_up());
+        let of = |state| pending(&conditioned(state, Some(0)), None, 0, 300);
+        assert_eq!(of(ResizeState::Infeasible), give_up());
+        assert_eq!(of(ResizeState::InProgress), wait());
+        assert_eq!(of(ResizeState::Error), Some(Pending::TakeBack("full".into())));
+    }
+
+    #[test]
+    fn a_kubelet_that_does_not_answer_is_waited_for_and_then_not() {
+        assert_eq!(pending(&pod(None), None, 0, 300), None);
+        assert_eq!(pending(&pod(Some("1")), None, 0, 300), None);
+        let silent = |since, now| pending(&pod(Some("500m")), since, now, 300);
+        assert!(matches!(silent(None, 9999), Some(Pending::Wait(_))));
+        assert!(matches!(silent(Some(100), 399), Some(Pending::Wait(_))));
+        let given_up = Pending::TakeBack("the kubelet has not answered for 300 s".into());
+        assert_eq!(silent(Some(100), 400), Some(given_up));
+        let stuck = conditioned(ResizeState::InProgress, Some(0));
+        assert!(matches!(pending(&stuck, None, 3600, 300), Some(Pending::TakeBack(_))));
     }
 }

@@ -1,6 +1,5 @@
-//! From a decision on a whole pod to the resources of each container. Requests keep their ratio to
-//! limits, the QoS class never changes, and rounding never leaves the bounds nor budget a step
-//! around.
+//! From the decisions on a pod's containers to their resources. Requests keep their ratio to limits,
+//! the QoS class never changes, and rounding never leaves the bounds nor turns a step around.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +7,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::action::Action;
-use crate::decision::Decision;
 use crate::pod::{Pod, PodContainer};
+use crate::pod_decision::PodDecision;
 use crate::quantity;
 use crate::resource::Resource;
 
@@ -30,32 +29,41 @@ pub struct Change {
 pub type Plan = BTreeMap<String, Change>;
 
 /// An empty plan means that rounding leaves nothing of the decision.
-pub fn plan(pod: &Pod, decision: &Decision) -> Plan {
+pub fn plan(pod: &Pod, decision: &PodDecision) -> Plan {
     let mut plan = Plan::new();
-    for resource in Resource::ALL {
-        let action = decision.actions[resource];
-        let (old, new) = (decision.observation.limit[resource], decision.new_limit[resource]);
-        if action == Action::Maintain || old <= 0.0 {
-            continue;
+    for (name, decision) in decision.decided() {
+        let Some(container) = pod.containers.iter().find(|of| of.name == *name) else { continue };
+        let mut change = Change::default();
+        for resource in Resource::ALL {
+            let (action, old) = (decision.actions[resource], decision.observation.limit[resource]);
+            if action == Action::Maintain || old <= 0.0 {
+                continue;
+            }
+            let ratio = decision.new_limit[resource] / old;
+            let (request, limit) = scaled(container, resource, ratio, action);
+            let name = resource.name();
+            let set = |units: Option<u64>| Some((name.to_owned(), format(resource, units?)));
+            change.requests.extend(set(request));
+            change.limits.extend(set(limit));
         }
-        for container in pod.containers.iter() {
-            let (request, limit) = scaled(container, resource, new / old, action);
-            let name = resource.name().to_owned();
-            if let Some(request) = request {
-                plan.entry(container.name.clone())
-                    .or_default()
-                    .requests
-                    .insert(name.clone(), format(resource, request));
-            }
-            if let Some(limit) = limit {
-                plan.entry(container.name.clone())
-                    .or_default()
-                    .limits
-                    .insert(name, format(resource, limit));
-            }
+        if change != Change::default() {
+            plan.insert(name.to_string(), change);
         }
     }
     plan
+}
+
+/// The part of a plan that concerns one resource.
+pub fn part(plan: &Plan, resource: Resource) -> Plan {
+    let only = |quantities: &BTreeMap<String, String>| -> BTreeMap<String, String> {
+        let ours = quantities.get_key_value(resource.name());
+        ours.map(|(name, text)| (name.clone(), text.clone())).into_iter().collect()
+    };
+    let changes = plan.iter().map(|(name, change)| {
+        let change = Change { requests: only(&change.requests), limits: only(&change.limits) };
+        (name.clone(), change)
+    });
+    changes.filter(|(_, change)| *change != Change::default()).collect()
 }
 
 /// The new request and limit of one container in whole units; None where there is none or it stays.
@@ -66,19 +74,28 @@ fn scaled(
     action: Action,
 ) -> (Option<u64>, Option<u64>) {
     let units = |amount: f64| amount * units_per_base(resource);
-    let request = container.resources.request(resource).map(units);
-    let limit = container.resources.limit(resource).map(units);
+    let request = container.request_in_force(resource).map(units);
+    let limit = container.limit_in_force(resource).map(units);
     let new_limit = limit.map(|limit| round(limit * ratio, limit, action));
-    let new_request = request.map(|request| round(request * ratio, request, action));
+    let new_request = match (request, limit.zip(new_limit)) {
+        // Together with the limit, so that their ratio never grows.
+        (Some(request), Some((limit, new_limit))) if limit > 0.0 => {
+            Some((new_limit as f64 * request / limit).ceil() as u64)
+        }
+        (Some(request), _) => Some(round(request * ratio, request, action)),
+        (None, _) => None,
+    };
     let (new_request, new_limit) = match (request.zip(new_request), limit.zip(new_limit)) {
-        (Some((request, new_request)), Some((limit, new_limit))) if request >= limit => {
+        // No API server takes that, so nothing is made of it.
+        (Some((request, _)), Some((limit, _))) if request > limit => return (None, None),
+        (Some((request, _)), Some((limit, new_limit))) if request == limit => {
             // Equal they were and equal they stay, which is what the Guaranteed class asks for.
-            (Some(new_request.max(new_limit)), Some(new_limit.max(new_request)))
+            (Some(new_limit), Some(new_limit))
         }
         (Some((_, new_request)), Some((_, new_limit))) if new_request >= new_limit => {
             match action {
-                // Rounding made them meet: keep a unit between them, which is what the Burstable
-                // class asks for.
+                // Rounding made them meet: keep a unit between them, which is what the Burstable class
+                // asks for.
                 Action::Increase => (Some(new_limit.saturating_sub(1)), Some(new_limit)),
                 _ => (Some(new_request), Some(new_request + 1)),
             }
@@ -122,8 +139,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::decision::Decision;
     use crate::observation::Observation;
     use crate::pod::{ContainerResources, Containers, PodKey};
+    use crate::pod_decision::ContainerDecision;
     use crate::resource::PerResource;
 
     fn resources(request: [Option<&str>; 2], limit: [Option<&str>; 2]) -> ContainerResources {
@@ -141,8 +160,7 @@ mod tests {
         Pod::new(key, containers.collect())
     }
 
-    fn decision(pod: &Pod, cpu: (Action, f64), memory: (Action, f64)) -> Decision {
-        let limit = pod.limit();
+    fn decided(limit: PerResource<f64>, cpu: (Action, f64), memory: (Action, f64)) -> Decision {
         let new = |(action, ratio): (Action, f64), limit: f64| match action {
             Action::Maintain => limit,
             _ => limit * ratio,
@@ -152,6 +170,15 @@ mod tests {
             new_limit: PerResource::new(new(cpu, limit.cpu), new(memory, limit.memory)),
             ..Decision::maintain(Observation::measured(0, PerResource::default(), limit))
         }
+    }
+
+    /// The same for every container.
+    fn decision(pod: &Pod, cpu: (Action, f64), memory: (Action, f64)) -> PodDecision {
+        let of = |(index, container): (usize, &PodContainer)| ContainerDecision {
+            name: container.name.clone(),
+            decision: Ok(decided(pod.containers.limit_of(index), cpu, memory)),
+        };
+        PodDecision::new(pod.containers.iter().enumerate().map(of).collect()).unwrap()
     }
 
     #[test]
@@ -184,27 +211,32 @@ mod tests {
     proptest! {
         #[test]
         fn a_plan_keeps_order_class_bounds_and_direction(
-            amounts in prop::collection::vec((amount(), amount()), 1..5), ratio in 0.05..0.95f64, up in any::<bool>(),
+            amounts in prop::collection::vec((amount(), amount()), 1..5), ratio in 0.05..0.95f64,
+                up in any::<bool>(),
         ) {
             let containers = amounts.iter().map(|((cpu, cpu_request), (memory, memory_request))| {
                 let (cpu, memory) = (format!("{cpu}m"), format!("{memory}Ki"));
-                let (cpu_request, memory_request) = (cpu_request.map(|r| format!("{r}m")), memory_request.map(|r| format!("{r}Ki")));
-                resources([cpu_request.as_deref(), memory_request.as_deref()], [Some(&cpu), Some(&memory)])
+                let (cpu_request, memory_request) = (cpu_request.map(|r| format!("{r}m")),
+                    memory_request.map(|r| format!("{r}Ki")));
+                resources([cpu_request.as_deref(), memory_request.as_deref()], [Some(&cpu),
+                    Some(&memory)])
             }).collect();
             let mut pod = pod(containers);
-            let (action, ratio) = if up { (Action::Increase, 1.0 + ratio) } else { (Action::Decrease, 1.0 - ratio) };
+            let (action, ratio) = if up { (Action::Increase,
+                1.0 + ratio) } else { (Action::Decrease, 1.0 - ratio) };
             let decision = decision(&pod, (action, ratio), (action, ratio));
             let before = pod.clone();
             let mut containers = pod.containers.to_vec();
             for (name, change) in plan(&pod, &decision) {
-                let container = containers.iter_mut().find(|c| c.name == name).unwrap();
+                let container = containers.iter_mut().find(|c| *c.name == *name).unwrap();
                 container.resources.requests.extend(change.requests);
                 container.resources.limits.extend(change.limits);
             }
             pod.containers = Shared::new(Containers::new(containers.into()));
             for resource in Resource::ALL {
                 for (old, new) in before.containers.iter().zip(pod.containers.iter()) {
-                    let (old_limit, new_limit) = (old.resources.limit(resource).unwrap(), new.resources.limit(resource).unwrap());
+                    let (old_limit, new_limit) = (old.resources.limit(resource).unwrap(),
+                        new.resources.limit(resource).unwrap());
                     prop_assert!(new_limit > 0.0);
                     let growth = if up { new_limit - old_limit } else { old_limit - new_limit };
                     prop_assert!(growth >= -1e-9);
@@ -216,7 +248,8 @@ mod tests {
                         (old_request, new_request) => prop_assert_eq!(old_request, new_request),
                     }
                 }
-                let (total, exact) = (pod.limit()[resource], decision.new_limit[resource]);
+                let (total, exact) =
+                    (pod.limit()[resource], decision.summary().new_limit[resource]);
                 let overshoot = if up { total - exact } else { exact - total };
                 prop_assert!(overshoot <= 1e-9);
             }

@@ -40,6 +40,12 @@ pub struct Pod {
     pub pod_ip: Option<Box<str>>,
     pub owner: Option<Shared<Owner>>,
     pub containers: Shared<Containers>,
+    /// What is different from pod to pod, for each of the containers in their order.
+    pub states: Box<[ContainerState]>,
+    /// Kubernetes knows by it whether the object has changed; a write on another one is refused.
+    pub resource_version: Option<Box<str>>,
+    /// Requests and limits of the pod itself, which bound the sum of its containers.
+    pub resources: Option<Shared<ContainerResources>>,
     pub mirror: bool,
     pub deleting: bool,
     /// By the pod's own annotations.
@@ -79,6 +85,26 @@ impl TemplateKind {
     }
 }
 
+/// What has become of a container so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ContainerState {
+    /// False while it waits for a start, as between two crashes, and after its end; true where the
+    /// status says nothing.
+    pub down: bool,
+    /// The last start, in seconds since the epoch, by the kubelet's clock.
+    pub started_at: Option<i64>,
+    pub oom_kill: Option<OomKill>,
+}
+
+/// A kill for memory, by what tells it from all others of the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OomKill {
+    /// The restart that it led to.
+    pub restart: i32,
+    /// Seconds since the epoch by the kubelet's clock: a name rather than a time.
+    pub finished_at: i64,
+}
+
 /// Containers that run for a pod's whole life, the main ones, then the sidecars; with their sums,
 /// for which no quantity is read twice.
 #[derive(Debug, Clone)]
@@ -87,11 +113,12 @@ pub struct Containers {
     limits: Box<[PerResource<f64>]>,
     limit: PerResource<f64>,
     request: PerResource<f64>,
+    settled: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PodContainer {
-    pub name: String,
+    pub name: Arc<str>,
     pub image: String,
     /// A restartable init container.
     pub sidecar: bool,
@@ -99,7 +126,8 @@ pub struct PodContainer {
     /// What the kubelet says is in force; None while the container does not run or the kubelet does
     /// not say.
     pub in_force: Option<ContainerResources>,
-    pub oom_killed_at: Option<i64>,
+    /// The resources whose change restarts the container, by its `resizePolicy`.
+    pub restarts: PerResource<bool>,
 }
 
 /// Requests and limits as they stand in the object.
@@ -133,7 +161,8 @@ impl Pod {
     /// use dqn_scaler_core::resource::PerResource;
     ///
     /// let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u1".into() };
-    /// let resources = ContainerResources::new(&[("cpu", "250m")], &[("cpu", "1"), ("memory", "1Gi")]);
+    /// let limits = [("cpu", "1"), ("memory", "1Gi")];
+    /// let resources = ContainerResources::new(&[("cpu", "250m")], &limits);
     /// let pod = Pod::new(key, vec![PodContainer::new("app", resources)]);
     /// assert_eq!(pod.limit(), PerResource::new(1.0, 1024.0));
     /// ```
@@ -146,7 +175,10 @@ impl Pod {
             node_name: None,
             pod_ip: None,
             owner: None,
+            states: vec![ContainerState::default(); containers.len()].into(),
             containers: Shared::new(Containers::new(containers.into())),
+            resource_version: None,
+            resources: None,
             mirror: false,
             deleting: false,
             overrides: None,
@@ -157,17 +189,20 @@ impl Pod {
 
     /// The pod as if it had only these containers.
     pub fn only(&self, names: &BTreeSet<String>) -> Self {
-        let named = self.containers.iter().filter(|container| names.contains(&container.name));
-        Self { containers: Shared::new(Containers::new(named.cloned().collect())), ..self.clone() }
+        let pairs = self.containers.iter().zip(&self.states);
+        let named = pairs.filter(|(container, _)| names.contains(&*container.name));
+        let (containers, states): (Vec<_>, Vec<_>) =
+            named.map(|(container, state)| (container.clone(), *state)).unzip();
+        let containers = Shared::new(Containers::new(containers.into()));
+        Self { containers, states: states.into(), ..self.clone() }
     }
 
-    /// When a container of the pod was last killed for memory, if it ever was.
-    pub fn oom_killed_at(&self) -> Option<i64> {
-        self.containers.iter().filter_map(|container| container.oom_killed_at).max()
+    pub fn state(&self, index: usize) -> ContainerState {
+        self.states.get(index).copied().unwrap_or_default()
     }
 
-    /// The limit summed over containers, the request where a container has no limit: cores and MiB,
-    /// 0 where there is neither.
+    /// The limit in force summed over containers, the request where a container has no limit: cores
+    /// and MiB, 0 where there is neither.
     pub fn limit(&self) -> PerResource<f64> {
         self.containers.limit
     }
@@ -197,9 +232,9 @@ pub fn group_of(api_version: &str) -> &str {
 
 impl Containers {
     pub fn new(list: Box<[PodContainer]>) -> Self {
-        let request = |c: &PodContainer, resource| c.resources.request(resource);
+        let request = PodContainer::request_in_force;
         let limit = |c: &PodContainer, resource| {
-            c.resources.limit(resource).or_else(|| request(c, resource))
+            c.limit_in_force(resource).or_else(|| request(c, resource))
         };
         let limits = list
             .iter()
@@ -211,8 +246,14 @@ impl Containers {
             request: PerResource::build(|resource| {
                 total(list.iter().filter_map(|c| request(c, resource)))
             }),
+            settled: list.iter().all(PodContainer::is_settled),
             list,
         }
+    }
+
+    /// What the kubelet says is in force is what the specs ask for.
+    pub fn are_settled(&self) -> bool {
+        self.settled
     }
 
     /// Of one container: the request where it has no limit, 0 where it has neither.
@@ -254,8 +295,26 @@ impl PodContainer {
             sidecar: false,
             resources,
             in_force: None,
-            oom_killed_at: None,
+            restarts: PerResource::new(false, false),
         }
+    }
+}
+
+impl PodContainer {
+    /// Cores or MiB: what the kubelet says, and where it says nothing, what the spec asks for.
+    pub fn limit_in_force(&self, resource: Resource) -> Option<f64> {
+        let in_force = self.in_force.as_ref().and_then(|in_force| in_force.limit(resource));
+        in_force.or_else(|| self.resources.limit(resource))
+    }
+
+    fn is_settled(&self) -> bool {
+        self.in_force.as_ref().is_none_or(|in_force| self.resources.is_met_by(in_force))
+    }
+
+    /// The same for the request.
+    pub fn request_in_force(&self, resource: Resource) -> Option<f64> {
+        let in_force = self.in_force.as_ref().and_then(|in_force| in_force.request(resource));
+        in_force.or_else(|| self.resources.request(resource))
     }
 }
 
@@ -276,6 +335,26 @@ impl ContainerResources {
     /// Cores or MiB; None where there is none, or it is no quantity.
     pub fn request(&self, resource: Resource) -> Option<f64> {
         read(&self.requests, resource)
+    }
+}
+
+/// Below these the kernel knows no finer CPU limit and no smaller CPU share.
+const SMALLEST_CPU_LIMIT: f64 = 0.01;
+const SMALLEST_CPU_REQUEST: f64 = 0.002;
+
+impl ContainerResources {
+    /// Whether all that is asked for here of CPU and memory is in force there.
+    pub fn is_met_by(&self, in_force: &Self) -> bool {
+        let met = |wanted: &BTreeMap<String, String>, actual: &BTreeMap<String, String>, least| {
+            Resource::ALL.into_iter().all(|resource| {
+                let least = if resource == Resource::Cpu { least } else { 0.0 };
+                let value = |of: &BTreeMap<String, String>| Some(read(of, resource)?.max(least));
+                let Some(wanted) = value(wanted) else { return true };
+                value(actual).is_some_and(|actual| (wanted - actual).abs() <= wanted * 1e-6)
+            })
+        };
+        met(&self.limits, &in_force.limits, SMALLEST_CPU_LIMIT)
+            && met(&self.requests, &in_force.requests, SMALLEST_CPU_REQUEST)
     }
 }
 

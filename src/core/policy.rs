@@ -30,18 +30,22 @@ pub struct Exclusions {
 pub struct Policy {
     /// The share of the limit that one step adds or takes.
     pub scale_factor: f64,
-    /// Smallest and largest limit of a pod: cores, MiB.
+    /// Smallest and largest limit of a container: cores, MiB.
     pub min: PerResource<f64>,
     pub max: PerResource<f64>,
     /// Samples of usage that a trend is computed over.
     pub history_window: usize,
-    /// Seconds between two applied changes of a pod.
+    /// Seconds between two applied changes of a container.
     pub cooldown: i64,
     /// An urgent INCREASE does not wait for the cooldown.
     pub emergency_scale_up: bool,
     pub guard: GuardSettings,
     /// Limits grow and are never cut.
     pub up_only: bool,
+    /// Resources whose change restarts the container are changed all the same.
+    pub restarts_allowed: bool,
+    /// The API server lowers memory limits in place, as it does since 1.34.
+    pub memory_cuts: bool,
     /// Resources that a HorizontalPodAutoscaler measures the workload by: a limit that moves would
     /// lead it astray.
     pub managed_by_hpa: PerResource<bool>,
@@ -98,6 +102,8 @@ impl Default for Policy {
             emergency_scale_up: true,
             guard: GuardSettings::default(),
             up_only: false,
+            restarts_allowed: false,
+            memory_cuts: true,
             managed_by_hpa: PerResource::new(false, false),
         }
     }

@@ -1,8 +1,7 @@
 //! What has become of a resize that the API server accepted, read from the pod alone.
 
 use crate::plan::Plan;
-use crate::pod::{Pod, ResizeState};
-use crate::quantity;
+use crate::pod::{ContainerResources, Pod, ResizeState};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResizeProgress {
@@ -14,10 +13,6 @@ pub enum ResizeProgress {
     Infeasible(String),
     Error(String),
 }
-
-/// Below these the kernel knows no finer CPU limit and no smaller CPU share.
-const SMALLEST_CPU_LIMIT: f64 = 0.01;
-const SMALLEST_CPU_REQUEST: f64 = 0.002;
 
 pub fn progress(pod: &Pod, plan: &Plan) -> ResizeProgress {
     if let Some(condition) = &pod.resize {
@@ -34,23 +29,13 @@ pub fn progress(pod: &Pod, plan: &Plan) -> ResizeProgress {
 
 fn is_in_force(pod: &Pod, plan: &Plan) -> bool {
     plan.iter().all(|(name, change)| {
-        let container = pod.containers.iter().find(|container| &container.name == name);
-        let Some(actual) = container.and_then(|container| container.in_force.as_ref()) else {
-            return *pod.phase != *"Running";
+        let index = pod.containers.iter().position(|container| *container.name == **name);
+        let Some(index) = index else { return false };
+        let Some(in_force) = &pod.containers[index].in_force else {
+            return pod.state(index).down || *pod.phase != *"Running";
         };
-        let matches = |wanted: &std::collections::BTreeMap<String, String>,
-                       actual: &std::collections::BTreeMap<String, String>,
-                       smallest_cpu: f64| {
-            wanted.iter().all(|(resource, text)| {
-                let smallest = if resource == "cpu" { smallest_cpu } else { 0.0 };
-                let value = |text: &str| quantity::cores(text).map(|value| value.max(smallest));
-                let actual = actual.get(resource).and_then(|text| value(text));
-                value(text)
-                    .zip(actual)
-                    .is_some_and(|(wanted, actual)| (wanted - actual).abs() <= wanted * 1e-6)
-            })
-        };
-        matches(&change.limits, &actual.limits, SMALLEST_CPU_LIMIT)
-            && matches(&change.requests, &actual.requests, SMALLEST_CPU_REQUEST)
+        let wanted =
+            ContainerResources { requests: change.requests.clone(), limits: change.limits.clone() };
+        wanted.is_met_by(in_force)
     })
 }

@@ -24,8 +24,8 @@ enum Format {
 /// ```
 /// use dqn_scaler_core::quantity::Quantity;
 ///
-/// let half: Quantity = Quantity::parse("0.5").unwrap();
-/// assert_eq!((half.to_f64(), half.to_string().as_str()), (0.5, "500m"));
+/// let half = Quantity::parse("0.5").unwrap();
+/// assert_eq!((half.to_millis(), half.to_string().as_str()), (500, "500m"));
 /// assert!(Quantity::parse("1Gi").unwrap() > Quantity::parse("1G").unwrap());
 /// assert!(Quantity::parse("1K").is_err(), "Kubernetes knows k and Ki");
 /// ```

@@ -28,7 +28,7 @@ impl Resource {
 }
 
 /// One value for each of the two resources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct PerResource<T> {
     pub cpu: T,
     pub memory: T,

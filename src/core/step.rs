@@ -3,25 +3,26 @@
 use crate::action::Action;
 use crate::budget::ResizeBudget;
 use crate::context::OwnedPod;
-use crate::decision::Decision;
 use crate::eligibility::{blocked_change, message};
 use crate::guard::Override;
-use crate::outcome::{DRY_RUN, SkipReason, Status};
+use crate::outcome::{DRY_RUN, Status};
 use crate::pending::{Pending, asked_for, in_force, pending};
 use crate::plan::{Plan, plan};
+use crate::pod_decision::PodDecision;
 use crate::policy::Settings;
-use crate::resource::PerResource;
+use crate::resource::Resource;
+use crate::skip_reason::SkipReason;
 
 /// A pod at its turn, with all that the next step depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn<'a> {
     pub owned: &'a OwnedPod,
     /// What was decided, or why nothing was.
-    pub decision: Result<&'a Decision, SkipReason>,
-    /// When a change of the pod was last applied (seconds since the epoch).
-    pub resized_at: Option<i64>,
-    /// No attempt before this moment, after one that failed.
-    pub retry_at: Option<i64>,
+    pub decision: Result<&'a PodDecision, SkipReason>,
+    /// Since when what is in force differs from what the pod asks for (seconds since the epoch).
+    pub unsettled_since: Option<i64>,
+    /// Ending a resize that the kubelet does not carry out has failed not long ago.
+    pub backs_off: bool,
     /// Another request has changed the pod since it was decided on, or is about to.
     pub overtaken: bool,
 }
@@ -59,7 +60,7 @@ impl Step {
 /// The one way from a decision to an action. A resize is taken from the budget only where one is
 /// to be sent.
 pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> Step {
-    let Turn { owned, retry_at, .. } = *turn;
+    let owned = turn.owned;
     let (pod, name) = (&owned.pod, &owned.pod.key.name);
     let skip = |reason: SkipReason| Step::skip(reason, reason.message(name));
     let decision = match turn.decision {
@@ -70,18 +71,14 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
         let message = format!("Pod {name} is being resized by another request");
         return Step::skip(SkipReason::CooldownPeriod, message);
     }
-    let unfinished = pod.resize.as_ref().and_then(|condition| {
-        let timeout = at.settings.deferred_timeout;
-        Some((pending(condition, turn.resized_at, at.now, timeout)?, condition.message.as_str()))
-    });
-    if let Some((Pending::Wait, message)) = unfinished {
+    let unfinished = pending(pod, turn.unsettled_since, at.now, at.settings.deferred_timeout);
+    if let Some(Pending::Wait(message)) = unfinished {
         let message = format!("Pod {name} waits for the kubelet to finish a resize: {message}");
         return Step::skip(SkipReason::CooldownPeriod, message);
     }
-    // The wait after a change does not hold up what must become of that change; the wait after a
-    // failure does.
-    let backs_off = retry_at.is_some_and(|retry| at.now < retry);
-    if decision.cooling_down && (unfinished.is_none() || backs_off) {
+    // The wait after a change does not hold up what must become of that change.
+    let waits = if unfinished.is_some() { turn.backs_off } else { decision.cooling_down() };
+    if waits {
         return skip(SkipReason::CooldownPeriod);
     }
     let plan = plan(pod, decision);
@@ -110,20 +107,20 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
         return skip(SkipReason::RateLimited);
     }
     match unfinished {
-        Some((Pending::TakeBack, refusal)) => {
-            Step::TakeBack { plan: in_force(pod), refusal: refusal.into() }
-        }
-        Some((_, refusal)) => {
+        Some(Pending::TakeBack(refusal)) => Step::TakeBack { plan: in_force(pod), refusal },
+        Some(Pending::GiveUp(refusal) | Pending::Wait(refusal)) => {
             let refusal = format!("the kubelet did not resize the pod: {refusal}");
             Step::FallBack { plan: asked_for(pod, owned.managed_by_hpa()), refusal }
         }
-        None => Step::Resize { plan, fallback: grows(&decision.actions) },
+        None => Step::Resize { plan, fallback: grows(decision) },
     }
 }
 
 /// A plan that only takes away is never rolled out.
-fn grows(actions: &PerResource<Action>) -> bool {
-    actions.cpu == Action::Increase || actions.memory == Action::Increase
+fn grows(decision: &PodDecision) -> bool {
+    decision.decided().any(|(_, decision)| {
+        Resource::ALL.iter().any(|resource| decision.actions[*resource] == Action::Increase)
+    })
 }
 
 #[cfg(test)]
@@ -133,10 +130,11 @@ mod tests {
 
     use super::*;
     use crate::context::UnknownContext;
+    use crate::decision::Decision;
     use crate::observation::Observation;
     use crate::overrides::{PREFIX, PodOverrides};
     use crate::pod::{ContainerResources, Pod, PodContainer, PodKey, ResizeCondition, ResizeState};
-    use crate::resource::Resource;
+    use crate::resource::PerResource;
 
     const NOW: i64 = 1000;
 
@@ -144,8 +142,8 @@ mod tests {
     struct Case {
         owned: OwnedPod,
         decision: Result<Decision, SkipReason>,
-        resized_at: Option<i64>,
-        retry_at: Option<i64>,
+        unsettled_since: Option<i64>,
+        backs_off: bool,
         overtaken: bool,
         settings: Settings,
         may_act: bool,
@@ -170,8 +168,8 @@ mod tests {
         Case {
             owned: OwnedPod::bare(pod),
             decision: Ok(decision),
-            resized_at: None,
-            retry_at: None,
+            unsettled_since: None,
+            backs_off: false,
             overtaken: false,
             settings: Settings { dry_run: false, ..Settings::default() },
             may_act: true,
@@ -211,11 +209,12 @@ mod tests {
         }
 
         fn step(mut self) -> Step {
+            let decision = self.decision.map(|decision| PodDecision::single("app", decision));
             let turn = Turn {
                 owned: &self.owned,
-                decision: self.decision.as_ref().map_err(|reason| *reason),
-                resized_at: self.resized_at,
-                retry_at: self.retry_at,
+                decision: decision.as_ref().map_err(|reason| *reason),
+                unsettled_since: self.unsettled_since,
+                backs_off: self.backs_off,
                 overtaken: self.overtaken,
             };
             let circumstances = Circumstances {
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_alone_is_told_with_its_status_and_why() {
+    fn what_is_left_alone_is_answered_with_its_status_and_why() {
         use SkipReason::*;
         let skipped = Status::Skipped;
         let table: Vec<(&str, Case, Status, &str)> = vec![
@@ -276,9 +275,7 @@ mod tests {
             ("cooling down", cooling(), skipped(CooldownPeriod), "Pod web-1 is in cooldown period"),
             (
                 "given up, but a failure is not long ago",
-                cooling()
-                    .condition(ResizeState::Infeasible, 0)
-                    .with(|case| case.retry_at = Some(NOW + 1)),
+                cooling().condition(ResizeState::Infeasible, 0).with(|case| case.backs_off = true),
                 skipped(CooldownPeriod),
                 "Pod web-1 is in cooldown period",
             ),
@@ -369,7 +366,7 @@ mod tests {
         let undated = quiet().with(|case| {
             let (state, message) = (ResizeState::Deferred, "full".into());
             case.pod().resize = Some(ResizeCondition { state, message, since: None });
-            case.resized_at = Some(NOW - 300);
+            case.unsettled_since = Some(NOW - 300);
         });
         assert_eq!(asked_for(undated), given_up);
         let failed = quiet().condition(ResizeState::Error, NOW).with(|case| {
@@ -394,11 +391,12 @@ mod tests {
         let mut budget = ResizeBudget::new(1, 1);
         let mut next = |mut case: Case| {
             std::mem::swap(&mut case.budget, &mut budget);
+            let decision = case.decision.map(|decision| PodDecision::single("app", decision));
             let turn = Turn {
                 owned: &case.owned,
-                decision: case.decision.as_ref().map_err(|reason| *reason),
-                resized_at: None,
-                retry_at: None,
+                decision: decision.as_ref().map_err(|reason| *reason),
+                unsettled_since: None,
+                backs_off: false,
                 overtaken: false,
             };
             let circumstances = Circumstances {

@@ -80,10 +80,6 @@ impl Election {
         self.acts_until
     }
 
-    pub fn acts(&self, now: Duration) -> bool {
-        self.acts_until.is_some_and(|until| now < until)
-    }
-
     /// Whoever was last seen to hold the Lease.
     pub fn holder(&self) -> Option<&str> {
         self.seen
@@ -104,6 +100,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Election {
+        fn acts(&self, now: Duration) -> bool {
+            self.acts_until.is_some_and(|until| now < until)
+        }
+    }
 
     const TIMING: Timing = Timing {
         lease: Duration::from_secs(15),
@@ -209,7 +211,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(400))]
         #[test]
         fn two_never_act_at_once_and_somebody_leads_again(
-            fates in prop::collection::vec(fate(), 1..200), skews in prop::array::uniform3(0..1_000_000u64),
+            fates in prop::collection::vec(fate(), 1..200),
+            skews in prop::array::uniform3(0..1_000_000u64),
         ) {
             let mut server = Server::default();
             let mut fates = fates.into_iter();
@@ -259,7 +262,10 @@ mod tests {
                         let on = read.as_ref().map(|record| record.version.clone());
                         match replica.election.read(read, local) {
                             Step::Take => {
-                                let back = if let Fate::Works(_, back) = fate { Some(back) } else { None };
+                                let back = match fate {
+                                    Fate::Works(_, back) => Some(back),
+                                    _ => None,
+                                };
                                 replica.writing = Some((on, local, back));
                                 Duration::from_millis(there)
                             }

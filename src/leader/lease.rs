@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
 use super::election::{Election, Record, Step};
-use super::{LeaderArgs, Leadership, SharedLeadership};
+use super::leadership::{LeaderArgs, Leadership, SharedLeadership};
 use crate::client::error::{Call, ClusterError};
 use crate::config::{RuntimeChanges, SharedConfig};
 
@@ -85,7 +85,8 @@ impl Candidate {
             let read = self.call("get", self.api.get_opt(&self.args.lease_name)).await?;
             let step = self.election.read(read.as_ref().map(record), leadership.now());
             leadership.set(&self.election);
-            // What this replica itself has written last may be older than what it was told since.
+            // What this replica itself has written last may be older than what it has adopted
+            // since.
             let others =
                 read.as_ref().filter(|lease| record(lease).holder != leadership.identity());
             if let Some(stored) = others.and_then(stored_config) {

@@ -49,7 +49,7 @@ impl Inputs {
                 PodMetrics::Pod => key.name.clone(),
             };
             let amounts = inputs.amounts.entry((key.namespace.clone(), pod)).or_default();
-            add(&mut amounts.usage, usage.map(|usage| usage.usage).unwrap_or_default());
+            add(&mut amounts.usage, usage.as_ref().map(Usage::total).unwrap_or_default());
             add(&mut amounts.request, owned.pod.request());
             add(&mut amounts.limit, owned.pod.limit());
         }

@@ -1,4 +1,4 @@
-//! What Prometheus is told: counted where it happens, written when it is asked for.
+//! What is published to Prometheus: counted where it happens, written when it is asked for.
 
 mod inputs;
 mod requests;
@@ -219,6 +219,7 @@ impl Metrics {
                 *skipped.entry([("reason", reason.name())]).or_default() += 1;
             }
             let Some(decision) = &outcome.decided else { continue };
+            let decision = decision.summary();
             for resource in Resource::ALL {
                 let labels =
                     [("resource", resource.name()), ("action", decision.actions[resource].name())];

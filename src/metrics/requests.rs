@@ -17,7 +17,8 @@ impl Requests {
     pub fn register(&self, registry: &mut Registry) {
         let help = "Requests to the Kubernetes API, each attempt of its own";
         registry.register("kubernetes_requests", help, self.all.clone());
-        let help = "Requests to the Kubernetes API that failed, by the status code of the answer or `unreachable`";
+        let help = "Requests to the Kubernetes API that failed, by the status code of the answer \
+            or `unreachable`";
         registry.register("kubernetes_errors", help, self.errors.clone());
     }
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::checkpoint::{Checkpoint, NamedTensor};
 use super::error::ModelError;
-use super::{Checkpoint, NamedTensor};
 
 /// The trunk and the heads by the names their modules have in PyTorch; the heads with their numbers
 /// of outputs.
@@ -169,7 +169,8 @@ pub(super) fn features(checkpoint: &Checkpoint, inputs: usize) -> Result<Vec<Str
     let Some(named) = metadata.get("features").or_else(|| metadata.get("state_features")) else {
         if inputs != DEFAULT_FEATURES.len() {
             return Err(ModelError::Metadata(format!(
-                "names no features, and the network has {inputs} inputs, not the {} documented ones",
+                "names no features, and the network has {inputs} inputs, not the {} documented \
+                    ones",
                 DEFAULT_FEATURES.len()
             )));
         }

@@ -15,7 +15,8 @@ pub enum ModelError {
     #[error("pickle, byte {at}: {reason}")]
     Pickle { at: usize, reason: String },
     #[error(
-        "pickle: refuses the global {0}; only tensors and plain values are read, nothing in a checkpoint is run \
+        "pickle: refuses the global {0}; only tensors and plain values are read, nothing in a \
+            checkpoint is run \
          (save the state_dict and plain Python values)"
     )]
     Global(String),

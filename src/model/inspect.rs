@@ -8,7 +8,8 @@ use ndarray::Array2;
 use serde::Serialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use super::{ModelError, Network};
+use super::error::ModelError;
+use super::network::Network;
 use crate::core::network::QValues;
 
 /// Prints the layers, features, parameter counts and metadata of a checkpoint.

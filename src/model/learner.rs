@@ -6,8 +6,9 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Reduction, Tensor};
 
+use super::checkpoint::{Checkpoint, NamedTensor};
 use super::error::ModelError;
-use super::{Checkpoint, NamedTensor, Network};
+use super::network::Network;
 
 /// Hidden layers of the trunk and of each head.
 const TRUNK: [usize; 2] = [64, 64];
@@ -24,7 +25,7 @@ const HUBER_DELTA: f64 = 10.0;
 /// The gap between actions is widened no further than this: what is clearly worse need not look
 /// worse still.
 const WIDEST_GAP: f64 = 0.5;
-/// By how much a demonstrator's wish is to be better than all others.
+/// By how much a demonstrator's action is to be better than all others.
 const MARGIN: f64 = 0.2;
 /// What the prediction's error weighs against the Q values'.
 const PREDICTION_WEIGHT: f64 = 1.0;
@@ -39,8 +40,8 @@ pub struct Batch {
     /// What was done, by the index of the network's output.
     pub actions: [Vec<i64>; 2],
     /// What is done if the network wants DECREASE, MAINTAIN, INCREASE: `[size, 3]`, by index.
-    pub resolve: [Vec<i64>; 2],
-    pub next_granted: [Vec<i64>; 2],
+    pub resolved: [Vec<i64>; 2],
+    pub next_resolved: [Vec<i64>; 2],
     /// What a demonstrator would have wanted, by index.
     pub demonstrated: [Vec<i64>; 2],
     /// The discounted sum of rewards on the way to the next state.
@@ -62,9 +63,9 @@ impl Batch {
 
 /// What came of learning from one batch.
 #[derive(Debug)]
-pub struct Lesson {
+pub struct StepStatistics {
     /// The absolute temporal difference of each transition, both resources together, before the
-    /// lesson.
+    /// gradient step.
     pub errors: Vec<f32>,
     pub loss: f64,
     pub prediction_loss: f64,
@@ -73,8 +74,8 @@ pub struct Lesson {
 /// The temporal differences of each resource, and what the prediction head expects.
 struct Judged {
     differences: [Tensor; 2],
-    /// How far the demonstrator's wishes are from being the best by a margin.
-    disobedience: Tensor,
+    /// How far the demonstrator's preferred actions are from being the best by a margin.
+    margin_loss: Tensor,
     expected: Tensor,
 }
 
@@ -82,9 +83,10 @@ struct Judged {
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     pub learning_rate: f64,
-    /// What it weighs that the demonstrator's wishes be the best ones (large margin, as in DQfD).
+    /// What it weighs that the demonstrator's preferred actions be the best ones (large margin, as
+    /// in DQfD).
     pub imitation: f64,
-    /// The share of the way that the target network goes to the online one in each lesson.
+    /// The share of the way that the target network goes to the online one in each gradient step.
     pub target_rate: f64,
 }
 
@@ -97,7 +99,7 @@ pub struct Learner {
     /// Adam's running means of the gradients and of their squares.
     first: Vec<Tensor>,
     second: Vec<Tensor>,
-    lessons: i64,
+    gradient_steps: i64,
     action_gap: f64,
 }
 
@@ -125,17 +127,17 @@ impl Learner {
             first: zeros(),
             second: zeros(),
             online: online.into_iter().map(|weights| weights.set_requires_grad(true)).collect(),
-            lessons: 0,
+            gradient_steps: 0,
             action_gap,
         })
     }
 
     /// Learns from one batch.
-    pub fn learn(&mut self, batch: &Batch, pace: Pace) -> Result<Lesson, ModelError> {
+    pub fn learn(&mut self, batch: &Batch, pace: Pace) -> Result<StepStatistics, ModelError> {
         let size = batch.len();
         let weights = tensor(&[size], &batch.weights)?;
         let futures = tensor(&[size, 2], &batch.futures)?;
-        let Judged { differences: [cpu, memory], disobedience, expected } = self.judge(batch)?;
+        let Judged { differences: [cpu, memory], margin_loss, expected } = self.judge(batch)?;
         let huber = |difference: &Tensor| {
             difference.huber_loss(&difference.zeros_like(), Reduction::None, HUBER_DELTA)
         };
@@ -143,11 +145,11 @@ impl Learner {
         let known = futures.ge(0.0).to_kind(Kind::Float);
         let prediction_loss = ((expected - futures) * known).abs().mean(Kind::Float);
         let total = &loss
-            + pace.imitation * disobedience.mean(Kind::Float)
+            + pace.imitation * margin_loss.mean(Kind::Float)
             + PREDICTION_WEIGHT * &prediction_loss;
         let gradients = Tensor::f_run_backward(&[total], &self.online, false, false)?;
         tch::no_grad(|| self.step(&gradients, pace))?;
-        Ok(Lesson {
+        Ok(StepStatistics {
             errors: floats(&(cpu.detach().abs() + memory.detach().abs()))?,
             loss: loss.double_value(&[]),
             prediction_loss: prediction_loss.double_value(&[]),
@@ -176,43 +178,43 @@ impl Learner {
             let indices = |of: &[Vec<i64>; 2]| -> Result<Tensor, ModelError> {
                 Ok(Tensor::f_from_slice(&of[resource])?.f_view([size as i64, -1])?)
             };
-            let done = |resolve: Tensor, wanted: &Tensor| {
-                resolve.f_gather(1, &wanted.f_argmax(1, true)?, false)
+            let done = |resolved: Tensor, wanted: &Tensor| {
+                resolved.f_gather(1, &wanted.f_argmax(1, true)?, false)
             };
             let actions = indices(&batch.actions)?;
             let [now, next] = [&target[0][resource], &target[1][resource]];
             // The online network wants, the guard grants, the target network values.
-            let value = pick(next, &done(indices(&batch.next_granted)?, &wanted[resource])?)?;
+            let value = pick(next, &done(indices(&batch.next_resolved)?, &wanted[resource])?)?;
             // What the action is worse than the best one counts many times over: within one step of
             // 30 s it is little.
-            let best = pick(now, &done(indices(&batch.resolve)?, now)?)?;
+            let best = pick(now, &done(indices(&batch.resolved)?, now)?)?;
             let gap = (best - pick(now, &actions)?).clamp_max(WIDEST_GAP) * self.action_gap;
             let goal = tensor(&[size], &batch.returns[resource])? + &discounts * value - gap;
             Ok(pick(&answers[resource], &actions)? - goal)
         };
         let differences = [difference(0)?, difference(1)?];
         let margin = |resource: usize| -> Result<Tensor, ModelError> {
-            let overrides =
+            let demonstrated =
                 Tensor::f_from_slice(&batch.demonstrated[resource])?.f_view([size as i64, 1])?;
             let margins =
-                answers[resource].ones_like().f_scatter_value(1, &overrides, 0.0)? * MARGIN;
+                answers[resource].ones_like().f_scatter_value(1, &demonstrated, 0.0)? * MARGIN;
             let worse = (&answers[resource] + margins).amax([1i64].as_slice(), false)
-                - pick(&answers[resource], &overrides)?;
-            Ok(worse * tensor(&[size], &rarity(&batch.demonstrated[resource]))?)
+                - pick(&answers[resource], &demonstrated)?;
+            Ok(worse * tensor(&[size], &class_weights(&batch.demonstrated[resource]))?)
         };
-        let disobedience = margin(0)? + margin(1)?;
+        let margin_loss = margin(0)? + margin(1)?;
         let [_, _, expected] = answers;
-        Ok(Judged { differences, disobedience, expected })
+        Ok(Judged { differences, margin_loss, expected })
     }
 
     fn step(&mut self, gradients: &[Tensor], pace: Pace) -> Result<(), ModelError> {
-        self.lessons += 1;
+        self.gradient_steps += 1;
         let squares = gradients.iter().map(|gradient| gradient.square().sum(Kind::Float));
         let norm = squares
             .fold(Tensor::zeros([], (Kind::Float, Device::Cpu)), |sum, square| sum + square)
             .sqrt();
         let scale = (GREATEST_GRADIENT / norm.double_value(&[]).max(1e-12)).min(1.0);
-        let correction = |beta: f64| 1.0 - beta.powf(self.lessons as f64);
+        let correction = |beta: f64| 1.0 - beta.powf(self.gradient_steps as f64);
         let rate = pace.learning_rate * correction(BETA.1).sqrt() / correction(BETA.0);
         for (index, gradient) in gradients.iter().enumerate() {
             let gradient = gradient * scale;
@@ -240,7 +242,7 @@ impl Learner {
 
     /// Everything that learning goes on from.
     pub fn save(&self, mut metadata: Map<String, Value>) -> Result<Checkpoint, ModelError> {
-        metadata.insert("lessons".into(), self.lessons.into());
+        metadata.insert("gradient_steps".into(), self.gradient_steps.into());
         let mut tensors = Vec::new();
         for (part, of_part) in self.parts() {
             for (name, tensor) in self.names.iter().zip(of_part) {
@@ -252,9 +254,10 @@ impl Learner {
 
     /// Goes on from what [`Self::save`] gave.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), ModelError> {
-        let lessons = checkpoint.metadata.get("lessons").and_then(Value::as_i64);
-        self.lessons = lessons
-            .ok_or_else(|| ModelError::Metadata("does not say after how many lessons".into()))?;
+        let gradient_steps = checkpoint.metadata.get("gradient_steps").and_then(Value::as_i64);
+        self.gradient_steps = gradient_steps.ok_or_else(|| {
+            ModelError::Metadata("does not say after how many gradient_steps".into())
+        })?;
         let mut saved = Vec::new();
         for (part, of_part) in self.parts() {
             for (name, ours) in self.names.iter().zip(of_part) {
@@ -291,14 +294,14 @@ impl Learner {
     }
 }
 
-/// Weights by which the rarer wishes of a batch count more, by the square root: without them the
-/// usual one is all that is learnt, and at full weight the rare one is seen everywhere.
-fn rarity(overrides: &[i64]) -> Vec<f32> {
-    let count = |wish: i64| overrides.iter().filter(|other| **other == wish).count();
+/// Weights by which the rarer preferred actions of a batch count more, by the square root: without
+/// them the usual one is all that is learnt, and at full weight the rare one is seen everywhere.
+fn class_weights(actions: &[i64]) -> Vec<f32> {
+    let count = |preferred: i64| actions.iter().filter(|other| **other == preferred).count();
     let counts = [0, 1, 2].map(count);
-    overrides
+    actions
         .iter()
-        .map(|wish| (overrides.len() as f32 / counts[*wish as usize] as f32).sqrt())
+        .map(|preferred| (actions.len() as f32 / counts[*preferred as usize] as f32).sqrt())
         .collect()
 }
 
@@ -355,7 +358,7 @@ mod tests {
 
     const PACE: Pace = Pace { learning_rate: 0.01, imitation: 0.0, target_rate: 0.05 };
 
-    fn batch(size: usize, discount: f32, resolve: [i64; 3]) -> Batch {
+    fn batch(size: usize, discount: f32, resolved: [i64; 3]) -> Batch {
         let column = |of: fn(usize) -> f32| (0..size).map(of).collect::<Vec<f32>>();
         let states = column(|row| (row % 2) as f32);
         let actions: Vec<i64> = (0..size as i64).map(|row| row / 2 % 3).collect();
@@ -364,13 +367,13 @@ mod tests {
         let returns = (0..size)
             .map(|row| if actions[row] == right(row) { 1.0 } else { 0.0 })
             .collect::<Vec<f32>>();
-        let resolve: Vec<i64> = (0..size).flat_map(|_| resolve).collect();
+        let resolved: Vec<i64> = (0..size).flat_map(|_| resolved).collect();
         Batch {
             next_states: states.clone(),
             states,
             actions: [actions.clone(), actions],
-            resolve: [resolve.clone(), resolve.clone()],
-            next_granted: [resolve.clone(), resolve],
+            resolved: [resolved.clone(), resolved.clone()],
+            next_resolved: [resolved.clone(), resolved],
             demonstrated: [vec![0; size], vec![0; size]],
             returns: [returns.clone(), returns],
             discounts: vec![discount; size],
@@ -385,10 +388,10 @@ mod tests {
         network.forward(ndarray::array![[0.0], [1.0]].view()).unwrap()
     }
 
-    fn taught(discount: f32, resolve: [i64; 3]) -> Learner {
+    fn taught(discount: f32, resolved: [i64; 3]) -> Learner {
         let mut learner = Learner::new(1, 1, 0.0).unwrap();
         for _ in 0..600 {
-            learner.learn(&batch(64, discount, resolve), PACE).unwrap();
+            learner.learn(&batch(64, discount, resolved), PACE).unwrap();
         }
         learner
     }

@@ -6,7 +6,7 @@
 //! * [`architecture`]: the network's layers, found and checked in the names and shapes of a
 //!   checkpoint's tensors.
 //! * [`network`]: those layers in libtorch, and one forward pass for many pods.
-//! * [`learner`]: the same network learning from transitions, and its checkpoint.
+//! * [`learner`]: the same network learning from entries, and its checkpoint.
 //! * [`inspect`]: what the command line prints of a checkpoint.
 
 pub mod architecture;
@@ -18,10 +18,4 @@ pub mod network;
 
 pub use checkpoint::{Checkpoint, NamedTensor};
 pub use error::ModelError;
-pub use network::Network;
-
-/// libtorch computes on the calling thread alone from here on: on a network so small, its helpers
-/// only wait for each other. The setting is of each thread by itself.
-pub fn use_one_thread() {
-    tch::set_num_threads(1);
-}
+pub use network::{Network, use_one_thread};

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tch::Tensor;
 
-use super::Checkpoint;
 use super::architecture::{self, Block, Layers};
+use super::checkpoint::{Checkpoint, NamedTensor};
 use super::error::ModelError;
 use crate::core::network::QValues;
 
@@ -97,7 +97,7 @@ impl Network {
                 "states have {found} values, the network takes {expected}"
             )));
         }
-        // ReLU budget an infinite input into a finite answer, so the answers alone do not tell.
+        // ReLU turns an infinite input into a finite answer, so the answers alone do not show it.
         if let Some(((row, column), value)) =
             states.indexed_iter().find(|(_, value)| !value.is_finite())
         {
@@ -107,7 +107,7 @@ impl Network {
             });
         }
 
-        super::use_one_thread();
+        use_one_thread();
         let weights: Vec<Vec<Linear>> = self
             .weights
             .lock()
@@ -162,9 +162,7 @@ impl Network {
 }
 
 impl Linear {
-    fn new(
-        (weight, bias): &(&super::NamedTensor, &super::NamedTensor),
-    ) -> Result<Self, ModelError> {
+    fn new((weight, bias): &(&NamedTensor, &NamedTensor)) -> Result<Self, ModelError> {
         let [outputs, inputs] = [bias.shape[0] as i64, weight.shape[1] as i64];
         Ok(Self {
             weight: Tensor::f_from_slice(&weight.data)?.f_view([outputs, inputs])?,
@@ -182,4 +180,9 @@ fn rows<const N: usize>(output: &Tensor) -> Result<Vec<[f32; N]>, ModelError> {
     let mut flat = vec![0.0f32; output.numel()];
     output.f_copy_data(&mut flat, output.numel())?;
     Ok(flat.as_chunks::<N>().0.to_vec())
+}
+/// libtorch computes on the calling thread alone from here on: on a network so small, its helpers
+/// only wait for each other. The setting is of each thread by itself.
+pub fn use_one_thread() {
+    tch::set_num_threads(1);
 }

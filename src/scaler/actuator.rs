@@ -1,5 +1,5 @@
-//! What is done with one pod: what was decided on it, or what a person asks for. Whatever comes of it
-//! stays with this pod.
+//! What is done with one pod: what was decided on it, or what a person asks for. Whatever comes of
+//! it stays with this pod.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,21 +10,24 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 
 use super::agent::Decided;
-use super::apply::{ApplyError, Fallback, apply, fall_back, take_back};
+use super::apply::{ApplyError, Attempt, Fallback, apply, apply_parts, fall_back, take_back};
 use super::cycle::Scaler;
 use super::journal::Entry;
+use crate::client::error::ClusterError;
 use crate::cluster::Cluster;
 use crate::cluster::template::TemplateChange;
 use crate::config::Config;
 use crate::core::budget::ResizeBudget;
 use crate::core::context::OwnedPod;
-use crate::core::decision::Decision;
 use crate::core::event::{ASKED_FOR, PodEvent, cause};
-use crate::core::outcome::{Applied, Outcome, SkipReason, Status};
+use crate::core::outcome::{Applied, Outcome, Status};
 use crate::core::pending::in_force;
 use crate::core::plan::Plan;
 use crate::core::pod::PodKey;
+use crate::core::pod_decision::PodDecision;
 use crate::core::policy::Settings;
+use crate::core::resource::Resource;
+use crate::core::skip_reason::SkipReason;
 use crate::core::step::{Circumstances, Step, Turn, next_step};
 
 /// What comes of a pod that nothing is sent for.
@@ -66,8 +69,8 @@ impl Scaler {
         let turn = Turn {
             owned: &decided.owned,
             decision: decided.decision.as_ref().map_err(|reason| *reason),
-            resized_at: decided.resized_at,
-            retry_at: decided.retry_at,
+            unsettled_since: decided.unsettled_since,
+            backs_off: decided.backs_off,
             overtaken,
         };
         let circumstances = Circumstances {
@@ -115,27 +118,15 @@ impl Scaler {
         // What was decided on limits that change meanwhile is decided anew in the next cycle.
         let overtaken = claim.is_none() || self.agent.resized_at(&pod) != decided.resized_at;
         let mut turn = ResizeBudget::new(1, 1);
-        let (status, message) = match self.step(cluster, settings, &decided, overtaken, &mut turn) {
+        let left = match self.step(cluster, settings, &decided, overtaken, &mut turn) {
             Err(left) => left,
             Ok(step) => {
-                let Decided { owned, decision: Ok(decision), .. } = &decided else {
-                    unreachable!("a step that sends comes of a decision");
-                };
-                let sent = self.send_step(cluster, config, owned, decision, step);
+                let sent = self.send_step(cluster, config, &decided, step);
                 let sent = AssertUnwindSafe(sent).catch_unwind().await;
-                let (status, message) = sent.unwrap_or_else(|_| panicked(&pod));
-                let done = cluster.clock().now().timestamp();
-                match status {
-                    Status::Success(_) => self.agent.resized(&pod, done),
-                    Status::Failed => {
-                        self.agent.failed(&pod, done, config.auto_scale_interval as i64);
-                    }
-                    _ => {}
-                }
-                (status, message)
+                sent.unwrap_or_else(|_| panicked(&pod))
             }
         };
-        let outcome = self.outcome(cluster, settings, decided, (status, message), now);
+        let outcome = self.outcome(cluster, settings, decided, left, now);
         self.record(std::slice::from_ref(&outcome), config, now);
         outcome
     }
@@ -144,58 +135,112 @@ impl Scaler {
         &self,
         cluster: &Cluster,
         config: &Config,
-        owned: &OwnedPod,
-        decision: &Decision,
+        Decided { owned, decision, .. }: &Decided,
         step: Step,
-    ) -> (Status, String) {
+    ) -> Left {
+        let Ok(decision) = decision else {
+            unreachable!("a step that sends comes of a decision");
+        };
         let began = Instant::now();
+        let pause = config.auto_scale_interval as i64;
+        let key = &owned.pod.key;
         let (plan, applied) = match step {
             Step::Leave { status, message } => return (status, message),
+            Step::Resize { plan, fallback } => {
+                return self
+                    .resize_by_parts(cluster, config, owned, decision, plan, fallback)
+                    .await;
+            }
             Step::TakeBack { plan, refusal } => {
                 let applied = take_back(cluster, owned, &plan, &refusal).await;
                 (plan, applied)
             }
             Step::FallBack { plan, refusal } => {
-                let applied =
-                    match fall_back(cluster, owned, &plan, TemplateChange::OnlyUp, refusal).await {
-                        // What neither the kubelet does nor the template is asked for no more.
-                        Err(ApplyError::Refused(refusal)) => {
-                            take_back(cluster, owned, &in_force(&owned.pod), &refusal).await
-                        }
-                        done => done,
-                    };
-                (plan, applied)
-            }
-            Step::Resize { plan, fallback } => {
-                let timeout = Duration::from_secs(config.resize_timeout);
-                let fallback = match fallback {
-                    true => Fallback::Template(TemplateChange::OnlyUp),
-                    false => Fallback::None,
+                let change = TemplateChange::OnlyUp;
+                let applied = match fall_back(cluster, owned, &plan, change, refusal).await {
+                    // What neither the kubelet does nor the template is asked for no more.
+                    Err(ApplyError::Refused(refusal)) => {
+                        take_back(cluster, owned, &in_force(&owned.pod), &refusal).await
+                    }
+                    done => done,
                 };
-                let applied = apply(cluster, owned, &plan, fallback, timeout).await;
                 (plan, applied)
             }
         };
         self.publish(cluster, owned, &plan, &applied, began, &cause(decision));
-        let PodKey { namespace, name, .. } = &owned.pod.key;
+        let now = cluster.clock().now().timestamp();
+        self.agent.not_ended(key, now, pause);
         match applied {
             Ok(applied) => {
-                let (old, new) = (&decision.observation.limit, &decision.new_limit);
-                tracing::info!(
-                    pod = %name, %namespace, method = applied.method.name(),
-                    cpu = %format_args!("{:.3} -> {:.3}", old.cpu, new.cpu),
-                    memory_mb = %format_args!("{:.0} -> {:.0}", old.memory, new.memory),
-                    "resized"
-                );
-                let message = applied.pending.map(|pending| format!("Scaling accepted, {pending}"));
-                let message = message.unwrap_or_else(|| "Scaling executed successfully".into());
-                (Status::Success(applied.method), message)
+                let names = owned.pod.containers.iter().map(|container| &*container.name);
+                self.agent.resized(key, names, now);
+                (Status::Success(applied.method), "Scaling executed successfully".into())
             }
-            Err(error) => {
-                tracing::warn!(pod = %name, %namespace, %error, "resize failed");
-                (Status::Failed, error.to_string())
+            Err(error) => failed(key, &error),
+        }
+    }
+
+    async fn resize_by_parts(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        owned: &OwnedPod,
+        decision: &PodDecision,
+        plan: Plan,
+        fallback: bool,
+    ) -> Left {
+        let (began, key) = (Instant::now(), &owned.pod.key);
+        let timeout = Duration::from_secs(config.resize_timeout);
+        let fallback = match fallback {
+            true => Fallback::Template(TemplateChange::OnlyUp),
+            false => Fallback::None,
+        };
+        let mut done: Option<Applied> = None;
+        let mut faults: Vec<(Vec<Resource>, ApplyError)> = Vec::new();
+        for attempt in apply_parts(cluster, owned, plan, fallback, timeout).await {
+            let Attempt { resources, plan, result } = attempt;
+            let now = cluster.clock().now().timestamp();
+            if let Err(ApplyError::Cluster(ClusterError::Conflict { .. })) = result {
+                faults.extend(result.err().map(|error| (resources, error)));
+                continue;
+            }
+            self.publish(cluster, owned, &plan, &result, began, &cause(decision));
+            match result {
+                Ok(applied) => {
+                    self.agent.applied(key, decision, &resources, now);
+                    log_resized(key, decision, &resources, &applied);
+                    done = Some(match done {
+                        Some(first) => first.with(applied),
+                        None => applied,
+                    });
+                }
+                Err(error) => {
+                    let pause = config.auto_scale_interval as i64;
+                    self.agent.failed(key, decision, &resources, now, pause);
+                    faults.push((resources, error));
+                }
             }
         }
+        let Some(applied) = done else {
+            return match faults.into_iter().next() {
+                Some((_, ApplyError::Cluster(ClusterError::Conflict { .. }))) => {
+                    let reason = SkipReason::Changed;
+                    (Status::Skipped(reason), reason.message(&key.name))
+                }
+                Some((_, error)) => failed(key, &error),
+                None => (Status::NoActionNeeded, "No scaling action needed".into()),
+            };
+        };
+        let mut message = match applied.pending {
+            Some(pending) => format!("Scaling accepted, {pending}"),
+            None => "Scaling executed successfully".to_owned(),
+        };
+        for (resources, error) in &faults {
+            tracing::warn!(pod = %key.name, namespace = %key.namespace, %error, "resize failed");
+            let names: Vec<_> = resources.iter().map(|resource| resource.name()).collect();
+            message += &format!("; {}: {error}", names.join(" and "));
+        }
+        (Status::Success(applied.method), message)
     }
 
     /// Gives a pod the resources that a person asks for; None while it is being changed by
@@ -214,7 +259,8 @@ impl Scaler {
         let applied = apply(cluster, owned, plan, fallback, timeout).await;
         self.publish(cluster, owned, plan, &applied, began, ASKED_FOR);
         if applied.is_ok() {
-            self.agent.resized(&owned.pod.key, cluster.clock().now().timestamp());
+            let now = cluster.clock().now().timestamp();
+            self.agent.resized(&owned.pod.key, plan.keys().map(String::as_str), now);
         }
         Some(applied)
     }
@@ -250,15 +296,35 @@ impl Scaler {
     pub(super) fn record(&self, outcomes: &[Outcome], config: &Config, now: DateTime<Utc>) {
         let mut journal = self.journal.lock();
         for Outcome { pod, status, message, decided } in outcomes {
-            let Some(decision) = decided.clone() else { continue };
+            let Some(containers) = decided.clone() else { continue };
+            let decision = containers.summary();
             let (pod, status, message) = (pod.clone(), status.clone(), message.clone());
-            let entry = Entry { pod, at: now, decision, status, message };
+            let entry = Entry { pod, at: now, decision, containers, status, message };
             journal.record(entry, config.decisions_kept);
         }
     }
 }
 
 fn panicked(pod: &PodKey) -> Left {
-    tracing::error!(pod = %pod.name, namespace = %pod.namespace, "a panic in the handling of one pod");
+    tracing::error!(pod = %pod.name, namespace = %pod.namespace,
+        "a panic in the handling of one pod");
     (Status::Failed, "Internal error".into())
+}
+
+fn failed(pod: &PodKey, error: &ApplyError) -> Left {
+    tracing::warn!(pod = %pod.name, namespace = %pod.namespace, %error, "resize failed");
+    (Status::Failed, error.to_string())
+}
+
+fn log_resized(pod: &PodKey, decision: &PodDecision, resources: &[Resource], applied: &Applied) {
+    let summary = decision.summary();
+    let (old, new) = (&summary.observation.limit, &summary.new_limit);
+    let names: Vec<_> = resources.iter().map(|resource| resource.name()).collect();
+    tracing::info!(
+        pod = %pod.name, namespace = %pod.namespace, method = applied.method.name(),
+        resources = names.join(","),
+        cpu = %format_args!("{:.3} -> {:.3}", old.cpu, new.cpu),
+        memory_mb = %format_args!("{:.0} -> {:.0}", old.memory, new.memory),
+        "resized"
+    );
 }

@@ -1,25 +1,26 @@
-//! The agent: what it has seen of every pod, and what it decides for all of them at once.
+//! The agent: what it has seen of every container, and what it decides for all of them at once.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ndarray::Array2;
 use parking_lot::Mutex;
 
 use super::stopwatch::Stopwatch;
+use crate::core::action::Action;
 use crate::core::context::OwnedPod;
-use crate::core::decision::{Decision, decide};
+use crate::core::decision::decide;
 use crate::core::features::FeatureSet;
-use crate::core::history::PodHistory;
+use crate::core::history::{ContainerHistory, PodHistory};
 use crate::core::network::QValues;
-use crate::core::observation::Observation;
-use crate::core::outcome::SkipReason;
+use crate::core::observation::{Observation, observe};
 use crate::core::phases::Phase;
-use crate::core::pod::PodKey;
+use crate::core::pod::{Pod, PodKey};
+use crate::core::pod_decision::{ContainerDecision, PodDecision};
 use crate::core::policy::Policy;
+use crate::core::resource::{PerResource, Resource};
+use crate::core::skip_reason::SkipReason;
 use crate::model::{ModelError, Network};
-
-/// The longest pause after resizes of a pod that failed in a row, in seconds.
-const MAX_BACKOFF: i64 = 3600;
 
 pub struct Agent {
     network: Network,
@@ -29,10 +30,11 @@ pub struct Agent {
     dirty: Mutex<HashSet<PodKey>>,
 }
 
-/// A pod with what was measured of it, or why nothing can be decided.
+/// A pod with what was measured of its containers, or why nothing can be decided.
 pub struct Observed {
     pub owned: OwnedPod,
-    pub observation: Result<Observation, SkipReason>,
+    /// In the order of the pod's containers.
+    pub containers: Result<Vec<Result<Observation, SkipReason>>, SkipReason>,
     /// The policy of this pod, where it is another than for all.
     pub own_policy: Option<Box<Policy>>,
 }
@@ -40,16 +42,19 @@ pub struct Observed {
 /// A pod with what was decided, or why nothing was.
 pub struct Decided {
     pub owned: OwnedPod,
-    pub decision: Result<Decision, SkipReason>,
+    pub decision: Result<PodDecision, SkipReason>,
     /// The last change that the decision knew of.
     pub resized_at: Option<i64>,
-    /// No attempt before this moment.
-    pub retry_at: Option<i64>,
+    /// Since when what is in force differs from what the pod asks for.
+    pub unsettled_since: Option<i64>,
+    /// Ending a resize that the kubelet does not carry out has failed not long ago.
+    pub backs_off: bool,
 }
 
-/// The features of the pods that were measured, and whose row each is.
+/// The features of the containers that can be decided on, and whose row each is.
 struct Batch {
-    pods: Vec<usize>,
+    /// Pod and container.
+    rows: Vec<(usize, usize)>,
     states: Array2<f32>,
 }
 
@@ -62,110 +67,149 @@ impl Agent {
         &self.features
     }
 
-    /// Takes in what was observed and decides: one forward pass for all pods.
+    /// Takes in what was observed and decides: one forward pass for all containers.
     pub fn decide(
         &self,
-        pods: Vec<Observed>,
+        mut pods: Vec<Observed>,
         policy: &Policy,
         now: i64,
         watch: &mut Stopwatch,
     ) -> Result<Vec<Decided>, ModelError> {
-        self.observe_external_resizes(&pods, now);
-        let pods: Vec<_> = pods.into_iter().map(|seen| self.worth_deciding(seen)).collect();
-        let Batch { pods: rows, states } = self.observe(&pods, policy)?;
+        let Batch { rows, states } = self.observe(&mut pods, policy, now)?;
         watch.lap(Phase::Features);
-        let q_values = self.network.forward(states.view())?;
-        if q_values.len() != rows.len() {
-            let (rows, answers) = (rows.len(), q_values.len());
+        let answers = self.network.forward(states.view())?;
+        if answers.len() != rows.len() {
+            let (rows, answers) = (rows.len(), answers.len());
             return Err(ModelError::Input(format!("{answers} answers to {rows} rows")));
         }
-        let mut of_pod: Vec<Option<QValues>> = vec![None; pods.len()];
-        for (pod, q_values) in rows.into_iter().zip(q_values) {
-            of_pod[pod] = Some(q_values);
-        }
+        let mut answers = rows.into_iter().zip(answers).peekable();
         watch.lap(Phase::Forward);
         let histories = self.histories.lock();
         let unknown = PodHistory::default();
-        let decided = pods.into_iter().zip(of_pod).map(|(seen, q_values)| {
-            let Observed { owned, observation, own_policy } = seen;
-            let history = histories.get(&owned.pod.key).unwrap_or(&unknown);
-            let policy = own_policy.as_deref().unwrap_or(policy);
-            let decision = observation.and_then(|observation| {
-                let q_values = q_values.ok_or(SkipReason::NoMetrics)?;
-                Ok(decide(&observation, history, &q_values, policy, now))
-            });
-            let (resized_at, retry_at) = (history.resized_at, history.retry_at);
-            Decided { owned, decision, resized_at, retry_at }
+        let decided = pods.into_iter().enumerate().map(|(pod, seen)| {
+            let history = histories.get(&seen.owned.pod.key).unwrap_or(&unknown);
+            let answer =
+                |container: usize| Some(answers.next_if(|(row, _)| *row == (pod, container))?.1);
+            decide_pod(seen, history, policy, now, answer)
         });
         Ok(decided.collect())
     }
 
-    /// Takes in what the cluster tells of resizes by other replicas and in other lives.
-    fn observe_external_resizes(&self, pods: &[Observed], now: i64) {
+    /// Brings the histories up to date, and makes the rows of the containers that can be decided
+    /// on: without metrics there is something to decide only while an OOM kill is not answered.
+    fn observe(
+        &self,
+        pods: &mut [Observed],
+        policy: &Policy,
+        now: i64,
+    ) -> Result<Batch, ModelError> {
         let mut histories = self.histories.lock();
-        for Observed { owned, .. } in pods {
-            if let Some(at) = owned.pod.resized_at {
-                histories
-                    .entry(owned.pod.key.clone())
-                    .or_default()
-                    .observe_external_resize(at, now);
-            }
-        }
-    }
-
-    /// Without metrics there is something to decide only while an OOM kill has not been answered.
-    fn worth_deciding(&self, Observed { owned, observation, own_policy }: Observed) -> Observed {
-        let unanswered = |observation: &Observation| {
-            let histories = self.histories.lock();
-            histories.get(&owned.pod.key).is_none_or(|history| history.unanswered_oom(observation))
-        };
-        let observation = observation.and_then(|observation| {
-            let worth = observation.measured || unanswered(&observation);
-            worth.then_some(observation).ok_or(SkipReason::NoMetrics)
-        });
-        Observed { owned, observation, own_policy }
-    }
-
-    /// Brings the histories up to date, and makes the rows of the pods that were measured.
-    fn observe(&self, observed: &[Observed], policy: &Policy) -> Result<Batch, ModelError> {
-        let mut histories = self.histories.lock();
-        let mut pods = Vec::with_capacity(observed.len());
-        let mut rows = Vec::with_capacity(observed.len() * self.features.len());
-        for (index, Observed { owned, observation, .. }) in observed.iter().enumerate() {
-            let Ok(observation) = observation else { continue };
+        let mut rows = Vec::with_capacity(pods.len());
+        let mut states = Vec::with_capacity(pods.len() * self.features.len());
+        for (pod, Observed { owned, containers, own_policy }) in pods.iter_mut().enumerate() {
+            let Ok(containers) = containers else { continue };
             if !histories.contains_key(&owned.pod.key) {
                 histories.insert(owned.pod.key.clone(), PodHistory::default());
             }
             let Some(history) = histories.get_mut(&owned.pod.key) else { continue };
-            history.observe(observation, policy);
-            self.features.extend_row(&mut rows, observation, history, policy);
-            pods.push(index);
+            observe_pod(owned, history, now);
+            let policy = own_policy.as_deref().unwrap_or(policy);
+            for (index, observation) in containers.iter_mut().enumerate() {
+                let (Ok(seen), Some(container)) = (&*observation, owned.pod.containers.get(index))
+                else {
+                    continue;
+                };
+                let history = history.container_mut(&container.name);
+                history.observe(seen, policy, now);
+                if !seen.is_measured() && history.unanswered_kill(seen, now).is_none() {
+                    *observation = Err(SkipReason::NoMetrics);
+                    continue;
+                }
+                self.features.extend_row(&mut states, seen, history, policy);
+                rows.push((pod, index));
+            }
         }
-        let states = Array2::from_shape_vec((pods.len(), self.features.len()), rows)
+        let states = Array2::from_shape_vec((rows.len(), self.features.len()), states)
             .map_err(|error| ModelError::Input(error.to_string()))?;
-        Ok(Batch { pods, states })
+        Ok(Batch { rows, states })
+    }
+
+    /// Whether a container of the pod was killed for memory and nothing was done about it yet.
+    pub fn has_unanswered_kill(&self, pod: &Pod, now: i64) -> bool {
+        if pod.states.iter().all(|state| state.oom_kill.is_none()) {
+            return false;
+        }
+        let histories = self.histories.lock();
+        let history = histories.get(&pod.key);
+        pod.containers.iter().enumerate().any(|(index, container)| {
+            let seen = observe(pod, index, None, 0, now);
+            let known = history.and_then(|history| history.container(&container.name));
+            let unanswered = |seen: &Observation| match known {
+                Some(history) => history.unanswered_kill(seen, now).is_some(),
+                None => ContainerHistory::default().unanswered_kill(seen, now).is_some(),
+            };
+            seen.as_ref().is_ok_and(unanswered)
+        })
     }
 
     /// When a change of the pod was last applied.
     pub fn resized_at(&self, pod: &PodKey) -> Option<i64> {
-        self.histories.lock().get(pod).and_then(|history| history.resized_at)
+        self.histories.lock().get(pod).and_then(PodHistory::resized_at)
     }
 
-    pub fn resized(&self, pod: &PodKey, now: i64) {
-        let mut histories = self.histories.lock();
-        let history = histories.entry(pod.clone()).or_default();
-        history.resized_at = Some(now);
-        (history.retry_at, history.failures) = (None, 0);
-        self.dirty.lock().insert(pod.clone());
+    /// A change of some resources of a pod has been applied, as it was decided.
+    pub fn applied(&self, pod: &PodKey, decision: &PodDecision, resources: &[Resource], now: i64) {
+        self.change(pod, |history| {
+            for (name, decision) in decision.decided() {
+                let ours = |resource| resources.contains(&resource);
+                let actions = PerResource::build(|resource| match decision.actions[resource] {
+                    action if ours(resource) => action,
+                    _ => Action::Maintain,
+                });
+                if actions != PerResource::new(Action::Maintain, Action::Maintain) {
+                    let kill = decision.observation.oom_kill;
+                    history.container_mut(name).applied(&actions, kill, now);
+                }
+            }
+        });
     }
 
-    /// Lets a pod rest after a resize that failed: for `pause` seconds, and twice as long after
-    /// each further one.
-    pub fn failed(&self, pod: &PodKey, now: i64, pause: i64) {
-        let mut histories = self.histories.lock();
-        let history = histories.entry(pod.clone()).or_default();
-        history.retry_at = Some(now + (pause << history.failures.min(10)).min(MAX_BACKOFF));
-        history.failures += 1;
+    /// Somebody's order on some containers has been carried out.
+    pub fn resized<'a>(&self, pod: &PodKey, containers: impl Iterator<Item = &'a str>, now: i64) {
+        self.change(pod, |history| {
+            for name in containers {
+                history.container_mut(name).resized_at = Some(now);
+            }
+        });
+    }
+
+    /// Lets some resources of a pod rest after a resize that failed.
+    pub fn failed(
+        &self,
+        pod: &PodKey,
+        decision: &PodDecision,
+        resources: &[Resource],
+        now: i64,
+        pause: i64,
+    ) {
+        self.change(pod, |history| {
+            for (name, decision) in decision.decided() {
+                for resource in resources.iter().copied() {
+                    if decision.actions[resource] != Action::Maintain {
+                        history.container_mut(name).failed(resource, now, pause);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Lets a pod rest whose resize could not be ended.
+    pub fn not_ended(&self, pod: &PodKey, now: i64, pause: i64) {
+        self.change(pod, |history| history.failed(now, pause));
+    }
+
+    fn change(&self, pod: &PodKey, change: impl FnOnce(&mut PodHistory)) {
+        change(self.histories.lock().entry(pod.clone()).or_default());
         self.dirty.lock().insert(pod.clone());
     }
 
@@ -185,12 +229,12 @@ impl Agent {
         pods.iter().filter_map(|pod| Some((pod.clone(), histories.get(pod)?.clone()))).collect()
     }
 
-    /// Takes in what an earlier life remembered, with peaks of those windows, of pods that this one
-    /// knows nothing of.
+    /// Takes in what an earlier process remembered, with peaks of those windows, of pods that this
+    /// one knows nothing of.
     pub fn restore(
         &self,
         pods: Vec<(PodKey, PodHistory)>,
-        windows: (i64, i64),
+        windows: PerResource<i64>,
         policy: &Policy,
         now: i64,
     ) {
@@ -213,5 +257,52 @@ impl Agent {
         });
         // Nobody may ever ask for them: without a folder for the state nothing is stored.
         self.dirty.lock().retain(|key| histories.contains_key(key));
+    }
+}
+
+/// What the object itself says: resizes by other replicas and in other processes, what somebody
+/// else has set, and what the kubelet has not done yet.
+fn observe_pod(owned: &OwnedPod, history: &mut PodHistory, now: i64) {
+    let pod = &owned.pod;
+    if let Some(at) = pod.resized_at {
+        let names = pod.containers.iter().map(|container| &*container.name);
+        history.observe_external_resize(at, now, names);
+    }
+    history.observe_settled(pod.containers.are_settled(), now);
+    for container in pod.containers.iter() {
+        let mut hasher = DefaultHasher::new();
+        container.resources.hash(&mut hasher);
+        history.container_mut(&container.name).observe_spec(hasher.finish(), now);
+    }
+}
+
+fn decide_pod(
+    seen: Observed,
+    history: &PodHistory,
+    policy: &Policy,
+    now: i64,
+    mut answer: impl FnMut(usize) -> Option<QValues>,
+) -> Decided {
+    let Observed { owned, containers, own_policy } = seen;
+    let policy = own_policy.as_deref().unwrap_or(policy);
+    let fresh = ContainerHistory::default();
+    let decision = containers.and_then(|containers| {
+        let pairs = owned.pod.containers.iter().zip(containers).enumerate();
+        let decisions = pairs.map(|(index, (container, observation))| {
+            let decision = observation.and_then(|observation| {
+                let q_values = answer(index).ok_or(SkipReason::NoMetrics)?;
+                let history = history.container(&container.name).unwrap_or(&fresh);
+                Ok(decide(&observation, history, &q_values, policy, now))
+            });
+            ContainerDecision { name: container.name.clone(), decision }
+        });
+        PodDecision::new(decisions.collect())
+    });
+    Decided {
+        resized_at: history.resized_at(),
+        unsettled_since: history.unsettled_since,
+        backs_off: history.backoff.holds(now),
+        owned,
+        decision,
     }
 }

@@ -17,10 +17,10 @@ use super::stopwatch::Stopwatch;
 use crate::blocking::run_blocking;
 use crate::client::error::ClusterError;
 use crate::client::retry::Deadline;
-use crate::cluster::Cluster;
 use crate::cluster::events::Queue;
+use crate::cluster::{Cluster, Unreadable};
 use crate::config::Config;
-use crate::core::budget::{ResizeBudget, urgency};
+use crate::core::budget::ResizeBudget;
 use crate::core::context::OwnedPod;
 use crate::core::eligibility::eligibility;
 use crate::core::features::FeatureSet;
@@ -28,7 +28,9 @@ use crate::core::observation::{Usage, observe};
 use crate::core::outcome::Outcome;
 use crate::core::phases::{Phase, Phases};
 use crate::core::pod::PodKey;
+use crate::core::pod_decision::{PodDecision, Urgency};
 use crate::core::policy::Settings;
+use crate::core::skip_reason::SkipReason;
 use crate::metrics::Metrics;
 use crate::model::{ModelError, Network};
 
@@ -99,17 +101,34 @@ impl Scaler {
 
     async fn cycle(&self, cluster: &Cluster, config: &Config) -> Result<Cycle, CycleError> {
         let mut watch = Stopwatch::start();
-        let pods = cluster.pods(&config.namespaces, Deadline::default()).await?;
+        let listing = cluster.pods(&config.namespaces, Deadline::default()).await?;
+        for Unreadable { namespace, error } in &listing.unreadable {
+            tracing::warn!(%namespace, %error, "a namespace cannot be read: its pods are left alone");
+        }
         watch.lap(Phase::List);
-        let long_ago = cluster.clock().now().timestamp() - config.policy().guard.window.memory;
-        let mut unmeasured = run_blocking(|| {
-            self.agent.retain_present(&pods, &config.namespaces, long_ago);
-            by_namespace(pods)
+        let now = cluster.clock().now().timestamp();
+        let long_ago = now - config.policy().guard.window.memory;
+        let is_read = |namespace: &&String| {
+            listing.unreadable.iter().all(|unreadable| unreadable.namespace != **namespace)
+        };
+        let read: Vec<_> = config.namespaces.iter().filter(is_read).cloned().collect();
+        let (killed, mut unmeasured) = run_blocking(|| {
+            self.agent.retain_present(&listing.pods, &read, long_ago);
+            let pods = listing.pods.into_iter().map(OwnedPod::select_containers);
+            let (killed, others): (Vec<_>, Vec<_>) =
+                pods.partition(|owned| self.agent.has_unanswered_kill(&owned.pod, now));
+            (killed, by_namespace(others))
         });
+        // A kill for memory does not wait for metrics, which may be slow or silent.
+        let killed: Vec<_> = killed.into_iter().map(|owned| (owned, None)).collect();
+        let mut outcomes = match killed.is_empty() {
+            true => Vec::new(),
+            false => self.run(cluster, config, killed, &mut watch).await?,
+        };
         let mut pods = Vec::new();
         // As long as answers come, there is time for the next.
         let deadline = Mutex::new(Deadline::default());
-        let answers = config.namespaces.clone().into_iter().map(|namespace| {
+        let answers = read.into_iter().map(|namespace| {
             let deadline = *deadline.lock();
             async move { (cluster.metrics(&namespace, deadline).await, namespace) }
         });
@@ -124,11 +143,11 @@ impl Scaler {
             let usage = run_blocking(|| {
                 answer.and_then(|metrics| cluster.usage(&namespace, &metrics, &here))
             });
-            pods.extend(here.into_iter().zip(measured(usage)?.into_iter().chain(repeat(None))));
+            pods.extend(here.into_iter().zip(measured(usage).into_iter().chain(repeat(None))));
             watch.lap(Phase::Parse);
         }
         run_blocking(|| self.metrics.pods(&pods, config));
-        let outcomes = self.run(cluster, config, pods, &mut watch).await?;
+        outcomes.extend(self.run(cluster, config, pods, &mut watch).await?);
         self.pod_status
             .retain_present(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
         Ok(Cycle { outcomes, phases: watch.phases() })
@@ -144,7 +163,7 @@ impl Scaler {
     ) -> Result<Vec<Outcome>, CycleError> {
         let deadline = Deadline::default();
         let owned = cluster.pod_with_context(namespace, name, deadline).await?.select_containers();
-        let usage = measured(cluster.usage_of(&owned, deadline).await)?;
+        let usage = measured(cluster.usage_of(&owned, deadline).await);
         self.run(cluster, config, vec![(owned, usage)], &mut Stopwatch::start()).await
     }
 
@@ -156,7 +175,8 @@ impl Scaler {
         watch: &mut Stopwatch,
     ) -> Result<Vec<Outcome>, CycleError> {
         let now = cluster.clock().now();
-        let (agent, settings) = (self.agent.clone(), config.settings());
+        let (agent, mut settings) = (self.agent.clone(), config.settings());
+        settings.policy.memory_cuts = cluster.lowers_memory().await;
         let observed = |(owned, usage)| observe_pod(owned, usage, &settings, now.timestamp());
         let observed = run_blocking(|| pods.into_iter().map(observed).collect());
         let (mut laps, policy) = (*watch, settings.policy.clone());
@@ -194,8 +214,9 @@ impl Scaler {
         now: DateTime<Utc>,
     ) -> (Vec<Outcome>, Vec<Decided>) {
         decided.sort_by_cached_key(|Decided { owned, decision, .. }| {
-            let urgency = decision.as_ref().map_or(u8::MAX, urgency);
-            (if owned.pod.resize.is_some() { 0 } else { urgency }, rand::random::<u32>())
+            let urgency = decision.as_ref().map_or(Urgency::Stays, PodDecision::urgency);
+            let begun = owned.pod.resize.is_some();
+            (if begun { Urgency::Killed } else { urgency }, rand::random::<u32>())
         });
         let mut budget = ResizeBudget::new(config.resizes_per_cycle, config.resizes_per_namespace);
         let (mut outcomes, mut due) = (Vec::new(), Vec::new());
@@ -210,20 +231,17 @@ impl Scaler {
     }
 }
 
-/// Without metrics nothing is decided, which is not a failure; a missing permission is.
-fn measured<T: Default>(usage: Result<T, ClusterError>) -> Result<T, ClusterError> {
-    match usage {
-        Err(error) if !matches!(error, ClusterError::Forbidden { .. }) => {
-            tracing::warn!(%error, "no metrics");
-            Ok(T::default())
-        }
-        known => known,
-    }
+/// Without metrics nothing is decided, which is not a failure.
+fn measured<T: Default>(usage: Result<T, ClusterError>) -> T {
+    usage.unwrap_or_else(|error| {
+        tracing::warn!(%error, "no metrics");
+        T::default()
+    })
 }
 
 fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
     let mut by_namespace: HashMap<String, Vec<OwnedPod>> = HashMap::new();
-    for owned in pods.into_iter().map(OwnedPod::select_containers) {
+    for owned in pods {
         match by_namespace.get_mut(&owned.pod.key.namespace) {
             Some(pods) => pods.push(owned),
             None => drop(by_namespace.insert(owned.pod.key.namespace.clone(), vec![owned])),
@@ -232,13 +250,19 @@ fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
     by_namespace
 }
 
-/// A pod with what was measured of it, and the policy it is decided by.
+/// A pod with what was measured of its containers, and the policy it is decided by.
 fn observe_pod(owned: OwnedPod, usage: Option<Usage>, settings: &Settings, now: i64) -> Observed {
+    let max_age = settings.metrics_max_age;
+    let container = |index| {
+        let observed = observe(&owned.pod, index, usage.as_ref(), max_age, now);
+        let down = owned.pod.state(index).down;
+        observed.map_err(|reason| if down { SkipReason::ContainerDown } else { reason })
+    };
     match eligibility(&owned, settings) {
         Ok(own_policy) => {
-            let observation = observe(&owned.pod, usage, settings.metrics_max_age, now);
-            Observed { observation, owned, own_policy }
+            let containers = (0..owned.pod.containers.len()).map(container).collect();
+            Observed { containers: Ok(containers), owned, own_policy }
         }
-        Err(reason) => Observed { owned, observation: Err(reason), own_policy: None },
+        Err(reason) => Observed { owned, containers: Err(reason), own_policy: None },
     }
 }

@@ -8,13 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::core::decision::Decision;
 use crate::core::outcome::Status;
 use crate::core::pod::PodKey;
+use crate::core::pod_decision::PodDecision;
 use crate::core::resource::PerResource;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
     pub pod: PodKey,
     pub at: DateTime<Utc>,
+    /// Of the pod as a whole.
     pub decision: Decision,
+    /// Of its containers.
+    pub containers: PodDecision,
     pub status: Status,
     pub message: String,
 }

@@ -1,5 +1,5 @@
-//! The loop: observe, decide, act, for every pod or for one. What is decided, and what is to be done
-//! next, is the core's; here are the locks and the I/O.
+//! The loop: observe, decide, act, for every pod or for one. What is decided, and what is to be
+//! done next, is the core's; here are the locks and the I/O.
 
 mod actuator;
 pub mod agent;

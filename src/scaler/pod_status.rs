@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::core::decision::Decision;
 use crate::core::downsampled::{Downsampled, Mergeable};
 use crate::core::outcome::{LastOutcome, Outcome, Status};
+use crate::core::pod_decision::PodDecision;
 use crate::core::resource::PerResource;
 
 /// Seconds that the records reach back.
@@ -155,9 +156,9 @@ impl PodStatuses {
         self.timeline.lock().push(OutcomeCounts::new(outcomes, at));
         let mut records = self.records.lock();
         for outcome in outcomes {
-            let decided = outcome.decided.as_ref();
+            let decided = outcome.decided.as_ref().map(PodDecision::summary);
             let status = outcome.status.clone();
-            let last = LastOutcome { at, status, decided: decided.map(Into::into) };
+            let last = LastOutcome { at, status, decided: decided.as_ref().map(Into::into) };
             let blank = || PodRecord {
                 last: last.clone(),
                 measured_at: i64::MIN,
@@ -170,7 +171,9 @@ impl PodStatuses {
             }
             let Some(record) = records.get_mut(uid) else { continue };
             record.last = last;
-            if let Some(decision) = decided.filter(|decision| decision.observation.measured) {
+            if let Some(decision) =
+                decided.as_ref().filter(|decision| decision.observation.is_measured())
+            {
                 let usage = &decision.observation.usage;
                 record.measured_at = decision.observation.at;
                 record.usage = PerResource::new(usage.cpu as f32, usage.memory as f32);
@@ -212,8 +215,9 @@ impl PodStatuses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::outcome::{Method, SkipReason};
+    use crate::core::outcome::Method;
     use crate::core::pod::PodKey;
+    use crate::core::skip_reason::SkipReason;
 
     fn outcome(uid: &str, status: Status) -> Outcome {
         let pod = PodKey { namespace: "default".into(), name: uid.into(), uid: uid.into() };

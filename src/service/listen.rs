@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 /// How often the files of the certificate are looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// How long clients may take to end after the service has been told to stop.
+/// How long clients may take to end after the service has been asked to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(25);
 
 /// Answers until `stop` is over and what is under way has been answered.

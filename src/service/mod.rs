@@ -67,7 +67,7 @@ pub struct SimulateArgs {
     /// http://ADDRESS get pods -A
     #[arg(long, env = "SIMULATE_LISTEN", value_name = "ADDRESS", requires = "simulate")]
     pub simulate_listen: Option<SocketAddr>,
-    /// How many times faster than the wall clock the simulated cluster lives
+    /// How many times faster than the wall clock the simulated cluster lives, 0.1 to 1000
     #[arg(long, env = "SPEED", default_value_t = 1.0, value_parser = speed, requires = "simulate")]
     pub speed: f64,
 }
@@ -214,7 +214,8 @@ fn introduce(address: SocketAddr, speed: f64) {
     };
     let at = format!("http://{host}:{}", address.port());
     println!(
-        "dqn-scaler answers on {at}. Its cluster is simulated: an hour passes there in {:.0} s. Look at it on
+        "dqn-scaler answers on {at}. Its cluster is simulated: an hour passes there in {:.0} s. \
+            Look at it on
 
   {at}/dashboard
 

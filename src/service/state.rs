@@ -87,7 +87,7 @@ impl AppState {
         }
     }
 
-    /// Tells those who do not read the configuration at each turn what has changed in it.
+    /// Informs those who do not read the configuration at each turn what has changed in it.
     pub async fn follow_config(self) {
         let mut changes = self.config.subscribe();
         while changes.changed().await.is_ok() {

@@ -12,17 +12,23 @@ use serde::de::DeserializeOwned;
 use crate::config::RuntimeChanges;
 use crate::core::history::PodHistory;
 use crate::core::pod::PodKey;
+use crate::core::resource::PerResource;
 use crate::scaler::journal::{Entry, Totals};
 
 /// The version of what the tables hold. Fields may be added to the records; another change takes a
 /// new number.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// By namespace, name and uid.
-const PODS: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition::new("pods");
+const PODS: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition::new("pod_histories");
 /// By their number.
-const DECISIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("decisions");
+const DECISIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("pod_decisions");
+
+/// It remembered and decided by whole pods: of it the configuration and the counts still hold.
+const FORMAT_OF_PODS: u64 = 1;
+const PODS_OF_FORMAT_1: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition::new("pods");
+const DECISIONS_OF_FORMAT_1: TableDefinition<u64, &[u8]> = TableDefinition::new("decisions");
 
 const CACHE: usize = 8 << 20;
 
@@ -44,7 +50,7 @@ pub struct Stored {
     /// Oldest first.
     pub decisions: Vec<Entry>,
     /// The windows of the guard that the peaks were kept for.
-    pub windows: (i64, i64),
+    pub windows: PerResource<i64>,
     pub pods: Vec<(PodKey, PodHistory)>,
 }
 
@@ -52,7 +58,7 @@ pub struct Stored {
 #[derive(Default)]
 pub struct Batch {
     pub changes: Option<RuntimeChanges>,
-    pub windows: Option<(i64, i64)>,
+    pub windows: Option<PerResource<i64>>,
     pub totals: Option<Totals>,
     pub decisions: Vec<(u64, Entry)>,
     /// Decisions with smaller numbers are forgotten.
@@ -73,7 +79,8 @@ impl StateFile {
             .create(path)
             .map_err(|e| opening(path, e))?;
         if !database.check_integrity().map_err(|e| opening(path, e))? {
-            tracing::warn!(path = %path.display(), "the stored state was damaged and is repaired to its last commit");
+            tracing::warn!(path = %path.display(), "the stored state was damaged and is repaired \
+                to its last commit");
         }
         Ok(Self { path: path.to_owned(), database })
     }
@@ -91,7 +98,7 @@ impl StateFile {
         let get = |name: &str| Ok::<_, Fault>(meta.get(name)?.map(|value| value.value().to_vec()));
         let format =
             get("format")?.map(|bytes| decode::<u64>(&bytes)).transpose()?.unwrap_or_default();
-        if format != FORMAT {
+        if format != FORMAT && format != FORMAT_OF_PODS {
             return Err(Fault::Content(format!(
                 "format {format} is not known to this version, which writes {FORMAT}"
             )));
@@ -99,9 +106,15 @@ impl StateFile {
         let mut stored = Stored {
             changes: get("changes")?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default(),
             totals: get("totals")?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default(),
-            windows: get("windows")?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default(),
             ..Stored::default()
         };
+        if format == FORMAT_OF_PODS {
+            tracing::info!(path = %self.path.display(), "the peaks of an earlier version are of \
+                whole pods: those of containers are learned anew");
+            return Ok(stored);
+        }
+        let windows = get("windows")?.map(|bytes| decode(&bytes));
+        stored.windows = windows.transpose()?.unwrap_or_default();
         for row in transaction.open_table(DECISIONS)?.iter()? {
             stored.decisions.push(decode(row?.1.value())?);
         }
@@ -120,6 +133,8 @@ impl StateFile {
 
     fn try_write(&self, batch: &Batch) -> Result<(), Fault> {
         let transaction = self.database.begin_write()?;
+        transaction.delete_table(PODS_OF_FORMAT_1)?;
+        transaction.delete_table(DECISIONS_OF_FORMAT_1)?;
         {
             let mut meta = transaction.open_table(META)?;
             let mut put =
@@ -211,25 +226,19 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::core::observation::Observation;
     use crate::core::policy::Policy;
 
     fn batch() -> Batch {
         let key = PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() };
         let mut history = PodHistory::default();
-        let usage = crate::core::resource::PerResource::new(0.5, 100.0);
-        let seen = Observation {
-            at: 90,
-            usage,
-            limit: usage,
-            containers: 1,
-            measured: true,
-            oom_killed_at: None,
-            container_utilization: Default::default(),
-        };
-        history.observe(&seen, &Policy::default());
-        history.resized_at = Some(80);
-        Batch { windows: Some((60, 70)), pods: vec![(key, history)], ..Batch::default() }
+        let usage = PerResource::new(0.5, 100.0);
+        let container = history.container_mut("app");
+        container.observe(&Observation::measured(90, usage, usage), &Policy::default(), 90);
+        container.resized_at = Some(80);
+        let windows = Some(PerResource::new(60, 70));
+        Batch { windows, pods: vec![(key, history)], ..Batch::default() }
     }
 
     #[test]
@@ -242,10 +251,30 @@ mod tests {
         let stored = file.read().unwrap();
         assert_eq!(
             (stored.windows, format!("{:?}", stored.pods)),
-            ((60, 70), format!("{:?}", written.pods))
+            (PerResource::new(60, 70), format!("{:?}", written.pods))
         );
         file.keep_pods(|_| false).unwrap();
         assert!(file.read().unwrap().pods.is_empty());
+    }
+
+    #[test]
+    fn of_the_format_of_whole_pods_the_configuration_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::open(&folder.path().join("state")).unwrap();
+        let changed = Config { dry_run: false, ..Config::default() };
+        let changes = RuntimeChanges::between(&Config::default(), &changed);
+        file.write(&Batch { changes: Some(changes.clone()), ..batch() }).unwrap();
+        let transaction = file.database.begin_write().unwrap();
+        let format = encode(&FORMAT_OF_PODS).ok().unwrap();
+        transaction.open_table(META).unwrap().insert("format", format.as_slice()).unwrap();
+        let mut old = transaction.open_table(PODS_OF_FORMAT_1).unwrap();
+        old.insert(("default", "web", "u"), b"not of this version".as_slice()).unwrap();
+        drop(old);
+        transaction.commit().unwrap();
+        let stored = file.read().unwrap();
+        assert_eq!((stored.changes, stored.pods.len()), (changes, 0));
+        file.write(&batch()).unwrap();
+        assert_eq!(file.read().unwrap().pods.len(), 1);
     }
 
     #[test]
@@ -259,6 +288,6 @@ mod tests {
         transaction.open_table(META).unwrap().insert("format", format.as_slice()).unwrap();
         transaction.commit().unwrap();
         let message = file.read().err().unwrap().to_string();
-        assert!(message.contains("format 2 is not known"), "{message}");
+        assert!(message.contains("format 3 is not known"), "{message}");
     }
 }

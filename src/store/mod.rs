@@ -102,7 +102,8 @@ impl Store {
         let Sources { config, scaler, clock, .. } = &self.sources;
         (self.decisions, self.restored) = (stored.totals.decisions, true);
         tracing::info!(
-            path = %self.path.display(), decisions = stored.decisions.len(), pods = stored.pods.len(), "restored the state of an earlier process"
+            path = %self.path.display(), decisions = stored.decisions.len(),
+                pods = stored.pods.len(), "restored the state of an earlier process"
         );
         if !stored.changes.is_empty() && config.changes().is_empty() {
             tracing::info!(
@@ -126,8 +127,7 @@ impl Store {
         let agent = scaler.agent();
         let mut batch = Batch { pods: agent.take_dirty(), ..Batch::default() };
         if self.changes.as_ref() != Some(&changes) {
-            (batch.changes, batch.windows) =
-                (Some(changes.clone()), Some((window.cpu, window.memory)));
+            (batch.changes, batch.windows) = (Some(changes.clone()), Some(window));
         }
         let mut written = false;
         loop {
@@ -173,7 +173,8 @@ impl Store {
     }
 
     fn failed(&mut self, error: &FileError) {
-        tracing::error!(%error, "the state is not written; it is tried again in {} s", RETRY.as_secs());
+        tracing::error!(%error, "the state is not written; it is tried again in {} s",
+            RETRY.as_secs());
         self.sources.health.lock().error = Some(error.to_string());
         (self.file, self.retry_at) = (None, Instant::now() + RETRY);
     }
@@ -208,7 +209,8 @@ fn open(path: &Path) -> Result<(StateFile, Stored), FileError> {
         path.with_extension(format!("redb.unreadable-{}", chrono::Utc::now().timestamp_millis()));
     tracing::error!(
         path = %path.display(), error = %unreadable, aside = %aside.display(),
-        "the stored state cannot be understood: it is set aside, and nothing of an earlier process is known"
+        "the stored state cannot be understood: it is set aside, and nothing of an earlier \
+            process is known"
     );
     std::fs::rename(path, &aside).map_err(|error| FileError::Io(path.to_owned(), error))?;
     open_and_read(path)

@@ -3,7 +3,7 @@
 use super::environment::Pod;
 use crate::core::action::Action;
 use crate::core::decision::{Decision, decide};
-use crate::core::history::PodHistory;
+use crate::core::history::ContainerHistory;
 use crate::core::network::QValues;
 use crate::core::observation::Observation;
 use crate::core::policy::Policy;
@@ -13,34 +13,33 @@ use crate::core::resource::{PerResource, Resource};
 const ENOUGH: PerResource<f64> = PerResource { cpu: 0.97, memory: 0.97 };
 /// How far ahead a rising trend is followed, in spans of it.
 const LEAD: PerResource<f64> = PerResource { cpu: 0.0, memory: 0.6 };
-/// Memory used to these shares of its limit is raised, so that the next cut, which would go too far
-/// from here, leads 4 % below the present limit: a step up and a step down is the only small step
-/// there is.
-const DETOUR: std::ops::Range<f64> = 0.79..0.886;
-
 /// Up when it gets tight, else down: the guard refuses what would be too little.
-fn wish(resource: Resource, observation: &Observation, history: &PodHistory) -> Action {
+fn preferred_action(
+    resource: Resource,
+    observation: &Observation,
+    history: &ContainerHistory,
+) -> Action {
     let used = observation.utilization(resource);
     let trend = history.trend(resource, observation.limit[resource]);
     let tight = used + LEAD[resource] * trend.max(0.0) >= ENOUGH[resource];
-    let detour = resource == Resource::Memory && DETOUR.contains(&used);
-    if tight || detour { Action::Increase } else { Action::Decrease }
+    if tight { Action::Increase } else { Action::Decrease }
 }
 
-/// The wishes for CPU and memory.
-pub fn wishes(observation: &Observation, history: &PodHistory) -> [Action; 2] {
-    Resource::ALL.map(|resource| wish(resource, observation, history))
+/// The preferred actions for CPU and memory.
+pub fn preferred_actions(observation: &Observation, history: &ContainerHistory) -> [Action; 2] {
+    Resource::ALL.map(|resource| preferred_action(resource, observation, history))
 }
 
 /// What a network would answer that wants just this.
 pub fn answer([cpu, memory]: [Action; 2]) -> QValues {
-    let only = |wish: Action| Action::ALL.map(|action| f32::from(u8::from(action == wish)));
+    let only =
+        |preferred: Action| Action::ALL.map(|action| f32::from(u8::from(action == preferred)));
     QValues { cpu: only(cpu), memory: only(memory), future: [0.0; 2] }
 }
 
 /// Steers a pod by the rule, as production would by a network.
 pub fn act(pod: &mut Pod, observation: &Observation, policy: &Policy) -> Decision {
-    let answer = answer(wishes(observation, &pod.history));
+    let answer = answer(preferred_actions(observation, &pod.history));
     let decision = decide(observation, &pod.history, &answer, policy, observation.at);
     pod.apply(&decision);
     decision

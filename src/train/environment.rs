@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::demand::{self, DemandSeries, STEP, STEPS_PER_HOUR};
 use super::score::within_bounds;
 use crate::core::decision::Decision;
-use crate::core::history::PodHistory;
+use crate::core::history::ContainerHistory;
 use crate::core::observation::Observation;
+use crate::core::pod::OomKill;
 use crate::core::policy::Policy;
 use crate::core::resource::PerResource;
 use crate::sim::physics::{Container, Resources, Step};
 
-/// A pod of one container that lives through a series from `begin` to `end`.
+/// A pod of one container that runs through a series from `begin` to `end`.
 #[derive(Debug, Clone)]
 pub struct Pod {
     pub series: Arc<DemandSeries>,
@@ -21,12 +22,14 @@ pub struct Pod {
     now: usize,
     pub limits: Resources,
     container: Container,
-    pub history: PodHistory,
-    oom_killed_at: Option<i64>,
+    pub history: ContainerHistory,
+    oom_kill: Option<OomKill>,
+    /// How many containers the pod is said to have.
+    pub containers: usize,
 }
 
 impl Pod {
-    /// A pod that lives through the whole series, with limits of twice the mean of its first hour.
+    /// A pod that runs through the whole series, with limits of twice the mean of its first hour.
     pub fn new(series: Arc<DemandSeries>) -> Self {
         let end = series.demand.len();
         Self::between(series, 0, end)
@@ -44,8 +47,9 @@ impl Pod {
             now: begin,
             limits,
             container: Container::default(),
-            history: PodHistory::default(),
-            oom_killed_at: None,
+            history: ContainerHistory::default(),
+            oom_kill: None,
+            containers: 1,
         }
     }
 
@@ -79,18 +83,15 @@ impl Pod {
             return (step, None);
         }
         if step.oom_killed {
-            self.oom_killed_at = Some(at);
+            let restart = self.oom_kill.map_or(0, |kill| kill.restart) + 1;
+            self.oom_kill = Some(OomKill { restart, finished_at: at });
         }
-        let observation = Observation {
-            at,
-            usage: PerResource::new(step.usage.cpu, step.usage.memory),
-            limit: PerResource::new(self.limits.cpu, self.limits.memory),
-            containers: 1,
-            measured: true,
-            oom_killed_at: self.oom_killed_at,
-            container_utilization: PerResource::default(),
-        };
-        self.history.observe(&observation, policy);
+        let usage = PerResource::new(step.usage.cpu, step.usage.memory);
+        let limit = PerResource::new(self.limits.cpu, self.limits.memory);
+        let (containers, oom_kill) = (self.containers, self.oom_kill);
+        let seen = Observation::measured(at, usage, limit);
+        let observation = Observation { containers, oom_kill, ..seen };
+        self.history.observe(&observation, policy, at);
         (step, Some(observation))
     }
 
@@ -99,7 +100,8 @@ impl Pod {
         if decision.changes_something() {
             self.limits =
                 Resources { cpu: decision.new_limit.cpu, memory: decision.new_limit.memory };
-            self.history.resized_at = Some(decision.observation.at);
+            let kill = decision.observation.oom_kill;
+            self.history.applied(&decision.actions, kill, decision.observation.at);
         }
     }
 }
@@ -136,9 +138,9 @@ mod tests {
         pod.apply(&decide(&observation, &pod.history, &keep, &policy, observation.at));
         assert!((pod.limits.memory - 240.0).abs() < 1e-9);
         assert!(pod.live(&policy).1.is_none() && pod.live(&policy).1.is_none());
-        // Still too little: killed again, raised again, in spite of the cooldown.
+        // Still too little: killed again, raised twice as far, in spite of the cooldown.
         let observation = pod.live(&policy).1.unwrap();
         pod.apply(&decide(&observation, &pod.history, &keep, &policy, observation.at));
-        assert!((pod.limits.memory - 288.0).abs() < 1e-9);
+        assert!((pod.limits.memory - 336.0).abs() < 1e-9);
     }
 }

@@ -23,6 +23,9 @@ const SMALL: f64 = 0.15;
 const SMALLEST: f64 = 0.05;
 /// Half of the pods begin with limits this much off the usual ones.
 const MISFIT: (f64, f64) = (0.6, 3.0);
+/// Half of the pods have so many containers, as far as the network sees: its decision is of one of
+/// them, and must not turn round with their number.
+const CONTAINERS: std::ops::RangeInclusive<usize> = 2..=12;
 /// The cooldowns, in seconds, that pods are trained under: none, and the documented default.
 pub const COOLDOWNS: [i64; 2] = [0, 30 * 60];
 
@@ -38,6 +41,7 @@ pub struct Episode {
     pub policy: Policy,
     /// What the first limits are multiplied by.
     misfit: f64,
+    containers: usize,
     /// Draws what is tried in it.
     pub seed: u64,
 }
@@ -45,6 +49,7 @@ pub struct Episode {
 impl Episode {
     pub fn pod(&self) -> Pod {
         let mut pod = Pod::new(self.series.clone());
+        pod.containers = self.containers;
         let Resources { cpu, memory } = pod.limits;
         pod.limits =
             within_bounds(Resources { cpu: cpu * self.misfit, memory: memory * self.misfit });
@@ -105,6 +110,7 @@ impl Episodes {
                 ..Policy::default()
             },
             misfit: if rng.random() { log_uniform(rng, MISFIT.0, MISFIT.1) } else { 1.0 },
+            containers: if rng.random() { rng.random_range(CONTAINERS) } else { 1 },
             seed: rng.random(),
         }
     }

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use super::baselines::{Oracle, Peak, Rule, Seen, Threshold, TwiceTheMean};
 use super::demand::DemandSeries;
 use super::environment::Pod;
-use super::score::{OutcomeCounts, Score};
+use super::score::{Score, ScoreAccumulator};
 use super::vpa::Vpa;
 use crate::core::decision::decide;
 use crate::core::features::FeatureSet;
@@ -68,7 +68,8 @@ impl Kind {
             Self::Threshold => "up above 80 % of the limit, down below 40 %, no cooldown",
             Self::Peak => "up above 80 % now, down when the peak of 30 min is under 60 %",
             Self::PeakTuned => {
-                "the best simple rule by hand: up above 95/90 %, down when the 2 h/8 h peak is under 75/72 %"
+                "the best simple rule by hand: up above 95/90 %, down when the 2 h/8 h peak is \
+                    under 75/72 %"
             }
             Self::Vpa => "the Vertical Pod Autoscaler's recommender, resizing in place",
             Self::Oracle => "knows the next 30 min, steps of 20 %: not attainable",
@@ -170,21 +171,21 @@ fn replay_rule(mut rule: Box<dyn Rule>, series: &Arc<DemandSeries>, keep: bool) 
     if let Some(limits) = rule.begin(series) {
         pod.limits = limits;
     }
-    let (mut tally, mut course) = (OutcomeCounts::default(), Course::new());
+    let (mut counts, mut course) = (ScoreAccumulator::default(), Course::new());
     for index in 0..series.demand.len() {
         let (demand, limits) = (pod.demand(), pod.limits);
         let step = pod.pass();
-        tally.step(demand, limits, &step);
+        counts.step(demand, limits, &step);
         let wanted = rule.act(&Seen { index, limits, step });
         if step.up {
-            tally.resized(limits, wanted);
+            counts.resized(limits, wanted);
             pod.limits = wanted;
         }
         if keep {
             course.push((demand, limits, step.usage));
         }
     }
-    Outcome { score: tally.score(series.max()), course: keep.then_some(course) }
+    Outcome { score: counts.score(series.max()), course: keep.then_some(course) }
 }
 
 /// All series at once, so that one forward pass serves all pods, as in production. `think` gets the
@@ -197,7 +198,7 @@ fn replay_batch(
     mut think: impl FnMut(ArrayView2<'_, f32>, &[usize]) -> Result<Vec<QValues>, ModelError>,
 ) -> Result<Vec<Outcome>, ModelError> {
     let mut pods: Vec<Pod> = series.iter().map(|series| Pod::new(series.clone())).collect();
-    let mut tallies = vec![OutcomeCounts::default(); pods.len()];
+    let mut tallies = vec![ScoreAccumulator::default(); pods.len()];
     let mut courses = vec![Course::new(); pods.len()];
     // What was expected of the next step and what was used before it.
     let mut expected: Vec<Option<(Resources, Resources)>> = vec![None; pods.len()];
@@ -243,8 +244,8 @@ fn replay_batch(
             expected[index] = Some((future, used));
         }
     }
-    let outcome = |((series, tally), course): ((&Arc<DemandSeries>, OutcomeCounts), Course)| {
-        Outcome { score: tally.score(series.max()), course: keep.then_some(course) }
+    let outcome = |((series, counts), course): ((&Arc<DemandSeries>, ScoreAccumulator), Course)| {
+        Outcome { score: counts.score(series.max()), course: keep.then_some(course) }
     };
     Ok(series.iter().zip(tallies).zip(courses).map(outcome).collect())
 }

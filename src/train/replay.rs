@@ -1,4 +1,4 @@
-//! Prioritised replay: transitions of several steps, drawn the more often the less the network
+//! Prioritised replay: entries of several steps, drawn the more often the less the network
 //! expected them.
 
 use rand::rngs::StdRng;
@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 use rand_distr::Distribution;
 use rand_distr::weighted::WeightedTreeIndex;
 
-use super::rollout::{Life, Moment};
+use super::rollout::{Trajectory, Transition};
 use crate::core::action::Action;
 use crate::model::learner::Batch;
 
@@ -15,10 +15,10 @@ const PRIORITY_EXPONENT: f64 = 0.3;
 /// So that nothing is never drawn.
 const LEAST_ERROR: f64 = 0.01;
 
-/// A decision, and the moment at which its returns end.
+/// A decision, and the transition at which its returns end.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Transition {
-    life: u32,
+struct ReplayEntry {
+    trajectory: u32,
     from: u32,
     to: u32,
     returns: [f32; 2],
@@ -27,48 +27,50 @@ struct Transition {
 
 #[derive(Debug)]
 pub struct Replay {
-    lives: Vec<Life>,
+    trajectories: Vec<Trajectory>,
     width: usize,
-    transitions: Vec<Transition>,
+    entries: Vec<ReplayEntry>,
     priorities: WeightedTreeIndex<f64>,
 }
 
 impl Replay {
-    /// All transitions of up to `steps` moments; one ends where something random was tried, which
+    /// All entries of up to `steps` transitions; one ends where something random was tried, which
     /// is not what the policy would have gone on with.
-    pub fn new(lives: Vec<Life>, width: usize, steps: usize) -> Self {
-        let mut transitions = Vec::new();
-        for (life, of) in lives.iter().enumerate() {
-            for from in 0..of.moments.len().saturating_sub(1) {
-                transitions
-                    .push(Transition { life: life as u32, ..transition(&of.moments, from, steps) });
+    pub fn new(trajectories: Vec<Trajectory>, width: usize, steps: usize) -> Self {
+        let mut entries = Vec::new();
+        for (trajectory, of) in trajectories.iter().enumerate() {
+            for from in 0..of.transitions.len().saturating_sub(1) {
+                entries.push(ReplayEntry {
+                    trajectory: trajectory as u32,
+                    ..entry(&of.transitions, from, steps)
+                });
             }
         }
-        Self { lives, width, transitions, priorities: WeightedTreeIndex::default() }
+        Self { trajectories, width, entries, priorities: WeightedTreeIndex::default() }
     }
 
     pub fn len(&self) -> usize {
-        self.transitions.len()
+        self.entries.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.transitions.is_empty()
+        self.entries.is_empty()
     }
 
-    /// All transitions in order, in batches of `size`.
+    /// All entries in order, in batches of `size`.
     pub fn batches(&self, size: usize) -> impl Iterator<Item = Batch> + '_ {
         (0..self.len())
             .step_by(size.max(1))
             .map(move |begin| self.batch(begin..(begin + size).min(self.len())))
     }
 
-    /// Sets what the network was surprised by, of all transitions.
+    /// Sets what the network was surprised by, of all entries.
     pub fn prioritise(&mut self, errors: &[f32]) {
         self.priorities =
             WeightedTreeIndex::new(errors.iter().copied().map(priority)).unwrap_or_default();
     }
 
-    /// Draws `size` transitions and weighs each by how much too often it is drawn; `correction` is
+    /// Draws `size` entries and weighs each by how much too often it is drawn; `correction` is
     /// 0 (not at all) to 1.
     pub fn draw(&self, size: usize, correction: f64, rng: &mut StdRng) -> (Vec<usize>, Batch) {
         let indices: Vec<usize> = (0..size).map(|_| self.index(rng)).collect();
@@ -98,25 +100,27 @@ impl Replay {
     fn batch(&self, indices: impl Iterator<Item = usize>) -> Batch {
         let mut batch = Batch::default();
         for index in indices {
-            let Transition { life, from, to, returns, discount } = self.transitions[index];
-            let (life, from, to) = (&self.lives[life as usize], from as usize, to as usize);
+            let ReplayEntry { trajectory, from, to, returns, discount } = self.entries[index];
+            let (trajectory, from, to) =
+                (&self.trajectories[trajectory as usize], from as usize, to as usize);
             batch
                 .states
-                .extend_from_slice(&life.states[from * self.width..(from + 1) * self.width]);
+                .extend_from_slice(&trajectory.states[from * self.width..(from + 1) * self.width]);
             batch
                 .next_states
-                .extend_from_slice(&life.states[to * self.width..(to + 1) * self.width]);
-            let moment = &life.moments[from];
+                .extend_from_slice(&trajectory.states[to * self.width..(to + 1) * self.width]);
+            let transition = &trajectory.transitions[from];
             for (resource, returned) in returns.into_iter().enumerate() {
-                batch.actions[resource].push(moment.actions[resource] as i64);
+                batch.actions[resource].push(transition.actions[resource] as i64);
                 let index = |action: Action| action as i64;
-                batch.resolve[resource].extend(moment.resolve[resource].map(index));
-                batch.next_granted[resource].extend(life.moments[to].resolve[resource].map(index));
-                batch.demonstrated[resource].push(moment.demonstrated[resource] as i64);
+                batch.resolved[resource].extend(transition.resolved[resource].map(index));
+                batch.next_resolved[resource]
+                    .extend(trajectory.transitions[to].resolved[resource].map(index));
+                batch.demonstrated[resource].push(transition.demonstrated[resource] as i64);
                 batch.returns[resource].push(returned);
             }
             batch.discounts.push(discount);
-            batch.futures.extend(moment.future.unwrap_or([-1.0; 2]));
+            batch.futures.extend(transition.future.unwrap_or([-1.0; 2]));
             batch.weights.push(1.0);
         }
         batch
@@ -127,17 +131,19 @@ fn priority(error: f32) -> f64 {
     if error.is_finite() { (f64::from(error) + LEAST_ERROR).powf(PRIORITY_EXPONENT) } else { 1.0 }
 }
 
-fn transition(moments: &[Moment], from: usize, steps: usize) -> Transition {
+fn entry(transitions: &[Transition], from: usize, steps: usize) -> ReplayEntry {
     let (mut returns, mut discount, mut to) = ([0.0; 2], 1.0, from);
-    while to == from || (to - from < steps && to + 1 < moments.len() && !moments[to].explored) {
-        let moment = &moments[to];
-        for (sum, reward) in returns.iter_mut().zip(moment.rewards) {
+    while to == from
+        || (to - from < steps && to + 1 < transitions.len() && !transitions[to].explored)
+    {
+        let transition = &transitions[to];
+        for (sum, reward) in returns.iter_mut().zip(transition.rewards) {
             *sum += discount * reward;
         }
-        discount *= moment.discount;
+        discount *= transition.discount;
         to += 1;
     }
-    Transition { life: 0, from: from as u32, to: to as u32, returns, discount }
+    ReplayEntry { trajectory: 0, from: from as u32, to: to as u32, returns, discount }
 }
 
 #[cfg(test)]
@@ -146,10 +152,10 @@ mod tests {
 
     use super::*;
 
-    fn life(rewards: &[f32], explored: &[usize]) -> Life {
-        let moment = |(index, reward): (usize, &f32)| Moment {
+    fn trajectory(rewards: &[f32], explored: &[usize]) -> Trajectory {
+        let transition = |(index, reward): (usize, &f32)| Transition {
             actions: [Action::Maintain, Action::Increase],
-            resolve: [Action::ALL, [Action::Maintain, Action::Maintain, Action::Increase]],
+            resolved: [Action::ALL, [Action::Maintain, Action::Maintain, Action::Increase]],
             demonstrated: [Action::Decrease; 2],
             explored: explored.contains(&index),
             rewards: [*reward, 0.0],
@@ -157,12 +163,12 @@ mod tests {
             future: None,
         };
         let states = (0..rewards.len()).map(|index| index as f32).collect();
-        Life { states, moments: rewards.iter().enumerate().map(moment).collect() }
+        Trajectory { states, transitions: rewards.iter().enumerate().map(transition).collect() }
     }
 
     #[test]
     fn returns_are_discounted_over_several_moments_and_end_at_a_trial() {
-        let replay = Replay::new(vec![life(&[1.0, 1.0, 1.0, 1.0, 1.0], &[3])], 1, 2);
+        let replay = Replay::new(vec![trajectory(&[1.0, 1.0, 1.0, 1.0, 1.0], &[3])], 1, 2);
         let batch = replay.batch(0..replay.len());
         assert_eq!(batch.states, [0.0, 1.0, 2.0, 3.0]);
         // The trial at 3 ends what began before it, but what begins with it goes on.
@@ -170,12 +176,12 @@ mod tests {
         assert_eq!(batch.returns[0], [1.5, 1.5, 1.0, 1.0]);
         assert_eq!(batch.discounts, [0.25, 0.25, 0.5, 0.5]);
         assert_eq!(batch.actions[1], [2; 4]);
-        assert_eq!(batch.next_granted[1][..3], [1, 1, 2]);
+        assert_eq!(batch.next_resolved[1][..3], [1, 1, 2]);
     }
 
     #[test]
     fn surprises_are_drawn_more_often_and_weigh_less() {
-        let mut replay = Replay::new(vec![life(&[0.0; 101], &[])], 1, 1);
+        let mut replay = Replay::new(vec![trajectory(&[0.0; 101], &[])], 1, 1);
         let mut errors = vec![0.0; 100];
         errors[7] = 10.0;
         replay.prioritise(&errors);

@@ -21,11 +21,11 @@ use crate::sim::physics::{Resources, Step};
 
 /// One decision and what came of it until the next one.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moment {
+pub struct Transition {
     /// What was done, CPU then memory.
     pub actions: [Action; 2],
-    /// What would have become of each wish.
-    pub resolve: [[Action; 3]; 2],
+    /// What would have become of each preferred action.
+    pub resolved: [[Action; 3]; 2],
     /// What the demonstrator wants.
     pub demonstrated: [Action; 2],
     /// Whether something random was tried.
@@ -34,25 +34,25 @@ pub struct Moment {
     pub rewards: [f32; 2],
     /// What a reward after it counts.
     pub discount: f32,
-    /// Usage at the next moment as a share of the limit decided by; none after a gap.
+    /// Usage at the next transition as a share of the limit decided by; none after a gap.
     pub future: Option<[f32; 2]>,
 }
 
-/// The life of one pod: as many states as moments, and the last moment has no future.
+/// The trajectory of one pod: as many states as transitions, and the last transition has no future.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Life {
-    /// One row of features for each moment.
+pub struct Trajectory {
+    /// One row of features for each transition.
     pub states: Vec<f32>,
-    pub moments: Vec<Moment>,
+    pub transitions: Vec<Transition>,
 }
 
-/// How the lives are lived.
+/// How the trajectories come about.
 #[derive(Debug, Clone, Copy)]
 pub struct Conditions<'a> {
     pub features: &'a FeatureSet,
     pub discount: f64,
-    /// The boldest pod tries something random in this share of its moments, the most careful one in
-    /// a hundredth of it.
+    /// The boldest pod tries something random in this share of its transitions, the most careful
+    /// one in a hundredth of it.
     pub exploration: f64,
     /// The share of pods that the demonstrator steers.
     pub demonstrations: f64,
@@ -64,15 +64,15 @@ pub fn live(
     episodes: &[Episode],
     network: &Network,
     conditions: Conditions<'_>,
-) -> Result<Vec<Life>, ModelError> {
+) -> Result<Vec<Trajectory>, ModelError> {
     let (ours, theirs) = episodes.split_at(episodes.len() / 2);
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| live_together(theirs, network, conditions));
-        let mut lives = live_together(ours, network, conditions)?;
-        lives.extend(
+        let other = scope.spawn(|| run_together(theirs, network, conditions));
+        let mut trajectories = run_together(ours, network, conditions)?;
+        trajectories.extend(
             other.join().unwrap_or_else(|_| Err(ModelError::Input("a rollout stopped".into())))?,
         );
-        Ok(lives)
+        Ok(trajectories)
     })
 }
 
@@ -84,18 +84,18 @@ struct Living<'e> {
     rng: StdRng,
     exploration: f64,
     demonstrated: bool,
-    life: Life,
+    trajectory: Trajectory,
     /// The limits that the last decision was made under.
     decided_under: Resources,
     /// Whether a step was missed since the last decision.
     gap: bool,
 }
 
-fn live_together(
+fn run_together(
     episodes: &[Episode],
     network: &Network,
     conditions: Conditions<'_>,
-) -> Result<Vec<Life>, ModelError> {
+) -> Result<Vec<Trajectory>, ModelError> {
     let Conditions { features, .. } = conditions;
     let mut all: Vec<Living<'_>> =
         episodes.iter().map(|episode| Living::new(episode, conditions)).collect();
@@ -103,13 +103,13 @@ fn live_together(
     loop {
         states.clear();
         let mut observations = Vec::new();
-        for (index, living) in all.iter_mut().enumerate() {
-            if let Some(observation) = living.step(conditions) {
+        for (index, running) in all.iter_mut().enumerate() {
+            if let Some(observation) = running.step(conditions) {
                 features.extend_row(
                     &mut states,
                     &observation,
-                    &living.pod.history,
-                    &living.episode.policy,
+                    &running.pod.history,
+                    &running.episode.policy,
                 );
                 observations.push((index, observation));
             }
@@ -125,8 +125,8 @@ fn live_together(
             {
                 all[index].act(&observation, q_values, row, conditions);
             }
-        } else if all.iter().all(|living| living.pod.is_over()) {
-            return Ok(all.into_iter().map(|living| living.life).collect());
+        } else if all.iter().all(|running| running.pod.is_over()) {
+            return Ok(all.into_iter().map(|running| running.trajectory).collect());
         }
     }
 }
@@ -144,13 +144,13 @@ impl<'e> Living<'e> {
             rng,
             exploration,
             demonstrated,
-            life: Life::default(),
+            trajectory: Trajectory::default(),
             decided_under,
             gap: false,
         }
     }
 
-    /// Lets one step pass and counts it to the last moment.
+    /// Lets one step pass and counts it to the last transition.
     fn step(&mut self, conditions: Conditions<'_>) -> Option<Observation> {
         if self.pod.is_over() {
             return None;
@@ -160,15 +160,15 @@ impl<'e> Living<'e> {
         let ours = rewards(limits, &step, self.episode);
         let theirs = self.accompany();
         let rewards = [ours[0] - theirs[0], ours[1] - theirs[1]];
-        if let Some(moment) = self.life.moments.last_mut() {
-            for (sum, reward) in moment.rewards.iter_mut().zip(rewards) {
-                *sum += moment.discount * (reward * conditions.reward_scale) as f32;
+        if let Some(transition) = self.trajectory.transitions.last_mut() {
+            for (sum, reward) in transition.rewards.iter_mut().zip(rewards) {
+                *sum += transition.discount * (reward * conditions.reward_scale) as f32;
             }
-            moment.discount *= conditions.discount as f32;
+            transition.discount *= conditions.discount as f32;
             if observation.is_some() && !self.gap {
                 let share = |usage: f64, limit: f64| (usage / limit).clamp(0.0, 1.0) as f32;
                 let under = self.decided_under;
-                moment.future = Some([
+                transition.future = Some([
                     share(step.usage.cpu, under.cpu),
                     share(step.usage.memory, under.memory),
                 ]);
@@ -204,12 +204,12 @@ impl<'e> Living<'e> {
             (q_values.cpu, q_values.memory) = (any(), any());
         }
         let history = &self.pod.history;
-        let demonstrated = demonstrator::wishes(observation, history);
+        let demonstrated = demonstrator::preferred_actions(observation, history);
         if self.demonstrated && !explored {
             q_values = demonstrator::answer(demonstrated);
         }
         let decision = decide(observation, history, &q_values, policy, observation.at);
-        let resolve = Resource::ALL.map(|resource| {
+        let resolved = Resource::ALL.map(|resource| {
             Action::ALL.map(|wanted| {
                 resolve(resource, wanted, observation, history, policy, observation.at).action
             })
@@ -219,10 +219,10 @@ impl<'e> Living<'e> {
         let PerResource { cpu, memory } = decision.actions;
         let rewards =
             resize_rewards(&decision).map(|reward| (reward * conditions.reward_scale) as f32);
-        self.life.states.extend_from_slice(row);
-        self.life.moments.push(Moment {
+        self.trajectory.states.extend_from_slice(row);
+        self.trajectory.transitions.push(Transition {
             actions: [cpu, memory],
-            resolve,
+            resolved,
             demonstrated,
             explored,
             rewards,

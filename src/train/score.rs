@@ -25,7 +25,7 @@ pub fn within_bounds(limits: Resources) -> Resources {
 
 /// Sums over the steps of one series.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct OutcomeCounts {
+pub struct ScoreAccumulator {
     steps: f64,
     up: f64,
     throttled: f64,
@@ -45,7 +45,7 @@ pub struct OutcomeCounts {
     predictions: f64,
 }
 
-impl OutcomeCounts {
+impl ScoreAccumulator {
     pub fn step(&mut self, demand: Resources, limits: Resources, step: &Step) {
         self.steps += 1.0;
         self.allocated.cpu += limits.cpu;
@@ -187,14 +187,14 @@ mod tests {
     use crate::sim::physics::Container;
 
     fn replay(demand: &[(f64, f64)], limits: Resources) -> Score {
-        let (mut tally, mut container) = (OutcomeCounts::default(), Container::default());
+        let (mut counts, mut container) = (ScoreAccumulator::default(), Container::default());
         let mut max = Resources::ZERO;
         for (index, &(cpu, memory)) in demand.iter().enumerate() {
             let demand = Resources { cpu, memory };
             max = Resources { cpu: max.cpu.max(cpu), memory: max.memory.max(memory) };
-            tally.step(demand, limits, &container.step(index as f64 * 30.0, 30.0, demand, limits));
+            counts.step(demand, limits, &container.step(index as f64 * 30.0, 30.0, demand, limits));
         }
-        tally.score(max)
+        counts.score(max)
     }
 
     #[test]
@@ -221,19 +221,19 @@ mod tests {
     #[test]
     fn resizes_cost_by_the_day_and_no_change_is_none() {
         let limits = Resources { cpu: 1.0, memory: 100.0 };
-        let mut tally = OutcomeCounts::default();
+        let mut counts = ScoreAccumulator::default();
         for _ in 0..2880 {
-            tally.step(limits, limits, &Container::default().step(0.0, 30.0, limits, limits));
-            tally.resized(limits, limits);
+            counts.step(limits, limits, &Container::default().step(0.0, 30.0, limits, limits));
+            counts.resized(limits, limits);
         }
-        tally.resized(limits, Resources { cpu: 1.2, memory: 120.0 });
-        let score = tally.score(limits);
+        counts.resized(limits, Resources { cpu: 1.2, memory: 120.0 });
+        let score = counts.score(limits);
         assert_eq!(score.resizes, 1.0);
         assert!((score.cost - 1.0005).abs() < 1e-12);
     }
     #[test]
     fn a_reversal_is_a_change_against_the_previous_one_of_the_same_resource() {
-        let mut tally = OutcomeCounts::default();
+        let mut counts = ScoreAccumulator::default();
         let path = [
             (1.0, 100.0),
             (1.2, 100.0),
@@ -245,10 +245,10 @@ mod tests {
         ];
         for pair in path.windows(2) {
             let [from, to] = [pair[0], pair[1]].map(|(cpu, memory)| Resources { cpu, memory });
-            tally.step(from, from, &Container::default().step(0.0, 30.0, from, from));
-            tally.resized(from, to);
+            counts.step(from, from, &Container::default().step(0.0, 30.0, from, from));
+            counts.resized(from, to);
         }
-        let score = tally.score(Resources { cpu: 1.44, memory: 100.0 });
+        let score = counts.score(Resources { cpu: 1.44, memory: 100.0 });
         assert_eq!((score.resizes, score.reversals), (2880.0, 2880.0 * 2.0 / 6.0));
     }
 }

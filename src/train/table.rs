@@ -136,12 +136,12 @@ pub fn source_cells(mean: &Score) -> [String; 3] {
 }
 
 pub const LEGEND: &str = "\
-slack: share of the limit that is not used. throttled: share of the steps of 30 s with more CPU demand than limit.
-unserved: share of the CPU demand that was not given. OOM/d, resize/d: OOM kills and resizes per pod and day.
-reversal/d: changes of a resource against the direction of its previous change, per pod and day.
-COST: mean of allocated CPU and memory relative to a constant limit at the series' maximum + 10 x share of CPU demand
-not served + 0.05 x OOM kills a day (20 at most) + 0.0005 x resizes a day; mean over the series, lower is better.
-";
+slack: share of the limit that is not used. throttled: share of the steps of 30 s with more CPU
+demand than limit. unserved: share of the CPU demand that was not given. OOM/d, resize/d: OOM kills
+and resizes per pod and day. reversal/d: changes of a resource against the direction of its previous
+change, per pod and day. COST: mean of allocated CPU and memory relative to a constant limit at the
+series' maximum + 10 x share of CPU demand not served + 0.05 x OOM kills a day (20 at most) + 0.0005
+x resizes a day; mean over the series, lower is better.";
 
 pub fn render(run: &Run) -> String {
     let mut text = format!("{}\n\n", run.title());
@@ -172,7 +172,8 @@ pub fn render(run: &Run) -> String {
         let mean = Score::mean(&row.scores());
         let _ = writeln!(
             text,
-            "\nPrediction head, mean absolute error of the next step's usage in % of the limit (\"as now\" in brackets): \
+            "\nPrediction head, mean absolute error of the next step's usage in % of the limit \
+                (\"as now\" in brackets): \
              CPU {:.2} ({:.2}), memory {:.2} ({:.2})",
             100.0 * mean.cpu_error,
             100.0 * mean.cpu_persistence,

@@ -1,4 +1,4 @@
-//! `dqn-scaler train`: rounds of living through episodes under the present network and learning
+//! `dqn-scaler train`: rounds of running through episodes under the present network and learning
 //! from them.
 
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::core::policy::Policy;
 use crate::model::learner::{Learner, Pace};
 use crate::model::{Checkpoint, Network, use_one_thread};
 
-/// The share of the way that the target network goes to the online one in each lesson.
+/// The share of the way that the target network goes to the online one in each gradient step.
 const TARGET_RATE: f64 = 0.005;
 /// The learning rate falls to this share of the first one.
 const LAST_LEARNING_RATE: f64 = 0.02;
@@ -35,7 +35,7 @@ const LAST_IMITATION: f64 = 0.1;
 const FIRST_CORRECTION: f64 = 0.4;
 /// So that Q values are of the order of one.
 const REWARD_SCALE: f64 = 0.1;
-/// States of one forward pass when all transitions are looked at.
+/// States of one forward pass when all entries are looked at.
 const GLANCE: usize = 8192;
 
 /// Train a model on recorded and generated demand
@@ -57,19 +57,20 @@ pub struct TrainArgs {
     /// The same seed gives the same model
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Rounds of living and learning
+    /// Rounds of running and learning
     #[arg(long, default_value_t = 60)]
     pub rounds: u64,
     #[command(flatten)]
-    pub recipe: Recipe,
+    pub hyperparameters: Hyperparameters,
 }
 
 /// What a round is made of.
 #[derive(Debug, Clone, Args, Serialize, Deserialize, PartialEq)]
-#[command(next_help_heading = "Recipe")]
-pub struct Recipe {
+#[command(next_help_heading = "Hyperparameters")]
+pub struct Hyperparameters {
     /// What the network sees, by name; `extended` is everything there is
-    #[arg(long, value_delimiter = ',', value_name = "NAME,…", default_values_t = FeatureSet::documented().names())]
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…",
+        default_values_t = FeatureSet::documented().names())]
     pub features: Vec<String>,
     /// Episodes of one round
     #[arg(long, default_value_t = 128)]
@@ -79,7 +80,7 @@ pub struct Recipe {
     pub days: f64,
     /// Batches learnt from in one round
     #[arg(long, default_value_t = 400)]
-    pub lessons: usize,
+    pub gradient_steps: usize,
     /// Transitions of one batch
     #[arg(long, default_value_t = 512)]
     pub batch: usize,
@@ -174,7 +175,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
 
 impl<'a> Training<'a> {
     fn begin(args: &'a TrainArgs) -> anyhow::Result<Self> {
-        let features = match args.recipe.features.as_slice() {
+        let features = match args.hyperparameters.features.as_slice() {
             [all] if all == "extended" => FeatureSet::extended(),
             names => FeatureSet::from_names(names)?,
         };
@@ -196,8 +197,8 @@ impl<'a> Training<'a> {
         };
         judged_on.sort_by_key(|series| std::cmp::Reverse(series.demand.len()));
         let mut training = Self {
-            learner: Learner::new(features.len(), args.seed, args.recipe.action_gap)?,
-            episodes: Episodes::new(recorded, args.recipe.days),
+            learner: Learner::new(features.len(), args.seed, args.hyperparameters.action_gap)?,
+            episodes: Episodes::new(recorded, args.hyperparameters.days),
             features,
             judged_on,
             progress: Progress { round: 0, best_cost: None },
@@ -211,20 +212,20 @@ impl<'a> Training<'a> {
 
     /// Lives, learns and now and then evaluates.
     fn round(&mut self) -> anyhow::Result<Option<Point>> {
-        let TrainArgs { recipe, seed, rounds, .. } = self.args;
+        let TrainArgs { hyperparameters, seed, rounds, .. } = self.args;
         let round = self.progress.round;
         let done = round as f64 / *rounds as f64;
-        let learning_rate = recipe.learning_rate * LAST_LEARNING_RATE.powf(done);
+        let learning_rate = hyperparameters.learning_rate * LAST_LEARNING_RATE.powf(done);
         let conditions = Conditions {
             features: &self.features,
-            discount: recipe.discount,
-            exploration: recipe.exploration,
-            demonstrations: recipe.demonstrations * (1.0 - done),
+            discount: hyperparameters.discount,
+            exploration: hyperparameters.exploration,
+            demonstrations: hyperparameters.demonstrations * (1.0 - done),
             reward_scale: REWARD_SCALE,
         };
-        let episodes = self.episodes.draw(*seed, round, recipe.episodes);
-        let lives = rollout::live(&episodes, &self.network()?, conditions)?;
-        let mut replay = Replay::new(lives, self.features.len(), recipe.steps);
+        let episodes = self.episodes.draw(*seed, round, hyperparameters.episodes);
+        let trajectories = rollout::live(&episodes, &self.network()?, conditions)?;
+        let mut replay = Replay::new(trajectories, self.features.len(), hyperparameters.steps);
         if replay.is_empty() {
             bail!("the episodes are too short to learn from");
         }
@@ -236,18 +237,18 @@ impl<'a> Training<'a> {
 
         let mut rng = StdRng::seed_from_u64(seed ^ round << 32);
         let correction = FIRST_CORRECTION + (1.0 - FIRST_CORRECTION) * done;
-        let imitation = recipe.imitation * (1.0 - 2.0 * done).max(LAST_IMITATION);
+        let imitation = hyperparameters.imitation * (1.0 - 2.0 * done).max(LAST_IMITATION);
         let pace = Pace { learning_rate, imitation, target_rate: TARGET_RATE };
         let (mut loss, mut loss_prediction) = (0.0, 0.0);
-        for _ in 0..recipe.lessons {
-            let (indices, batch) = replay.draw(recipe.batch, correction, &mut rng);
-            let lesson = self.learner.learn(&batch, pace)?;
-            replay.update(&indices, &lesson.errors);
-            loss += lesson.loss / recipe.lessons as f64;
-            loss_prediction += lesson.prediction_loss / recipe.lessons as f64;
+        for _ in 0..hyperparameters.gradient_steps {
+            let (indices, batch) = replay.draw(hyperparameters.batch, correction, &mut rng);
+            let statistics = self.learner.learn(&batch, pace)?;
+            replay.update(&indices, &statistics.errors);
+            loss += statistics.loss / hyperparameters.gradient_steps as f64;
+            loss_prediction += statistics.prediction_loss / hyperparameters.gradient_steps as f64;
         }
         self.progress.round += 1;
-        if !self.progress.round.is_multiple_of(recipe.evaluate_every.max(1))
+        if !self.progress.round.is_multiple_of(hyperparameters.evaluate_every.max(1))
             && self.progress.round != *rounds
         {
             return Ok(None);
@@ -297,7 +298,8 @@ impl<'a> Training<'a> {
         metadata.insert("features".into(), json!(self.features.names()));
         metadata.insert("seed".into(), json!(self.args.seed));
         metadata.insert("progress".into(), serde_json::to_value(&self.progress)?);
-        metadata.insert("recipe".into(), serde_json::to_value(&self.args.recipe)?);
+        metadata
+            .insert("hyperparameters".into(), serde_json::to_value(&self.args.hyperparameters)?);
         metadata.insert("rounds".into(), json!(self.args.rounds));
         metadata.insert("recorded_series".into(), json!(self.args.traces.is_some()));
         metadata
@@ -309,7 +311,7 @@ impl<'a> Training<'a> {
         let path = saved_beside(&self.args.out);
         let saved = Checkpoint::read(&path).context("nothing to go on from")?;
         let ours = self.metadata()?;
-        for key in ["seed", "recipe", "rounds", "recorded_series"] {
+        for key in ["seed", "hyperparameters", "rounds", "recorded_series"] {
             let theirs = saved.metadata.get(key).unwrap_or(&Value::Null);
             if *theirs != ours[key] {
                 bail!("{} was trained with {key} {theirs}, not {}", path.display(), ours[key]);
@@ -355,8 +357,10 @@ mod tests {
     /// A training so short that it only shows that everything fits together.
     fn short(out: &Path, more: &[&str]) -> TrainArgs {
         let out = out.to_str().unwrap();
-        let recipe = "train --rounds 2 --episodes 4 --days 0.05 --lessons 3 --batch 16 --evaluate-every 1 --out";
-        Command::parse_from(recipe.split(' ').chain([out]).chain(more.iter().copied())).args
+        let hyperparameters = "train --rounds 2 --episodes 4 --days 0.05 --gradient-steps 3 \
+            --batch 16 --evaluate-every 1 --out";
+        Command::parse_from(hyperparameters.split(' ').chain([out]).chain(more.iter().copied()))
+            .args
     }
 
     #[test]

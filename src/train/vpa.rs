@@ -20,7 +20,7 @@ const UPPER: f64 = 0.95;
 const LEAST: Resources = Resources { cpu: 0.025, memory: 250.0 };
 const OOM_BUMP_RATIO: f64 = 1.2;
 const OOM_BUMP_BYTES: f64 = 100.0 * MIB;
-/// A pod that lives longer than this is also changed for the sake of a better fit.
+/// A pod that trajectories longer than this is also changed for the sake of a better fit.
 const SETTLED_AFTER: f64 = 12.0 * 3600.0;
 const WORTHWHILE_CHANGE: f64 = 0.1;
 const QUICK_OOM: f64 = 600.0;
@@ -52,7 +52,7 @@ impl Histogram {
         self.first_bucket * (BUCKET_GROWTH.powf(bucket as f64) - 1.0) / (BUCKET_GROWTH - 1.0)
     }
 
-    /// Adds (or, with a negative weight, takes back) a sample of the moment `at`.
+    /// Adds (or, with a negative weight, takes back) a sample of the transition `at`.
     fn add(&mut self, value: f64, weight: f64, at: f64) {
         // Later samples grow instead of earlier ones fading: the shares are the same.
         let weight = weight * (at / HALF_LIFE).exp2();
@@ -188,7 +188,7 @@ impl Vpa {
         }
     }
 
-    fn wants_update(&self, at: f64, limits: Resources, recommendation: &Recommendation) -> bool {
+    fn needs_update(&self, at: f64, limits: Resources, recommendation: &Recommendation) -> bool {
         let Recommendation { lower, target, upper } = recommendation;
         let outside = |limit: f64, lower: f64, upper: f64| limit < lower || limit > upper;
         let change = (limits.cpu - target.cpu).abs() / limits.cpu
@@ -222,7 +222,7 @@ impl Rule for Vpa {
         self.observe_memory(at, step.usage.memory * MIB);
         let recommended = self.recommendation.replace(self.recommend());
         match recommended {
-            Some(recommended) if self.wants_update(at, limits, &recommended) => {
+            Some(recommended) if self.needs_update(at, limits, &recommended) => {
                 within_bounds(recommended.target)
             }
             _ => limits,
@@ -281,9 +281,9 @@ mod tests {
         }
         let limits = Resources { cpu: 0.8, memory: 600.0 };
         let recommended = vpa.recommend();
-        assert!(!vpa.wants_update(3600.0, limits, &recommended));
-        assert!(vpa.wants_update(SETTLED_AFTER, limits, &recommended));
-        assert!(vpa.wants_update(3600.0, Resources { cpu: 0.3, memory: 600.0 }, &recommended));
+        assert!(!vpa.needs_update(3600.0, limits, &recommended));
+        assert!(vpa.needs_update(SETTLED_AFTER, limits, &recommended));
+        assert!(vpa.needs_update(3600.0, Resources { cpu: 0.3, memory: 600.0 }, &recommended));
     }
 
     #[test]

@@ -56,7 +56,8 @@ fn mutate(bytes: &mut Vec<u8>, mutations: &[Mutation]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None,
+        ..ProptestConfig::default() })]
 
     #[test]
     fn mutated_files_never_panic(mutations in mutations(), deflated: bool) {

@@ -125,7 +125,8 @@ async fn a_recommendation_changes_nothing_and_dry_run_wins_over_live() {
             continue;
         }
         let told = format!(
-            "Recommended only, as the annotation dqn-scaler.io/mode on Pod {name} says: nothing was changed"
+            "Recommended only, as the annotation dqn-scaler.io/mode on Pod {name} says: nothing \
+                was changed"
         );
         assert_eq!((&result["message"], &pod["message"]), (&json!(told), &json!(told)));
         assert!(why.ends_with(&format!("{told}.")) && !why.contains("Dry run"), "{why}");
@@ -198,7 +199,11 @@ async fn the_object_that_a_bad_annotation_sits_on_is_named() {
     )
     .await;
     annotate::<Deployment>(&simulation, "web", &[("max-memory", "512")]).await;
-    fault("on Deployment web, annotation dqn-scaler.io/max-memory: \"512\" is less than 1Mi: it needs a unit").await;
+    fault(
+        "on Deployment web, annotation dqn-scaler.io/max-memory: \"512\" is less than 1Mi: it \
+        needs a unit",
+    )
+    .await;
     annotate::<Deployment>(
         &simulation,
         "web",
@@ -211,8 +216,14 @@ async fn the_object_that_a_bad_annotation_sits_on_is_named() {
 #[tokio::test]
 async fn only_the_named_containers_are_scaled_by_what_they_use() {
     let simulation = cluster(|world| {
-        let resources = |cpu: &str| json!({"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": cpu, "memory": "256Mi"}});
-        let container = |name: &str, cpu: &str| json!({"name": name, "image": "example.test/app:1", "resources": resources(cpu)});
+        let resources = |cpu: &str| {
+            json!({"requests": {"cpu": "100m", "memory": "64Mi"},
+            "limits": {"cpu": cpu, "memory": "256Mi"}})
+        };
+        let container = |name: &str, cpu: &str| {
+            json!({"name": name, "image": "example.test/app:1",
+            "resources": resources(cpu)})
+        };
         let spec = json!({"containers": [container("app", "500m"), container("proxy", "500m")]});
         declare(
             world,
@@ -287,7 +298,8 @@ async fn what_a_vpa_changes_is_left_to_it_and_one_that_recommends_is_no_rival() 
                 "{body}"
             );
             let (_, pods) = service.get("/pods").await;
-            let autoscaler = json!({"kind": "VerticalPodAutoscaler", "name": "web-vpa", "resources": ["cpu", "memory"]});
+            let autoscaler = json!({"kind": "VerticalPodAutoscaler", "name": "web-vpa",
+                "resources": ["cpu", "memory"]});
             assert_eq!(pods["pods"][0]["managed_by"], json!([autoscaler]));
             let pod = &service.get("/pods/overview").await.1["pods"][0];
             assert_eq!(

@@ -7,11 +7,14 @@ async fn the_documented_fields_come_first_and_with_their_types() {
     let (status, config) = Service::start().await.get("/config").await;
     assert_eq!(status, 200);
     let documented = json!({
-        "model_path": "final-models/dqn_model.pth", "state_dim": 8, "action_dim": 3, "history_window": 5,
-        "min_cpu": 0.1, "max_cpu": 8.0, "min_memory": 20, "max_memory": 16384, "scale_factor": 0.2,
+        "model_path": "final-models/dqn_model.pth", "state_dim": 8, "action_dim": 3,
+        "history_window": 5, "min_cpu": 0.1, "max_cpu": 8.0, "min_memory": 20,
+        "max_memory": 16384, "scale_factor": 0.2,
         "dry_run": true, "in_cluster": false, "namespaces": ["default"], "auto_scale_enabled": true,
         "auto_scale_interval": 30, "scaling_cooldown": 30,
-        "excluded_deployments": ["redis", "dqn-scaler", "metrics-collector", "load-generator", "dqn-scaler-dashboard"],
+        "excluded_deployments": [
+            "redis", "dqn-scaler", "metrics-collector", "load-generator", "dqn-scaler-dashboard"
+        ],
         "excluded_labels": {"app": "redis", "component": "redis"}
     });
     let documented = documented.as_object().unwrap();
@@ -26,8 +29,8 @@ async fn the_documented_fields_come_first_and_with_their_types() {
 async fn an_update_is_answered_with_what_holds_now() {
     let service = Service::start().await;
     let body = json!({
-        "dry_run": false, "auto_scale_enabled": true, "auto_scale_interval": 60, "scale_factor": 0.3,
-        "scaling_cooldown": 45, "namespaces": ["default", "production"],
+        "dry_run": false, "auto_scale_enabled": true, "auto_scale_interval": 60,
+        "scale_factor": 0.3, "scaling_cooldown": 45, "namespaces": ["default", "production"],
         "excluded_deployments": ["redis", "database"], "excluded_labels": {"app": "system"}
     });
     let (status, answer) = service.post("/config", body.clone()).await;
@@ -113,4 +116,25 @@ async fn stopping_twice_is_as_stopping_once() {
         status,
         json!({"enabled": false, "running": false, "interval_seconds": 30, "thread_alive": false})
     );
+}
+
+#[tokio::test]
+async fn the_field_that_is_wrong_is_told_with_what_is_allowed() {
+    let service = Service::start().await;
+    let many: Vec<_> = (0..=1000).map(|number| format!("team-{number}")).collect();
+    for (field, value, message) in [
+        ("dry_run", json!("false"), "must be true or false"),
+        ("dry_run", json!(null), "must be true or false"),
+        ("auto_scale_interval", json!(86_401), "must be from 1 to 86400 seconds"),
+        ("auto_scale_interval", json!("30"), "must be a whole number, not negative"),
+        ("scale_factor", json!("0.2"), "must be a number"),
+        ("namespaces", json!([]), "must name at least one namespace"),
+        ("namespaces", json!(many), "must name at most 1000 namespaces"),
+        ("namespaces", json!("default"), "must be an array of strings"),
+        ("excluded_labels", json!({"app": 1}), "must be an object of strings"),
+    ] {
+        let answer = service.post("/config", json!({ field: value })).await;
+        let expected = failure(&format!("{field}: {message}"));
+        assert_eq!(answer, (StatusCode::BAD_REQUEST, expected), "{field}");
+    }
 }

@@ -23,7 +23,7 @@ async fn no_route_is_left_out_and_none_is_invented() {
     let service = Service::start().await;
     let document = document(&service).await;
     // The router tells its routes to a programmer only.
-    let told = format!("{:?}", api::router(service.state.clone()));
+    let told = format!("{:?}", api::routes(service.state.clone()));
     let told = told.split_once("paths: {").unwrap().1.split_once("fallback_router").unwrap().0;
     let routes: BTreeSet<_> =
         told.split('"').filter(|text| text.starts_with('/')).map(str::to_owned).collect();

@@ -20,7 +20,8 @@ fn assert_unharmed(simulation: &Simulation, names: &[String]) {
             (&json!("Running"), &json!(0))
         );
         for limits in <[Value; 2]>::from(limits(simulation, name)) {
-            assert_eq!(limits["memory"], "512Mi");
+            // What is far from being used may be cut by a step.
+            assert!(limits["memory"] == "512Mi" || limits["memory"] == "419431Ki", "{limits}");
             let cpu = limits["cpu"].as_str().unwrap();
             assert!(
                 !cpu.ends_with('m') || cpu.trim_end_matches('m').parse::<u32>().unwrap() >= 500,
@@ -180,7 +181,8 @@ async fn many_slow_answers_may_take_longer_than_one() {
     let namespaces: Vec<_> = ('a'..='e').map(String::from).collect();
     let simulation = cluster(|world| {
         let resources = json!({"limits": {"cpu": "500m", "memory": "512Mi"}});
-        let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1", "resources": resources}]});
+        let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1",
+            "resources": resources}]});
         for namespace in &namespaces {
             add_namespace(world, namespace);
             declare(

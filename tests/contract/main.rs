@@ -15,6 +15,7 @@ mod leading;
 mod listing;
 mod overview;
 mod persistence;
+mod requests;
 mod resizing;
 mod scaling;
 mod without_a_cluster;
@@ -135,7 +136,8 @@ fn cluster_of(version: ServerVersion, fill: impl FnOnce(&mut World)) -> Arc<Simu
 /// A workload in `default` whose pods use `cpu` cores and `memory` MiB and are limited to half a
 /// core and 512 MiB.
 fn add(world: &mut World, resource: Resource, name: &str, replicas: usize, cpu: f64, memory: f64) {
-    let resources = json!({"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}});
+    let resources = json!({"requests": {"cpu": "250m", "memory": "256Mi"},
+        "limits": {"cpu": "500m", "memory": "512Mi"}});
     add_with(world, resource, name, replicas, resources, Workload::constant(cpu, memory));
 }
 
@@ -147,7 +149,8 @@ fn add_with(
     resources: Value,
     workload: Workload,
 ) {
-    let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1", "resources": resources}]});
+    let spec = json!({"containers": [{"name": "app", "image": "example.test/app:1",
+        "resources": resources}]});
     declare(world, kind, "default", name, replicas, spec, workload);
 }
 

@@ -29,7 +29,8 @@ async fn pods_are_searched_sorted_and_paged() {
     );
     assert_eq!(
         big["resources"],
-        json!({"cpu_request": 0.25, "memory_request_mb": 256.0, "cpu_limit": 0.5, "memory_limit_mb": 512.0})
+        json!({"cpu_request": 0.25, "memory_request_mb": 256.0, "cpu_limit": 0.5,
+            "memory_limit_mb": 512.0})
     );
     assert_eq!(big["history"]["cpu_limit"], json!([0.5]));
     assert_eq!(big["last_decision"]["cpu_action"], "INCREASE");

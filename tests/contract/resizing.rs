@@ -7,7 +7,8 @@ fn path(pod: &str) -> String {
 }
 
 fn body(limits: Value) -> Value {
-    json!({"containers": {"app": {"requests": {"cpu": "200m", "memory": "256Mi"}, "limits": limits}}})
+    json!({"containers": {"app": {"requests": {"cpu": "200m", "memory": "256Mi"},
+        "limits": limits}}})
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the programs of the suite into .tools/e2e, unless those that are there were built from the same sources.
+# Builds the programs of the suite into .tools/e2e-VERSION, unless those that are there were built
+# from the same sources.
 . "$(dirname "$0")/env.sh"
 
 missing=()
@@ -17,23 +18,25 @@ PROGRAMS
 if [ ${#missing[@]} -gt 0 ]; then
     echo "e2e: installing ${missing[*]}"
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-stamp=$(find "$HERE/programs" -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+cd "$HERE/programs"
+stamp=$(sha256sum "$MODULES" "${MODULES%.mod}.sum" ./*/*.go | sha256sum)
 if [ "$(cat "$TOOLS/stamp" 2>/dev/null)" = "$stamp" ]; then
     exit 0
 fi
 command -v go >/dev/null || { echo "e2e: Go 1.26 or later is needed" >&2; exit 1; }
-echo "e2e: building Kubernetes $KUBERNETES (the first time takes minutes, afterwards Go's cache has it)"
+echo "e2e: building Kubernetes $RELEASE (the first time takes minutes, then Go's cache has it)"
 mkdir -p "$TOOLS/bin"
-cd "$HERE/programs"
-export CGO_ENABLED=0 GOFLAGS=-mod=readonly
-version=k8s.io/component-base/version
-go build -buildvcs=false -trimpath -o "$TOOLS/bin/kubernetes" \
-    -ldflags "-s -w -X $version.gitVersion=v$KUBERNETES -X $version.gitMajor=1 -X $version.gitMinor=36" ./kubernetes
-go build -buildvcs=false -trimpath -ldflags "-s -w" -o "$TOOLS/bin/load" ./load
-for program in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl metrics-server; do
+export CGO_ENABLED=0 GOFLAGS="-mod=readonly -modfile=$MODULES -buildvcs=false -trimpath"
+version=k8s.io/component-base/version major=${KUBERNETES%.*} minor=${KUBERNETES#*.}
+go build -o "$TOOLS/bin/kubernetes" -ldflags "-s -w -X $version.gitVersion=v$RELEASE \
+    -X $version.gitMajor=$major -X $version.gitMinor=$minor" ./kubernetes
+go build -ldflags "-s -w" -o "$TOOLS/bin/load" ./load
+for program in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl \
+    metrics-server; do
     ln -sf kubernetes "$TOOLS/bin/$program"
 done
 echo "$stamp" > "$TOOLS/stamp"

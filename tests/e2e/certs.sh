@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One CA, and four certificates that last as long as a run may: the API server's, the administrator's (the control plane's
-# own as well), the node's, and the aggregator's.
+# One CA, and four certificates that last as long as a run may: the API server's, the
+# administrator's (the control plane's own as well), the node's, and the aggregator's.
 . "$(dirname "$0")/env.sh"
 mkdir -p "$DIR/pki"
 cd "$DIR/pki"
@@ -10,7 +10,8 @@ openssl req -x509 "${key[@]}" -days 7 -keyout ca.key -out ca.crt -subj /CN=e2e-c
 leaf() { # name subject [alternative names]
     openssl req "${key[@]}" -keyout "$1.key" -out "$1.csr" -subj "$2" 2>/dev/null
     printf '%s\n' extendedKeyUsage=serverAuth,clientAuth ${3:+"subjectAltName=$3"} > "$1.ext"
-    openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 7 -extfile "$1.ext" -out "$1.crt" 2>/dev/null
+    openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 7 \
+        -extfile "$1.ext" -out "$1.crt" 2>/dev/null
     rm "$1.csr" "$1.ext"
 }
 leaf apiserver /CN=kube-apiserver "DNS:localhost,DNS:kubernetes.default.svc,IP:$BRIDGE_IP"
@@ -25,6 +26,7 @@ for user in admin node; do
         --certificate-authority=ca.crt --embed-certs >/dev/null
     kubectl config --kubeconfig="$DIR/$user.kubeconfig" set-credentials "$user" \
         --client-certificate="$user.crt" --client-key="$user.key" --embed-certs >/dev/null
-    kubectl config --kubeconfig="$DIR/$user.kubeconfig" set-context e2e --cluster=e2e --user="$user" >/dev/null
+    kubectl config --kubeconfig="$DIR/$user.kubeconfig" set-context e2e \
+        --cluster=e2e --user="$user" >/dev/null
     kubectl config --kubeconfig="$DIR/$user.kubeconfig" use-context e2e >/dev/null
 done

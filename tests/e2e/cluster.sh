@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# cluster.sh up|down|start NAME [FLAG…]|stop NAME|image NAME FOLDER CONFIG: a control plane and one node, as root. What is
-# started is recorded by pid, and only that is ended; what the machine had is put back.
+# cluster.sh up|down|start NAME [FLAG…]|stop NAME|image NAME FOLDER CONFIG: a control plane and one
+# node, as root. What is started is recorded by pid, and only that is ended; what the machine had is
+# put back.
 . "$(dirname "$0")/env.sh"
 PIDS=$DIR/pids LOGS=$DIR/logs
 export KUBECONFIG=$DIR/admin.kubeconfig
 
 # A pid alone may have passed to another process: its start time tells.
 started() { awk '{print $22}' "/proc/$1/stat" 2>/dev/null; }
-alive() { local pid time; read -r pid time 2>/dev/null < "$PIDS/$1" && [ "$(started "$pid")" = "$time" ]; }
+alive() {
+    local pid time
+    read -r pid time 2>/dev/null < "$PIDS/$1" && [ "$(started "$pid")" = "$time" ]
+}
 
 run() { # name command…
     local name=$1; shift
@@ -36,42 +40,55 @@ wait_for() { # seconds what command…
 }
 
 start() { # name flag…
-    local name=$1 pki=$DIR/pki etcd=http://127.0.0.1:22379; shift
+    local name=$1 pki=$DIR/pki etcd=http://127.0.0.1:22379 peer=http://127.0.0.1:22380; shift
     case $name in
     etcd)
         run etcd etcd --name=e2e --data-dir="$DIR/etcd" --unsafe-no-fsync --log-level=warn \
-            --listen-client-urls=$etcd --advertise-client-urls=$etcd --listen-peer-urls=http://127.0.0.1:22380 \
-            --initial-advertise-peer-urls=http://127.0.0.1:22380 --initial-cluster=e2e=http://127.0.0.1:22380 ;;
+            --listen-client-urls=$etcd --advertise-client-urls=$etcd --listen-peer-urls=$peer \
+            --initial-advertise-peer-urls=$peer --initial-cluster=e2e=$peer ;;
     kube-apiserver)
-        run kube-apiserver kube-apiserver --etcd-servers=$etcd --bind-address="${API%:*}" --secure-port="${API#*:}" \
-            --advertise-address="$BRIDGE_IP" --endpoint-reconciler-type=none --service-cluster-ip-range=10.96.0.0/16 \
-            --cert-dir="$pki" --tls-cert-file="$pki/apiserver.crt" --tls-private-key-file="$pki/apiserver.key" \
-            --client-ca-file="$pki/ca.crt" --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction \
-            --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$pki/sa.pub" \
-            --service-account-signing-key-file="$pki/sa.key" --requestheader-client-ca-file="$pki/ca.crt" \
-            --requestheader-allowed-names=aggregator --requestheader-username-headers=X-Remote-User \
-            --requestheader-group-headers=X-Remote-Group --requestheader-extra-headers-prefix=X-Remote-Extra- \
-            --proxy-client-cert-file="$pki/aggregator.crt" --proxy-client-key-file="$pki/aggregator.key" \
-            --kubelet-client-certificate="$pki/admin.crt" --kubelet-client-key="$pki/admin.key" \
-            --kubelet-certificate-authority="$pki/ca.crt" --kubelet-preferred-address-types=Hostname \
+        run kube-apiserver kube-apiserver --etcd-servers=$etcd \
+            --bind-address="${API%:*}" --secure-port="${API#*:}" --advertise-address="$BRIDGE_IP" \
+            --endpoint-reconciler-type=none --service-cluster-ip-range=10.96.0.0/16 \
+            --cert-dir="$pki" --tls-cert-file="$pki/apiserver.crt" \
+            --tls-private-key-file="$pki/apiserver.key" --client-ca-file="$pki/ca.crt" \
+            --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction \
+            --service-account-issuer=https://kubernetes.default.svc \
+            --service-account-key-file="$pki/sa.pub" \
+            --service-account-signing-key-file="$pki/sa.key" \
+            --requestheader-client-ca-file="$pki/ca.crt" \
+            --requestheader-allowed-names=aggregator \
+            --requestheader-username-headers=X-Remote-User \
+            --requestheader-group-headers=X-Remote-Group \
+            --requestheader-extra-headers-prefix=X-Remote-Extra- \
+            --proxy-client-cert-file="$pki/aggregator.crt" \
+            --proxy-client-key-file="$pki/aggregator.key" \
+            --kubelet-client-certificate="$pki/admin.crt" \
+            --kubelet-client-key="$pki/admin.key" \
+            --kubelet-certificate-authority="$pki/ca.crt" \
+            --kubelet-preferred-address-types=Hostname \
             --audit-policy-file="$HERE/conf/audit.yaml" --audit-log-path="$DIR/audit.log" ;;
     kube-controller-manager)
-        run kube-controller-manager kube-controller-manager --kubeconfig="$KUBECONFIG" --bind-address=127.0.0.1 \
-            --secure-port=20257 --leader-elect=false --root-ca-file="$pki/ca.crt" \
+        run kube-controller-manager kube-controller-manager --kubeconfig="$KUBECONFIG" \
+            --bind-address=127.0.0.1 --secure-port=20257 --leader-elect=false \
+            --root-ca-file="$pki/ca.crt" \
             --service-account-private-key-file="$pki/sa.key" ;;
     kube-scheduler)
-        run kube-scheduler kube-scheduler --kubeconfig="$KUBECONFIG" --bind-address=127.0.0.1 --secure-port=20259 \
-            --leader-elect=false ;;
+        run kube-scheduler kube-scheduler --kubeconfig="$KUBECONFIG" \
+            --bind-address=127.0.0.1 --secure-port=20259 --leader-elect=false ;;
     containerd)
         run containerd containerd --config "$DIR/containerd.toml" ;;
     kubelet)
         rm -f "$DIR/kubelet/cpu_manager_state" # it holds the kubelet to the CPU policy that it had
-        run kubelet kubelet --config="$DIR/kubelet.yaml" --kubeconfig="$DIR/node.kubeconfig" --root-dir="$DIR/kubelet" \
-            --cert-dir="$pki" --hostname-override="$NODE" --node-ip="$BRIDGE_IP" "$@" ;;
+        run kubelet kubelet --config="$DIR/kubelet.yaml" --kubeconfig="$DIR/node.kubeconfig" \
+            --root-dir="$DIR/kubelet" --cert-dir="$pki" \
+            --hostname-override="$NODE" --node-ip="$BRIDGE_IP" "$@" ;;
     metrics-server)
-        run metrics-server metrics-server --kubeconfig="$KUBECONFIG" --authentication-kubeconfig="$KUBECONFIG" \
-            --authorization-kubeconfig="$KUBECONFIG" --bind-address=127.0.0.1 --secure-port=20443 --cert-dir="$DIR/metrics-pki" \
-            --kubelet-preferred-address-types=Hostname --kubelet-certificate-authority="$pki/ca.crt" \
+        run metrics-server metrics-server --kubeconfig="$KUBECONFIG" \
+            --authentication-kubeconfig="$KUBECONFIG" --authorization-kubeconfig="$KUBECONFIG" \
+            --bind-address=127.0.0.1 --secure-port=20443 --cert-dir="$DIR/metrics-pki" \
+            --kubelet-preferred-address-types=Hostname \
+            --kubelet-certificate-authority="$pki/ca.crt" \
             --kubelet-client-certificate="$pki/admin.crt" --kubelet-client-key="$pki/admin.key" \
             --metric-resolution=10s --kubelet-request-timeout=5s --kubelet-use-node-status-port ;;
     esac
@@ -85,7 +102,10 @@ image() { # name folder config
     rm "$DIR/image.tar"
 }
 
-node_is_ready() { [ "$(kubectl get node "$NODE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
+node_is_ready() {
+    local ready='jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+    [ "$(kubectl get node "$NODE" -o "$ready")" = True ]
+}
 
 up() {
     down # what a run that was killed has left
@@ -98,10 +118,11 @@ up() {
     for file in kubelet.yaml containerd.toml; do
         sed "s#@DIR@#$DIR#g" "$HERE/conf/$file.in" > "$DIR/$file"
     done
-    sed "s#@DIR@#$DIR#g; s#@BRIDGE@#$BRIDGE#g" "$HERE/conf/cni.conflist.in" > "$DIR/cni/e2e.conflist"
+    sed "s#@DIR@#$DIR#g; s#@BRIDGE@#$BRIDGE#g" \
+        "$HERE/conf/cni.conflist.in" > "$DIR/cni/e2e.conflist"
     # What the kubelet sets for the whole machine when it starts.
-    for key in vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys \
-        kernel.keys.root_maxbytes net.ipv4.ip_forward; do
+    for key in vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops \
+        kernel.keys.root_maxkeys kernel.keys.root_maxbytes net.ipv4.ip_forward; do
         echo "$key=$(sysctl -n "$key")"
     done > "$DIR/sysctl"
     for folder in "${FOLDERS[@]}"; do [ -e "$folder" ] || echo "$folder"; done > "$DIR/folders"
@@ -130,11 +151,12 @@ up() {
     wait_for 120 "the node" node_is_ready
     xargs -n1 sysctl -qw < "$DIR/sysctl"
     wait_for 60 "the default service account" kubectl get serviceaccount default
+    echo "$RELEASE" > "$DIR/kubernetes"
 }
 
 # Where the node's programs leave things outside of $DIR.
-FOLDERS=(/var/lib/kubelet /var/lib/containerd /var/lib/cni /var/log/containers /run/containerd /run/mount /run/netns /etc/cni
-    /opt/cni /opt/containerd)
+FOLDERS=(/var/lib/kubelet /var/lib/containerd /var/lib/cni /var/log/containers /run/containerd
+    /run/mount /run/netns /etc/cni /opt/cni /opt/containerd)
 
 down() {
     [ -d "$DIR" ] || return 0
@@ -143,13 +165,17 @@ down() {
         for pod in $(CTR tasks ls -q); do CTR tasks kill -s KILL "$pod" 2>/dev/null || true; done
         for _ in $(seq 50); do CTR tasks ls | grep -q RUNNING || break; sleep 0.1; done
         for pod in $(CTR tasks ls -q); do CTR tasks rm -f "$pod" >/dev/null 2>&1 || true; done
-        for pod in $(CTR containers ls -q); do CTR containers rm "$pod" >/dev/null 2>&1 || true; done
+        for pod in $(CTR containers ls -q); do
+            CTR containers rm "$pod" >/dev/null 2>&1 || true
+        done
     fi
     for name in containerd kube-apiserver etcd; do stop "$name"; done
-    awk -v dir="$DIR/" 'index($2, dir) == 1 {print $2}' /proc/mounts | sort -r | xargs -r -n1 umount -l
+    awk -v dir="$DIR/" 'index($2, dir) == 1 {print $2}' /proc/mounts | sort -r |
+        xargs -r -n1 umount -l
     for namespace in /run/netns/cni-*; do
         namespace=$(basename "$namespace")
-        grep -qxF "$namespace" "$DIR/netns" 2>/dev/null || ip netns delete "$namespace" 2>/dev/null || true
+        grep -qxF "$namespace" "$DIR/netns" 2>/dev/null ||
+            ip netns delete "$namespace" 2>/dev/null || true
     done
     if ip link show "$BRIDGE" >/dev/null 2>&1; then ip link delete "$BRIDGE"; fi
     for kubepods in /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods; do
@@ -165,5 +191,8 @@ case ${1:-} in
 up) up ;;
 down) down ;;
 start | stop | image) "$@" ;;
-*) echo "usage: cluster.sh up|down|start NAME [FLAG…]|stop NAME|image NAME FOLDER CONFIG" >&2; exit 2 ;;
+*)
+    echo "usage: cluster.sh up|down|start NAME [FLAG…]|stop NAME|image NAME FOLDER CONFIG" >&2
+    exit 2
+    ;;
 esac

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""image.py NAME FOLDER CONFIG: writes an image to standard output, of one layer, which is FOLDER; CONFIG is what a Dockerfile
-would say of it, as JSON: {"Entrypoint": […], "User": …}."""
+"""image.py NAME FOLDER CONFIG: writes an image to standard output, of one layer, which is FOLDER;
+CONFIG is what a Dockerfile would say of it, as JSON: {"Entrypoint": […], "User": …}."""
+
 import hashlib
 import io
 import json
@@ -22,8 +23,12 @@ with tempfile.TemporaryFile() as layer, tarfile.open(fileobj=sys.stdout.buffer, 
         archive.add(folder, ".", filter=owned_by_root)
     layer.seek(0)
     digest = hashlib.file_digest(layer, "sha256").hexdigest()
-    described = {"architecture": "amd64", "os": "linux", "config": json.loads(config),
-                 "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]}}
+    described = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": json.loads(config),
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
     manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
 
     def add(file, content):

@@ -42,7 +42,7 @@ def settled(page, view):
         "overview": ".card .big:not(:text-is('–'))",
         "pods": ".pods tbody tr",
         "decisions": ".decisions .row",
-        "configuration": "#field-namespaces",
+        "configuration": ".facts.columns dt",
         "model": ".card-text h2",
     }
     expect(page.locator(there[view]).first).to_be_visible()

@@ -104,6 +104,7 @@ def test_a_page_of_another_origin_works_through_cors(browser, start):
             settled(page, view)
         # Writes with a body need a preflight, those without none: both go through.
         go(page, "configuration")
+        settled(page, "configuration")
         page.get_by_label("Cooldown").fill("12")
         page.get_by_role("button", name="Save").click()
         toast(page, "Cooldown 30 minutes → 12 minutes")

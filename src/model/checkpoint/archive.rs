@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::ModelError;
+use crate::model::error::ModelError;
 
 /// Far above a real file's sizes (131,000 recorded losses take 1.2 MB of pickle), low enough for a
 /// small container.
@@ -92,7 +92,9 @@ fn check_signature(reader: &mut (impl Read + Seek)) -> Result<(), ModelError> {
         b"PK\x03\x04" => Ok(()),
         // A bare pickle, whose first value was a magic number.
         [0x80, 2, 0x8a, 10] => Err(ModelError::Format(
-            "this is the legacy format from before PyTorch 1.6; load it and save it again with a newer PyTorch".into(),
+            "this is the legacy format from before PyTorch 1.6; load it and save it again with a \
+                newer PyTorch"
+                .into(),
         )),
         [] => Err(ModelError::Format("the file is empty".into())),
         _ => Err(ModelError::Format("the file is no zip file".into())),

@@ -1,6 +1,6 @@
 //! The bytes of a pickle, read from front to back.
 
-use super::ModelError;
+use crate::model::error::ModelError;
 
 /// Why the pickle cannot be run on: a global outside the allow-list, or a defect at the opcode in
 /// hand.

@@ -7,10 +7,12 @@
 
 mod archive;
 mod bytes;
+mod dtype;
 mod object;
 mod pickle;
 mod select;
 mod storage;
+mod tensor;
 mod write;
 
 use std::collections::HashSet;
@@ -20,16 +22,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::error::{ModelError, shown};
-use archive::Archive;
-
-/// A tensor in row-major order, as float32 whatever its type in the file.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NamedTensor {
-    pub name: String,
-    pub shape: Vec<usize>,
-    pub data: Vec<f32>,
-}
+use self::archive::Archive;
+pub use self::tensor::NamedTensor;
+use super::error::ModelError;
 
 /// A model's tensors in the order of its state dict, and the plain values saved with them under
 /// `metadata`.
@@ -92,6 +87,6 @@ impl Checkpoint {
 
     /// The bytes that [`Checkpoint::write`] writes: the same content gives the same bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
-        write::archive(self)
+        write::archive(&self.tensors, &self.metadata)
     }
 }

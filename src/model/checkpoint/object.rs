@@ -1,7 +1,9 @@
 //! The values a checkpoint's pickle may build, and the only globals it may name.
 
-use super::storage::{Dtype, StorageRef, TensorView};
-use super::{ModelError, shown};
+use super::dtype::Dtype;
+use crate::model::error::{ModelError, shown};
+
+const MAX_AXES: usize = 8;
 
 /// A value on the pickle machine's stack: a scalar, or the place of an object in the [`Heap`].
 ///
@@ -69,6 +71,86 @@ impl<'a> Heap<'a> {
     pub fn tensor(&self, value: Value<'a>) -> Option<&TensorView<'a>> {
         if let Object::Tensor(view) = self.get(value)? { Some(view) } else { None }
     }
+}
+
+/// An entry `data/<key>`: `length` elements of `dtype`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StorageRef<'a> {
+    pub key: &'a str,
+    pub dtype: Dtype,
+    pub length: usize,
+}
+
+impl<'a> StorageRef<'a> {
+    /// From a persistent id: `("storage", type, key, device, length)`.
+    pub fn new(heap: &Heap<'a>, id: Value<'a>) -> Result<Self, String> {
+        let Some(
+            &[
+                Value::Str("storage"),
+                Value::Global(Global::Storage(dtype)),
+                Value::Str(key),
+                Value::Str(_),
+                Value::Int(length),
+            ],
+        ) = heap.tuple(id)
+        else {
+            return Err("a persistent id does not describe a storage".into());
+        };
+        let length = usize::try_from(length).map_err(|_| "a storage has a negative length")?;
+        Ok(Self { key, dtype, length })
+    }
+}
+
+/// A strided view on a storage, all in elements.
+#[derive(Debug)]
+pub(super) struct TensorView<'a> {
+    pub storage: StorageRef<'a>,
+    pub offset: usize,
+    pub shape: Vec<usize>,
+    pub stride: Vec<usize>,
+}
+
+impl<'a> TensorView<'a> {
+    /// From the arguments of `torch._utils._rebuild_tensor_v2`.
+    pub fn new(
+        heap: &Heap<'a>,
+        storage: Value<'a>,
+        offset: Value<'a>,
+        shape: Value<'a>,
+        stride: Value<'a>,
+    ) -> Result<Self, String> {
+        let Some(&Object::Storage(storage)) = heap.get(storage) else {
+            return Err("a tensor has no storage".into());
+        };
+        let offset = natural(offset).ok_or("a tensor's offset is not a natural number")?;
+        let numbers = |value| {
+            heap.tuple(value)
+                .filter(|items| items.len() <= MAX_AXES)?
+                .iter()
+                .copied()
+                .map(natural)
+                .collect()
+        };
+        let shape: Option<Vec<usize>> = numbers(shape);
+        let stride: Option<Vec<usize>> = numbers(stride);
+        match (shape, stride) {
+            (Some(shape), Some(stride)) if shape.len() == stride.len() => {
+                Ok(Self { storage, offset, shape, stride })
+            }
+            _ => Err(format!(
+                "a tensor's shape and strides are not two tuples of up to {MAX_AXES} natural \
+                    numbers"
+            )),
+        }
+    }
+
+    pub fn describe(&self) -> String {
+        format!("<tensor {:?}>", self.shape)
+    }
+}
+
+fn natural(value: Value<'_>) -> Option<usize> {
+    if let Value::Int(number) = value { usize::try_from(number).ok() } else { None }
 }
 
 /// Everything a pickle may name. A name outside this list is refused, so no file can call anything.

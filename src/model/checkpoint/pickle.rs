@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use super::ModelError;
 use super::bytes::{Bytes, Fault};
+use super::object::StorageRef;
 use super::object::{Global, Heap, Object, Value};
-use super::storage::StorageRef;
+use crate::model::error::ModelError;
 
 /// Each opcode pushes at most one value, so this bounds the machine's memory.
 const MAX_OPCODES: usize = 4 << 20;

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Number, Value as Json};
 
+use super::object::TensorView;
 use super::object::{Heap, Object, Value};
-use super::storage::TensorView;
-use super::{ModelError, shown};
+use crate::model::error::{ModelError, shown};
 
 /// The names under which training scripts save the network that acts, best first. Among several
 /// networks in one file the target network is the older copy, so it is no candidate before these.

@@ -6,17 +6,21 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Number, Value as Json};
+use serde_json::{Map, Number, Value as Json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use super::{Checkpoint, ModelError, NamedTensor};
+use super::tensor::NamedTensor;
+use crate::model::error::ModelError;
 
 /// As deep as reading allows.
 const MAX_METADATA_DEPTH: usize = 32;
 
 /// The whole file. Names, order and times are fixed, so that equal checkpoints are equal files.
-pub(super) fn archive(checkpoint: &Checkpoint) -> Result<Vec<u8>, ModelError> {
+pub(super) fn archive(
+    tensors: &[NamedTensor],
+    metadata: &Map<String, Json>,
+) -> Result<Vec<u8>, ModelError> {
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .last_modified_time(DateTime::default())
@@ -27,11 +31,11 @@ pub(super) fn archive(checkpoint: &Checkpoint) -> Result<Vec<u8>, ModelError> {
             .map_err(|error| ModelError::entry(name, error))
             .and_then(|()| Ok(zip.write_all(bytes)?))
     };
-    entry("data.pkl", &pickle(checkpoint)?)?;
+    entry("data.pkl", &pickle(tensors, metadata)?)?;
     entry(".format_version", b"1")?;
     entry(".storage_alignment", b"64")?;
     entry("byteorder", b"little")?;
-    for (key, tensor) in checkpoint.tensors.iter().enumerate() {
+    for (key, tensor) in tensors.iter().enumerate() {
         let bytes: Vec<u8> = tensor.data.iter().flat_map(|element| element.to_le_bytes()).collect();
         entry(&format!("data/{key}"), &bytes)?;
     }
@@ -69,18 +73,18 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
 }
 
 /// `{"model_state_dict": OrderedDict(name: tensor), "metadata": {…}}`.
-fn pickle(checkpoint: &Checkpoint) -> Result<Vec<u8>, ModelError> {
+fn pickle(tensors: &[NamedTensor], metadata: &Map<String, Json>) -> Result<Vec<u8>, ModelError> {
     let mut out = b"\x80\x02}(".to_vec();
     text(&mut out, "model_state_dict")?;
     out.extend_from_slice(b"ccollections\nOrderedDict\n)R(");
-    for (key, named) in checkpoint.tensors.iter().enumerate() {
+    for (key, named) in tensors.iter().enumerate() {
         text(&mut out, &named.name)?;
         tensor(&mut out, key, named)?;
     }
     out.push(b'u');
     text(&mut out, "metadata")?;
     out.extend_from_slice(b"}(");
-    for (key, value) in &checkpoint.metadata {
+    for (key, value) in metadata {
         text(&mut out, key)?;
         json(&mut out, value, MAX_METADATA_DEPTH - 1)?;
     }

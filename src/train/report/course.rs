@@ -50,7 +50,7 @@ fn oom_kills(course: &Course) -> Vec<(f64, f64)> {
     course
         .iter()
         .enumerate()
-        .filter_map(|(step, moment)| Some((step as f64 / STEPS_PER_DAY, killed(moment)?)))
+        .filter_map(|(step, at)| Some((step as f64 / STEPS_PER_DAY, killed(at)?)))
         .collect()
 }
 

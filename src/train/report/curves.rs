@@ -59,9 +59,10 @@ fn short(value: f64) -> String {
 /// What a column that `train` writes means.
 fn about(name: &str) -> &'static str {
     match name {
-        "learning_rate" => "how far one lesson moves the weights",
+        "learning_rate" => "how far one gradient step moves the weights",
         "loss" => {
-            "how far the Q values are from what was lived through, Huber loss, mean of the round's lessons"
+            "how far the Q values are from what was lived through, Huber loss, mean of the \
+                round's gradient_steps"
         }
         "loss_prediction" => "the same of the next step's usage as a share of the limit",
         "cost" => {

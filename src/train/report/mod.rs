@@ -4,6 +4,7 @@ mod chart;
 mod chosen;
 mod course;
 mod curves;
+mod inputs;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -13,26 +14,11 @@ use minijinja::Environment;
 use minijinja::value::Serde;
 
 use self::chosen::Chosen;
+pub use self::inputs::Report;
 use super::policies::{self, Course, Kind};
-use super::table::{self, Row, Run};
-use crate::core::policy::Policy;
-use crate::model::Network;
+use super::table::{self, Row};
 
 const PAGE: &str = include_str!("page.html");
-
-/// What the page tells of beside the figures.
-pub struct Report<'a> {
-    pub run: &'a Run,
-    pub network: Option<&'a Network>,
-    pub model: &'a Path,
-    pub traces: Option<&'a Path>,
-    pub curves: Option<&'a Path>,
-    pub policy: &'a Policy,
-    pub seed: u64,
-    /// The series were named on the command line.
-    pub named: bool,
-    pub written_at: String,
-}
 
 impl Report<'_> {
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {

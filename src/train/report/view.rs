@@ -5,11 +5,11 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Report;
 use super::chart::{self, Figure};
 use super::chosen::Chosen;
 use super::course::{self, CPU, MEMORY};
 use super::curves::Curve;
+use super::inputs::Report;
 use crate::core::resource::Resource;
 use crate::model::Network;
 use crate::train::policies::{Course, Kind};

@@ -18,6 +18,7 @@ if __name__ == "__main__":
     result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(tests)
     failed = {getattr(test, "test_case", test) for test, _ in result.failures + result.errors}
     # A class or a module that could not begin counts as one failure, and none of its tests was run.
-    passed = result.testsRun - len(result.skipped) - sum(isinstance(test, unittest.TestCase) for test in failed)
+    begun = sum(isinstance(test, unittest.TestCase) for test in failed)
+    passed = result.testsRun - len(result.skipped) - begun
     print(f"e2e: {passed} passed, {len(failed)} failed, {len(result.skipped)} skipped")
     sys.exit(bool(failed) or passed == 0)

@@ -1,10 +1,12 @@
-"""What the scaler asked the API server for, by the audit log: (verb, resource) and whether it was allowed."""
+"""What the scaler asked the API server for, by the audit log: (verb, resource) and whether it was
+allowed."""
 
 import json
 import os
 
 LOG = os.environ.get("E2E_AUDIT_LOG")
-EXPECTED_DENIALS = []  # (from, to) in the log: where a test takes rights away, or an API server begins and knows none yet
+# (from, to) in the log: where a test takes rights away, or an API server begins and knows none yet
+EXPECTED_DENIALS = []
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 
 
@@ -24,14 +26,19 @@ def now():
 
 def resource_of(event):
     about = event.get("objectRef", {})
-    name = about.get("resource", "") + (f"/{about['subresource']}" if "subresource" in about else "")
+    name = about.get("resource", "")
+    if "subresource" in about:
+        name += f"/{about['subresource']}"
     return about.get("apiGroup", ""), name
 
 
 def writes(since=0, name=None):
     """The writes since then, on the object of that name or on any: (resource, code)."""
-    return [(resource_of(event)[1], event["responseStatus"]["code"]) for event in events(since)
-            if event["verb"] in WRITES and name in (None, event["objectRef"].get("name"))]
+    return [
+        (resource_of(event)[1], event["responseStatus"]["code"])
+        for event in events(since)
+        if event["verb"] in WRITES and name in (None, event["objectRef"].get("name"))
+    ]
 
 
 def used():
@@ -40,5 +47,8 @@ def used():
 
 
 def denied():
-    return {(event["verb"], *resource_of(event)) for event in events(ignored=EXPECTED_DENIALS)
-            if event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"}
+    return {
+        (event["verb"], *resource_of(event))
+        for event in events(ignored=EXPECTED_DENIALS)
+        if event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"
+    }

@@ -1,4 +1,5 @@
-"""The cluster as its administrator sees it, by way of `kubectl proxy`: whatever the kubeconfig asks for, here it is plain HTTP."""
+"""The cluster as its administrator sees it, by way of `kubectl proxy`: whatever the kubeconfig asks
+for, here it is plain HTTP."""
 
 import atexit
 import http.client
@@ -42,9 +43,11 @@ def child(*arguments, **options):
     return process
 
 
-def http_json(method, url, body=None, content_type="application/json", headers={}, timeout=60):
+def http_json(method, url, body=None, content_type="application/json", headers=None, timeout=60):
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, method=method, data=data, headers={"Content-Type": content_type, **headers})
+    request = urllib.request.Request(
+        url, method=method, data=data, headers={"Content-Type": content_type, **(headers or {})}
+    )
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             return answer.status, json.loads(answer.read() or "null")
@@ -58,8 +61,14 @@ def http_json(method, url, body=None, content_type="application/json", headers={
 
 class Cluster:
     def __init__(self):
-        self.process = child(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = child(
+            ["kubectl", "proxy", "--port=0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         self.url = "http://" + re.search(r"[\d.]+:\d+", self.process.stdout.readline()).group()
+        self.minor = self.minor_version()
 
     def close(self):
         self.process.terminate()
@@ -71,6 +80,15 @@ class Cluster:
             raise Refused(code, answer.get("message"))
         return answer
 
+    def minor_version(self):
+        """The 36 of Kubernetes 1.36: what may be resized in place, and who says so, differs."""
+        return int(re.match(r"\d+", self.get("/version")["minor"]).group())
+
+    @property
+    def too_small(self):
+        """What is said of the node where a pod can never fit: by the API server, or the kubelet."""
+        return "enough allocatable resources" if self.minor >= 36 else "enough capacity"
+
     def get(self, path):
         return self.call("GET", path)
 
@@ -78,7 +96,8 @@ class Cluster:
         return self.call("PATCH", path, body, "application/strategic-merge-patch+json")
 
     def path(self, kind, name="", namespace=NAMESPACE):
-        group = "apis/apps/v1" if kind in ("deployments", "statefulsets", "daemonsets", "replicasets") else "api/v1"
+        apps = kind in ("deployments", "statefulsets", "daemonsets", "replicasets")
+        group = "apis/apps/v1" if apps else "api/v1"
         return f"/{group}/namespaces/{namespace}/{kind}" + (f"/{name}" if name else "")
 
     def create(self, kind, manifest):
@@ -101,9 +120,14 @@ class Cluster:
 
     def free_millicores(self, node):
         """What the pods on the node have left of it."""
-        pods = self.get(f"/api/v1/pods?fieldSelector=spec.nodeName={node},status.phase=Running")["items"]
-        asked = [c["resources"].get("requests", {}).get("cpu", "0") for pod in pods for c in pod["spec"]["containers"]]
-        return millicores(self.get(f"/api/v1/nodes/{node}")["status"]["allocatable"]["cpu"]) - sum(map(millicores, asked))
+        query = f"fieldSelector=spec.nodeName={node},status.phase=Running"
+        asked = [
+            c["resources"].get("requests", {}).get("cpu", "0")
+            for pod in self.get(f"/api/v1/pods?{query}")["items"]
+            for c in pod["spec"]["containers"]
+        ]
+        allocatable = self.get(f"/api/v1/nodes/{node}")["status"]["allocatable"]["cpu"]
+        return millicores(allocatable) - sum(map(millicores, asked))
 
     def run(self, name, **spec):
         """A pod of one container `app`, once it answers."""
@@ -117,6 +141,7 @@ class Cluster:
                 self.get(self.path(kind, name))
             except Refused as error:
                 return error.code == 404
+
         until(60, f"{kind} {name} gone", missing)
 
     def answers(self, name, port=8080):
@@ -125,12 +150,14 @@ class Cluster:
     def load(self, name, **amounts):
         """Makes the pod burn `cpu` millicores and hold `memory` MiB."""
         query = "&".join(f"{key}={value}" for key, value in amounts.items())
-        with urllib.request.urlopen(f"{self.url}{self.path('pods', name)}:8080/proxy/?{query}", timeout=30):
+        path = f"{self.path('pods', name)}:8080/proxy/?{query}"
+        with urllib.request.urlopen(self.url + path, timeout=30):
             pass
 
     def limits(self, name, port=8080):
         """Millicores and bytes that the container's cgroup allows: the kernel's own word."""
-        with urllib.request.urlopen(f"{self.url}{self.path('pods', name)}:{port}/proxy/limits", timeout=10) as answer:
+        path = f"{self.path('pods', name)}:{port}/proxy/limits"
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
             return tuple(int(number) for number in answer.read().split())
 
 
@@ -146,29 +173,64 @@ def millicores(quantity):
 
 def container(name="app", request=None, limit=None, cpu=0, memory=0, port=8080, **more):
     env = {"CPU": cpu, "MEMORY": memory, "PORT": port}
-    return {"name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent", "resources": resources(request, limit),
-            "env": [{"name": key, "value": str(value)} for key, value in env.items()], **more}
+    return {
+        "name": name,
+        "image": IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "resources": resources(request, limit),
+        "env": [{"name": key, "value": str(value)} for key, value in env.items()],
+        **more,
+    }
 
 
-def pod(name, labels={}, init=(), request=("100m", "64Mi"), limit=("200m", "128Mi"), also=(), node=None, **more):
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name, **labels}},
-            "spec": {"nodeName": node, "terminationGracePeriodSeconds": 1, "initContainers": list(init),
-                     "containers": [container(request=request, limit=limit, **more), *also]}}
+def pod(
+    name,
+    labels=None,
+    init=(),
+    request=("100m", "64Mi"),
+    limit=("200m", "128Mi"),
+    also=(),
+    node=None,
+    **more,
+):
+    containers = [container(request=request, limit=limit, **more), *also]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name, **(labels or {})}},
+        "spec": {
+            "nodeName": node,
+            "terminationGracePeriodSeconds": 1,
+            "initContainers": list(init),
+            "containers": containers,
+        },
+    }
 
 
 def workload(kind, name, replicas=1, **spec):
     template = pod(name, **spec)
     template["spec"].pop("terminationGracePeriodSeconds")
-    template = {"metadata": {"labels": {"app": name}}, "spec": {**template["spec"], "terminationGracePeriodSeconds": 1}}
+    template = {
+        "metadata": {"labels": {"app": name}},
+        "spec": {**template["spec"], "terminationGracePeriodSeconds": 1},
+    }
     more = {} if kind == "DaemonSet" else {"replicas": replicas}
     if kind == "StatefulSet":
         more["serviceName"] = name
-    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
-            "spec": {"selector": {"matchLabels": {"app": name}}, "template": template, **more}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": {"app": name}}, "template": template, **more},
+    }
 
 
 def status_of(pod, container="app"):
-    statuses = pod["status"].get("containerStatuses", []) + pod["status"].get("initContainerStatuses", [])
+    statuses = [
+        status
+        for kind in ("containerStatuses", "initContainerStatuses")
+        for status in pod["status"].get(kind, [])
+    ]
     return {status["name"]: status for status in statuses}[container]
 
 

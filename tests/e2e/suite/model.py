@@ -1,4 +1,5 @@
-"""A model whose rule is known: INCREASE above 80 % of the limit, DECREASE below 30 %, MAINTAIN between; for each resource."""
+"""A model whose rule is known: INCREASE above 80 % of the limit, DECREASE below 30 %, MAINTAIN
+between; for each resource."""
 
 import io
 import pickle
@@ -28,14 +29,16 @@ def tensors():
 
 
 class Tensor:
-    """Pickles as PyTorch's tensors do: a call of a function of its own, on a storage that lies beside the pickle."""
+    """Pickles as PyTorch's tensors do: a call of a function of its own, on a storage that lies
+    beside the pickle."""
 
     def __init__(self, storage, size):
         self.storage, self.size = storage, size
 
     def __reduce__(self):
         stride = (self.size[-1], 1) if len(self.size) == 2 else (1,)
-        return sys.modules["torch._utils"]._rebuild_tensor_v2, (self.storage, 0, self.size, stride, False, OrderedDict())
+        arguments = (self.storage, 0, self.size, stride, False, OrderedDict())
+        return sys.modules["torch._utils"]._rebuild_tensor_v2, arguments
 
 
 class Storage:
@@ -50,7 +53,10 @@ class Pickler(pickle.Pickler):
 
 def write(path):
     stub = lambda module, name: type(name, (), {"__module__": module, "__qualname__": name})
-    modules = {"torch": ("FloatStorage", types.ModuleType("torch")), "torch._utils": ("_rebuild_tensor_v2", types.ModuleType("torch._utils"))}
+    modules = {
+        "torch": ("FloatStorage", types.ModuleType("torch")),
+        "torch._utils": ("_rebuild_tensor_v2", types.ModuleType("torch._utils")),
+    }
     for module, (name, stand_in) in modules.items():
         setattr(stand_in, name, stub(module, name))
         sys.modules[module] = stand_in

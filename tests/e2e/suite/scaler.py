@@ -1,4 +1,5 @@
-"""The release binary as a process beside the cluster: by its own ServiceAccount token, with nothing but deploy/'s rights."""
+"""The release binary as a process beside the cluster: by its own ServiceAccount token, with nothing
+but deploy/'s rights."""
 
 import json
 import os
@@ -15,19 +16,28 @@ LOGS = os.environ["E2E_LOGS"]
 
 
 def kubectl(*arguments, **options):
-    return subprocess.run(["kubectl", *arguments], check=True, capture_output=True, text=True, **options).stdout
+    done = subprocess.run(
+        ["kubectl", *arguments], check=True, capture_output=True, text=True, **options
+    )
+    return done.stdout
 
 
 def service_account_kubeconfig(server=None):
     """A kubeconfig with the ServiceAccount's token and nothing else of the administrator's."""
-    config = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
+    shown = kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json")
+    config = json.loads(shown)
     cluster = config["clusters"][0]["cluster"]
     if server:
         cluster = {"server": server}
-    token = kubectl("create", "token", "dqn-scaler", "--namespace=dqn-scaler", "--duration=2h").strip()
-    return {"apiVersion": "v1", "kind": "Config", "current-context": "e2e",
-            "clusters": [{"name": "e2e", "cluster": cluster}], "users": [{"name": "e2e", "user": {"token": token}}],
-            "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "e2e"}}]}
+    token = kubectl("create", "token", "dqn-scaler", "--namespace=dqn-scaler", "--duration=2h")
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "e2e",
+        "clusters": [{"name": "e2e", "cluster": cluster}],
+        "users": [{"name": "e2e", "user": {"token": token.strip()}}],
+        "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": "e2e"}}],
+    }
 
 
 def free_port():
@@ -43,12 +53,24 @@ class Scaler:
         with open(kubeconfig, "w") as file:
             json.dump(service_account_kubeconfig(server), file)
         port = free_port()
-        environment = {"HOST": "127.0.0.1", "PORT": str(port), "KUBECONFIG": kubeconfig, "MODEL_PATH": os.environ["E2E_MODEL"],
-                       "NAMESPACES": NAMESPACE, "AUTO_SCALE_ENABLED": "false", "DRY_RUN": "false", "RUST_LOG": "info,dqn_scaler=debug"}
+        environment = {
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            "KUBECONFIG": kubeconfig,
+            "MODEL_PATH": os.environ["E2E_MODEL"],
+            "NAMESPACES": NAMESPACE,
+            "AUTO_SCALE_ENABLED": "false",
+            "DRY_RUN": "false",
+            "RUST_LOG": "info,dqn_scaler=debug",
+        }
         environment |= {key.upper(): str(value) for key, value in settings.items()}
-        inherited = {key: value for key, value in os.environ.items() if key in ("PATH", "LD_LIBRARY_PATH")}
-        self.log = open(os.path.join(LOGS, f"scaler-{name}.log"), "w")
-        self.process = child([BINARY], env=inherited | environment, stderr=self.log, cwd=self.folder.name)
+        inherited = {
+            key: value for key, value in os.environ.items() if key in ("PATH", "LD_LIBRARY_PATH")
+        }
+        self.log = open(os.path.join(LOGS, f"scaler-{name}.log"), "w")  # noqa: SIM115
+        self.process = child(
+            [BINARY], env=inherited | environment, stderr=self.log, cwd=self.folder.name
+        )
         self.url = f"http://127.0.0.1:{port}"
         try:
             until(30, "the scaler is ready", lambda: self.get("/readyz")[0] == 200)
@@ -69,7 +91,7 @@ class Scaler:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError("the scaler did not end on SIGTERM")
+            raise AssertionError("the scaler did not end on SIGTERM") from None
         finally:
             self.log.close()
             self.folder.cleanup()
@@ -85,7 +107,8 @@ class Scaler:
 
     def resize(self, pod, containers, fallback=True, namespace=NAMESPACE):
         query = "" if fallback else "?enable_horizontal_fallback=false"
-        return self.post(f"/api/namespaces/{namespace}/pods/{pod}/resize{query}", {"containers": containers})
+        path = f"/api/namespaces/{namespace}/pods/{pod}/resize{query}"
+        return self.post(path, {"containers": containers})
 
     def outcome(self, pod):
         """What a pass over all pods said of this one."""

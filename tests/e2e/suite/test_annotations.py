@@ -13,13 +13,37 @@ BUSY = {"cpu": 500, "memory": 20, "request": ("50m", "64Mi"), "limit": ("100m", 
 VPA = "verticalpodautoscalers.autoscaling.k8s.io"
 # Of the add-on's definition no more than a VerticalPodAutoscaler needs to be stored.
 DEFINITION = {
-    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-    "metadata": {"name": VPA, "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"}},
-    "spec": {"group": "autoscaling.k8s.io", "scope": "Namespaced",
-             "names": {"kind": "VerticalPodAutoscaler", "plural": "verticalpodautoscalers", "singular": "verticalpodautoscaler",
-                       "shortNames": ["vpa"]},
-             "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {
-                 "type": "object", "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}}}]},
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {
+        "name": VPA,
+        "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"},
+    },
+    "spec": {
+        "group": "autoscaling.k8s.io",
+        "scope": "Namespaced",
+        "names": {
+            "kind": "VerticalPodAutoscaler",
+            "plural": "verticalpodautoscalers",
+            "singular": "verticalpodautoscaler",
+            "shortNames": ["vpa"],
+        },
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                        },
+                    }
+                },
+            }
+        ],
+    },
 }
 
 
@@ -48,27 +72,39 @@ class Asked(ClusterTest):
         pod = self.cluster.pods_of(name)[0]["metadata"]["name"]
 
         def millicores():
-            containers = self.cluster.get(f"/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods/{pod}")["containers"]
+            path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods/{pod}"
+            containers = self.cluster.get(path)["containers"]
             return int(containers[0]["usage"]["cpu"].removesuffix("n")) / 1e6
+
         until(60, f"{pod} is measured", lambda: millicores() >= 80, pause=1)
         return pod
 
     def annotate(self, **annotations):
         named = {PREFIX + name.replace("_", "-"): value for name, value in annotations.items()}
-        self.cluster.patch(self.cluster.path("deployments", "deployment"), {"metadata": {"annotations": named}})
+        self.cluster.patch(
+            self.cluster.path("deployments", "deployment"), {"metadata": {"annotations": named}}
+        )
 
     def beside(self, kind, manifest):
         """Another autoscaler, for the time of a test."""
-        self.addCleanup(kubectl, "delete", kind, "rival", f"--namespace={NAMESPACE}", "--ignore-not-found")
+        self.addCleanup(
+            kubectl, "delete", kind, "rival", f"--namespace={NAMESPACE}", "--ignore-not-found"
+        )
         apply({"metadata": {"name": "rival"}, **manifest})
 
     def until_skipped(self, pod, reason):
-        outcome = until(20, reason, lambda: (o := self.scaler.outcome(pod)).get("reason") == reason and o)
+        outcome = until(
+            20, reason, lambda: (o := self.scaler.outcome(pod)).get("reason") == reason and o
+        )
         self.assertEqual(outcome["status"], "skipped")
         return outcome["message"]
 
     def limit(self, pod):
         return self.cluster.limits(pod)[0]
+
+    def until_limit(self, pod, what, right):
+        """Passes over the pods until this one's limit is right."""
+        until(30, what, lambda: self.scaler.outcome(pod) and right(self.limit(pod)), pause=1)
 
     def test_switched_off_then_bounded(self):
         pod = self.deploy(mode="off")
@@ -76,17 +112,27 @@ class Asked(ClusterTest):
         self.annotate(mode="live", max_cpu="lots")
         fault = f"on Deployment deployment, annotation {PREFIX}max-cpu"
         self.assertIn(fault, self.until_skipped(pod, "invalid_annotation"))
-        until(20, "an Event of it", lambda: fault in kubectl("describe", "deployment", "deployment", f"--namespace={NAMESPACE}"))
+        until(
+            20,
+            "an Event of it",
+            lambda: (
+                fault in kubectl("describe", "deployment", "deployment", f"--namespace={NAMESPACE}")
+            ),
+        )
         self.assertEqual(self.limit(pod), 100)
         self.annotate(max_cpu="110m")
-        until(30, "as much as it may have", lambda: self.scaler.outcome(pod) and self.limit(pod) == 110, pause=1)
+        self.until_limit(pod, "as much as it may have", lambda limit: limit == 110)
         for _ in range(3):
             self.assertNotEqual(self.scaler.outcome(pod)["status"], "failed")
         self.assertEqual(self.limit(pod), 110)
 
     def test_recommended(self):
         pod = self.deploy(mode="recommend")
-        outcome = until(20, "a recommendation", lambda: (o := self.scaler.outcome(pod))["status"] == "dry_run" and o)
+        outcome = until(
+            20,
+            "a recommendation",
+            lambda: (o := self.scaler.outcome(pod))["status"] == "dry_run" and o,
+        )
         self.assertEqual(outcome["actions"]["cpu"], "INCREASE")
         self.assertEqual(self.limit(pod), 100)
 
@@ -94,29 +140,48 @@ class Asked(ClusterTest):
         pod = self.deploy(mode="off")
         self.until_skipped(pod, "switched_off")
         metric = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 90}}
-        self.beside("hpa", {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "spec": {
-            "minReplicas": 1, "maxReplicas": 1, "metrics": [{"type": "Resource", "resource": metric}],
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "deployment"}}})
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "deployment"}
+        self.beside(
+            "hpa",
+            {
+                "apiVersion": "autoscaling/v2",
+                "kind": "HorizontalPodAutoscaler",
+                "spec": {
+                    "minReplicas": 1,
+                    "maxReplicas": 1,
+                    "scaleTargetRef": target,
+                    "metrics": [{"type": "Resource", "resource": metric}],
+                },
+            },
+        )
         self.until_shown(pod, ["HorizontalPodAutoscaler"])
         self.annotate(mode="live", max_memory="96Mi", min_memory="96Mi")
         self.assertIn("rival", self.until_skipped(pod, "managed_by_hpa"))
         self.assertEqual(self.limit(pod), 100)
         kubectl("delete", "hpa", "rival", f"--namespace={NAMESPACE}")
-        until(30, "it is the scaler's again", lambda: self.scaler.outcome(pod) and self.limit(pod) > 100, pause=1)
+        self.until_limit(pod, "it is the scaler's again", lambda limit: limit > 100)
 
     def until_shown(self, pod, kinds):
         shown = lambda: next(p for p in self.scaler.get("/pods")[1]["pods"] if p["name"] == pod)
-        until(20, f"beside {kinds}", lambda: [rival["kind"] for rival in shown().get("managed_by", [])] == kinds)
+        until(
+            20,
+            f"beside {kinds}",
+            lambda: [rival["kind"] for rival in shown().get("managed_by", [])] == kinds,
+        )
 
     def test_vpa(self):
         pod = self.deploy(mode="off")
         self.until_skipped(pod, "switched_off")
-        manifest = lambda mode: {"apiVersion": "autoscaling.k8s.io/v1", "kind": "VerticalPodAutoscaler", "spec": {
-            "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "deployment"}, "updatePolicy": {"updateMode": mode}}}
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "deployment"}
+        manifest = lambda mode: {
+            "apiVersion": "autoscaling.k8s.io/v1",
+            "kind": "VerticalPodAutoscaler",
+            "spec": {"targetRef": target, "updatePolicy": {"updateMode": mode}},
+        }
         self.beside("vpa", manifest("Auto"))
         self.until_shown(pod, ["VerticalPodAutoscaler"])
         self.annotate(mode="live")
         self.assertIn("rival", self.until_skipped(pod, "managed_by_vpa"))
         self.assertEqual(self.limit(pod), 100)
         apply({"metadata": {"name": "rival"}, **manifest("Off")})
-        until(30, "one that recommends is no rival", lambda: self.scaler.outcome(pod) and self.limit(pod) > 100, pause=1)
+        self.until_limit(pod, "one that recommends is no rival", lambda limit: limit > 100)

@@ -1,4 +1,5 @@
-"""Resizes that no pod can have in place: they go into the template of its workload, and the rollout is seen through."""
+"""Resizes that no pod can have in place: they go into the template of its workload, and the rollout
+is seen through."""
 
 from case import MIB, ScalerTest
 from cluster import resources
@@ -36,7 +37,8 @@ class Fallback(ScalerTest):
         victim = self.cluster.pods_of(name)[0]["metadata"]["name"]
         code, answer = self.scaler.resize(victim, {"app": GUARANTEED}, fallback=False)
         self.assertEqual(code, 400, answer)
-        self.assertEqual(self.cluster.get(self.cluster.path(kinds, name))["metadata"]["generation"], 1)
+        generation = self.cluster.get(self.cluster.path(kinds, name))["metadata"]["generation"]
+        self.assertEqual(generation, 1)
 
     def test_bare_pod_has_no_template(self):
         before = self.run_pod("bare")
@@ -44,5 +46,6 @@ class Fallback(ScalerTest):
         self.assertEqual(code, 400, answer)
         self.assertIn("QOS", answer["error"])
         after = self.cluster.pod("bare")
-        self.assertEqual((after["metadata"]["uid"], after["metadata"]["generation"]), (before["metadata"]["uid"], before["metadata"]["generation"]))
+        for unchanged in ("uid", "generation"):
+            self.assertEqual(after["metadata"][unchanged], before["metadata"][unchanged])
         self.assertEqual(after["spec"]["containers"], before["spec"]["containers"])

@@ -1,4 +1,5 @@
-"""What may happen between a decision and its resize. A meddler between the scaler and the API server makes it happen then."""
+"""What may happen between a decision and its resize. A meddler between the scaler and the API
+server makes it happen then."""
 
 import os
 import subprocess
@@ -36,7 +37,7 @@ class Faults(ClusterTest):
         self.assertEqual(code, 404, answer)
 
     def test_pod_replaced_before_the_resize(self):
-        """The new pod has the old one's name, and neither it nor the template is any business of the old decision."""
+        """The new pod has the old one's name, but is no business of the old decision."""
         self.addCleanup(self.cluster.gone, "pods", "replaced-0")
         self.addCleanup(self.cluster.delete, "statefulsets", "replaced")
         self.cluster.create("statefulsets", workload("StatefulSet", "replaced"))
@@ -45,13 +46,19 @@ class Faults(ClusterTest):
 
         def replace():
             self.cluster.delete("pods", "replaced-0")
-            until(30, "a new pod", lambda: self.cluster.pod("replaced-0")["metadata"]["uid"] != old["metadata"]["uid"])
+            until(
+                30,
+                "a new pod",
+                lambda: self.cluster.pod("replaced-0")["metadata"]["uid"] != old["metadata"]["uid"],
+            )
 
         self.meddler.before("PATCH", "/resize", replace)
         code, answer = self.scaler.resize("replaced-0", UP)
         self.assertEqual(code, 404, answer)
-        self.assertEqual(self.cluster.pod("replaced-0")["spec"]["containers"][0]["resources"], old["spec"]["containers"][0]["resources"])
-        self.assertEqual(self.cluster.get(self.cluster.path("statefulsets", "replaced"))["metadata"]["generation"], 1)
+        new = self.cluster.pod("replaced-0")["spec"]["containers"][0]["resources"]
+        self.assertEqual(new, old["spec"]["containers"][0]["resources"])
+        template = self.cluster.get(self.cluster.path("statefulsets", "replaced"))
+        self.assertEqual(template["metadata"]["generation"], 1)
 
     def test_conflict(self):
         self.run_pod("contended")
@@ -62,7 +69,10 @@ class Faults(ClusterTest):
 
     def test_forbidden_names_the_right_that_is_missing(self):
         self.run_pod("forbidden")
-        message = 'pods "forbidden" is forbidden: User "x" cannot patch resource "pods/resize" in API group "" in the namespace "default"'
+        message = (
+            'pods "forbidden" is forbidden: User "x" cannot patch resource "pods/resize" in '
+            'API group "" in the namespace "default"'
+        )
         self.meddler.before("PATCH", "/resize", lambda: (403, message))
         code, answer = self.scaler.resize("forbidden", UP)
         self.assertEqual(code, 500)
@@ -74,26 +84,41 @@ class Faults(ClusterTest):
         names = ["one", "two", "three"]
         for name in names:
             self.run_pod(name, cpu=500, memory=30, request=("50m", "64Mi"), limit=("100m", "96Mi"))
-        busy = lambda name: self.scaler.get(f"/pods/{NAMESPACE}/{name}")[1]["metrics"]["cpu_usage_cores"]
+        shown = lambda name: self.scaler.get(f"/pods/{NAMESPACE}/{name}")[1]
+        busy = lambda name: shown(name)["metrics"]["cpu_usage_cores"]
         for name in names:
             until(60, f"{name} is measured", lambda: (busy(name) or 0) > 0.08, pause=1)
 
+        def start_later():
+            time.sleep(2)
+            subprocess.run([SCRIPT, "start", "kube-apiserver"], check=True)
+
         def restart():
             subprocess.run([SCRIPT, "stop", "kube-apiserver"], check=True)
-            threading.Thread(target=lambda: (time.sleep(2), subprocess.run([SCRIPT, "start", "kube-apiserver"], check=True))).start()
+            threading.Thread(target=start_later).start()
 
         began = audit.now()
         self.addCleanup(lambda: audit.EXPECTED_DENIALS.append((began, audit.now())))
         self.meddler.before("PATCH", "/resize", restart)
         code, answer = self.scaler.post("/scale/all")
         self.assertEqual(code, 200, answer)
-        ours = {r["pod_name"]: (r["status"], r["message"]) for r in answer["results"] if r["pod_name"] in names}
+        ours = {
+            r["pod_name"]: (r["status"], r["message"])
+            for r in answer["results"]
+            if r["pod_name"] in names
+        }
         until(30, "the API server is back", lambda: self.cluster.get("/version"), pause=0.5)
         # What the pass could not finish inside its budget the next passes do.
         grown = lambda name: self.cluster.limits(name)[0] > 100
-        until(60, f"all are resized, after {ours}", lambda: all(map(grown, names)) or (self.scaler.post("/scale/all") and False), pause=2)
+        until(
+            60,
+            f"all are resized, after {ours}",
+            lambda: all(map(grown, names)) or (self.scaler.post("/scale/all") and False),
+            pause=2,
+        )
         until(30, "the watch is in order", lambda: self.scaler.get("/readyz")[0] == 200)
         self.run_pod("latecomer")
         listed = lambda: [pod["name"] for pod in self.scaler.get("/pods")[1]["pods"]]
         until(15, "a new pod is seen", lambda: "latecomer" in listed())
-        self.assertTrue(all(status_of(self.cluster.pod(name))["restartCount"] == 0 for name in names))
+        restarts = [status_of(self.cluster.pod(name))["restartCount"] for name in names]
+        self.assertEqual(restarts, [0, 0, 0])

@@ -1,4 +1,5 @@
-"""What the kubelet will never do: under the static CPU policy it changes no CPU of a Guaranteed pod."""
+"""What the kubelet will never do: under the static CPU policy it changes no CPU of a Guaranteed
+pod."""
 
 import os
 import subprocess
@@ -28,11 +29,18 @@ class Infeasible(ScalerTest):
         def rules():
             status = cls.cluster.get("/api/v1/nodes")["items"][0]["status"]
             return (status["allocatable"]["cpu"] != status["capacity"]["cpu"]) == bool(flags)
+
         until(60, "the node is by the new policy", rules)
 
     def was_infeasible(self, name):
-        query = f"?fieldSelector=reason=ResizeInfeasible,involvedObject.name={name}"
-        until(10, "the kubelet said so", lambda: self.cluster.get(f"/api/v1/namespaces/{NAMESPACE}/events{query}")["items"])
+        if self.cluster.minor < 34:
+            return  # its kubelet sets the condition, which is gone by now, and tells no Event
+        query = f"fieldSelector=reason=ResizeInfeasible,involvedObject.name={name}"
+        until(
+            10,
+            "the kubelet said so",
+            lambda: self.cluster.get(f"/api/v1/namespaces/{NAMESPACE}/events?{query}")["items"],
+        )
 
     def test_bare_pod_is_left_as_it_was(self):
         before = self.run_pod("pinned", **OLD)

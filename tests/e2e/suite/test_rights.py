@@ -1,4 +1,5 @@
-"""The rights that deploy/ grants, against what the scaler asked for in all the tests before: none too few, none too many."""
+"""The rights that deploy/ grants, against what the scaler asked for in all the tests before: none
+too few, none too many."""
 
 import json
 import os
@@ -9,19 +10,34 @@ from scaler import ROOT, kubectl
 
 
 def granted():
-    roles = [json.loads(kubectl("get", "clusterrole", role, "--output=json")) for role in ("dqn-scaler-reader", "dqn-scaler-resizer")]
+    roles = [
+        json.loads(kubectl("get", "clusterrole", role, "--output=json"))
+        for role in ("dqn-scaler-reader", "dqn-scaler-resizer")
+    ]
     # The leader's role is there during its own tests only: it is the first object of its file.
-    of_leader = kubectl("create", "--dry-run=client", "--output=json", f"--filename={ROOT}/deploy/components/replicated/role.yaml")
+    of_leader = kubectl(
+        "create",
+        "--dry-run=client",
+        "--output=json",
+        f"--filename={ROOT}/deploy/components/replicated/role.yaml",
+    )
     roles.append(json.JSONDecoder().raw_decode(of_leader)[0])
     for role in roles:
         for rule in role["rules"]:
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
-                    # A watch begins with a list, but of its own where the server streams it, as this one does.
-                    yield from ((verb, group, resource) for verb in rule["verbs"] if verb != "list" or "watch" not in rule["verbs"])
+                    # A watch begins with a list, but of its own where the server streams it.
+                    yield from (
+                        (verb, group, resource)
+                        for verb in rule["verbs"]
+                        if verb != "list" or "watch" not in rule["verbs"]
+                    )
 
 
-@unittest.skipUnless(audit.LOG and os.environ.get("E2E_WHOLE"), "takes an audit log, and all the other tests before it")
+@unittest.skipUnless(
+    audit.LOG and os.environ.get("E2E_WHOLE"),
+    "takes an audit log, and all the other tests before it",
+)
 class Rights(unittest.TestCase):
     def test_what_is_asked_for_is_granted(self):
         self.assertEqual(audit.denied(), set())

@@ -1,5 +1,5 @@
-// One binary for a whole control plane and node: it links once, and the programs share most of their code.
-// The first argument, or the name it is called by, says which program it is.
+// One binary for a whole control plane and node: it links once, and the programs share most of
+// their code. The first argument, or the name it is called by, says which program it is.
 package main
 
 import (
@@ -28,18 +28,31 @@ var programs = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllers.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
-	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"kubelet":                 newKubelet,
 	"kubectl":                 kubectl.NewDefaultKubectlCommand,
 	"metrics-server": func() *cobra.Command {
 		return metrics.NewMetricsServerCommand(genericapiserver.SetupSignalHandler())
 	},
 }
 
-func main() {
-	if _, known := programs[filepath.Base(os.Args[0])]; !known && filepath.Base(os.Args[0]) != "etcd" && len(os.Args) > 1 {
-		os.Args = os.Args[1:]
+// Kubernetes 1.33 gives its kubelet no context.
+func newKubelet() *cobra.Command {
+	switch command := any(kubelet.NewKubeletCommand).(type) {
+	case func(context.Context) *cobra.Command:
+		return command(context.Background())
+	case func() *cobra.Command:
+		return command()
+	default:
+		panic(fmt.Sprintf("a kubelet of the kind %T", command))
 	}
+}
+
+func main() {
 	name := filepath.Base(os.Args[0])
+	if _, known := programs[name]; !known && name != "etcd" && len(os.Args) > 1 {
+		os.Args = os.Args[1:]
+		name = filepath.Base(os.Args[0])
+	}
 	if name == "etcd" {
 		etcdmain.Main(os.Args)
 		return

@@ -1,6 +1,8 @@
-// The one program that the pods of the suite run: it burns the CPU and holds the memory that it is told to.
+// The one program that the pods of the suite run: it burns the CPU and holds the memory that it is
+// told to.
 //
-//	load          GET /?cpu=MILLICORES&memory=MIB on :8080 (or $PORT) sets both; $CPU and $MEMORY are what it starts with.
+//	load          GET /?cpu=MILLICORES&memory=MIB on :8080 (or $PORT) sets both; $CPU and
+//	              $MEMORY are what it starts with.
 //	              GET /limits tells what its cgroup allows it: "MILLICORES BYTES", 0 for no limit
 //	load pause    what keeps a pod's namespaces open
 package main
@@ -73,7 +75,8 @@ func set(cpu, memory string) error {
 	return nil
 }
 
-// The numbers of the first file that is there; "max" and -1 mean no limit, and so does what no machine has.
+// The numbers of the first file that is there; "max" and -1 mean no limit, and so does what no
+// machine has.
 func numbers(paths ...string) []int64 {
 	var found []int64
 	for _, path := range paths {

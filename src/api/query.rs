@@ -1,0 +1,53 @@
+//! The values of a query string. An empty one is as none at all.
+
+use std::fmt::Display;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
+
+/// What is wrong with a value.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct QueryError(String);
+
+impl Error for QueryError {
+    fn custom<T: Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        match expected {
+            [others @ .., last] if !others.is_empty() => {
+                Self(format!("must be {} or {last}", others.join(", ")))
+            }
+            expected => Self(format!("must be {}", expected.join(", "))),
+        }
+    }
+}
+
+pub fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+pub fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    match text(deserializer)?.as_deref() {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(D::Error::custom("must be true or false")),
+    }
+}
+
+pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    let number = text(deserializer)?.map(|text| text.trim().parse()).transpose();
+    number.map_err(|_| D::Error::custom("must be a whole number, not negative"))
+}
+
+/// One of several names.
+pub fn choice<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let text = text(deserializer)?;
+    text.map(|text| T::deserialize(StrDeserializer::new(&text))).transpose()
+}

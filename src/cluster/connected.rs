@@ -1,0 +1,191 @@
+//! A connected cluster: what is asked of it, and how it is changed.
+
+use super::inventory::{Inventory, Listing, Unreadable};
+use super::metrics;
+use super::write_limiter::{WriteLimiter, throttled};
+use crate::client::connect::{ResizeSupport, resize_support};
+use crate::client::error::{Call, ClusterError};
+use crate::client::retry::{Deadline, while_allowed};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::context::OwnedPod;
+use crate::core::observation::Usage;
+use crate::leader::SharedLeadership;
+use kube::Client;
+use std::sync::atomic::{AtomicI64, Ordering};
+use tokio::sync::OnceCell;
+
+/// A connected cluster, real or simulated: the difference ends at the client.
+pub struct Cluster {
+    client: Client,
+    /// Waits for nobody.
+    direct: Client,
+    clock: Clock,
+    pub(super) inventory: Inventory,
+    resize_support: OnceCell<ResizeSupport>,
+    leadership: SharedLeadership,
+    write_limiter: WriteLimiter,
+    /// When the newest usage that was fetched had been measured, in seconds since the epoch; 0
+    /// before there was any.
+    measured_at: AtomicI64,
+}
+
+impl Cluster {
+    pub fn new(
+        client: Client,
+        clock: Clock,
+        leadership: SharedLeadership,
+        config: &Config,
+    ) -> Self {
+        let (direct, client) = (client.clone(), throttled(client, leadership.clone()));
+        Self {
+            inventory: Inventory::new(client.clone()),
+            client,
+            direct,
+            clock,
+            resize_support: OnceCell::new(),
+            leadership,
+            write_limiter: WriteLimiter::new(config.writes_per_second, config.resize_concurrency),
+            measured_at: AtomicI64::new(0),
+        }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// For the election alone: a Lease has to be renewed in time, and is written before there is a
+    /// leader.
+    pub fn direct(&self) -> &Client {
+        &self.direct
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Begins to watch the namespaces, so that the first question finds an answer.
+    pub fn watch(&self, namespaces: &[String]) {
+        self.inventory.watch(namespaces);
+    }
+
+    pub async fn pods(
+        &self,
+        namespaces: &[String],
+        deadline: Deadline,
+    ) -> Result<Listing, ClusterError> {
+        self.inventory.pods(namespaces, deadline).await
+    }
+
+    pub async fn pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<OwnedPod, ClusterError> {
+        self.inventory.pod(namespace, name, deadline).await
+    }
+
+    /// A pod with what binds it, in any namespace.
+    pub async fn pod_with_context(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<OwnedPod, ClusterError> {
+        self.inventory.pod_with_context(namespace, name, deadline).await
+    }
+
+    /// What the metrics API says of a namespace, to be read by [`Self::usage`].
+    pub async fn metrics(
+        &self,
+        namespace: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, ClusterError> {
+        metrics::of_namespace(&self.client, namespace, deadline).await
+    }
+
+    pub fn usage(
+        &self,
+        namespace: &str,
+        metrics: &[u8],
+        pods: &[OwnedPod],
+    ) -> Result<Vec<Option<Usage>>, ClusterError> {
+        let usage = metrics::read_list(metrics, namespace, pods)?;
+        if let Some(newest) = usage.iter().flatten().map(|usage| usage.at).max() {
+            self.measured_at.fetch_max(newest, Ordering::Relaxed);
+        }
+        Ok(usage)
+    }
+
+    pub async fn usage_of(
+        &self,
+        owned: &OwnedPod,
+        deadline: Deadline,
+    ) -> Result<Option<Usage>, ClusterError> {
+        metrics::of_pod(&self.client, owned, deadline).await
+    }
+
+    /// When the newest usage that is known had been measured.
+    pub fn measured_at(&self) -> Option<i64> {
+        Some(self.measured_at.load(Ordering::Relaxed)).filter(|at| *at > 0)
+    }
+
+    /// Pods that the watches hold now, whether they are complete or not.
+    pub fn known_pods(&self) -> Vec<OwnedPod> {
+        self.inventory.known()
+    }
+
+    /// The namespaces whose pods cannot be read now.
+    pub fn unreadable(&self) -> Vec<Unreadable> {
+        self.inventory.unreadable()
+    }
+
+    /// Why it is not known what binds some pods, so that they are not changed.
+    pub fn never_read(&self) -> Vec<ClusterError> {
+        self.inventory.never_read()
+    }
+
+    /// Whether what is known of the pods is what the API server has.
+    pub fn is_fresh(&self) -> bool {
+        self.inventory.is_fresh()
+    }
+
+    /// What this process is called.
+    pub fn identity(&self) -> &str {
+        self.leadership.identity()
+    }
+
+    /// Whether this replica may change anything now.
+    pub fn may_act(&self) -> bool {
+        self.leadership.acts()
+    }
+
+    /// A call that changes the cluster: in its turn, and refused unless this replica leads at the
+    /// moment of each sending.
+    pub(super) async fn write<T, F, Fut>(
+        &self,
+        call: Call,
+        deadline: Deadline,
+        attempt: F,
+    ) -> Result<T, ClusterError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, kube::Error>>,
+    {
+        let Some(_permit) = self.write_limiter.acquire(deadline.left()).await else {
+            let message = "not sent: too many writes were waiting".into();
+            return Err(ClusterError::Unavailable { call, message });
+        };
+        while_allowed(call, deadline, || self.may_act(), attempt).await
+    }
+
+    /// Whether memory limits are lowered in place; as long as it is not known, not.
+    pub async fn lowers_memory(&self) -> bool {
+        self.resize_support().await.is_ok_and(|support| support.memory_cuts)
+    }
+
+    pub(super) async fn resize_support(&self) -> Result<ResizeSupport, ClusterError> {
+        self.resize_support.get_or_try_init(|| resize_support(&self.client)).await.copied()
+    }
+}

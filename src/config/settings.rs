@@ -1,0 +1,69 @@
+//! What others need of the configuration.
+
+use std::path::{Path, PathBuf};
+
+use super::options::Config;
+use crate::core::policy::{Exclusions, GuardSettings, Policy, Settings};
+use crate::core::resource::PerResource;
+
+impl Config {
+    /// What the core needs of it.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            policy: self.policy(),
+            exclusions: self.exclusions(),
+            dry_run: self.dry_run,
+            metrics_max_age: self.metrics_max_age as i64,
+            deferred_timeout: self.deferred_timeout as i64,
+        }
+    }
+
+    pub fn exclusions(&self) -> Exclusions {
+        Exclusions {
+            deployments: self.excluded_deployments.clone(),
+            labels: self.excluded_labels.clone(),
+        }
+    }
+
+    pub fn policy(&self) -> Policy {
+        Policy {
+            scale_factor: self.scale_factor,
+            min: PerResource::new(self.min_cpu, self.min_memory as f64),
+            max: PerResource::new(self.max_cpu, self.max_memory as f64),
+            history_window: self.history_window,
+            cooldown: self.scaling_cooldown as i64 * 60,
+            emergency_scale_up: self.emergency_scale_up,
+            guard: GuardSettings {
+                window: PerResource::new(
+                    self.guard_cpu_window as i64,
+                    self.guard_memory_window as i64,
+                ),
+                fade: PerResource::new(self.guard_cpu_fade, self.guard_memory_fade),
+                headroom: PerResource::new(self.guard_cpu_headroom, self.guard_memory_headroom),
+                ..GuardSettings::default()
+            },
+            ..Policy::default()
+        }
+    }
+
+    /// `MODEL_PATH` as it is, else below `models/`.
+    pub fn find_model(&self) -> PathBuf {
+        let below_models = Path::new("models").join(&self.model_path);
+        if !self.model_path.exists() && below_models.exists() {
+            below_models
+        } else {
+            self.model_path.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_core() {
+        let settings = Config::default().settings();
+        assert_eq!(Settings { exclusions: Exclusions::default(), ..settings }, Settings::default());
+    }
+}

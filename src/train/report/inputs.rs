@@ -1,0 +1,20 @@
+//! What the page shows beside the figures.
+
+use std::path::Path;
+
+use crate::core::policy::Policy;
+use crate::model::Network;
+use crate::train::table::Run;
+
+pub struct Report<'a> {
+    pub run: &'a Run,
+    pub network: Option<&'a Network>,
+    pub model: &'a Path,
+    pub traces: Option<&'a Path>,
+    pub curves: Option<&'a Path>,
+    pub policy: &'a Policy,
+    pub seed: u64,
+    /// The series were named on the command line.
+    pub named: bool,
+    pub written_at: String,
+}

@@ -1,0 +1,74 @@
+"""What admission refuses of the loop's own resizes: it is told with the server's reason, and rolled
+out nowhere, for the new pods would be refused too or would escape the rule."""
+
+import admission
+from case import ClusterTest
+from cluster import NAMESPACE, resources, until
+from scaler import Scaler, kubectl
+
+BUSY = {"cpu": 500, "memory": 40, "request": ("50m", "64Mi"), "limit": ("100m", "96Mi")}
+IDLE = {"cpu": 0, "memory": 40, "request": ("300m", "64Mi"), "limit": ("600m", "96Mi")}
+MORE = {"limits": {"cpu": "120m"}}
+
+
+class Admission(ClusterTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.scaler = Scaler(
+            cls.__name__,
+            scaling_cooldown=0,
+            history_window=2,
+            guard_cpu_window=60,
+            guard_memory_window=60,
+        )
+        cls.addClassCleanup(cls.scaler.close)
+
+    def assert_told_and_not_rolled_out(self, spec, rule, refused, said):
+        kinds, name = self.start("Deployment", **spec)
+        old = self.cluster.pods_of(name)[0]
+        pod, had = old["metadata"]["name"], old["spec"]["containers"][0]["resources"]
+        with admission.in_force(self.cluster, rule, pod, refused):
+            outcome = until(
+                90,
+                "the loop tries",
+                lambda: (
+                    (o := self.scaler.outcome(pod))["status"] not in ("skipped", "no_action_needed")
+                    and o
+                ),
+                pause=2,
+            )
+            self.assertEqual(outcome["status"], "failed", outcome)
+            self.assertIn(said, outcome["message"])
+            for kind, about in (("pod", pod), ("deployment", name)):
+                until(
+                    20,
+                    f"an Event of the {kind}",
+                    lambda: said in kubectl("describe", kind, about, f"--namespace={NAMESPACE}"),
+                )
+            for _ in range(3):
+                self.scaler.outcome(pod)
+            self.assertEqual(self.cluster.pod(pod)["spec"]["containers"][0]["resources"], had)
+            now = self.cluster.get(self.cluster.path(kinds, name))["metadata"]
+            self.assertEqual(now["generation"], 1, "the template is as it was")
+
+    def test_maximum(self):
+        rule = admission.limit_range(self.cluster, max={"cpu": "100m"})
+        self.assert_told_and_not_rolled_out(
+            BUSY, rule, MORE, "maximum cpu usage per Container is 100m, but limit is 120m"
+        )
+
+    def test_minimum(self):
+        rule = admission.limit_range(self.cluster, min={"cpu": "300m"})
+        less = resources(("240m", "64Mi"), ("480m", "96Mi"))
+        self.assert_told_and_not_rolled_out(
+            IDLE, rule, less, "minimum cpu usage per Container is 300m, but request is 240m"
+        )
+
+    def test_quota(self):
+        rule = admission.quota(self.cluster, limits_cpu="110m")
+        self.assert_told_and_not_rolled_out(BUSY, rule, MORE, "exceeded quota")
+
+    def test_policy(self):
+        rule = admission.policy(self.cluster, cpu="100m")
+        self.assert_told_and_not_rolled_out(BUSY, rule, MORE, "no more than 100m for anybody")
