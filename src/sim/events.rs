@@ -13,7 +13,7 @@ const EVENTS: usize = 20_000;
 
 impl World {
     /// Says that something has happened to an object.
-    pub fn record_event(
+    pub(super) fn record_event(
         &mut self,
         about: &Value,
         kind: &str,

@@ -52,7 +52,7 @@ pub fn report_pod_level(pod: &mut Value) {
 
 impl World {
     /// Lets the last step pass for all containers, then reports those that died or came back.
-    pub fn step_containers(&mut self) {
+    pub(super) fn step_containers(&mut self) {
         let (now, step) = (self.now, self.step);
         let (mut ended, mut back) = (Vec::new(), Vec::new());
         let nodes = self.nodes.iter().filter(|(_, node)| node.kubelet == Kubelet::Stopped);
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Whether a kubelet leaves something undone for now; then it is noted.
-    pub fn kubelet_postpones(&mut self, key: &Key, due: PodDue) -> bool {
+    pub(super) fn kubelet_postpones(&mut self, key: &Key, due: PodDue) -> bool {
         let Some(pod) = self.pods.get(key) else { return false };
         let Some(node) = pod.node.as_ref().and_then(|node| self.nodes.get_mut(node)) else {
             return false;
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// The control plane finds that a kubelet reports nothing.
-    pub fn lose_node(&mut self, name: &str) {
+    pub(super) fn lose_node(&mut self, name: &str) {
         if self.nodes.get(name).is_some_and(|node| node.kubelet == Kubelet::Stopped) {
             let message = "Kubelet stopped posting node status.";
             self.report_node(name, "Unknown", "NodeStatusUnknown", message);
@@ -184,7 +184,7 @@ impl World {
     }
 
     /// The containers of a scheduled pod begin to run.
-    pub fn start_pod(&mut self, key: &Key) {
+    pub(super) fn start_pod(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         if self.pods.get(key).is_none_or(|runtime| !runtime.is_active()) {
             return;
@@ -215,7 +215,7 @@ impl World {
     }
 
     /// Writes into `pod` that its containers run since `at`.
-    pub fn start_containers(&mut self, key: &Key, pod: &mut Value, at: f64) -> bool {
+    pub(super) fn start_containers(&mut self, key: &Key, pod: &mut Value, at: f64) -> bool {
         let random = self.draw();
         let since = self.timestamp_at(at);
         let Some(runtime) = self.pods.get_mut(key) else { return false };
@@ -304,13 +304,17 @@ impl World {
             "back-off {back_off}s restarting failed container={name} pod={}_{}({uid})",
             key.name, key.namespace
         );
-        match end {
-            End::OutOfMemory => self.terminated(&mut pod, &name, "OOMKilled", 137),
-            End::Exit(code) => self.terminated(&mut pod, &name, "Error", code),
-        }
-        let never = json::text(&pod, "/spec/restartPolicy") == "Never";
+        let (reason, code) = match end {
+            End::OutOfMemory => ("OOMKilled", 137),
+            End::Exit(0) => ("Completed", 0),
+            End::Exit(code) => ("Error", code),
+        };
+        self.terminated(&mut pod, &name, reason, code);
+        let policy = json::text(&pod, "/spec/restartPolicy");
+        let never = policy == "Never" || policy == "OnFailure" && code == 0;
         if never {
-            self.finish(key, &mut pod, "Failed");
+            let phase = if code == 0 { "Succeeded" } else { "Failed" };
+            self.finish(key, &mut pod, phase);
         } else if let Some(status) = status_of(&mut pod, &name) {
             status["state"] =
                 json!({ "waiting": { "reason": "CrashLoopBackOff", "message": back_off } });
@@ -328,7 +332,7 @@ impl World {
     }
 
     /// A container runs again after it was down.
-    pub fn container_back(&mut self, key: &Key, index: usize) {
+    pub(super) fn container_back(&mut self, key: &Key, index: usize) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         let (now, timestamp, random) = (self.now, self.timestamp(), self.draw());
         let Some(container) = self.pods.get_mut(key).and_then(|pod| pod.containers.get_mut(index))
@@ -357,7 +361,7 @@ impl World {
     }
 
     /// Writes into the status that a container has ended.
-    pub fn terminated(&mut self, pod: &mut Value, name: &str, reason: &str, exit_code: i32) {
+    pub(super) fn terminated(&mut self, pod: &mut Value, name: &str, reason: &str, exit_code: i32) {
         let now = self.timestamp();
         let Some(status) = status_of(pod, name) else { return };
         let terminated = json!({
@@ -372,7 +376,7 @@ impl World {
     }
 
     /// Ends a pod for good.
-    pub fn finish(&mut self, key: &Key, pod: &mut Value, phase: &str) {
+    pub(super) fn finish(&mut self, key: &Key, pod: &mut Value, phase: &str) {
         set(pod, &["status"], "phase", phase);
         let Some(runtime) = self.pods.get_mut(key) else { return };
         runtime.finished = true;
@@ -384,7 +388,7 @@ impl World {
     }
 
     /// Writes the readiness conditions from what is running.
-    pub fn readiness(&mut self, key: &Key, pod: &mut Value) {
+    pub(super) fn readiness(&mut self, key: &Key, pod: &mut Value) {
         let now = self.timestamp();
         let unready: Vec<&str> = self
             .pods
@@ -408,27 +412,6 @@ impl World {
                 );
             }
         }
-    }
-
-    /// Ends all containers of a running pod well, as those of a finished job.
-    pub fn complete_pod(&mut self, key: &Key) {
-        let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
-        let names: Vec<String> = array(&mut pod, &["status"], "containerStatuses")
-            .iter()
-            .map(|s| json::text(s, "/name").to_owned())
-            .collect();
-        for name in names {
-            self.terminated(&mut pod, &name, "Completed", 0);
-            if let Some(status) = status_of(&mut pod, &name) {
-                status["lastState"] = json!({});
-            }
-        }
-        self.finish(key, &mut pod, "Succeeded");
-        let now = self.timestamp();
-        for condition in ["Ready", "ContainersReady"] {
-            set_condition(&mut pod, condition, "False", Some(("PodCompleted", "")), &now);
-        }
-        self.store.put(Resource::Pods, pod);
     }
 }
 

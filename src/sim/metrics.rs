@@ -19,7 +19,7 @@ const SYSTEM_MEMORY: f64 = 420.0;
 
 impl World {
     /// Measures every container, unless the metrics stand still.
-    pub fn scrape(&mut self) {
+    pub(super) fn scrape(&mut self) {
         if self.metrics_frozen {
             return;
         }
@@ -41,17 +41,8 @@ impl World {
         }
     }
 
-    /// The metrics of every measured pod of a namespace, or of all.
-    pub fn pod_metrics(&self, namespace: Option<&str>) -> Vec<Value> {
-        let within = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
-        self.pods
-            .iter()
-            .filter(|(key, _)| within(key))
-            .filter_map(|(key, pod)| self.describe_usage(key, pod))
-            .collect()
-    }
-
-    pub fn pod_metric(&self, key: &Key) -> Option<Value> {
+    /// The metrics of a pod, if it was measured.
+    pub(super) fn pod_metric(&self, key: &Key) -> Option<Value> {
         self.describe_usage(key, self.pods.get(key)?)
     }
 
@@ -100,7 +91,7 @@ impl World {
         Some(metrics)
     }
 
-    pub fn node_metrics(&self) -> Vec<Value> {
+    pub(super) fn node_metrics(&self) -> Vec<Value> {
         let timestamp = self.timestamp_at(self.scraped);
         let describe = |(name, node): (&String, &Resources)| {
             json!({

@@ -52,7 +52,7 @@ pub fn default_spec(spec: &mut Value) {
 
 impl World {
     /// Gives a new object its identity.
-    pub fn identify(&mut self, object: &mut Value) {
+    pub(super) fn identify(&mut self, object: &mut Value) {
         let created = self.timestamp_at(self.now - self.settled_age.unwrap_or_default());
         let uid = self.uid();
         set(object, &["metadata"], "uid", uid);
@@ -60,7 +60,7 @@ impl World {
     }
 
     /// Stores a new pod, to be scheduled and started.
-    pub fn add_pod(&mut self, mut pod: Value) -> Key {
+    pub(super) fn add_pod(&mut self, mut pod: Value) -> Key {
         set(&mut pod, &[], "kind", "Pod");
         set(&mut pod, &[], "apiVersion", "v1");
         self.identify(&mut pod);
@@ -188,7 +188,7 @@ impl World {
     }
 
     /// The scheduler: the node with the most room, or an explanation why there is none.
-    pub fn schedule(&mut self, key: &Key) {
+    pub(super) fn schedule(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         let requests = pod_requests(&pod["spec"]);
         let preset =
@@ -290,7 +290,7 @@ impl World {
         self.after_for_pod(seconds, key, PodDue::Remove);
     }
 
-    pub fn remove_pod(&mut self, key: &Key) {
+    pub(super) fn remove_pod(&mut self, key: &Key) {
         let Some(runtime) = self.pods.remove(key) else { return };
         self.workloads.remove(&(Resource::Pods, key.clone()));
         if let Some(name) = &runtime.node
@@ -309,7 +309,7 @@ impl World {
     }
 
     /// Lets the controller of an object look at it.
-    pub fn notify_owner(&mut self, object: &Value) {
+    pub(super) fn notify_owner(&mut self, object: &Value) {
         if let Some(owner) = json::controller(object)
             && let Some(resource) = Resource::of_reference(owner)
         {

@@ -34,7 +34,7 @@ const RESTART: f64 = 2.0;
 
 impl World {
     /// Accepts a pod with other resources, as `pods/resize` does.
-    pub fn resize_pod(
+    pub(super) fn resize_pod(
         &mut self,
         key: &Key,
         patched: Value,
@@ -60,7 +60,7 @@ impl World {
     }
 
     /// The pod that a resize would make: of `patched`, nothing but the resources counts.
-    pub fn resized_pod(&self, key: &Key, patched: &Value) -> Result<Value, ApiError> {
+    pub(super) fn resized_pod(&self, key: &Key, patched: &Value) -> Result<Value, ApiError> {
         let not_found = || ApiError::not_found(Resource::Pods, &key.name);
         let old = self.store.value(Resource::Pods, key).ok_or_else(not_found)?;
         let mut new = old.clone();
@@ -158,7 +158,7 @@ impl World {
     }
 
     /// The kubelet finds that a pod's spec wants other resources than it has admitted.
-    pub fn admit_resize(&mut self, key: &Key) {
+    pub(super) fn admit_resize(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         let Some(runtime) = self.pods.get(key).filter(|pod| pod.is_active()) else { return };
         let (Some(name), allocated) = (runtime.node.clone(), runtime.allocated) else { return };
@@ -265,7 +265,7 @@ impl World {
     }
 
     /// The kubelet writes the cgroups of an admitted resize, or finds that it cannot.
-    pub fn actuate_resize(&mut self, key: &Key) {
+    pub(super) fn actuate_resize(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         let Some(node) = self.node_of(key) else { return };
         let room = room(&pod["spec"], node.allocatable);
@@ -345,7 +345,7 @@ impl World {
     }
 
     /// Room has come free on a node: pods that wait for it are looked at again.
-    pub fn retry_deferred(&mut self, node: &str) {
+    pub(super) fn retry_deferred(&mut self, node: &str) {
         let waiting: Vec<Key> =
             self.nodes.get(node).into_iter().flat_map(|node| &node.deferred).cloned().collect();
         for key in waiting {
