@@ -5,12 +5,13 @@ use serde_json::Value;
 use super::denial::{Operation, Review};
 use super::resources::Resource;
 use super::status::ApiError;
-use super::world::World;
+use super::world::{ServerVersion, World};
 use super::{json, limit_range, quota, validation};
 
 impl World {
     /// Completes a new pod and lets it pass, or says why not.
-    pub fn admit_pod(&self, pod: &mut Value) -> Result<(), ApiError> {
+    pub(super) fn admit_pod(&self, pod: &mut Value) -> Result<(), ApiError> {
+        self.drop_unknown(pod);
         // What cannot be read has been refused.
         let _ = validation::normalise(&mut pod["spec"]);
         for range in self.in_namespace(Resource::LimitRanges, pod) {
@@ -19,8 +20,15 @@ impl World {
         self.admit(Operation::Create, None, pod)
     }
 
+    /// Releases that do not know resources of a pod as a whole drop them.
+    pub(super) fn drop_unknown(&self, pod: &mut Value) {
+        if self.version < ServerVersion::V1_36 {
+            json::object(pod, &["spec"]).shift_remove("resources");
+        }
+    }
+
     /// Lets a resized pod pass, or says why not.
-    pub fn admit_resized_pod(&self, old: &Value, new: &Value) -> Result<(), ApiError> {
+    pub(super) fn admit_resized_pod(&self, old: &Value, new: &Value) -> Result<(), ApiError> {
         self.admit(Operation::Resize, Some(old), new)
     }
 
@@ -51,7 +59,7 @@ impl World {
     }
 
     /// Asks the rules of the cluster's owners.
-    pub fn review(
+    pub(super) fn review(
         &self,
         operation: Operation,
         resource: Resource,
@@ -68,7 +76,7 @@ impl World {
     }
 
     /// Writes into a quota what is used of it.
-    pub fn count_quota(&mut self, object: Value) {
+    pub(super) fn count_quota(&mut self, object: Value) {
         let pods = self.in_namespace(Resource::Pods, &object);
         let mut counted = object.clone();
         json::set(&mut counted, &["status"], "hard", quota::hard(&object).to_value());
@@ -79,7 +87,7 @@ impl World {
     }
 
     /// Has the quotas of a namespace counted anew.
-    pub fn recount_quotas(&mut self, namespace: &str) {
+    pub(super) fn recount_quotas(&mut self, namespace: &str) {
         let quotas = self.store.range(Resource::ResourceQuotas, Some(namespace), None);
         let quotas: Vec<_> = quotas.map(|quota| quota.key.clone()).collect();
         for quota in quotas {

@@ -7,7 +7,7 @@ use super::world::World;
 impl World {
     /// Lets time pass up to `until`, but no more than the next `most` happenings; true if that was
     /// enough.
-    pub fn advance_to(&mut self, until: f64, most: usize) -> bool {
+    pub(super) fn advance_to(&mut self, until: f64, most: usize) -> bool {
         for _ in 0..most {
             let Some(due) = self.next_due(until) else {
                 self.now = self.now.max(until);

@@ -19,9 +19,9 @@ struct App {
     namespace: &'static str,
     name: &'static str,
     replicas: usize,
-    /// Quantities of CPU and memory; "" is none.
-    requests: (&'static str, &'static str),
-    limits: (&'static str, &'static str),
+    /// Quantities of CPU and memory, parted by a slash; "" is none.
+    requests: &'static str,
+    limits: &'static str,
     demand: (Kind, f64, f64),
 }
 
@@ -31,25 +31,28 @@ const APPS: [App; 14] = {
     use Resource::{DaemonSets, Deployments, Pods, StatefulSets};
     const fn app(
         resource: Resource, namespace: &'static str, name: &'static str, replicas: usize,
-        requests: (&'static str, &'static str), limits: (&'static str, &'static str), demand: (Kind, f64, f64),
+        requests: &'static str, limits: &'static str, demand: (Kind, f64, f64),
     ) -> App {
         App { resource, namespace, name, replicas, requests, limits, demand }
     }
     [
-        app(Deployments, "default", "web", 3, ("250m", "256Mi"), ("1", "512Mi"), (Daily, 0.30, 210.0)),
-        app(Deployments, "default", "api", 3, ("200m", "300Mi"), ("400m", "600Mi"), (Bursty, 0.25, 260.0)),
-        app(Deployments, "default", "worker", 2, ("1", "2Gi"), ("4", "4Gi"), (Batch, 0.40, 500.0)),
-        app(Deployments, "default", "redis", 1, ("100m", "128Mi"), ("500m", "256Mi"), (Steady, 0.08, 90.0)),
-        app(Deployments, "default", "static-files", 2, ("", ""), ("", ""), (Steady, 0.02, 40.0)),
-        app(Pods, "default", "debug-shell", 1, ("100m", "64Mi"), ("500m", "256Mi"), (Steady, 0.03, 40.0)),
-        app(Deployments, "shop", "checkout", 2, ("1", "1Gi"), ("1", "1Gi"), (Steady, 0.45, 400.0)),
-        app(Deployments, "shop", "cart", 2, ("300m", "512Mi"), ("1500m", "1Gi"), (Ramping, 0.40, 380.0)),
-        app(Deployments, "shop", "recommender", 2, ("500m", "512Mi"), ("2", "1280Mi"), (Leaking, 0.60, 420.0)),
-        app(Deployments, "shop", "search", 2, ("500m", "1Gi"), ("", ""), (Daily, 0.50, 700.0)),
-        app(StatefulSets, "data", "postgres", 2, ("500m", "1Gi"), ("2", "4Gi"), (Daily, 0.70, 1300.0)),
-        app(StatefulSets, "data", "kafka", 3, ("1", "2Gi"), ("2", "3Gi"), (Bursty, 0.50, 1400.0)),
-        app(Deployments, "data", "etl", 1, ("500m", "512Mi"), ("1", "2Gi"), (Batch, 0.50, 250.0)),
-        app(DaemonSets, "monitoring", "log-agent", 1, ("50m", "64Mi"), ("200m", "256Mi"), (Steady, 0.04, 90.0)),
+        app(Deployments, "default", "web", 3, "250m/256Mi", "1/512Mi", (Daily, 0.30, 210.0)),
+        app(Deployments, "default", "api", 3, "200m/300Mi", "400m/600Mi", (Bursty, 0.25, 260.0)),
+        app(Deployments, "default", "worker", 2, "1/2Gi", "4/4Gi", (Batch, 0.40, 500.0)),
+        app(Deployments, "default", "redis", 1, "100m/128Mi", "500m/256Mi", (Steady, 0.08, 90.0)),
+        app(Deployments, "default", "static-files", 2, "", "", (Steady, 0.02, 40.0)),
+        app(Pods, "default", "debug-shell", 1, "100m/64Mi", "500m/256Mi", (Steady, 0.03, 40.0)),
+        app(Deployments, "shop", "checkout", 2, "1/1Gi", "1/1Gi", (Steady, 0.45, 400.0)),
+        app(Deployments, "shop", "cart", 2, "300m/512Mi", "1500m/1Gi", (Ramping, 0.40, 380.0)),
+        app(Deployments, "shop", "recommender", 2, "500m/512Mi", "2/1280Mi", (Leaking, 0.6, 420.0)),
+        app(Deployments, "shop", "search", 2, "500m/1Gi", "", (Daily, 0.50, 700.0)),
+        app(StatefulSets, "data", "postgres", 2, "500m/1Gi", "2/4Gi", (Daily, 0.70, 1300.0)),
+        app(StatefulSets, "data", "kafka", 3, "1/2Gi", "2/3Gi", (Bursty, 0.50, 1400.0)),
+        app(Deployments, "data", "etl", 1, "500m/512Mi", "1/2Gi", (Batch, 0.50, 250.0)),
+        app(
+            DaemonSets, "monitoring", "log-agent", 1, "50m/64Mi", "200m/256Mi",
+            (Steady, 0.04, 90.0),
+        ),
     ]
 };
 
@@ -65,7 +68,7 @@ pub fn fill(world: &mut World) {
         let workload = Workload::generate_at(kind, seed as u64 + 1, cpu, memory);
         let mut spec = json!({ "containers": [container(app.name, app.requests, app.limits)] });
         if app.name == "web" {
-            let mut proxy = container("proxy", ("50m", "64Mi"), ("200m", "128Mi"));
+            let mut proxy = container("proxy", "50m/64Mi", "200m/128Mi");
             set(&mut proxy, &[], "restartPolicy", "Always");
             spec["initContainers"] = json!([proxy]);
         }
@@ -95,7 +98,9 @@ pub fn fill_with_recordings(world: &mut World, recordings: &[(String, Workload)]
         let (requests, limits) = (amount(0.5), amount(1.0));
         let text = |(cpu, memory): &(String, String)| json!({ "cpu": cpu, "memory": memory });
         let resources = json!({ "requests": text(&requests), "limits": text(&limits) });
-        let spec = json!({ "containers": [{ "name": name, "image": image(&name), "resources": resources }] });
+        let spec = json!({
+            "containers": [{ "name": name, "image": image(&name), "resources": resources }],
+        });
         declare(world, Resource::Deployments, "default", &name, 1, spec, workload.clone());
     }
 }
@@ -147,7 +152,9 @@ pub fn declare(
     let _ = validation::canonicalise(&mut spec);
     world.workloads.insert((resource, key.clone()), workload);
     if resource == Resource::Pods {
-        world.add_pod(json!({ "metadata": { "name": name, "namespace": namespace, "labels": labels }, "spec": spec }));
+        world.add_pod(json!({
+            "metadata": { "name": name, "namespace": namespace, "labels": labels }, "spec": spec,
+        }));
         return;
     }
     let mut object = json!({
@@ -177,13 +184,11 @@ pub fn declare(
     world.reconcile_soon(resource, &key);
 }
 
-fn container(name: &str, requests: (&str, &str), limits: (&str, &str)) -> Value {
+fn container(name: &str, requests: &str, limits: &str) -> Value {
     let mut resources = json!({});
-    for (list, (cpu, memory)) in [("requests", requests), ("limits", limits)] {
-        for (resource, quantity) in [("cpu", cpu), ("memory", memory)] {
-            if !quantity.is_empty() {
-                set(&mut resources, &[list], resource, quantity);
-            }
+    for (list, quantities) in [("requests", requests), ("limits", limits)] {
+        if let Some((cpu, memory)) = quantities.split_once('/') {
+            resources[list] = json!({ "cpu": cpu, "memory": memory });
         }
     }
     json!({ "name": name, "image": image(name), "resources": resources })
@@ -248,7 +253,7 @@ mod tests {
             pods.filter(|pod| json::text(&pod.value(), "/status/phase") == "Running").count()
         };
         assert_eq!(running(&world), 29);
-        assert_eq!(world.pod_metrics(None).len(), 29);
+        assert!(world.pods.keys().all(|pod| world.pod_metric(pod).is_some()));
         world.advance_to(START + 12.0 * HOUR, usize::MAX);
         assert_eq!(running(&world), 29);
         let killed: u32 =

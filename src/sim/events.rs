@@ -13,7 +13,7 @@ const EVENTS: usize = 20_000;
 
 impl World {
     /// Says that something has happened to an object.
-    pub fn record_event(
+    pub(super) fn record_event(
         &mut self,
         about: &Value,
         kind: &str,
@@ -23,9 +23,9 @@ impl World {
     ) {
         let now = self.timestamp();
         let uid = json::text(about, "/metadata/uid");
-        let told = (uid.to_owned(), reason, message.clone());
+        let what = (uid.to_owned(), reason, message.clone());
         if let Some(mut event) =
-            self.repeating.get(&told).and_then(|key| self.store.value(Resource::Events, key))
+            self.repeating.get(&what).and_then(|key| self.store.value(Resource::Events, key))
         {
             event["count"] = (json::number(&event, "/count").unwrap_or(1) + 1).into();
             event["lastTimestamp"] = now.into();
@@ -46,10 +46,14 @@ impl World {
         let event = json!({
             "kind": "Event",
             "apiVersion": "v1",
-            "metadata": { "name": event_name, "namespace": namespace, "uid": self.uid(), "creationTimestamp": now },
+            "metadata": {
+                "name": event_name, "namespace": namespace, "uid": self.uid(),
+                "creationTimestamp": now,
+            },
             "involvedObject": {
                 "kind": about["kind"], "namespace": namespace, "name": name, "uid": uid,
-                "apiVersion": about["apiVersion"], "resourceVersion": json::text(about, "/metadata/resourceVersion"),
+                "apiVersion": about["apiVersion"],
+                "resourceVersion": json::text(about, "/metadata/resourceVersion"),
             },
             "reason": reason,
             "message": message,
@@ -62,7 +66,7 @@ impl World {
             "reportingComponent": component,
             "reportingInstance": host,
         });
-        self.repeating.insert(told, Key::of(&event));
+        self.repeating.insert(what, Key::of(&event));
         self.store.put(Resource::Events, event);
     }
 

@@ -15,17 +15,18 @@ use super::log::Log;
 use super::status::ApiError;
 use super::target::Target;
 
-/// Who a client is told to be when it is forbidden something.
+/// Whom a refusal names that forbids something.
 const USER: &str = "system:serviceaccount:default:dqn-scaler";
 
 /// The rules in force, and the log of what has been asked.
 ///
-/// From outside they are set on `/sim/faults`: `GET` shows the rules, `PUT` replaces them, `DELETE` removes them all. The
-/// first rule that matches a request and is not used up acts on it:
+/// From outside they are set on `/sim/faults`: `GET` shows the rules, `PUT` replaces them, `DELETE`
+/// removes them all. The first rule that matches a request and is not used up acts on it:
 ///
 /// ```json
 /// [
-///   { "verb": "list", "resource": "pods", "count": 2, "effect": { "status": { "code": 429, "retryAfter": 1 } } },
+///   { "verb": "list", "resource": "pods", "count": 2,
+///     "effect": { "status": { "code": 429, "retryAfter": 1 } } },
 ///   { "verb": "patch", "resource": "pods/resize", "namespace": "default", "name": "web",
 ///     "effect": { "status": { "code": 403 } } },
 ///   { "group": "metrics.k8s.io", "effect": { "delay": { "milliseconds": 500 } } },
@@ -35,8 +36,9 @@ const USER: &str = "system:serviceaccount:default:dqn-scaler";
 /// ]
 /// ```
 ///
-/// `verb` and `resource` are those of RBAC, `group` is `""` for the core group; without `count` a rule stays until it is
-/// removed. `/sim/requests` shows the last requests (`GET`) and forgets them (`DELETE`).
+/// `verb` and `resource` are those of RBAC, `group` is `""` for the core group; without `count` a
+/// rule stays until it is removed. `/sim/requests` shows the last requests (`GET`) and forgets them
+/// (`DELETE`).
 #[derive(Default)]
 pub struct Faults {
     rules: Mutex<Vec<Rule>>,
@@ -207,11 +209,12 @@ fn refusal(
         403 => ("Forbidden", forbidden(target)),
         404 => ("NotFound", "the server could not find the requested resource".to_owned()),
         409 => {
-            let told = "the object has been modified; please apply your changes to the latest version and try again";
+            let message = "the object has been modified; please apply your changes to the latest \
+                version and try again";
             (
                 "Conflict",
                 format!(
-                    "Operation cannot be fulfilled on {} {:?}: {told}",
+                    "Operation cannot be fulfilled on {} {:?}: {message}",
                     qualified(target),
                     target.name
                 ),
@@ -299,7 +302,8 @@ mod tests {
     fn forbidden_reads_as_rbac_writes_it() {
         let patch = target(Method::PATCH, "/api/v1/namespaces/shop/pods/web/resize");
         let expected = format!(
-            "pods \"web\" is forbidden: User \"{USER}\" cannot patch resource \"pods/resize\" in API group \"\" in the namespace \"shop\""
+            "pods \"web\" is forbidden: User \"{USER}\" cannot patch resource \"pods/resize\" in \
+                API group \"\" in the namespace \"shop\""
         );
         assert_eq!(forbidden(&patch), expected);
         let list = target(Method::GET, "/apis/apps/v1/deployments");
@@ -312,7 +316,8 @@ mod tests {
     #[test]
     fn rules_are_written_in_json() {
         let text = r#"[
-            { "verb": "list", "resource": "pods", "count": 2, "effect": { "status": { "code": 429, "retryAfter": 1 } } },
+            { "verb": "list", "resource": "pods", "count": 2,
+              "effect": { "status": { "code": 429, "retryAfter": 1 } } },
             { "effect": "hang" }, { "effect": { "gone": {} } }, { "effect": { "cut": {} } }
         ]"#;
         let rules: Vec<Rule> = serde_json::from_str(text).unwrap();

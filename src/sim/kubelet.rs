@@ -1,6 +1,7 @@
 //! Kubelets: containers start, die of too much memory, come back.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -9,10 +10,10 @@ use super::json::{self, array, set};
 use super::node::Kubelet;
 use super::noise::mix;
 use super::pods::set_condition;
-use super::requirements::{Sum, is_sidecar};
+use super::requirements::{Sum, is_sidecar, room};
 use super::resources::Resource;
-use super::runtime::Pod;
-use super::store::Key;
+use super::runtime::{CrashLoop, End, Pod};
+use super::store::{Key, Object};
 use super::world::World;
 
 /// Seconds until a node counts as lost whose kubelet reports nothing.
@@ -41,11 +42,19 @@ pub fn spec_resources(pod: &Value, name: &str) -> Value {
         .unwrap_or_default()
 }
 
+/// Writes into the status what a pod as a whole has in force, if it has any of its own.
+pub fn report_pod_level(pod: &mut Value) {
+    let Some(resources) = pod.pointer("/spec/resources").cloned() else { return };
+    let requests = resources.get("requests").cloned().unwrap_or_default();
+    set(pod, &["status"], "allocatedResources", requests);
+    set(pod, &["status"], "resources", resources);
+}
+
 impl World {
-    /// Lets the last step pass for all containers, then tells of those that died or came back.
-    pub fn step_containers(&mut self) {
+    /// Lets the last step pass for all containers, then reports those that died or came back.
+    pub(super) fn step_containers(&mut self) {
         let (now, step) = (self.now, self.step);
-        let (mut killed, mut back) = (Vec::new(), Vec::new());
+        let (mut ended, mut back) = (Vec::new(), Vec::new());
         let nodes = self.nodes.iter().filter(|(_, node)| node.kubelet == Kubelet::Stopped);
         let stopped: HashSet<&str> = nodes.map(|(name, _)| name.as_str()).collect();
         for (key, pod) in &mut self.pods {
@@ -57,28 +66,28 @@ impl World {
                 if container.running {
                     let began = now - step;
                     let demand = pod.workload.demand(began, began - container.started);
-                    container.unseen_end |= container.pass(now, step, demand);
+                    container.unseen_end = container.pass(now, step, demand);
                 }
                 if !seen {
                     continue;
                 }
-                if std::mem::take(&mut container.unseen_end) {
-                    killed.push((key.clone(), index));
+                if let Some(end) = container.unseen_end.take() {
+                    ended.push((key.clone(), index, end));
                 } else if !container.running && !pod.terminating && container.process.is_up(now) {
                     back.push((key.clone(), index));
                 }
             }
         }
-        for (key, index) in killed {
-            self.container_killed(&key, index);
+        for (key, index, end) in ended {
+            self.container_ended(&key, index, end);
         }
         for (key, index) in back {
             self.container_back(&key, index);
         }
     }
 
-    /// Lets the kubelet of a node behave otherwise from now on. What it has left undone it does once
-    /// it acts again.
+    /// Lets the kubelet of a node behave otherwise from now on. What it has left undone it does
+    /// once it acts again.
     pub fn set_kubelet(&mut self, name: &str, kubelet: Kubelet) {
         let Some(node) = self.nodes.get_mut(name) else { return };
         let before = std::mem::replace(&mut node.kubelet, kubelet);
@@ -92,8 +101,35 @@ impl World {
         }
     }
 
+    /// Lets a container of a workload's pods crash again and again from now on, or no more.
+    pub fn set_crash_loop(
+        &mut self,
+        resource: Resource,
+        workload: &Key,
+        container: &str,
+        crash: Option<CrashLoop>,
+    ) {
+        let entry = (resource, workload.clone(), container.to_owned());
+        match crash {
+            Some(crash) => drop(self.crash_loops.insert(entry, crash)),
+            None => drop(self.crash_loops.remove(&entry)),
+        }
+        let pods = self.store.range(Resource::Pods, Some(&workload.namespace), None);
+        let ours = |pod: &Arc<Object>| {
+            self.workload_key(&pod.value(), &pod.key) == (resource, workload.clone())
+        };
+        let pods: Vec<Key> = pods.filter(|pod| ours(pod)).map(|pod| pod.key.clone()).collect();
+        for pod in pods {
+            let containers =
+                self.pods.get_mut(&pod).into_iter().flat_map(|pod| &mut pod.containers);
+            for named in containers.filter(|named| named.name == container) {
+                named.crash_loop = crash;
+            }
+        }
+    }
+
     /// Whether a kubelet leaves something undone for now; then it is noted.
-    pub fn kubelet_postpones(&mut self, key: &Key, due: PodDue) -> bool {
+    pub(super) fn kubelet_postpones(&mut self, key: &Key, due: PodDue) -> bool {
         let Some(pod) = self.pods.get(key) else { return false };
         let Some(node) = pod.node.as_ref().and_then(|node| self.nodes.get_mut(node)) else {
             return false;
@@ -112,7 +148,7 @@ impl World {
     }
 
     /// The control plane finds that a kubelet reports nothing.
-    pub fn lose_node(&mut self, name: &str) {
+    pub(super) fn lose_node(&mut self, name: &str) {
         if self.nodes.get(name).is_some_and(|node| node.kubelet == Kubelet::Stopped) {
             let message = "Kubelet stopped posting node status.";
             self.report_node(name, "Unknown", "NodeStatusUnknown", message);
@@ -148,7 +184,7 @@ impl World {
     }
 
     /// The containers of a scheduled pod begin to run.
-    pub fn start_pod(&mut self, key: &Key) {
+    pub(super) fn start_pod(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         if self.pods.get(key).is_none_or(|runtime| !runtime.is_active()) {
             return;
@@ -179,7 +215,7 @@ impl World {
     }
 
     /// Writes into `pod` that its containers run since `at`.
-    pub fn start_containers(&mut self, key: &Key, pod: &mut Value, at: f64) -> bool {
+    pub(super) fn start_containers(&mut self, key: &Key, pod: &mut Value, at: f64) -> bool {
         let random = self.draw();
         let since = self.timestamp_at(at);
         let Some(runtime) = self.pods.get_mut(key) else { return false };
@@ -188,7 +224,7 @@ impl World {
             .node
             .as_ref()
             .and_then(|node| self.nodes.get(node))
-            .map_or(Sum::default(), |node| node.allocatable);
+            .map_or(Sum::default(), |node| room(&pod["spec"], node.allocatable));
         runtime.started = true;
         for container in &mut runtime.containers {
             container.limits = container.requirements.enforced(room);
@@ -212,14 +248,19 @@ impl World {
                             + u64::from(kind == "containers")),
                 );
                 let state = if kind == "initContainers" && !is_sidecar(container) {
-                    let done = json!({ "exitCode": 0, "reason": "Completed", "startedAt": since, "finishedAt": since, "containerID": id });
+                    let done = json!({
+                        "exitCode": 0, "reason": "Completed", "startedAt": since,
+                        "finishedAt": since, "containerID": id,
+                    });
                     json!({ "terminated": done })
                 } else {
                     json!({ "running": { "startedAt": since } })
                 };
                 let mut status = json!({
-                    "name": container["name"], "state": state, "lastState": {}, "ready": true, "restartCount": 0,
-                    "image": container["image"], "imageID": format!("sha256:{:064x}", mix(1)), "containerID": id, "started": true,
+                    "name": container["name"], "state": state, "lastState": {}, "ready": true,
+                    "restartCount": 0,
+                    "image": container["image"], "imageID": format!("sha256:{:064x}", mix(1)),
+                    "containerID": id, "started": true,
                 });
                 let resources = &container["resources"];
                 if resources.get("requests").is_some() {
@@ -247,28 +288,33 @@ impl World {
             set(pod, &["status"], "initContainerStatuses", init);
         }
         set(pod, &["status"], "containerStatuses", main);
+        report_pod_level(pod);
         true
     }
 
-    /// A container has run out of memory.
-    pub fn container_killed(&mut self, key: &Key, index: usize) {
+    /// A container has died.
+    fn container_ended(&mut self, key: &Key, index: usize, end: End) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
-        let Some((name, restarts)) =
-            self.container(key, index).map(|c| (c.name.clone(), c.restarts))
-        else {
+        let Some(container) = self.pods.get(key).and_then(|pod| pod.containers.get(index)) else {
             return;
         };
+        let (name, back_off) = (container.name.clone(), container.back_off);
         let uid = json::text(&pod, "/metadata/uid").to_owned();
         let back_off = format!(
-            "back-off {}s restarting failed container={name} pod={}_{}({uid})",
-            (10 << restarts.min(5)).min(300),
-            key.name,
-            key.namespace
+            "back-off {back_off}s restarting failed container={name} pod={}_{}({uid})",
+            key.name, key.namespace
         );
-        self.terminated(&mut pod, &name, "OOMKilled", 137);
-        let never = json::text(&pod, "/spec/restartPolicy") == "Never";
+        let (reason, code) = match end {
+            End::OutOfMemory => ("OOMKilled", 137),
+            End::Exit(0) => ("Completed", 0),
+            End::Exit(code) => ("Error", code),
+        };
+        self.terminated(&mut pod, &name, reason, code);
+        let policy = json::text(&pod, "/spec/restartPolicy");
+        let never = policy == "Never" || policy == "OnFailure" && code == 0;
         if never {
-            self.finish(key, &mut pod, "Failed");
+            let phase = if code == 0 { "Succeeded" } else { "Failed" };
+            self.finish(key, &mut pod, phase);
         } else if let Some(status) = status_of(&mut pod, &name) {
             status["state"] =
                 json!({ "waiting": { "reason": "CrashLoopBackOff", "message": back_off } });
@@ -286,7 +332,7 @@ impl World {
     }
 
     /// A container runs again after it was down.
-    pub fn container_back(&mut self, key: &Key, index: usize) {
+    pub(super) fn container_back(&mut self, key: &Key, index: usize) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         let (now, timestamp, random) = (self.now, self.timestamp(), self.draw());
         let Some(container) = self.pods.get_mut(key).and_then(|pod| pod.containers.get_mut(index))
@@ -315,11 +361,12 @@ impl World {
     }
 
     /// Writes into the status that a container has ended.
-    pub fn terminated(&mut self, pod: &mut Value, name: &str, reason: &str, exit_code: i64) {
+    pub(super) fn terminated(&mut self, pod: &mut Value, name: &str, reason: &str, exit_code: i32) {
         let now = self.timestamp();
         let Some(status) = status_of(pod, name) else { return };
         let terminated = json!({
-            "exitCode": exit_code, "reason": reason, "startedAt": status["state"]["running"]["startedAt"],
+            "exitCode": exit_code, "reason": reason,
+            "startedAt": status["state"]["running"]["startedAt"],
             "finishedAt": now, "containerID": status["containerID"],
         });
         status["lastState"] = json!({ "terminated": terminated });
@@ -329,7 +376,7 @@ impl World {
     }
 
     /// Ends a pod for good.
-    pub fn finish(&mut self, key: &Key, pod: &mut Value, phase: &str) {
+    pub(super) fn finish(&mut self, key: &Key, pod: &mut Value, phase: &str) {
         set(pod, &["status"], "phase", phase);
         let Some(runtime) = self.pods.get_mut(key) else { return };
         runtime.finished = true;
@@ -341,7 +388,7 @@ impl World {
     }
 
     /// Writes the readiness conditions from what is running.
-    pub fn readiness(&mut self, key: &Key, pod: &mut Value) {
+    pub(super) fn readiness(&mut self, key: &Key, pod: &mut Value) {
         let now = self.timestamp();
         let unready: Vec<&str> = self
             .pods
@@ -365,31 +412,6 @@ impl World {
                 );
             }
         }
-    }
-
-    fn container(&self, key: &Key, index: usize) -> Option<&super::runtime::Container> {
-        self.pods.get(key)?.containers.get(index)
-    }
-
-    /// Ends all containers of a running pod well, as those of a finished job.
-    pub fn complete_pod(&mut self, key: &Key) {
-        let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
-        let names: Vec<String> = array(&mut pod, &["status"], "containerStatuses")
-            .iter()
-            .map(|s| json::text(s, "/name").to_owned())
-            .collect();
-        for name in names {
-            self.terminated(&mut pod, &name, "Completed", 0);
-            if let Some(status) = status_of(&mut pod, &name) {
-                status["lastState"] = json!({});
-            }
-        }
-        self.finish(key, &mut pod, "Succeeded");
-        let now = self.timestamp();
-        for condition in ["Ready", "ContainersReady"] {
-            set_condition(&mut pod, condition, "False", Some(("PodCompleted", "")), &now);
-        }
-        self.store.put(Resource::Pods, pod);
     }
 }
 

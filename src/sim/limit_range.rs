@@ -102,40 +102,40 @@ fn violations(
         enforced.iter().filter_map(|(name, bound)| check(name, bound)).collect::<Vec<_>>()
     };
     let mut problems = each("min", &|name, least| {
-        let told = format!("minimum {name} usage per {kind} is {least}");
+        let rule = format!("minimum {name} usage per {kind} is {least}");
         let Some(request) = requests.get(name) else {
-            return Some(format!("{told}.  No request is specified"));
+            return Some(format!("{rule}.  No request is specified"));
         };
         if request < least {
-            return Some(format!("{told}, but request is {request}"));
+            return Some(format!("{rule}, but request is {request}"));
         }
         let limit = limits.get(name).filter(|limit| *limit < least)?;
-        Some(format!("{told}, but limit is {limit}"))
+        Some(format!("{rule}, but limit is {limit}"))
     });
     problems.extend(each("max", &|name, most| {
-        let told = format!("maximum {name} usage per {kind} is {most}");
+        let rule = format!("maximum {name} usage per {kind} is {most}");
         let Some(limit) = limits.get(name) else {
-            return Some(format!("{told}.  No limit is specified"));
+            return Some(format!("{rule}.  No limit is specified"));
         };
         if limit > most {
-            return Some(format!("{told}, but limit is {limit}"));
+            return Some(format!("{rule}, but limit is {limit}"));
         }
         let request = requests.get(name).filter(|request| *request > most)?;
-        Some(format!("{told}, but request is {request}"))
+        Some(format!("{rule}, but request is {request}"))
     }));
     problems.extend(each("maxLimitRequestRatio", &|name, most| {
-        let told = format!("{name} max limit to request ratio per {kind} is {most}");
+        let rule = format!("{name} max limit to request ratio per {kind} is {most}");
         let given = |list: &ResourceList| list.get(name).map_or(0.0, Quantity::to_f64);
         let (request, limit) = (given(requests), given(limits));
         if request == 0.0 {
-            return Some(format!("{told}, but no request is specified or request is 0"));
+            return Some(format!("{rule}, but no request is specified or request is 0"));
         }
         if limit == 0.0 {
-            return Some(format!("{told}, but no limit is specified or limit is 0"));
+            return Some(format!("{rule}, but no limit is specified or limit is 0"));
         }
         let ratio = limit / request;
         let exceeded = ratio * 1000.0 > most.to_millis() as f64;
-        exceeded.then(|| format!("{told}, but provided ratio is {ratio:.6}"))
+        exceeded.then(|| format!("{rule}, but provided ratio is {ratio:.6}"))
     }));
     problems
 }

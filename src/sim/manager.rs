@@ -33,7 +33,8 @@ impl Manager {
         };
         let index = entries.iter().position(ours).unwrap_or_else(|| {
             let mut entry = json!({
-                "manager": self.name, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {},
+                "manager": self.name, "operation": "Update", "apiVersion": "v1",
+                "fieldsType": "FieldsV1", "fieldsV1": {},
             });
             if !self.subresource.is_empty() {
                 entry["subresource"] = self.subresource.as_str().into();

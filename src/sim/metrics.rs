@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::json;
 use super::node::Kubelet;
 use super::physics::Resources;
 use super::requirements::MIB;
@@ -18,7 +19,7 @@ const SYSTEM_MEMORY: f64 = 420.0;
 
 impl World {
     /// Measures every container, unless the metrics stand still.
-    pub fn scrape(&mut self) {
+    pub(super) fn scrape(&mut self) {
         if self.metrics_frozen {
             return;
         }
@@ -40,47 +41,57 @@ impl World {
         }
     }
 
-    /// The metrics of every measured pod of a namespace, or of all.
-    pub fn pod_metrics(&self, namespace: Option<&str>) -> Vec<Value> {
-        let within = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
-        self.pods
-            .iter()
-            .filter(|(key, _)| within(key))
-            .filter_map(|(key, pod)| self.describe_usage(key, pod))
-            .collect()
-    }
-
-    pub fn pod_metric(&self, key: &Key) -> Option<Value> {
+    /// The metrics of a pod, if it was measured.
+    pub(super) fn pod_metric(&self, key: &Key) -> Option<Value> {
         self.describe_usage(key, self.pods.get(key)?)
     }
 
-    /// Nothing of a pod of which a container was not measured: a sum would be wrong.
+    /// Nothing of a pod of which a container was not measured: a sum would be wrong. Only
+    /// containers whose crash loop says so are left out by themselves.
     fn describe_usage(&self, key: &Key, pod: &Pod) -> Option<Value> {
         if pod.finished || !pod.started {
             return None;
         }
-        let containers = pod.containers.iter().map(|container| {
-            let sample = container.sample?;
-            Some(json!({ "name": container.name, "usage": usage(sample.cpu, sample.memory) }))
-        });
-        let containers: Vec<Value> = containers.collect::<Option<_>>()?;
-        let labels = &self.store.get(Resource::Pods, key)?.labels;
+        let mut containers = Vec::new();
+        for container in &pod.containers {
+            match container.sample {
+                Some(sample) => containers.push(json!({
+                    "name": container.name, "usage": usage(sample.cpu, sample.memory),
+                })),
+                None if container.is_missing_alone() => {}
+                None => return None,
+            }
+        }
+        if containers.is_empty() {
+            return None;
+        }
+        let object = self.store.get(Resource::Pods, key)?;
+        let labels = &object.labels;
         let labels: serde_json::Map<String, Value> =
             labels.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
         let timestamp = self.timestamp_at(self.scraped);
-        Some(json!({
+        let mut metrics = json!({
             "kind": "PodMetrics",
             "apiVersion": API_VERSION,
             "metadata": {
-                "name": key.name, "namespace": key.namespace, "creationTimestamp": self.timestamp(), "labels": labels,
+                "name": key.name, "namespace": key.namespace, "labels": labels,
+                "creationTimestamp": self.timestamp(),
             },
             "timestamp": timestamp,
             "window": format!("{SCRAPE_SECONDS}s"),
             "containers": containers,
-        }))
+        });
+        if !self.odd_metrics.is_empty() {
+            let pod = object.value();
+            let created = json::text(&pod, "/metadata/creationTimestamp");
+            for odd in &self.odd_metrics {
+                odd.apply(&key.name, created, &mut metrics);
+            }
+        }
+        Some(metrics)
     }
 
-    pub fn node_metrics(&self) -> Vec<Value> {
+    pub(super) fn node_metrics(&self) -> Vec<Value> {
         let timestamp = self.timestamp_at(self.scraped);
         let describe = |(name, node): (&String, &Resources)| {
             json!({

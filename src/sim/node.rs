@@ -89,9 +89,15 @@ impl Node {
         };
         let condition = |kind: &str, status: &str, reason: &str, message: &str| {
             json!({
-                "type": kind, "status": status, "lastHeartbeatTime": now, "lastTransitionTime": since,
+                "type": kind, "status": status, "lastHeartbeatTime": now,
+                "lastTransitionTime": since,
                 "reason": reason, "message": message,
             })
+        };
+        let fine = |kind: &str, reason: &str, message: &str| {
+            let (reason, message) =
+                (format!("KubeletHas{reason}"), format!("kubelet has {message}"));
+            condition(kind, "False", &reason, &message)
         };
         json!({
             "kind": "Node",
@@ -105,9 +111,9 @@ impl Node {
                 "capacity": list(self.capacity),
                 "allocatable": list(self.allocatable),
                 "conditions": [
-                    condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-                    condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-                    condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+                    fine("MemoryPressure", "SufficientMemory", "sufficient memory available"),
+                    fine("DiskPressure", "NoDiskPressure", "no disk pressure"),
+                    fine("PIDPressure", "SufficientPID", "sufficient PID available"),
                     condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
                 ],
                 "addresses": [

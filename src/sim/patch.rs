@@ -22,9 +22,11 @@ impl PatchType {
             "application/strategic-merge-patch+json" => Ok(Self::Strategic),
             "application/json-patch+json" => Ok(Self::Json),
             _ => {
-                let accepted = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+                let accepted = "application/json-patch+json, application/merge-patch+json, \
+                    application/strategic-merge-patch+json";
                 let message = format!(
-                    "the body of the request was in an unknown format - accepted media types include: {accepted}"
+                    "the body of the request was in an unknown format - accepted media types \
+                        include: {accepted}"
                 );
                 Err(ApiError::new(415, "UnsupportedMediaType", message))
             }
@@ -166,7 +168,9 @@ mod tests {
 
     #[test]
     fn strategic_directives_delete_and_replace() {
-        let target = json!({ "env": [{ "name": "a" }, { "name": "b" }], "tolerations": [1], "labels": { "x": 1 } });
+        let target = json!({
+            "env": [{ "name": "a" }, { "name": "b" }], "tolerations": [1], "labels": { "x": 1 },
+        });
         let patch = json!({
             "env": [{ "name": "a", "$patch": "delete" }, { "name": "c" }],
             "$setElementOrder/env": [{ "name": "b" }],
@@ -175,7 +179,9 @@ mod tests {
         });
         assert_eq!(
             patched(PatchType::Strategic, target, patch),
-            json!({ "env": [{ "name": "b" }, { "name": "c" }], "tolerations": [2], "labels": { "y": 2 } })
+            json!({
+                "env": [{ "name": "b" }, { "name": "c" }], "tolerations": [2], "labels": { "y": 2 },
+            })
         );
     }
 

@@ -18,7 +18,7 @@ impl Resources {
     pub const UNLIMITED: Self = Self { cpu: f64::INFINITY, memory: f64::INFINITY };
 }
 
-/// One step of a container's life.
+/// One step of a container.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// False while the container restarts: then it uses nothing and nothing can be said of it.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::due::PodDue;
 use super::json::{self, set};
-use super::requirements::{Requirements, Sum, pod_requests, qos_class, running_containers};
+use super::requirements::{MIB, Requirements, Sum, pod_requests, qos_class, running_containers};
 use super::resources::Resource;
 use super::runtime::{Container, Pod, Resize, seed_of, shares};
 use super::store::Key;
@@ -52,25 +52,27 @@ pub fn default_spec(spec: &mut Value) {
 
 impl World {
     /// Gives a new object its identity.
-    pub fn identify(&mut self, object: &mut Value) {
+    pub(super) fn identify(&mut self, object: &mut Value) {
         let created = self.timestamp_at(self.now - self.settled_age.unwrap_or_default());
         let uid = self.uid();
         set(object, &["metadata"], "uid", uid);
         set(object, &["metadata"], "creationTimestamp", created);
     }
 
-    /// Stores a new pod and lets its life begin.
-    pub fn add_pod(&mut self, mut pod: Value) -> Key {
+    /// Stores a new pod, to be scheduled and started.
+    pub(super) fn add_pod(&mut self, mut pod: Value) -> Key {
         set(&mut pod, &[], "kind", "Pod");
         set(&mut pod, &[], "apiVersion", "v1");
         self.identify(&mut pod);
         set(&mut pod, &["metadata"], "generation", 1);
+        self.drop_unknown(&mut pod);
         // What cannot be read has been refused.
         let _ = validation::normalise(&mut pod["spec"]);
         default_spec(&mut pod["spec"]);
         pod["status"] = json!({ "phase": "Pending", "qosClass": qos_class(&pod["spec"]) });
 
         let key = Key::of(&pod);
+        let workload = self.workload_key(&pod, &key);
         let requirements: Vec<Requirements> =
             running_containers(&pod["spec"]).map(Requirements::of).collect();
         let names = running_containers(&pod["spec"])
@@ -81,6 +83,9 @@ impl World {
             .map(|((name, requirements), share)| {
                 let mut container = Container::new(name, *requirements, share);
                 container.stop(f64::INFINITY);
+                let (resource, owner) = workload.clone();
+                let entry = (resource, owner, container.name.clone());
+                container.crash_loop = self.crash_loops.get(&entry).copied();
                 container
             })
             .collect();
@@ -88,7 +93,7 @@ impl World {
         let runtime = Pod {
             incarnation: self.next_incarnation,
             node: None,
-            workload: self.workload_of(&pod, &key),
+            workload: self.workload_of(&pod, &key, &workload),
             containers,
             allocated: pod_requests(&pod["spec"]),
             resize: Resize::None,
@@ -107,33 +112,31 @@ impl World {
         key
     }
 
-    /// What a pod wants: what was said of its owner, or something that its requests suit.
-    fn workload_of(&self, pod: &Value, key: &Key) -> Workload {
-        let owner = json::controller(pod).map(|owner| {
-            let owner = (
-                Resource::of_kind(json::text(owner, "/kind")),
-                Key::new(&key.namespace, json::text(owner, "/name")),
-            );
-            // A Deployment owns its pods through a ReplicaSet.
-            match &owner {
-                (Some(Resource::ReplicaSets), replica_set) => {
-                    self.deployment_of(replica_set).unwrap_or(owner)
-                }
-                _ => owner,
-            }
+    /// The workload that a pod belongs to; its own name if it stands alone.
+    pub(super) fn workload_key(&self, pod: &Value, key: &Key) -> (Resource, Key) {
+        let owner = json::controller(pod).and_then(|owner| {
+            let name = Key::new(&key.namespace, json::text(owner, "/name"));
+            Some((Resource::of_reference(owner)?, name))
         });
-        let owner = match owner {
-            Some((Some(resource), key)) => (resource, key),
-            _ => (Resource::Pods, key.clone()),
-        };
-        match self.workloads.get(&owner) {
+        match owner {
+            // A Deployment owns its pods through a ReplicaSet.
+            Some((Resource::ReplicaSets, set)) => {
+                self.deployment_of(&set).unwrap_or((Resource::ReplicaSets, set))
+            }
+            Some(owner) => owner,
+            None => (Resource::Pods, key.clone()),
+        }
+    }
+
+    /// What a pod wants: what was said of its workload, or something that its requests suit.
+    fn workload_of(&self, pod: &Value, key: &Key, workload: &(Resource, Key)) -> Workload {
+        match self.workloads.get(workload) {
             Some(workload) => workload.replica(seed_of(key)),
             None => {
                 let size = running_containers(&pod["spec"])
                     .map(|container| Requirements::of(container).size())
                     .fold(Sum::default(), |a, b| a + b);
-                let (cpu, memory) =
-                    (size.cpu as f64 / 1000.0, size.memory as f64 / super::requirements::MIB);
+                let (cpu, memory) = (size.cpu as f64 / 1000.0, size.memory as f64 / MIB);
                 Workload::generate_at(
                     Kind::Steady,
                     seed_of(key),
@@ -144,12 +147,12 @@ impl World {
         }
     }
 
-    fn deployment_of(&self, replica_set: &Key) -> Option<(Option<Resource>, Key)> {
+    fn deployment_of(&self, replica_set: &Key) -> Option<(Resource, Key)> {
         let replica_set = self.store.value(Resource::ReplicaSets, replica_set)?;
         let owner = json::controller(&replica_set)?;
         let key =
             Key::new(json::text(&replica_set, "/metadata/namespace"), json::text(owner, "/name"));
-        Some((Resource::of_kind(json::text(owner, "/kind")), key))
+        Some((Resource::of_reference(owner)?, key))
     }
 
     /// Places a pod that is already running when the simulation begins.
@@ -185,7 +188,7 @@ impl World {
     }
 
     /// The scheduler: the node with the most room, or an explanation why there is none.
-    pub fn schedule(&mut self, key: &Key) {
+    pub(super) fn schedule(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         let requests = pod_requests(&pod["spec"]);
         let preset =
@@ -230,7 +233,8 @@ impl World {
         .flatten()
         .collect();
         let message = format!(
-            "0/{total} nodes are available: {}. preemption: 0/{total} nodes are available: {total} No preemption victims found for incoming pod.",
+            "0/{total} nodes are available: {}. preemption: 0/{total} nodes are available: {total} \
+                No preemption victims found for incoming pod.",
             reasons.join(", ")
         );
         if set_condition(&mut pod, "PodScheduled", "False", Some(("Unschedulable", &message)), &now)
@@ -286,7 +290,7 @@ impl World {
         self.after_for_pod(seconds, key, PodDue::Remove);
     }
 
-    pub fn remove_pod(&mut self, key: &Key) {
+    pub(super) fn remove_pod(&mut self, key: &Key) {
         let Some(runtime) = self.pods.remove(key) else { return };
         self.workloads.remove(&(Resource::Pods, key.clone()));
         if let Some(name) = &runtime.node
@@ -305,9 +309,9 @@ impl World {
     }
 
     /// Lets the controller of an object look at it.
-    pub fn notify_owner(&mut self, object: &Value) {
+    pub(super) fn notify_owner(&mut self, object: &Value) {
         if let Some(owner) = json::controller(object)
-            && let Some(resource) = Resource::of_kind(json::text(owner, "/kind"))
+            && let Some(resource) = Resource::of_reference(owner)
         {
             let key =
                 Key::new(json::text(object, "/metadata/namespace"), json::text(owner, "/name"));
@@ -336,7 +340,8 @@ pub fn set_condition(
     let generation = json::number(pod, "/metadata/generation").unwrap_or(1);
     let conditions = json::array(pod, &["status"], "conditions");
     let mut condition = json!({
-        "type": kind, "observedGeneration": generation, "status": status, "lastProbeTime": null, "lastTransitionTime": now,
+        "type": kind, "observedGeneration": generation, "status": status, "lastProbeTime": null,
+        "lastTransitionTime": now,
     });
     if let Some((reason, message)) = why {
         set(&mut condition, &[], "reason", reason);

@@ -140,7 +140,8 @@ mod tests {
     fn pod(limit: &str, in_force: &str) -> Value {
         json!({
             "spec": { "containers": [{
-                "name": "app", "resources": { "limits": { "cpu": limit }, "requests": { "cpu": "1" } },
+                "name": "app",
+                "resources": { "limits": { "cpu": limit }, "requests": { "cpu": "1" } },
             }] },
             "status": { "containerStatuses": [
                 { "name": "app", "resources": { "limits": { "cpu": in_force } } },
@@ -149,7 +150,9 @@ mod tests {
     }
 
     fn quota() -> Value {
-        json!({ "metadata": { "name": "q" }, "spec": { "hard": { "limits.cpu": "2", "pods": "9" } } })
+        json!({
+            "metadata": { "name": "q" }, "spec": { "hard": { "limits.cpu": "2", "pods": "9" } },
+        })
     }
 
     #[test]

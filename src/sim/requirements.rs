@@ -60,8 +60,9 @@ impl Amounts {
 }
 
 impl Requirements {
-    pub fn of(container: &Value) -> Self {
-        let resources = container.get("resources");
+    /// Of a container, or of the spec of a pod that has some as a whole.
+    pub fn of(holder: &Value) -> Self {
+        let resources = holder.get("resources");
         let list = |name: &str| Amounts::of(resources.and_then(|resources| resources.get(name)));
         Self { requests: list("requests"), limits: list("limits") }
     }
@@ -88,14 +89,14 @@ pub fn is_sidecar(container: &Value) -> bool {
     json::text(container, "/restartPolicy") == "Always"
 }
 
-/// The containers that run for the life of a pod, from its spec: sidecars, then containers.
+/// The containers that run as long as a pod does, from its spec: sidecars, then containers.
 pub fn running_containers(spec: &Value) -> impl Iterator<Item = &Value> {
     let sidecars =
         json::items(spec, "/initContainers").iter().filter(|container| is_sidecar(container));
     sidecars.chain(json::items(spec, "/containers"))
 }
 
-/// What a pod occupies of its node.
+/// What a pod occupies of its node: what it requests as a whole, or what its containers do.
 pub fn pod_requests(spec: &Value) -> Sum {
     let requests = |container: &Value| Requirements::of(container).requests.sum();
     let running = running_containers(spec).map(requests).fold(Sum::default(), |a, b| a + b);
@@ -103,7 +104,19 @@ pub fn pod_requests(spec: &Value) -> Sum {
         .iter()
         .filter(|container| !is_sidecar(container))
         .map(requests);
-    init.fold(running, |a, b| Sum { cpu: a.cpu.max(b.cpu), memory: a.memory.max(b.memory) })
+    let most = |a: Sum, b: Sum| Sum { cpu: a.cpu.max(b.cpu), memory: a.memory.max(b.memory) };
+    let containers = init.fold(running, most);
+    let own = Requirements::of(spec).requests;
+    Sum { cpu: own.cpu.unwrap_or(containers.cpu), memory: own.memory.unwrap_or(containers.memory) }
+}
+
+/// The most that a container of a pod can have: what the node has, or the pod as a whole.
+pub fn room(spec: &Value, node: Sum) -> Sum {
+    let own = Requirements::of(spec).limits;
+    Sum {
+        cpu: own.cpu.map_or(node.cpu, |limit| limit.min(node.cpu)),
+        memory: own.memory.map_or(node.memory, |limit| limit.min(node.memory)),
+    }
 }
 
 pub fn qos_class(spec: &Value) -> &'static str {
@@ -112,13 +125,16 @@ pub fn qos_class(spec: &Value) -> &'static str {
             json::items(spec, "/containers").iter().chain(json::items(spec, "/initContainers"));
         all.map(Requirements::of)
     };
-    if containers().all(|requirements| requirements == Requirements::default()) {
+    let own = Requirements::of(spec);
+    let whole = (own != Requirements::default()).then_some(own);
+    let all = || whole.into_iter().chain(containers().filter(|_| whole.is_none()));
+    if all().all(|requirements| requirements == Requirements::default()) {
         return "BestEffort";
     }
     let pinned = |limit: Option<i64>, request: Option<i64>| {
         limit.is_some_and(|limit| limit > 0 && request == Some(limit))
     };
-    let guaranteed = containers().all(|Requirements { requests, limits }| {
+    let guaranteed = all().all(|Requirements { requests, limits }| {
         pinned(limits.cpu, requests.cpu) && pinned(limits.memory, requests.memory)
     });
     if guaranteed { "Guaranteed" } else { "Burstable" }
@@ -131,12 +147,16 @@ mod tests {
     use super::*;
 
     fn spec(resources: &[Value]) -> Value {
-        json!({ "containers": resources.iter().map(|resources| json!({ "resources": resources })).collect::<Vec<_>>() })
+        let containers = resources.iter().map(|resources| json!({ "resources": resources }));
+        json!({ "containers": containers.collect::<Vec<_>>() })
     }
 
     #[test]
     fn the_qos_class_follows_from_all_containers() {
-        let pinned = json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "1000m", "memory": "1024Mi" } });
+        let pinned = json!({
+            "requests": { "cpu": "1", "memory": "1Gi" },
+            "limits": { "cpu": "1000m", "memory": "1024Mi" },
+        });
         let loose = json!({ "requests": { "cpu": "1" } });
         assert_eq!(qos_class(&spec(std::slice::from_ref(&pinned))), "Guaranteed");
         assert_eq!(qos_class(&spec(&[pinned, loose])), "Burstable");
@@ -148,7 +168,10 @@ mod tests {
         let request = |cpu: &str| json!({ "resources": { "requests": { "cpu": cpu } } });
         let mut sidecar = request("100m");
         sidecar["restartPolicy"] = "Always".into();
-        let spec = json!({ "containers": [request("1"), request("2")], "initContainers": [sidecar, request("500m")] });
+        let spec = json!({
+            "containers": [request("1"), request("2")],
+            "initContainers": [sidecar, request("500m")],
+        });
         assert_eq!(pod_requests(&spec), Sum { cpu: 3100, memory: 0 });
     }
 }

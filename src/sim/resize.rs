@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::due::PodDue;
 use super::json::{self, set};
-use super::kubelet::{spec_resources, status_of};
+use super::kubelet::{report_pod_level, spec_resources, status_of};
 use super::manager::Manager;
 use super::node::{Kubelet, Node};
 use super::pods::{MIRROR, remove_condition, set_condition};
 use super::requirements::{
-    MIB, Requirements, Sum, is_sidecar, pod_requests, qos_class, running_containers,
+    MIB, Requirements, Sum, is_sidecar, pod_requests, qos_class, room, running_containers,
 };
 use super::resources::Resource;
 use super::runtime::Resize;
@@ -34,7 +34,7 @@ const RESTART: f64 = 2.0;
 
 impl World {
     /// Accepts a pod with other resources, as `pods/resize` does.
-    pub fn resize_pod(
+    pub(super) fn resize_pod(
         &mut self,
         key: &Key,
         patched: Value,
@@ -60,7 +60,7 @@ impl World {
     }
 
     /// The pod that a resize would make: of `patched`, nothing but the resources counts.
-    pub fn resized_pod(&self, key: &Key, patched: &Value) -> Result<Value, ApiError> {
+    pub(super) fn resized_pod(&self, key: &Key, patched: &Value) -> Result<Value, ApiError> {
         let not_found = || ApiError::not_found(Resource::Pods, &key.name);
         let old = self.store.value(Resource::Pods, key).ok_or_else(not_found)?;
         let mut new = old.clone();
@@ -105,6 +105,7 @@ impl World {
             let problem = "Pod QOS Class may not change as a result of resizing";
             errors.push(FieldError::invalid("spec", qos_class(&new["spec"]), problem));
         }
+        errors.extend(removed(&old["spec"], &new["spec"], "spec.resources"));
         for kind in ["containers", "initContainers"] {
             let pointer = format!("/spec/{kind}");
             let pairs = json::items(old, &pointer).iter().zip(json::items(new, &pointer));
@@ -135,7 +136,8 @@ impl World {
         let (resource, requested, allocatable) =
             exceeded(pod_requests(&new["spec"]), node.allocatable)?;
         Some(format!(
-            "node didn't have enough allocatable resources: {resource}, requested: {requested}, allocatable: {allocatable}"
+            "node didn't have enough allocatable resources: {resource}, requested: {requested}, \
+                allocatable: {allocatable}"
         ))
     }
 
@@ -156,7 +158,7 @@ impl World {
     }
 
     /// The kubelet finds that a pod's spec wants other resources than it has admitted.
-    pub fn admit_resize(&mut self, key: &Key) {
+    pub(super) fn admit_resize(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         let Some(runtime) = self.pods.get(key).filter(|pod| pod.is_active()) else { return };
         let (Some(name), allocated) = (runtime.node.clone(), runtime.allocated) else { return };
@@ -168,7 +170,8 @@ impl World {
             Some((Resize::Infeasible, why))
         } else if let Some((resource, requested, capacity)) = exceeded(wanted, node.allocatable) {
             let why = format!(
-                "Node didn't have enough capacity: {resource}, requested: {requested}, capacity: {capacity}"
+                "Node didn't have enough capacity: {resource}, requested: {requested}, capacity: \
+                    {capacity}"
             );
             Some((Resize::Infeasible, why))
         } else if let Some((resource, requested, free)) =
@@ -177,7 +180,8 @@ impl World {
             let capacity =
                 if resource == "cpu" { node.allocatable.cpu } else { node.allocatable.memory };
             let why = format!(
-                "Node didn't have enough resource: {resource}, requested: {requested}, used: {}, capacity: {capacity}",
+                "Node didn't have enough resource: {resource}, requested: {requested}, used: {}, \
+                    capacity: {capacity}",
                 capacity - free
             );
             node.deferred.insert(key.clone());
@@ -188,7 +192,7 @@ impl World {
         };
         let resize = match &refusal {
             Some((Resize::Deferred, why)) => {
-                self.tell_resize(&mut pod, PENDING, Some(("Deferred", why)));
+                self.report_resize(&mut pod, PENDING, Some(("Deferred", why)));
                 self.record_event(
                     &pod,
                     "Warning",
@@ -199,9 +203,9 @@ impl World {
                 Resize::Deferred
             }
             Some((_, why)) => {
-                self.tell_resize(&mut pod, PENDING, Some(("Infeasible", why)));
-                let told = format!("Pod resize Infeasible: {why}");
-                self.record_event(&pod, "Warning", "ResizeInfeasible", told, "kubelet");
+                self.report_resize(&mut pod, PENDING, Some(("Infeasible", why)));
+                let message = format!("Pod resize Infeasible: {why}");
+                self.record_event(&pod, "Warning", "ResizeInfeasible", message, "kubelet");
                 Resize::Infeasible
             }
             None => {
@@ -239,7 +243,7 @@ impl World {
             }
         }
         remove_condition(pod, PENDING);
-        self.tell_resize(pod, IN_PROGRESS, None);
+        self.report_resize(pod, IN_PROGRESS, None);
         self.record_event(
             pod,
             "Normal",
@@ -250,7 +254,7 @@ impl World {
     }
 
     /// Conditions since 1.33, `status.resize` before.
-    fn tell_resize(&self, pod: &mut Value, condition: &str, why: Option<(&str, &str)>) {
+    fn report_resize(&self, pod: &mut Value, condition: &str, why: Option<(&str, &str)>) {
         let generation = json::number(pod, "/metadata/generation").unwrap_or(1);
         set(pod, &["status"], "observedGeneration", generation);
         if self.version < ServerVersion::V1_33 {
@@ -261,9 +265,10 @@ impl World {
     }
 
     /// The kubelet writes the cgroups of an admitted resize, or finds that it cannot.
-    pub fn actuate_resize(&mut self, key: &Key) {
+    pub(super) fn actuate_resize(&mut self, key: &Key) {
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
-        let Some(room) = self.node_of(key).map(|node| node.allocatable) else { return };
+        let Some(node) = self.node_of(key) else { return };
+        let room = room(&pod["spec"], node.allocatable);
         let Some(runtime) = self.pods.get(key).filter(|pod| pod.is_active() && pod.started) else {
             return;
         };
@@ -279,7 +284,7 @@ impl World {
                 keeps_running,
             )
         })) {
-            self.tell_resize(&mut pod, IN_PROGRESS, Some(("Error", &why)));
+            self.report_resize(&mut pod, IN_PROGRESS, Some(("Error", &why)));
             self.record_event(
                 &pod,
                 "Warning",
@@ -331,6 +336,7 @@ impl World {
                 status["resources"] = resources;
             }
         }
+        report_pod_level(pod);
         for name in restarted {
             self.terminated(pod, &name, "Completed", 0);
             let message = format!("Container {name} resize requires restart");
@@ -339,7 +345,7 @@ impl World {
     }
 
     /// Room has come free on a node: pods that wait for it are looked at again.
-    pub fn retry_deferred(&mut self, node: &str) {
+    pub(super) fn retry_deferred(&mut self, node: &str) {
         let waiting: Vec<Key> =
             self.nodes.get(node).into_iter().flat_map(|node| &node.deferred).cloned().collect();
         for key in waiting {
@@ -352,6 +358,9 @@ impl World {
 /// the API server does, but for containers that come or go and policies that change.
 fn take_resources(pod: &mut Value, patched: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    if let Some(whole) = patched.pointer("/spec/resources") {
+        set(pod, &["spec"], "resources", whole.clone());
+    }
     for kind in ["containers", "initContainers"] {
         let wanted = json::items(patched, &format!("/spec/{kind}"));
         let Some(containers) =
@@ -489,7 +498,8 @@ fn memory_in_use(containers: impl Iterator<Item = (f64, f64, f64, bool)>) -> Opt
     (lowered && limit < usage).then(|| {
         let bytes = |mib: f64| (mib * MIB) as i64;
         format!(
-            "cannot decrease memory limits: attempting to set pod memory limit ({}) below current usage ({})",
+            "cannot decrease memory limits: attempting to set pod memory limit ({}) below current \
+                usage ({})",
             bytes(limit),
             bytes(usage)
         )

@@ -103,16 +103,24 @@ fn in_bytes(name: &str) -> bool {
     ["memory", "storage", "hugepages"].iter().any(|part| name.contains(part))
 }
 
-/// The requests or the limits of a pod as a whole, from what each container has of them: the sum of
-/// what runs together, or the largest init container; what the pod itself says goes before.
+/// The requests or the limits of a pod, from what each container has of them: the sum of what runs
+/// together, or the largest init container; what the pod itself says goes before.
 pub fn of_pod(spec: &Value, list: &str, of: impl Fn(&Value) -> ResourceList) -> ResourceList {
+    summed(spec, of).overlaid(&ResourceList::of(spec.pointer(&format!("/resources/{list}"))))
+}
+
+/// The same of its containers alone.
+pub fn containers_of_pod(spec: &Value, list: &str) -> ResourceList {
+    summed(spec, |container| of_container(container, list))
+}
+
+fn summed(spec: &Value, of: impl Fn(&Value) -> ResourceList) -> ResourceList {
     let containers = json::items(spec, "/containers").iter();
     let (sidecars, init): (Vec<_>, Vec<_>) =
         json::items(spec, "/initContainers").iter().partition(|container| is_sidecar(container));
     let running = containers.chain(sidecars).map(&of);
     let running = running.fold(ResourceList::default(), |sum, list| sum.plus(&list));
-    let all = init.into_iter().map(of).fold(running, |all, list| all.max(&list));
-    all.overlaid(&ResourceList::of(spec.pointer(&format!("/resources/{list}"))))
+    init.into_iter().map(of).fold(running, |all, list| all.max(&list))
 }
 
 /// The requests or the limits in a container's spec or status.

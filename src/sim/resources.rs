@@ -1,5 +1,9 @@
 //! The kinds of object that the simulated API server keeps.
 
+use serde_json::Value;
+
+use super::json;
+
 /// A resource with storage of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
@@ -209,8 +213,13 @@ impl Resource {
             .map(|known| known.resource)
     }
 
-    pub fn of_kind(kind: &str) -> Option<Self> {
-        ALL.iter().find(|known| known.kind == kind).map(|known| known.resource)
+    /// What a reference to an owner points at, if that is built in.
+    pub fn of_reference(owner: &Value) -> Option<Self> {
+        let group =
+            json::text(owner, "/apiVersion").rsplit_once('/').map_or("", |(group, _)| group);
+        let kind = json::text(owner, "/kind");
+        let mut known = ALL.iter().filter(|known| known.group == group && known.kind == kind);
+        known.next().map(|known| known.resource)
     }
 
     /// `pods`, or `deployments.apps`: how error messages call it.

@@ -37,6 +37,33 @@ pub enum Resize {
     Error,
 }
 
+/// How a container ends that does not end well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    OutOfMemory,
+    Exit(i32),
+}
+
+/// A container that ends some seconds after each of its starts. It is started again with back-off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CrashLoop {
+    pub after: f64,
+    pub end: End,
+    /// While it is down, metrics lack only the container and not the whole pod.
+    pub missing_alone: bool,
+}
+
+impl CrashLoop {
+    pub fn new(after: f64, end: End) -> Self {
+        Self { after, end, missing_alone: false }
+    }
+}
+
+/// Seconds of back-off at first and at most, and of running after which it begins anew.
+const FIRST_BACK_OFF: f64 = 10.0;
+const LONGEST_BACK_OFF: f64 = 300.0;
+const FORGIVEN: f64 = 600.0;
+
 #[derive(Debug, Clone)]
 pub struct Container {
     pub name: String,
@@ -58,8 +85,11 @@ pub struct Container {
     seconds: f64,
     /// What the last scrape found: nothing of a container that was down or younger than a scrape.
     pub sample: Option<Resources>,
-    /// It has ended, and the kubelet has not seen it yet.
-    pub unseen_end: bool,
+    /// How it has ended, while the kubelet has not seen it yet.
+    pub unseen_end: Option<End>,
+    pub crash_loop: Option<CrashLoop>,
+    /// Seconds from its last end to its next start, as the kubelet reports them.
+    pub back_off: f64,
     /// Up, but not long enough for a sample.
     pub young: bool,
     pub throttled_seconds: f64,
@@ -82,7 +112,9 @@ impl Container {
             cpu_seconds: 0.0,
             seconds: 0.0,
             sample: None,
-            unseen_end: false,
+            unseen_end: None,
+            crash_loop: None,
+            back_off: 0.0,
             young: false,
             throttled_seconds: 0.0,
             unserved_core_seconds: 0.0,
@@ -103,26 +135,40 @@ impl Container {
         self.process.restart(until);
     }
 
-    /// Lets the last `step` seconds pass; true if they ended with an OOM kill.
-    pub fn pass(&mut self, now: f64, step: f64, demand: Resources) -> bool {
+    /// Lets the last `step` seconds pass; how it ended with them, if it did.
+    pub fn pass(&mut self, now: f64, step: f64, demand: Resources) -> Option<End> {
         let demand = Resources {
             cpu: demand.cpu * self.share.cpu,
             memory: demand.memory * self.share.memory,
         };
         let done = self.process.step(now - step, step, demand, self.limits);
         if !done.up {
-            return false;
+            return None;
         }
         self.memory = done.usage.memory;
         self.cpu_seconds += done.usage.cpu * step;
         self.seconds += step;
         self.throttled_seconds += if done.throttled { step } else { 0.0 };
         self.unserved_core_seconds += done.unserved * step;
-        if done.oom_killed {
-            self.oom_kills += 1;
-            self.running = false;
+        let crash = self.crash_loop.filter(|crash| now - self.started >= crash.after);
+        let end = if done.oom_killed { Some(End::OutOfMemory) } else { crash.map(|c| c.end) }?;
+        self.running = false;
+        self.memory = 0.0;
+        self.oom_kills += u32::from(end == End::OutOfMemory);
+        self.back_off = if self.back_off == 0.0 || now - self.started >= FORGIVEN {
+            FIRST_BACK_OFF
+        } else {
+            (2.0 * self.back_off).min(LONGEST_BACK_OFF)
+        };
+        if !done.oom_killed {
+            self.process.restart(now + self.back_off);
         }
-        done.oom_killed
+        Some(end)
+    }
+
+    /// It is down, and metrics go on without it.
+    pub fn is_missing_alone(&self) -> bool {
+        !self.running && self.crash_loop.is_some_and(|crash| crash.missing_alone)
     }
 
     fn sample(&mut self) {

@@ -129,8 +129,8 @@ fn field(text: &str) -> Result<(String, String, bool), ApiError> {
     } else if let Some((name, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
         (name, value, true)
     } else {
-        let told = format!("invalid selector: '{text}'; can't understand '{text}'");
-        return Err(ApiError::bad_request(told));
+        let message = format!("invalid selector: '{text}'; can't understand '{text}'");
+        return Err(ApiError::bad_request(message));
     };
     if !FIELDS.contains(&name) {
         return Err(ApiError::bad_request(format!("field label not supported: {name}")));

@@ -51,7 +51,7 @@ impl Simulation {
         }))
     }
 
-    /// The world, for as long as the guard lives: never across an await. A panic elsewhere leaves
+    /// The world, while the guard is held: never across an await. A panic elsewhere leaves
     /// it usable.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)

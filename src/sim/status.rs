@@ -1,4 +1,4 @@
-//! Failures as the API server tells them: `Status` objects.
+//! Failures as the API server reports them: `Status` objects.
 
 use axum::Json;
 use axum::http::{StatusCode, header};
@@ -96,7 +96,8 @@ impl ApiError {
     }
 
     pub fn modified(resource: Resource, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why = "the object has been modified; please apply your changes to the latest version \
+            and try again";
         Self::conflict(resource, name, why)
     }
 
@@ -132,18 +133,21 @@ impl ApiError {
     }
 
     fn unprocessable(subject: &str, errors: &[FieldError]) -> Self {
-        let told: Vec<String> =
+        let findings: Vec<String> =
             errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
-        let told = if let [one] = told.as_slice() {
-            one.clone()
-        } else {
-            format!("[{}]", told.join(", "))
+        let all = match findings.as_slice() {
+            [one] => one.clone(),
+            several => format!("[{}]", several.join(", ")),
         };
         let causes: Vec<Value> = errors
             .iter()
-            .map(|error| json!({ "reason": error.reason, "message": error.message, "field": error.field }))
+            .map(|error| {
+                json!({
+                    "reason": error.reason, "message": error.message, "field": error.field,
+                })
+            })
             .collect();
-        let mut error = Self::new(422, "Invalid", format!("{subject} is invalid: {told}"));
+        let mut error = Self::new(422, "Invalid", format!("{subject} is invalid: {all}"));
         error.details = Some(Box::new(json!({ "causes": causes })));
         error
     }
@@ -185,8 +189,9 @@ mod tests {
             "Pod QOS Class may not change as a result of resizing",
         )];
         let error = ApiError::invalid(Resource::Pods, "web", &one);
-        let told = "Pod \"web\" is invalid: spec: Invalid value: \"Guaranteed\": Pod QOS Class may not change as a result of resizing";
-        assert_eq!(error.message, told);
+        let message = "Pod \"web\" is invalid: spec: Invalid value: \"Guaranteed\": Pod QOS Class \
+            may not change as a result of resizing";
+        assert_eq!(error.message, message);
         assert_eq!(error.status()["details"]["causes"][0]["field"], "spec");
         assert_eq!(
             ApiError::not_found(Resource::Deployments, "x").message,

@@ -212,8 +212,14 @@ impl Store {
         }
     }
 
-    fn stamp(&mut self, resource: Resource, value: &mut Value) -> Arc<Object> {
+    /// Counts a write, also one that is kept elsewhere.
+    pub fn next_version(&mut self) -> u64 {
         self.version += 1;
+        self.version
+    }
+
+    fn stamp(&mut self, resource: Resource, value: &mut Value) -> Arc<Object> {
+        self.next_version();
         json::set(value, &["metadata"], "resourceVersion", self.version.to_string());
         Arc::new(Object {
             key: Key::of(value),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::json;
+use super::resource_list::{ResourceList, containers_of_pod, of_container};
 use super::status::FieldError;
 use crate::core::quantity::{NotAQuantity, Quantity};
 
@@ -19,15 +20,35 @@ pub fn normalise(spec: &mut Value) -> Result<(), NotAQuantity> {
             requests.entry(name).or_insert(limit);
         }
     }
+    default_pod_requests(spec);
     Ok(())
+}
+
+/// What a pod as a whole is limited to and does not request: what its containers do, or the limit.
+fn default_pod_requests(spec: &mut Value) {
+    let limits = ResourceList::of(spec.pointer("/resources/limits"));
+    let mut requests = ResourceList::of(spec.pointer("/resources/requests"));
+    let containers = containers_of_pod(spec, "requests");
+    for (name, limit) in limits.iter() {
+        if requests.get(name).is_none() {
+            requests.set(name, containers.get(name).unwrap_or(limit));
+        }
+    }
+    if !requests.is_empty() {
+        json::set(spec, &["resources"], "requests", requests.to_value());
+    }
 }
 
 /// Writes every quantity in canonical form: all that is done to templates, whose requests default
 /// in their pods.
 pub fn canonicalise(spec: &mut Value) -> Result<(), NotAQuantity> {
-    resources_of(spec).try_for_each(|resources| {
-        LISTS.iter().try_for_each(|list| canonical(resources.get_mut(list)))
-    })
+    let of_pod = spec.get_mut("resources").filter(|resources| resources.is_object());
+    of_pod.map_or(Ok(()), canonical_lists)?;
+    resources_of(spec).try_for_each(canonical_lists)
+}
+
+fn canonical_lists(resources: &mut Value) -> Result<(), NotAQuantity> {
+    LISTS.iter().try_for_each(|list| canonical(resources.get_mut(list)))
 }
 
 /// Writes every quantity of a LimitRange in canonical form.
@@ -81,35 +102,61 @@ pub fn pod_spec(spec: &Value, path: &str) -> Vec<FieldError> {
 
 /// Checks the resources of every container: nothing negative, no request above its limit.
 pub fn resources(spec: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
+    let mut errors = resources_in(spec, &format!("{path}.resources"));
+    errors.extend(pod_resources(spec, path));
     for kind in ["containers", "initContainers"] {
         for (index, container) in json::items(spec, &format!("/{kind}")).iter().enumerate() {
-            let place = format!("{path}.{kind}[{index}].resources");
-            let list = |name: &str| {
-                container.pointer(&format!("/resources/{name}")).and_then(Value::as_object)
-            };
-            for name in LISTS {
-                for (resource, text, quantity) in quantities(list(name)) {
-                    if quantity.is_negative() {
-                        let field = format!("{place}.{name}[{resource}]");
-                        errors.push(FieldError::invalid(
-                            field,
-                            text,
-                            "must be greater than or equal to 0",
-                        ));
-                    }
-                }
+            errors.extend(resources_in(container, &format!("{path}.{kind}[{index}].resources")));
+        }
+    }
+    errors
+}
+
+/// Checks that the resources of a pod as a whole have room for those of its containers.
+fn pod_resources(spec: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let own = ResourceList::of(spec.pointer("/resources/requests"));
+    for (name, sum) in containers_of_pod(spec, "requests").iter() {
+        if let Some(request) = own.get(name).filter(|request| sum > *request) {
+            let field = format!("{path}.resources.requests[{name}]");
+            let problem =
+                format!("must be greater than or equal to aggregate container requests of {sum}");
+            errors.push(FieldError::invalid(field, &request.to_string(), &problem));
+        }
+    }
+    let own = ResourceList::of(spec.pointer("/resources/limits"));
+    for (index, container) in json::items(spec, "/containers").iter().enumerate() {
+        for (name, limit) in of_container(container, "limits").iter() {
+            if let Some(most) = own.get(name).filter(|most| limit > *most) {
+                let field = format!("{path}.containers[{index}].resources.limits[{name}]");
+                let problem = format!("must be less than or equal to pod limits of {most}");
+                errors.push(FieldError::invalid(field, &limit.to_string(), &problem));
             }
-            for (resource, text, request) in quantities(list("requests")) {
-                let limit = quantities(list("limits")).find(|(name, ..)| *name == resource);
-                if let Some((_, limit_text, limit)) = limit
-                    && request > limit
-                {
-                    let problem =
-                        format!("must be less than or equal to {resource} limit of {limit_text}");
-                    errors.push(FieldError::invalid(format!("{place}.requests"), text, &problem));
-                }
+        }
+    }
+    errors
+}
+
+/// Checks the resources of a container or of a pod as a whole.
+fn resources_in(holder: &Value, place: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let list =
+        |name: &str| holder.pointer(&format!("/resources/{name}")).and_then(Value::as_object);
+    for name in LISTS {
+        for (resource, text, quantity) in quantities(list(name)) {
+            if quantity.is_negative() {
+                let field = format!("{place}.{name}[{resource}]");
+                errors.push(FieldError::invalid(field, text, "must be greater than or equal to 0"));
             }
+        }
+    }
+    for (resource, text, request) in quantities(list("requests")) {
+        let limit = quantities(list("limits")).find(|(name, ..)| *name == resource);
+        if let Some((_, limit_text, limit)) = limit
+            && request > limit
+        {
+            let problem = format!("must be less than or equal to {resource} limit of {limit_text}");
+            errors.push(FieldError::invalid(format!("{place}.requests"), text, &problem));
         }
     }
     errors
@@ -157,10 +204,11 @@ pub fn pod_update(old: &Value, new: &Value) -> Vec<FieldError> {
     if mutable(old) == mutable(new) {
         return Vec::new();
     }
-    let told = "pod updates may not change fields other than `spec.containers[*].image`,\
-        `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
-        tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-    vec![FieldError::forbidden("spec", told)]
+    let message = "pod updates may not change fields other than `spec.containers[*].image`,\
+        `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only \
+        additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be \
+        set to 1 if it was previously negative)";
+    vec![FieldError::forbidden("spec", message)]
 }
 
 #[cfg(test)]
@@ -171,7 +219,9 @@ mod tests {
 
     #[test]
     fn requests_default_to_limits_in_canonical_form() {
-        let mut spec = json!({ "containers": [{ "resources": { "limits": { "cpu": 0.5, "memory": "1024Mi" } } }] });
+        let mut spec = json!({
+            "containers": [{ "resources": { "limits": { "cpu": 0.5, "memory": "1024Mi" } } }],
+        });
         normalise(&mut spec).unwrap();
         let resources = json!({ "cpu": "500m", "memory": "1Gi" });
         assert_eq!(

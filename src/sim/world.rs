@@ -4,14 +4,17 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Value;
 
+use super::custom::CustomObjects;
 use super::denial::Denial;
 use super::due::{Due, PodDue};
 use super::node::Node;
 use super::noise::{mix, unit};
+use super::oddity::OddMetrics;
 use super::physics::Resources;
 use super::resources::Resource;
-use super::runtime::{Pod, SCRAPE_SECONDS};
+use super::runtime::{CrashLoop, Pod, SCRAPE_SECONDS};
 use super::store::{Key, Store};
 use super::workload::Workload;
 
@@ -52,9 +55,9 @@ type Scheduled = Reverse<(Moment, u8, u64, Due)>;
 /// Seconds until a controller tries again what it could not do.
 const RETRY: f64 = 10.0;
 
-/// The simulated second at which a new cluster stands: its pods have lived through one scrape by
+/// The simulated second at which a new cluster stands: its pods have been scraped once by
 /// then.
-pub const START: f64 = 60.0;
+pub(super) const START: f64 = 60.0;
 
 /// Seconds that can be ordered: in whole microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,24 +80,32 @@ pub struct World {
     /// The date of second 0.
     epoch: DateTime<Utc>,
     /// Seconds of a step of physics.
-    pub step: f64,
+    pub(super) step: f64,
     pub store: Store,
     pub pods: BTreeMap<Key, Pod>,
     pub nodes: BTreeMap<String, Node>,
     /// What pods of an owner (or a bare pod) want, by kind of the owner.
-    pub workloads: HashMap<(Resource, Key), Workload>,
+    pub(super) workloads: HashMap<(Resource, Key), Workload>,
     /// Cores and MiB in use on each node at the last scrape.
-    pub node_usage: BTreeMap<String, Resources>,
+    pub(super) node_usage: BTreeMap<String, Resources>,
     /// Metrics stand still while this is set.
     pub metrics_frozen: bool,
-    pub scraped: f64,
+    pub(super) scraped: f64,
     /// Names of the events that repeat, by what they say of whom.
-    pub repeating: HashMap<(String, &'static str, String), Key>,
+    pub(super) repeating: HashMap<(String, &'static str, String), Key>,
     /// While set, new pods are running at once and are this many seconds old: how a cluster begins.
     pub settled_age: Option<f64>,
-    pub next_incarnation: u64,
+    pub(super) next_incarnation: u64,
     /// Where the search for a node for the next settled pod begins.
-    pub next_node: Option<String>,
+    pub(super) next_node: Option<String>,
+    /// What is odd about metrics.
+    pub odd_metrics: Vec<OddMetrics>,
+    /// Containers that do not stay up, by their workload and name.
+    pub(super) crash_loops: HashMap<(Resource, Key, String), CrashLoop>,
+    /// Kinds that only their owners know, and their objects.
+    pub custom: CustomObjects,
+    /// The templates that StatefulSets had, by the name of the revision in a namespace.
+    pub(super) revisions: HashMap<Key, Value>,
     /// Rules of the cluster's owners that deny writes.
     pub denials: Vec<Denial>,
     /// Seconds by which the clocks of the API server, the kubelets and metrics-server are wrong.
@@ -107,7 +118,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(
+    pub(super) fn new(
         version: ServerVersion,
         start: DateTime<Utc>,
         seed: u64,
@@ -130,6 +141,10 @@ impl World {
             settled_age: None,
             next_incarnation: 0,
             next_node: None,
+            odd_metrics: Vec::new(),
+            crash_loops: HashMap::new(),
+            custom: CustomObjects::default(),
+            revisions: HashMap::new(),
             denials: Vec::new(),
             skew: 0.0,
             reconciling: HashSet::new(),
@@ -145,7 +160,7 @@ impl World {
     }
 
     /// Takes out what is due next, up to `until`, and lets time pass to it.
-    pub fn next_due(&mut self, until: f64) -> Option<Due> {
+    pub(super) fn next_due(&mut self, until: f64) -> Option<Due> {
         let Reverse((moment, ..)) = self.queue.peek()?;
         if *moment > Moment::at(until) {
             return None;
@@ -165,7 +180,7 @@ impl World {
     }
 
     /// Lets something happen `seconds` from now.
-    pub fn after(&mut self, seconds: f64, due: Due) {
+    pub(super) fn after(&mut self, seconds: f64, due: Due) {
         let rank = match due {
             Due::Step => 0,
             Due::Scrape => 1,
@@ -176,27 +191,27 @@ impl World {
     }
 
     /// Lets a controller look at one of its objects soon.
-    pub fn reconcile_soon(&mut self, resource: Resource, key: &Key) {
+    pub(super) fn reconcile_soon(&mut self, resource: Resource, key: &Key) {
         if self.reconciling.insert((resource, key.clone())) {
             self.after(0.1, Due::Reconcile(resource, key.clone()));
         }
     }
 
     /// Lets a controller look again at what it could not do.
-    pub fn retry_later(&mut self, resource: Resource, key: &Key) {
+    pub(super) fn retry_later(&mut self, resource: Resource, key: &Key) {
         if self.retrying.insert((resource, key.clone())) {
             self.after(RETRY, Due::Retry(resource, key.clone()));
         }
     }
 
-    pub fn after_for_pod(&mut self, seconds: f64, key: &Key, due: PodDue) {
+    pub(super) fn after_for_pod(&mut self, seconds: f64, key: &Key, due: PodDue) {
         if let Some(pod) = self.pods.get(key) {
             self.after(seconds, Due::Pod(key.clone(), pod.incarnation, due));
         }
     }
 
     /// A moment of simulated time as objects carry it: as the cluster's clocks show it.
-    pub fn timestamp_at(&self, seconds: f64) -> String {
+    pub(super) fn timestamp_at(&self, seconds: f64) -> String {
         self.date(seconds).to_rfc3339_opts(SecondsFormat::Secs, true)
     }
 
@@ -208,17 +223,22 @@ impl World {
         self.epoch + chrono::Duration::microseconds(Moment::at(seconds + self.skew).0)
     }
 
-    pub fn draw(&mut self) -> u64 {
+    /// Now, as the header `Date` has it.
+    pub(super) fn http_date(&self) -> String {
+        self.date(self.now).format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
+    pub(super) fn draw(&mut self) -> u64 {
         self.random = mix(self.random);
         self.random
     }
 
-    pub fn draw_between(&mut self, low: f64, high: f64) -> f64 {
+    pub(super) fn draw_between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * unit(self.draw())
     }
 
     /// A suffix as generated names have it.
-    pub fn name_suffix(&mut self, length: usize) -> String {
+    pub(super) fn name_suffix(&mut self, length: usize) -> String {
         let mut bits = self.draw();
         (0..length)
             .map(|_| {
@@ -229,7 +249,7 @@ impl World {
             .collect()
     }
 
-    pub fn hex(&mut self, length: usize) -> String {
+    pub(super) fn hex(&mut self, length: usize) -> String {
         let mut hex = String::new();
         while hex.len() < length {
             hex += &format!("{:016x}", self.draw());
@@ -245,4 +265,4 @@ impl World {
 }
 
 /// Without vowels and look-alikes, so that names spell nothing.
-pub const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+pub(super) const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

@@ -21,7 +21,7 @@ fn told(simulation: &Simulation, kind: &str) -> Vec<(String, String, u64, String
         .map(|event| {
             let about = &event["involvedObject"];
             let (resource, key) = (
-                Resource::of_kind(kind).unwrap(),
+                Resource::of_reference(about).unwrap(),
                 Key::new("default", about["name"].as_str().unwrap()),
             );
             // A rollout replaces pods.

@@ -8,7 +8,9 @@ const QUOTAS: &str = "/api/v1/namespaces/default/resourcequotas";
 const RANGES: &str = "/api/v1/namespaces/default/limitranges";
 
 fn limits(cpu: &str) -> Value {
-    json!({ "spec": { "containers": [{ "name": "app", "resources": { "limits": { "cpu": cpu } } }] } })
+    json!({
+        "spec": { "containers": [{ "name": "app", "resources": { "limits": { "cpu": cpu } } }] },
+    })
 }
 
 async fn resize(cluster: &Cluster, pod: &str, cpu: &str) -> (u16, Value) {
@@ -28,7 +30,7 @@ async fn until_used(cluster: &Cluster, used: Value) {
 }
 
 /// The messages of the events with a reason.
-async fn told(cluster: &Cluster, reason: &str) -> Vec<String> {
+async fn messages(cluster: &Cluster, reason: &str) -> Vec<String> {
     let (_, list) = cluster.get(&format!("/api/v1/events?fieldSelector=reason%3D{reason}")).await;
     let events = list["items"].as_array().unwrap().iter();
     events.map(|event| event["message"].as_str().unwrap().to_owned()).collect()
@@ -70,10 +72,9 @@ async fn pods_of_a_workload_come_only_while_the_quota_has_room() {
     until("the fifth is refused", async || {
         let message = "is forbidden: exceeded quota: q, requested: limits.cpu=400m, \
             used: limits.cpu=1600m, limited: limits.cpu=1600m";
-        told(&cluster, "FailedCreate")
-            .await
-            .iter()
-            .any(|told| told.starts_with("Error creating: pods \"web-") && told.ends_with(message))
+        messages(&cluster, "FailedCreate").await.iter().any(|event| {
+            event.starts_with("Error creating: pods \"web-") && event.ends_with(message)
+        })
     })
     .await;
     assert_eq!(cluster.pods("web").await.len(), 4);
@@ -164,7 +165,7 @@ async fn owners_of_the_cluster_deny_what_they_want() {
     until("the new pod is denied", async || {
         let message = "is forbidden: ValidatingAdmissionPolicy 'frozen' with binding \
             'frozen-binding' denied request: nothing new";
-        told(&cluster, "FailedCreate").await.iter().any(|told| told.ends_with(message))
+        messages(&cluster, "FailedCreate").await.iter().any(|event| event.ends_with(message))
     })
     .await;
     assert_eq!(cluster.pods("web").await.len(), 3);

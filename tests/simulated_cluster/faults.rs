@@ -30,9 +30,9 @@ async fn refusals_look_real_and_are_used_up() {
             (&json!("Status"), &json!(reason), &json!(code))
         );
         if code == 403 {
-            let told =
+            let seen =
                 "cannot list resource \"pods\" in API group \"\" in the namespace \"default\"";
-            assert!(body["message"].as_str().unwrap().ends_with(told), "{body}");
+            assert!(body["message"].as_str().unwrap().ends_with(seen), "{body}");
         }
         assert_eq!(cluster.get(PODS).await.0, 200);
     }
@@ -71,7 +71,10 @@ async fn connections_break_hang_and_answer_late() {
 #[tokio::test]
 async fn faults_are_set_from_outside_and_requests_are_on_record() {
     let cluster = Cluster::with_web().await;
-    let rules = json!([{ "verb": "patch", "resource": "pods/resize", "name": "web", "effect": { "status": { "code": 403 } } }]);
+    let rules = json!([{
+        "verb": "patch", "resource": "pods/resize", "name": "web",
+        "effect": { "status": { "code": 403 } },
+    }]);
     let (code, set) =
         cluster.send(Method::PUT, "/sim/faults", "application/json", rules.clone()).await;
     assert_eq!((code, &set), (200, &rules));
@@ -84,7 +87,7 @@ async fn faults_are_set_from_outside_and_requests_are_on_record() {
     assert_eq!(cluster.delete("/sim/faults").await.0, 204);
     assert_eq!(cluster.get("/sim/faults").await, (200, json!([])));
     let (_, requests) = cluster.get("/sim/requests").await;
-    let told: Vec<(&str, &str, &Value)> = requests
+    let seen: Vec<(&str, &str, &Value)> = requests
         .as_array()
         .unwrap()
         .iter()
@@ -98,7 +101,7 @@ async fn faults_are_set_from_outside_and_requests_are_on_record() {
         .collect();
     let (web, other) = (format!("{PODS}/web/resize"), format!("{PODS}/other/resize"));
     assert_eq!(
-        told,
+        seen,
         [("PATCH", web.as_str(), &json!(403)), ("PATCH", other.as_str(), &json!(404))]
     );
     assert_eq!(cluster.delete("/sim/requests").await.0, 204);

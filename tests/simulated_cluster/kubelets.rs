@@ -88,7 +88,7 @@ async fn a_stopped_kubelet_does_and_reports_nothing() {
 
 #[tokio::test]
 async fn nodes_with_static_policies_or_windows_resize_nothing() {
-    for (version, cpu_told, memory_told) in [
+    for (version, cpu_policy, memory_policy) in [
         (ServerVersion::V1_33, "CPU Manager static policy", "Memory Manager static policy"),
         (ServerVersion::V1_36, "CPU Manager policy \"static\"", "Memory Manager policy \"Static\""),
     ] {
@@ -105,9 +105,9 @@ async fn nodes_with_static_policies_or_windows_resize_nothing() {
         });
         let guaranteed = "Resize is infeasible for Guaranteed Pods alongside";
         let windows = "In-place pod resize is not supported on Windows".to_owned();
-        for (features, resources, told) in [
-            ([true, false, false], cpu("200m"), format!("{guaranteed} {cpu_told}")),
-            ([false, true, false], both, format!("{guaranteed} {memory_told}")),
+        for (features, resources, message) in [
+            ([true, false, false], cpu("200m"), format!("{guaranteed} {cpu_policy}")),
+            ([false, true, false], both, format!("{guaranteed} {memory_policy}")),
             ([false, false, true], cpu("300m"), windows),
         ] {
             if let Some(node) = cluster.simulation.world().nodes.get_mut("node-1") {
@@ -117,7 +117,7 @@ async fn nodes_with_static_policies_or_windows_resize_nothing() {
             until("it is infeasible", async || {
                 let pod = pod(&cluster, &name).await;
                 let mut conditions = pod["status"]["conditions"].as_array().unwrap().iter();
-                conditions.any(|c| c["reason"] == "Infeasible" && c["message"] == told)
+                conditions.any(|c| c["reason"] == "Infeasible" && c["message"] == message)
             })
             .await;
         }

@@ -4,11 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admission;
+mod crashes;
+mod custom;
 mod discovery;
 mod faults;
 mod kubelets;
 mod listing;
 mod metrics;
+mod pod_level;
 mod resizing;
 mod rollouts;
 mod watching;
@@ -35,7 +38,7 @@ const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 
-/// A simulated cluster that lives twenty times as fast as the clock, and its API on a socket.
+/// A simulated cluster that runs twenty times as fast as the clock, and its API on a socket.
 struct Cluster {
     simulation: Arc<Simulation>,
     base: String,
@@ -135,13 +138,16 @@ fn add_web(world: &mut World, replicas: usize) {
         "web",
         replicas,
         json!({
-            "requests": { "cpu": "200m", "memory": "128Mi" }, "limits": { "cpu": "400m", "memory": "256Mi" },
+            "requests": { "cpu": "200m", "memory": "128Mi" },
+            "limits": { "cpu": "400m", "memory": "256Mi" },
         }),
     );
 }
 
 fn add(world: &mut World, name: &str, replicas: usize, resources: Value) {
-    let spec = json!({ "containers": [{ "name": "app", "image": "example.test/app:1", "resources": resources }] });
+    let spec = json!({
+        "containers": [{ "name": "app", "image": "example.test/app:1", "resources": resources }],
+    });
     declare(
         world,
         Resource::Deployments,
@@ -166,7 +172,8 @@ fn bare_pod(name: &str) -> Value {
     json!({
         "kind": "Pod", "apiVersion": "v1", "metadata": { "name": name, "labels": { "app": name } },
         "spec": { "containers": [{
-            "name": "app", "image": "example.test/app:1", "resources": { "limits": { "cpu": 0.1, "memory": "64Mi" } },
+            "name": "app", "image": "example.test/app:1",
+            "resources": { "limits": { "cpu": 0.1, "memory": "64Mi" } },
         }] },
     })
 }

@@ -1,3 +1,5 @@
+use dqn_scaler::sim::oddity::{OddMetrics, Oddity};
+
 use super::*;
 
 #[tokio::test]
@@ -50,4 +52,105 @@ async fn a_young_pod_has_no_metrics_yet() {
     let path = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods/young";
     assert_eq!(cluster.get(path).await.0, 404);
     until("its first scrape", async || cluster.get(path).await.0 == 200).await;
+}
+
+const METRICS: &str = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods";
+
+/// A Deployment of one pod with two containers.
+async fn with_pair() -> (Cluster, String) {
+    let cluster = Cluster::start(ServerVersion::default(), |world| {
+        let container = |name: &str| {
+            json!({
+                "name": name, "image": "example.test/app:1",
+                "resources": { "limits": { "cpu": "200m", "memory": "128Mi" } },
+            })
+        };
+        let spec = json!({ "containers": [container("app"), container("proxy")] });
+        let workload = Workload::constant(0.05, 50.0);
+        declare(world, Resource::Deployments, "default", "web", 1, spec, workload);
+    })
+    .await;
+    let pod = cluster.first_pod("web").await;
+    (cluster, pod)
+}
+
+fn timestamp(object: &Value, pointer: &str) -> chrono::DateTime<chrono::Utc> {
+    object.pointer(pointer).and_then(Value::as_str).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn metrics_are_as_odd_as_they_are_told_to_be() {
+    let (cluster, pod) = with_pair().await;
+    let metrics = async |odd: OddMetrics| {
+        cluster.simulation.world().odd_metrics = vec![odd];
+        let (_, list) = cluster.get(METRICS).await;
+        list["items"][0].clone()
+    };
+    let usage = |item: &Value, index: usize| item["containers"][index]["usage"].clone();
+    let of_app = |oddity| OddMetrics::of(&pod, oddity).in_container("app");
+
+    let item = metrics(of_app(Oddity::WithoutCpu)).await;
+    assert!(usage(&item, 0)["cpu"].is_null() && usage(&item, 1)["cpu"].is_string(), "{item}");
+    let item = metrics(of_app(Oddity::WithoutMemory)).await;
+    assert!(usage(&item, 0)["memory"].is_null() && usage(&item, 0)["cpu"].is_string(), "{item}");
+    let item = metrics(OddMetrics::new(Oddity::ZeroMemory)).await;
+    assert_eq!([&usage(&item, 0)["memory"], &usage(&item, 1)["memory"]], ["0", "0"]);
+    let item = metrics(of_app(Oddity::UnreadableMemory)).await;
+    assert_eq!(usage(&item, 0)["memory"], "much");
+    let item = metrics(of_app(Oddity::WithoutContainer)).await;
+    assert_eq!(
+        (item["containers"].as_array().unwrap().len(), &item["containers"][0]["name"]),
+        (1, &json!("proxy"))
+    );
+    let item = metrics(OddMetrics::new(Oddity::NullContainers)).await;
+    assert_eq!(item.get("containers"), Some(&Value::Null));
+    let item = metrics(OddMetrics::new(Oddity::Nameless)).await;
+    assert_eq!(item["metadata"], json!({}));
+    let item = metrics(OddMetrics::new(Oddity::WrongTypes)).await;
+    assert_eq!((&item["metadata"], &item["containers"]), (&json!("none"), &json!("none")));
+    let item = metrics(OddMetrics::of("another", Oddity::NullContainers)).await;
+    assert_eq!(item["containers"].as_array().unwrap().len(), 2);
+
+    let now = async || {
+        timestamp(&metrics(OddMetrics::of("another", Oddity::ZeroMemory)).await, "/timestamp")
+    };
+    let item = metrics(OddMetrics::new(Oddity::Shifted { seconds: 3600 })).await;
+    assert!(timestamp(&item, "/timestamp") > now().await + chrono::Duration::minutes(50));
+    let item = metrics(OddMetrics::new(Oddity::OfEarlierPod)).await;
+    let (_, object) = cluster.get(&format!("{PODS}/{pod}")).await;
+    assert!(timestamp(&item, "/timestamp") < timestamp(&object, "/metadata/creationTimestamp"));
+}
+
+#[tokio::test]
+async fn the_clocks_of_the_cluster_can_be_wrong() {
+    let cluster = Cluster::with_web().await;
+    let began = {
+        let mut world = cluster.simulation.world();
+        world.skew = -600.0;
+        world.date(world.now) + chrono::Duration::minutes(10)
+    };
+    let early = |moment| moment < began - chrono::Duration::minutes(5);
+    let (_, created) = cluster.post(PODS, bare_pod("late")).await;
+    assert!(early(timestamp(&created, "/metadata/creationTimestamp")));
+    let pod = cluster.first_pod("web").await;
+    let patch = json!({ "spec": { "containers": [
+        { "name": "app", "resources": { "limits": { "cpu": "500m" } } },
+    ] } });
+    let (_, patched) = cluster.patch(&format!("{PODS}/{pod}/resize"), patch).await;
+    assert!(early(timestamp(&patched, "/metadata/managedFields/0/time")));
+    until("it starts", async || {
+        let (_, late) = cluster.get(&format!("{PODS}/late")).await;
+        late["status"]["phase"] == "Running"
+            && early(timestamp(&late, "/status/containerStatuses/0/state/running/startedAt"))
+    })
+    .await;
+    until("it is measured", async || {
+        let (_, list) = cluster.get(METRICS).await;
+        early(timestamp(&list["items"][0], "/timestamp"))
+    })
+    .await;
+    let response = cluster.http.get(format!("{}/version", cluster.base)).send().await.unwrap();
+    let date = response.headers()["date"].to_str().unwrap();
+    let date = chrono::DateTime::parse_from_rfc2822(date).unwrap();
+    assert!(early(date.to_utc()), "{date}");
 }

@@ -11,7 +11,11 @@ fn list(cpu: &str, memory: &str) -> Value {
 /// Pods of every kind, on a node of two cores and 4 GiB.
 fn fill(world: &mut World) {
     let burstable = json!({ "requests": list("200m", "128Mi"), "limits": list("400m", "256Mi") });
-    let container = |resources: &Value| json!({ "name": "app", "image": "example.test/app:1", "resources": resources });
+    let container = |resources: &Value| {
+        json!({
+            "name": "app", "image": "example.test/app:1", "resources": resources,
+        })
+    };
     let mut restarting = container(&burstable);
     restarting["resizePolicy"] = json!([
         { "resourceName": "cpu", "restartPolicy": "NotRequired" },
@@ -40,7 +44,10 @@ fn fill(world: &mut World) {
     ] {
         declare(world, Resource::Pods, "default", name, 1, spec, Workload::constant(0.05, 50.0));
     }
-    let spec = json!({ "containers": [container(&burstable)], "nodeSelector": { "kubernetes.io/hostname": "nowhere" } });
+    let spec = json!({
+        "containers": [container(&burstable)],
+        "nodeSelector": { "kubernetes.io/hostname": "nowhere" },
+    });
     declare(world, Resource::Pods, "default", "pending", 1, spec, Workload::constant(0.05, 50.0));
 }
 
@@ -146,7 +153,8 @@ async fn the_api_server_accepts_and_refuses_what_it_was_seen_to() {
                 (200, ""),
                 (
                     403,
-                    "node didn't have enough allocatable resources: cpu, requested: 100000, allocatable: 2000",
+                    "node didn't have enough allocatable resources: cpu, requested: 100000, \
+                        allocatable: 2000",
                 ),
             ],
         ),
@@ -239,7 +247,11 @@ async fn a_patch_beside_the_resources_is_refused_or_ignored() {
 async fn sidecars_are_resized_and_the_subresource_can_be_put() {
     let cluster = Cluster::start(ServerVersion::V1_36, fill).await;
     let path = format!("{PODS}/accompanied/resize");
-    let patch = json!({ "spec": { "initContainers": [{ "name": "proxy", "resources": { "limits": { "cpu": "150m" } } }] } });
+    let patch = json!({
+        "spec": {
+            "initContainers": [{ "name": "proxy", "resources": { "limits": { "cpu": "150m" } } }],
+        },
+    });
     let (code, mut pod) = cluster.patch(&path, patch).await;
     assert_eq!(
         (code, &pod["spec"]["initContainers"][0]["resources"]["limits"]["cpu"]),
@@ -303,6 +315,11 @@ async fn the_kubelet_puts_it_in_force_without_a_restart() {
 #[tokio::test]
 async fn a_policy_can_want_a_restart() {
     let cluster = Cluster::start(ServerVersion::V1_33, fill).await;
+    let before = pod(&cluster, "restarting").await;
+    assert_eq!(resize(&cluster, "restarting", json!({ "limits": { "cpu": "500m" } })).await.0, 200);
+    until_in_force(&cluster, "restarting").await;
+    let same = pod(&cluster, "restarting").await;
+    assert_eq!(same["status"]["containerStatuses"][0]["restartCount"], 0, "only memory restarts");
     assert_eq!(
         resize(&cluster, "restarting", json!({ "limits": { "memory": "200Mi" } })).await.0,
         200
@@ -314,6 +331,13 @@ async fn a_policy_can_want_a_restart() {
             && condition(&pod, "Ready")["status"] == "True"
     })
     .await;
+    let after = pod(&cluster, "restarting").await;
+    let started = |pod: &Value| {
+        pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].clone()
+    };
+    assert!(started(&after).as_str() > started(&before).as_str());
+    let last = &after["status"]["containerStatuses"][0]["lastState"]["terminated"];
+    assert_eq!(last["reason"], "Completed");
 }
 
 #[tokio::test]
@@ -324,9 +348,9 @@ async fn what_does_not_fit_now_waits_until_it_does() {
     until("it is deferred", async || {
         let pod = pod(&cluster, "burstable").await;
         let pending = condition(&pod, "PodResizePending");
-        let told =
+        let message =
             "Node didn't have enough resource: cpu, requested: 1600, used: 750, capacity: 2000";
-        pending["reason"] == "Deferred" && pending["message"] == told
+        pending["reason"] == "Deferred" && pending["message"] == message
     })
     .await;
     for pod in ["restarting", "guaranteed", "accompanied"] {
@@ -363,8 +387,9 @@ async fn memory_in_use_cannot_be_taken_away() {
     until("the kubelet gives up for now", async || {
         let pod = pod(&cluster, "burstable").await;
         let progress = condition(&pod, "PodResizeInProgress");
-        let told = "cannot decrease memory limits: attempting to set pod memory limit (20971520) below current usage";
-        progress["reason"] == "Error" && progress["message"].as_str().unwrap().starts_with(told)
+        let message = "cannot decrease memory limits: attempting to set pod memory limit \
+            (20971520) below current usage";
+        progress["reason"] == "Error" && progress["message"].as_str().unwrap().starts_with(message)
     })
     .await;
     assert_eq!(in_force(&pod(&cluster, "burstable").await)["limits"]["memory"], "256Mi");

@@ -25,16 +25,16 @@ async fn a_watch_tells_of_changes_in_and_out_of_its_selection() {
         );
     }
     assert_eq!(cluster.delete(&format!("{path}?gracePeriodSeconds=0")).await.0, 200);
-    let mut told = Vec::new();
-    while told.len() < 4 {
-        told.push(match events.try_next().await.unwrap().unwrap() {
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        seen.push(match events.try_next().await.unwrap().unwrap() {
             WatchEvent::Added(pod) => ("added", pod.labels()["tier"].clone()),
             WatchEvent::Deleted(pod) => ("deleted", pod.labels()["tier"].clone()),
             other => panic!("{other:?}"),
         });
     }
     assert_eq!(
-        told,
+        seen,
         ["added", "deleted", "added", "deleted"].map(|kind| (kind, "front".to_owned()))
     );
 }
@@ -58,7 +58,7 @@ async fn a_version_that_is_forgotten_is_gone() {
     let cluster = Cluster::with_web().await;
     let (code, event) =
         cluster.get("/api/v1/pods?watch=true&resourceVersion=1&timeoutSeconds=5").await;
-    assert_eq!(code, 200, "the API server tells it in the stream");
+    assert_eq!(code, 200, "the API server reports it in the stream");
     assert_eq!(
         (&event["type"], &event["object"]["code"], &event["object"]["reason"]),
         (&json!("ERROR"), &json!(410), &json!("Expired"))
@@ -107,7 +107,8 @@ async fn watchers_follow_with_lists_and_with_streaming_lists() {
 #[tokio::test]
 async fn streaming_lists_are_refused_where_they_are_off() {
     let cluster = Cluster::start(ServerVersion::V1_33, |_| {}).await;
-    let path = "/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let path = "/api/v1/pods?watch=1&sendInitialEvents=true&allowWatchBookmarks=true\
+        &resourceVersionMatch=NotOlderThan";
     let (code, status) = cluster.get(path).await;
     assert_eq!(code, 422);
     assert!(status["message"].as_str().unwrap().contains("WatchList feature gate"), "{status}");

@@ -150,13 +150,17 @@ async fn leases_and_events_are_kept_and_a_namespace_takes_all_along() {
     let namespace = json!({ "metadata": { "name": "team" } });
     assert_eq!(cluster.post("/api/v1/namespaces", namespace).await.0, 201);
     let leases = "/apis/coordination.k8s.io/v1/namespaces/team/leases";
-    let lease = json!({ "metadata": { "name": "leader" }, "spec": { "holderIdentity": "a", "leaseDurationSeconds": 15 } });
+    let lease = json!({
+        "metadata": { "name": "leader" },
+        "spec": { "holderIdentity": "a", "leaseDurationSeconds": 15 },
+    });
     assert_eq!(cluster.post(leases, lease).await.0, 201);
     let renewed = json!({ "spec": { "holderIdentity": "b" } });
     let (_, lease) = cluster.send(Method::PATCH, &format!("{leases}/leader"), MERGE, renewed).await;
     assert_eq!(lease["spec"], json!({ "holderIdentity": "b", "leaseDurationSeconds": 15 }));
     let event = json!({
-        "metadata": { "generateName": "scaled-" }, "reason": "Scaled", "message": "up", "type": "Normal",
+        "metadata": { "generateName": "scaled-" },
+        "reason": "Scaled", "message": "up", "type": "Normal",
         "involvedObject": { "kind": "Pod", "namespace": "team", "name": "one" },
     });
     assert_eq!(cluster.post("/api/v1/namespaces/team/events", event).await.0, 201);
@@ -179,7 +183,7 @@ async fn a_cordoned_node_gets_no_new_pods_and_a_deleted_one_takes_its_pods_along
         let (_, pod) = cluster.get(&format!("{PODS}/late")).await;
         pod["status"]["conditions"][0]["message"]
             .as_str()
-            .is_some_and(|told| told.contains("1 node(s) were unschedulable"))
+            .is_some_and(|message| message.contains("1 node(s) were unschedulable"))
     })
     .await;
     assert_eq!(cluster.patch(node, json!({ "spec": { "unschedulable": null } })).await.0, 200);
@@ -205,8 +209,10 @@ async fn events_of_clients_are_kept_found_by_source_and_forgotten_after_an_hour(
         let at = world.date(world.now) - chrono::Duration::hours(hours);
         let at = at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         json!({
-            "metadata": { "name": name }, "involvedObject": { "kind": "Pod", "namespace": "default", "name": "web" },
-            "reason": "Resized", "type": "Normal", "source": { "component": "test" }, "count": 1, "lastTimestamp": at,
+            "metadata": { "name": name },
+            "involvedObject": { "kind": "Pod", "namespace": "default", "name": "web" },
+            "reason": "Resized", "type": "Normal", "source": { "component": "test" }, "count": 1,
+            "lastTimestamp": at,
         })
     };
     for (name, hours) in [("old", 2), ("new", 0), ("renewed", 2)] {

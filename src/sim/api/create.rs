@@ -101,8 +101,9 @@ fn place(object: &mut Value, namespace: &str, resource: Resource) -> Result<(), 
     }
     if resource.describe().namespaced {
         if !["", namespace].contains(&json::text(object, "/metadata/namespace")) {
-            let told = "the namespace of the provided object does not match the namespace sent on the request";
-            return Err(ApiError::bad_request(told));
+            let message = "the namespace of the provided object does not match the namespace sent \
+                on the request";
+            return Err(ApiError::bad_request(message));
         }
         set(object, &["metadata"], "namespace", namespace);
     }

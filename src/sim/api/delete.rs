@@ -71,7 +71,8 @@ impl Options {
         {
             if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != actual) {
                 let why = format!(
-                    "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}"
+                    "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: \
+                        {actual}"
                 );
                 return Err(ApiError::conflict(resource, name, &why));
             }
@@ -104,7 +105,9 @@ pub fn delete(
     }
     let known = resource.describe();
     Ok(success(
-        json!({ "name": key.name, "group": known.group, "kind": known.plural, "uid": object.uid() }),
+        json!({
+            "name": key.name, "group": known.group, "kind": known.plural, "uid": object.uid(),
+        }),
         StatusCode::OK,
     ))
 }

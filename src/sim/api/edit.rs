@@ -41,15 +41,17 @@ impl Edit {
             Self::Replace(new) => {
                 let given = json::text(new, "/metadata/name");
                 if given != name {
-                    let told = format!(
-                        "the name of the object ({given}) does not match the name on the URL ({name})"
+                    let message = format!(
+                        "the name of the object ({given}) does not match the name on the URL \
+                            ({name})"
                     );
-                    return Err(ApiError::bad_request(told));
+                    return Err(ApiError::bad_request(message));
                 }
                 let given = json::text(new, "/metadata/uid");
                 if !["", uid].contains(&given) {
                     let why = format!(
-                        "Precondition failed: UID in precondition: {given}, UID in object meta: {uid}"
+                        "Precondition failed: UID in precondition: {given}, UID in object meta: \
+                            {uid}"
                     );
                     return Err(ApiError::conflict(resource, name, &why));
                 }

@@ -16,7 +16,7 @@ use super::table;
 use crate::sim::resources::Resource;
 use crate::sim::store::Object;
 
-const META: &str = "meta.k8s.io/v1";
+pub const META: &str = "meta.k8s.io/v1";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -38,7 +38,7 @@ pub struct Form {
     resource: Resource,
     shape: Shape,
     include: Include,
-    /// Ages are told as of this moment.
+    /// Ages are as of this moment.
     now: DateTime<Utc>,
 }
 
@@ -169,6 +169,6 @@ fn in_pieces(parts: impl Iterator<Item = Bytes> + Send + 'static) -> Body {
     }))
 }
 
-fn metadata(object: &Value) -> Value {
+pub fn metadata(object: &Value) -> Value {
     json!({ "kind": "PartialObjectMetadata", "apiVersion": META, "metadata": object["metadata"] })
 }

@@ -24,7 +24,12 @@ const API_VERSION: &str = "metrics.k8s.io/v1beta1";
 const BATCH: usize = 256;
 
 pub fn resources() -> Vec<Value> {
-    let resource = |name: &str, kind: &str, namespaced: bool| json!({ "name": name, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"] });
+    let resource = |name: &str, kind: &str, namespaced: bool| {
+        json!({
+            "name": name, "singularName": "", "namespaced": namespaced, "kind": kind,
+            "verbs": ["get", "list"],
+        })
+    };
     vec![resource("nodes", "NodeMetrics", false), resource("pods", "PodMetrics", true)]
 }
 

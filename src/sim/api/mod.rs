@@ -3,6 +3,7 @@
 
 mod control;
 mod create;
+mod custom;
 mod delete;
 mod discovery;
 mod edit;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -52,13 +54,18 @@ pub fn router(simulation: Arc<Simulation>) -> Router {
 async fn answer(State(simulation): State<Arc<Simulation>>, request: Request) -> Response {
     let target = Target::of(request.method(), request.uri());
     let faults = simulation.faults();
+    let date = simulation.world().http_date();
     let number = faults.log.asked(request.method(), request.uri(), request.headers());
     let effect = faults.strike(&target);
     let respond = respond(&simulation, target.clone(), request);
-    let response = match effect {
+    let mut response = match effect {
         Some(effect) => effect.spoil(&target, respond).await,
         None => respond.await,
     };
+    // By the clock of the API server, which may be wrong.
+    if let Ok(date) = date.parse() {
+        response.headers_mut().insert(header::DATE, date);
+    }
     faults.log.answered(number, response.status().as_u16());
     response
 }
@@ -75,7 +82,15 @@ fn dispatch(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiEr
     let target = &call.target;
     let version = simulation.world().version;
     if target.is_path() {
-        return discovery::answer(version, target.verb, &target.resource);
+        let kinds = simulation.world().custom.kinds().to_vec();
+        return discovery::answer(version, &kinds, target.verb, &target.resource);
+    }
+    let custom = {
+        let world = simulation.world();
+        world.custom.find(&target.group, &target.version, &target.resource).cloned()
+    };
+    if let Some(kind) = custom {
+        return custom::answer(simulation, call, &kind);
     }
     if target.group == metrics::GROUP {
         return metrics::answer(simulation, call);

@@ -73,8 +73,11 @@ impl Start {
         }
         let version = parameters.version()?;
         if let Some(version) = version.filter(|version| *version > newest) {
-            let told = format!("Too large resource version: {version}, current: {newest}");
-            return Err(ApiError { retry_after: Some(1), ..ApiError::new(504, "Timeout", told) });
+            let message = format!("Too large resource version: {version}, current: {newest}");
+            return Err(ApiError {
+                retry_after: Some(1),
+                ..ApiError::new(504, "Timeout", message)
+            });
         }
         let exact = version.filter(|_| parameters.resource_version_match == "Exact");
         Ok(Self { version: exact.unwrap_or(newest), after: None })
@@ -93,11 +96,13 @@ impl Start {
     fn too_old(&self) -> ApiError {
         ApiError::expired(match self.after {
             Some(_) => {
-                "The provided continue parameter is too old to display a consistent list result. You must start a new \
-                 list without the continue parameter."
+                "The provided continue parameter is too old to display a consistent list result. \
+                 You must start a new list without the continue parameter."
                     .to_owned()
             }
-            None => format!("The resourceVersion for the provided list is too old: {}", self.version),
+            None => {
+                format!("The resourceVersion for the provided list is too old: {}", self.version)
+            }
         })
     }
 }
@@ -151,7 +156,11 @@ mod tests {
     #[test]
     fn a_list_shows_one_version_however_many_pages_it_takes() {
         let mut store = Store::new(100);
-        let pod = |name: &str, app: &str| json!({ "metadata": { "namespace": "default", "name": name, "labels": { "app": app } } });
+        let pod = |name: &str, app: &str| {
+            json!({
+                "metadata": { "namespace": "default", "name": name, "labels": { "app": app } },
+            })
+        };
         for name in ["a", "b", "c", "d"] {
             store.put(Resource::Pods, pod(name, "old"));
         }

@@ -73,9 +73,9 @@ impl Parameters {
             "" => Ok(false),
             "All" => Ok(true),
             other => {
-                let told =
+                let message =
                     format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"");
-                Err(ApiError::new(422, "Invalid", told))
+                Err(ApiError::new(422, "Invalid", message))
             }
         }
     }
@@ -112,8 +112,9 @@ impl Call {
             content_type.split(';').next().unwrap_or_default().trim(),
             "" | "application/json"
         ) {
-            let told = "the body of the request was in an unknown format - accepted media types include: application/json";
-            return Err(ApiError::new(415, "UnsupportedMediaType", told));
+            let message = "the body of the request was in an unknown format - accepted media types \
+                include: application/json";
+            return Err(ApiError::new(415, "UnsupportedMediaType", message));
         }
         self.parsed()
     }

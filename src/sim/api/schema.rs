@@ -91,8 +91,8 @@ pub fn validate(resource: Resource, object: &Value, old: Option<&Value>) -> Vec<
     if name.is_empty() {
         errors.push(FieldError::required("metadata.name"));
     } else if !is_dns_subdomain(name) {
-        let problem = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
-            and must start and end with an alphanumeric character";
+        let problem = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
+            characters, '-' or '.', and must start and end with an alphanumeric character";
         errors.push(FieldError::invalid("metadata.name", name, problem));
     }
     match (resource, old) {

@@ -370,7 +370,8 @@ mod tests {
             "status": { "phase": "Running", "containerStatuses": [
                 { "ready": true, "restartCount": 0, "state": { "running": {} } },
                 {
-                    "ready": false, "restartCount": 2, "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+                    "ready": false, "restartCount": 2,
+                    "state": { "waiting": { "reason": "CrashLoopBackOff" } },
                     "lastState": { "terminated": { "finishedAt": "2026-11-23T10:04:30Z" } },
                 },
             ] },

@@ -24,7 +24,7 @@ use crate::sim::world::ServerVersion;
 /// How long a watch lasts whose client does not say.
 const LONGEST: Duration = Duration::from_secs(45 * 60);
 
-/// How often a client is told of the version that it has reached, if it wants to know.
+/// How often a client learns which version it has reached, if it asks for that.
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
 /// Events that go out at once.
@@ -36,11 +36,11 @@ struct Watch {
     namespace: Option<String>,
     selector: Selector,
     form: Form,
-    /// What there was at the beginning and is still to be told.
+    /// What there was at the beginning and is still to be sent.
     initial: std::vec::IntoIter<Arc<Object>>,
-    /// The client wants to be told that the initial events are over.
+    /// The client asks to learn that the initial events are over.
     announce: bool,
-    /// All changes up to this version have been told.
+    /// All changes up to this version have been sent.
     position: u64,
     changed: Receiver<u64>,
     next_bookmark: Option<Instant>,
@@ -49,7 +49,7 @@ struct Watch {
 }
 
 /// Answers 200 to whatever version is asked for, as the API server does: one that is too old is
-/// told of in the stream.
+/// reported in the stream.
 pub fn watch(
     simulation: &Arc<Simulation>,
     call: &Call,
@@ -194,7 +194,7 @@ impl Watch {
     }
 }
 
-/// What a watch tells of a change, if anything.
+/// What a watch sends of a change, if anything.
 fn event(change: Change, selects: &impl Fn(&Object) -> bool) -> Option<(&'static str, Bytes)> {
     let now = change.action != Action::Deleted && selects(&change.object);
     let before = change.previous.filter(|previous| selects(previous));
@@ -233,7 +233,11 @@ mod tests {
     #[test]
     fn what_leaves_the_selection_is_deleted_and_what_enters_it_is_added() {
         let mut store = Store::new(100);
-        let pod = |app: &str| json!({ "metadata": { "namespace": "default", "name": "a", "labels": { "app": app } } });
+        let pod = |app: &str| {
+            json!({
+                "metadata": { "namespace": "default", "name": "a", "labels": { "app": app } },
+            })
+        };
         let start = store.version();
         for app in ["api", "web", "web", "api", "web"] {
             store.put(Resource::Pods, pod(app));
@@ -241,7 +245,7 @@ mod tests {
         store.remove(Resource::Pods, &Key::new("default", "a"));
         let selector = Selector::parse("app=web", "").unwrap();
         let changes = store.changes(Resource::Pods, start).unwrap().cloned();
-        let told: Vec<(&str, String)> = changes
+        let sent: Vec<(&str, String)> = changes
             .filter_map(|change| event(change, &|object| selector.matches(object)))
             .map(|(kind, object)| {
                 let object: Value = serde_json::from_slice(&object).unwrap();
@@ -249,6 +253,6 @@ mod tests {
             })
             .collect();
         let web = |kind| (kind, "web".to_owned());
-        assert_eq!(told, ["ADDED", "MODIFIED", "DELETED", "ADDED", "DELETED"].map(web));
+        assert_eq!(sent, ["ADDED", "MODIFIED", "DELETED", "ADDED", "DELETED"].map(web));
     }
 }

@@ -25,7 +25,7 @@ impl World {
         for node in bare {
             let name = format!("{}-{}", key.name, self.name_suffix(5));
             let labels = [(REVISION_LABEL, hash.as_str()), ("pod-template-generation", "1")];
-            // What is refused is told in an event and tried again.
+            // What is refused has its event and is tried again.
             let _ = self.create_replica(&object, Resource::DaemonSets, name, &labels, node);
         }
         let replicas = self.replicas(&object);
@@ -50,10 +50,12 @@ impl World {
         }
         let replicas = self.replicas(&object);
         let ready = replicas.iter().filter(|replica| replica.ready).count();
+        let updated = replicas.iter().filter(|replica| replica.revision == hash).count();
         let mut status = json!({
-            "currentNumberScheduled": replicas.len(), "desiredNumberScheduled": nodes.len(), "numberReady": ready,
+            "currentNumberScheduled": replicas.len(), "desiredNumberScheduled": nodes.len(),
+            "numberReady": ready,
             "numberAvailable": ready, "numberMisscheduled": 0,
-            "updatedNumberScheduled": replicas.iter().filter(|replica| replica.revision == hash).count(),
+            "updatedNumberScheduled": updated,
         });
         if nodes.len() > ready {
             status["numberUnavailable"] = (nodes.len() - ready).into();

@@ -11,6 +11,11 @@ use crate::sim::world::World;
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const HASH: &str = "pod-template-hash";
 
+/// Seconds without progress after which a rollout has failed, where the Deployment does not say.
+const DEADLINE: i64 = 600;
+const UPDATING: &str = "ReplicaSetUpdated";
+const TIMED_OUT: &str = "ProgressDeadlineExceeded";
+
 /// Old ReplicaSets that are kept, where the Deployment does not say.
 const REVISION_HISTORY: usize = 10;
 
@@ -29,8 +34,13 @@ impl World {
     pub(super) fn reconcile_deployment(&mut self, key: &Key, object: Value) {
         let hash = revision(&object["spec"]["template"]);
         let generations = self.generations(&object);
-        let Some(current) = generations.iter().position(|generation| generation.hash == hash)
-        else {
+        let current = generations.iter().position(|generation| generation.hash == hash);
+        if object["spec"]["paused"] == true {
+            self.scale_paused(&object, &generations);
+            self.report_deployment(&object, &hash);
+            return;
+        }
+        let Some(current) = current else {
             let newest =
                 generations.iter().map(|generation| generation.revision).max().unwrap_or_default();
             let replicas = if generations.is_empty() { wanted_replicas(&object) } else { 0 };
@@ -40,7 +50,18 @@ impl World {
         };
         self.roll(&object, &generations, current);
         self.forget_revisions(&object, &generations, current);
-        self.report_deployment(&object, current, &self.generations(&object));
+        self.report_deployment(&object, &hash);
+    }
+
+    /// A paused Deployment rolls nothing out, but it is scaled: if one ReplicaSet is in use, that.
+    fn scale_paused(&mut self, deployment: &Value, generations: &[Generation]) {
+        let mut used: Vec<&Generation> = generations.iter().filter(|g| g.wanted > 0).collect();
+        if used.is_empty() {
+            used.extend(generations.last());
+        }
+        if let [one] = used.as_slice() {
+            self.scale_replica_set(deployment, one, wanted_replicas(deployment));
+        }
     }
 
     fn generations(&self, deployment: &Value) -> Vec<Generation> {
@@ -86,7 +107,8 @@ impl World {
             "apiVersion": "apps/v1",
             "metadata": {
                 "name": name, "namespace": key.namespace, "generation": 1,
-                "labels": template["metadata"]["labels"], "annotations": { REVISION: revision.to_string() },
+                "labels": template["metadata"]["labels"],
+                "annotations": { REVISION: revision.to_string() },
                 "ownerReferences": [reference(deployment, Resource::Deployments)],
             },
             "spec": { "replicas": replicas, "selector": selector, "template": template },
@@ -101,7 +123,7 @@ impl World {
             self.reconcile_soon(Resource::ReplicaSets, &replica_set);
         }
         if replicas > 0 {
-            self.tell_scaled(deployment, &replica_set, "up", 0, replicas);
+            self.report_scaled(deployment, &replica_set, "up", 0, replicas);
         }
     }
 
@@ -163,10 +185,10 @@ impl World {
         self.store.put(Resource::ReplicaSets, object);
         self.reconcile_soon(Resource::ReplicaSets, &generation.key);
         let direction = if replicas > generation.wanted { "up" } else { "down" };
-        self.tell_scaled(deployment, &generation.key, direction, generation.wanted, replicas);
+        self.report_scaled(deployment, &generation.key, direction, generation.wanted, replicas);
     }
 
-    fn tell_scaled(
+    fn report_scaled(
         &mut self,
         deployment: &Value,
         replica_set: &Key,
@@ -202,80 +224,112 @@ impl World {
         }
     }
 
-    fn report_deployment(
-        &mut self,
-        deployment: &Value,
-        current: usize,
-        generations: &[Generation],
-    ) {
+    fn report_deployment(&mut self, deployment: &Value, hash: &str) {
+        let generations = self.generations(deployment);
+        let current = generations.iter().find(|generation| generation.hash == hash);
         let wanted = wanted_replicas(deployment);
         let total: usize = generations.iter().map(|generation| generation.running).sum();
         let ready: usize = generations.iter().map(|generation| generation.ready).sum();
-        let Some(new) = generations.get(current) else { return };
-        let complete = new.ready >= wanted && total == new.running;
-        let now = self.timestamp();
-        let condition = |kind: &str, holds: bool, reason: &str, message: String| {
-            let present = json::items(deployment, "/status/conditions")
-                .iter()
-                .find(|condition| condition["type"] == kind);
-            let status = if holds { "True" } else { "False" };
-            let same = present
-                .filter(|present| present["status"] == status && present["reason"] == reason);
-            let time = |field: &str| {
-                same.map_or_else(|| now.clone().into(), |present| present[field].clone())
-            };
-            json!({
-                "type": kind, "status": status, "reason": reason, "message": message,
-                "lastUpdateTime": time("lastUpdateTime"), "lastTransitionTime": time("lastTransitionTime"),
-            })
-        };
-        let available = ready
-            + count_of(
-                deployment.pointer("/spec/strategy/rollingUpdate/maxUnavailable"),
-                "25%",
-                wanted,
-                false,
-            )
-            >= wanted;
-        let name = &new.key.name;
-        let mut conditions = json!([
-            if available {
-                condition(
-                    "Available",
-                    true,
-                    "MinimumReplicasAvailable",
-                    "Deployment has minimum availability.".into(),
-                )
-            } else {
-                let told = "Deployment does not have minimum availability.".into();
-                condition("Available", false, "MinimumReplicasUnavailable", told)
-            },
-            if complete {
-                let told = format!("ReplicaSet \"{name}\" has successfully progressed.");
-                condition("Progressing", true, "NewReplicaSetAvailable", told)
-            } else {
-                condition(
-                    "Progressing",
-                    true,
-                    "ReplicaSetUpdated",
-                    format!("ReplicaSet \"{name}\" is progressing."),
-                )
-            },
-        ]);
-        let failed = json::items(&new.object, "/status/conditions").iter();
-        let failed = failed.filter(|condition| condition["type"] == "ReplicaFailure").cloned();
-        if let Some(conditions) = conditions.as_array_mut() {
-            conditions.extend(failed);
-        }
+        let updated = current.map_or(0, |generation| generation.running);
         let mut status = json!({
-            "replicas": total, "updatedReplicas": new.running, "readyReplicas": ready, "availableReplicas": ready,
-            "conditions": conditions,
+            "replicas": total, "updatedReplicas": updated, "readyReplicas": ready,
+            "availableReplicas": ready,
         });
         if wanted > ready {
             status["unavailableReplicas"] = (wanted - ready).into();
         }
+        let mut conditions = vec![self.available(deployment, ready, wanted)];
+        let progressing = self.progressing(deployment, current, &status);
+        if progressing["reason"] == UPDATING {
+            // Its deadline may pass without anything else happening.
+            self.retry_later(Resource::Deployments, &Key::of(deployment));
+        }
+        conditions.push(progressing);
+        if let Some(new) = current {
+            let failed = json::items(&new.object, "/status/conditions").iter();
+            conditions.extend(failed.filter(|c| c["type"] == "ReplicaFailure").cloned());
+        }
+        status["conditions"] = conditions.into();
         let mut object = deployment.clone();
-        set(&mut object, &["metadata", "annotations"], REVISION, new.revision.to_string());
+        if let Some(new) = current {
+            set(&mut object, &["metadata", "annotations"], REVISION, new.revision.to_string());
+        }
         self.put_status(Resource::Deployments, object, status);
     }
+
+    fn available(&self, deployment: &Value, ready: usize, wanted: usize) -> Value {
+        let unavailable = deployment.pointer("/spec/strategy/rollingUpdate/maxUnavailable");
+        if ready + count_of(unavailable, "25%", wanted, false) >= wanted {
+            let message = "Deployment has minimum availability.";
+            let reason = "MinimumReplicasAvailable";
+            self.condition(deployment, "Available", "True", reason, message)
+        } else {
+            let message = "Deployment does not have minimum availability.";
+            let reason = "MinimumReplicasUnavailable";
+            self.condition(deployment, "Available", "False", reason, message)
+        }
+    }
+
+    fn progressing(&self, deployment: &Value, new: Option<&Generation>, status: &Value) -> Value {
+        let condition = |status: &str, reason: &str, message: &str| {
+            self.condition(deployment, "Progressing", status, reason, message)
+        };
+        if deployment["spec"]["paused"] == true {
+            return condition("Unknown", "DeploymentPaused", "Deployment is paused");
+        }
+        let name = new.map(|new| new.key.name.as_str()).unwrap_or_default();
+        let wanted = wanted_replicas(deployment);
+        if new.is_some_and(|new| new.ready >= wanted && status["replicas"] == new.running) {
+            let message = format!("ReplicaSet \"{name}\" has successfully progressed.");
+            return condition("True", "NewReplicaSetAvailable", &message);
+        }
+        let message = format!("ReplicaSet \"{name}\" is progressing.");
+        let mut progressing = condition("True", UPDATING, &message);
+        let counts = ["replicas", "updatedReplicas", "readyReplicas"];
+        let stands_still =
+            counts.iter().all(|count| deployment["status"].get(count) == status.get(count));
+        if !stands_still {
+            progressing["lastUpdateTime"] = self.timestamp().into();
+        }
+        let seconds = json::number(deployment, "/spec/progressDeadlineSeconds").unwrap_or(DEADLINE);
+        let deadline = self.timestamp_at(self.now - seconds as f64);
+        let timed_out = stands_still
+            && (json::text(&progressing, "/lastUpdateTime") < deadline.as_str()
+                || has_timed_out(deployment));
+        if timed_out {
+            let message = format!("ReplicaSet \"{name}\" has timed out progressing.");
+            return condition("False", TIMED_OUT, &message);
+        }
+        progressing
+    }
+
+    /// A condition of a Deployment; its times stay as they are while it says the same.
+    fn condition(
+        &self,
+        deployment: &Value,
+        kind: &str,
+        status: &str,
+        reason: &str,
+        message: &str,
+    ) -> Value {
+        let mut present = json::items(deployment, "/status/conditions").iter();
+        let present = present.find(|condition| condition["type"] == kind);
+        let now = Value::from(self.timestamp());
+        let time = |field: &str, holds: bool| match present {
+            Some(present) if holds => present[field].clone(),
+            _ => now.clone(),
+        };
+        let same_status = present.is_some_and(|present| present["status"] == status);
+        let same = same_status && present.is_some_and(|present| present["reason"] == reason);
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastUpdateTime": time("lastUpdateTime", same),
+            "lastTransitionTime": time("lastTransitionTime", same_status),
+        })
+    }
+}
+
+fn has_timed_out(deployment: &Value) -> bool {
+    let mut conditions = json::items(deployment, "/status/conditions").iter();
+    conditions.any(|condition| condition["reason"] == TIMED_OUT)
 }

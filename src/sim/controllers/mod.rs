@@ -12,7 +12,7 @@ use super::world::World;
 
 impl World {
     /// Lets the controller of an object bring the cluster closer to what the object says.
-    pub fn reconcile(&mut self, resource: Resource, key: &Key) {
+    pub(in crate::sim) fn reconcile(&mut self, resource: Resource, key: &Key) {
         let Some(object) = self.store.value(resource, key) else { return };
         match resource {
             Resource::Deployments => self.reconcile_deployment(key, object),

@@ -22,10 +22,15 @@ pub(super) const REVISION_LABEL: &str = "controller-revision-hash";
 
 impl World {
     /// Deletes a workload and, unless they are to be orphaned, what it owns.
-    pub fn delete_owner(&mut self, resource: Resource, key: &Key, orphan: bool) {
+    pub(in crate::sim) fn delete_owner(&mut self, resource: Resource, key: &Key, orphan: bool) {
         let Some(object) = self.store.remove(resource, key) else { return };
         self.workloads.remove(&(resource, key.clone()));
-        for (kind, owned) in self.store.owned_keys(object.uid()) {
+        self.release_owned(object.uid(), orphan);
+    }
+
+    /// Deletes or orphans what an object owned that is gone.
+    pub(in crate::sim) fn release_owned(&mut self, uid: &str, orphan: bool) {
+        for (kind, owned) in self.store.owned_keys(uid) {
             match kind {
                 _ if orphan => self.orphan(kind, &owned),
                 Resource::Pods => self.delete_pod(&owned, None),
@@ -117,7 +122,8 @@ impl World {
 /// The reference by which `owner` controls what it made.
 pub(super) fn reference(owner: &Value, resource: Resource) -> Value {
     json!({
-        "apiVersion": resource.api_version(), "kind": resource.describe().kind, "name": owner["metadata"]["name"],
+        "apiVersion": resource.api_version(), "kind": resource.describe().kind,
+        "name": owner["metadata"]["name"],
         "uid": owner["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true,
     })
 }

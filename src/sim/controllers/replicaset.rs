@@ -37,7 +37,8 @@ impl World {
         let replicas = self.replicas(&object);
         let ready = replicas.iter().filter(|replica| replica.ready).count();
         let mut status = json!({
-            "replicas": replicas.len(), "fullyLabeledReplicas": replicas.len(), "readyReplicas": ready,
+            "replicas": replicas.len(), "fullyLabeledReplicas": replicas.len(),
+            "readyReplicas": ready,
             "availableReplicas": ready,
         });
         if let Some(error) = failure {
