@@ -57,7 +57,8 @@ pub struct NoCluster(
     Failure,
 );
 
-/// Admission in the cluster forbids it: a quota, a LimitRange, a policy; nothing was changed.
+/// The namespace is not among `allowed_namespaces`, or admission in the cluster forbids it: a
+/// quota, a LimitRange, a policy. Nothing was changed.
 #[derive(IntoResponses)]
 #[response(status = 403)]
 pub struct ForbiddenByCluster(

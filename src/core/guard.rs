@@ -1,5 +1,5 @@
-//! Stands between the network and the cluster: no cut below the recent peak, no restart, more memory
-//! after an OOM kill.
+//! Stands between the network and the cluster: no cut below the recent peak, no restart, more
+//! memory after an OOM kill.
 
 use serde::{Deserialize, Serialize};
 

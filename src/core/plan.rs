@@ -1,5 +1,6 @@
-//! From the decisions on a pod's containers to their resources. Requests keep their ratio to limits,
-//! the QoS class never changes, and rounding never leaves the bounds nor turns a step around.
+//! From the decisions on a pod's containers to their resources. Requests keep their ratio to
+//! limits, the QoS class never changes, and rounding never leaves the bounds nor turns a step
+//! around.
 
 use std::collections::BTreeMap;
 
@@ -94,8 +95,8 @@ fn scaled(
         }
         (Some((_, new_request)), Some((_, new_limit))) if new_request >= new_limit => {
             match action {
-                // Rounding made them meet: keep a unit between them, which is what the Burstable class
-                // asks for.
+                // Rounding made them meet: keep a unit between them, which is what the Burstable
+                // class asks for.
                 Action::Increase => (Some(new_limit.saturating_sub(1)), Some(new_limit)),
                 _ => (Some(new_request), Some(new_request + 1)),
             }

@@ -76,7 +76,7 @@ impl World {
         if self.version >= ServerVersion::V1_36
             && let Some(why) = self.exceeds_node(key, &new)
         {
-            return Err(ApiError::forbidden(Resource::Pods, &key.name, &why));
+            return Err(ApiError::exceeds_node(Resource::Pods, &key.name, &why));
         }
         self.admit_resized_pod(&old, &new)?;
         if new["spec"] != old["spec"] {

@@ -106,6 +106,15 @@ impl ApiError {
         Self::new(403, "Forbidden", message).about(resource, name)
     }
 
+    /// The node could never carry the pod.
+    pub fn exceeds_node(resource: Resource, name: &str, why: &str) -> Self {
+        let mut error = Self::forbidden(resource, name, why);
+        if let Some(details) = &mut error.details {
+            details["causes"] = json!([{"reason": "NodeCapacity", "message": why}]);
+        }
+        error
+    }
+
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }

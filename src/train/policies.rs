@@ -8,12 +8,15 @@ use rand::{RngExt, SeedableRng};
 
 use super::baselines::{Oracle, Peak, Rule, Seen, Threshold, TwiceTheMean};
 use super::demand::DemandSeries;
+use super::demonstrator;
 use super::environment::Pod;
 use super::score::{Score, ScoreAccumulator};
 use super::vpa::Vpa;
 use crate::core::decision::decide;
 use crate::core::features::FeatureSet;
+use crate::core::history::ContainerHistory;
 use crate::core::network::QValues;
+use crate::core::observation::Observation;
 use crate::core::policy::Policy;
 use crate::model::ModelError;
 use crate::model::network::Network;
@@ -31,12 +34,14 @@ pub enum Kind {
     GuardRandom,
     /// The guard over a network that never acts.
     GuardMaintain,
+    /// The guard over the rule that the network learns from: everything but the network.
+    GuardRule,
     /// The network, and the decisions of production with the cooldown as configured.
     Dqn,
 }
 
 impl Kind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Static,
         Self::Threshold,
         Self::Peak,
@@ -45,6 +50,7 @@ impl Kind {
         Self::Oracle,
         Self::GuardRandom,
         Self::GuardMaintain,
+        Self::GuardRule,
         Self::Dqn,
     ];
 
@@ -58,6 +64,7 @@ impl Kind {
             Self::Oracle => "oracle",
             Self::GuardRandom => "guard-random",
             Self::GuardMaintain => "guard-maintain",
+            Self::GuardRule => "guard-rule",
             Self::Dqn => "dqn",
         }
     }
@@ -75,6 +82,7 @@ impl Kind {
             Self::Oracle => "knows the next 30 min, steps of 20 %: not attainable",
             Self::GuardRandom => "the guard over a network that answers at random",
             Self::GuardMaintain => "the guard over a network that never acts",
+            Self::GuardRule => "the rule that the model learns from, through the same decisions",
             Self::Dqn => "the model, through the decisions of production",
         }
     }
@@ -91,7 +99,7 @@ impl Kind {
             Self::PeakTuned => Some(Box::new(Peak::tuned())),
             Self::Vpa => Some(Box::<Vpa>::default()),
             Self::Oracle => Some(Box::<Oracle>::default()),
-            Self::GuardRandom | Self::GuardMaintain | Self::Dqn => None,
+            Self::GuardRandom | Self::GuardMaintain | Self::GuardRule | Self::Dqn => None,
         }
     }
 }
@@ -126,7 +134,7 @@ pub fn replay(
     match (kind, network) {
         (Kind::Dqn, Some(network)) => {
             let features = features_of(network)?;
-            replay_batch(series, policy, keep, &features, |states, _| network.forward(states))
+            replay_batch(series, policy, keep, &features, |states, _, _| network.forward(states))
         }
         (Kind::GuardRandom, _) => {
             // Each pod draws for itself, so that the outcome does not depend on how the series are
@@ -135,7 +143,7 @@ pub fn replay(
                 StdRng::seed_from_u64(seed ^ fingerprint(&series.name))
             };
             let mut rngs: Vec<StdRng> = series.iter().map(draw).collect();
-            replay_batch(series, policy, keep, &blind, |_, pods| {
+            replay_batch(series, policy, keep, &blind, |_, pods, _| {
                 let q = |pod: &usize| {
                     let mut head = || [0; 3].map(|_| rngs[*pod].random::<f32>());
                     QValues { cpu: head(), memory: head(), future: [0.0, 0.0] }
@@ -143,10 +151,18 @@ pub fn replay(
                 Ok(pods.iter().map(q).collect())
             })
         }
+        (Kind::GuardRule, _) => replay_batch(series, policy, keep, &blind, |_, _, seen| {
+            let preferred = |(observation, history): &(Observation, &ContainerHistory)| {
+                demonstrator::answer(demonstrator::preferred_actions(observation, history))
+            };
+            Ok(seen.iter().map(preferred).collect())
+        }),
         _ => {
             let keep_still =
                 QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0, 0.0] };
-            replay_batch(series, policy, keep, &blind, |_, pods| Ok(vec![keep_still; pods.len()]))
+            replay_batch(series, policy, keep, &blind, |_, pods, _| {
+                Ok(vec![keep_still; pods.len()])
+            })
         }
     }
 }
@@ -195,7 +211,11 @@ fn replay_batch(
     policy: &Policy,
     keep: bool,
     features: &FeatureSet,
-    mut think: impl FnMut(ArrayView2<'_, f32>, &[usize]) -> Result<Vec<QValues>, ModelError>,
+    mut think: impl FnMut(
+        ArrayView2<'_, f32>,
+        &[usize],
+        &[(Observation, &ContainerHistory)],
+    ) -> Result<Vec<QValues>, ModelError>,
 ) -> Result<Vec<Outcome>, ModelError> {
     let mut pods: Vec<Pod> = series.iter().map(|series| Pod::new(series.clone())).collect();
     let mut tallies = vec![ScoreAccumulator::default(); pods.len()];
@@ -232,7 +252,9 @@ fn replay_batch(
         let shape = (asked.len(), features.len());
         let view = ArrayView2::from_shape(shape, &states)
             .map_err(|error| ModelError::Input(error.to_string()))?;
-        let answers = if asked.is_empty() { Vec::new() } else { think(view, &asked)? };
+        let seen: Vec<_> = asked.iter().map(|index| &pods[*index].history).collect();
+        let seen: Vec<_> = observations.iter().copied().zip(seen).collect();
+        let answers = if asked.is_empty() { Vec::new() } else { think(view, &asked, &seen)? };
         for ((&index, observation), q_values) in asked.iter().zip(&observations).zip(&answers) {
             let pod = &mut pods[index];
             let decision = decide(observation, &pod.history, q_values, policy, observation.at);

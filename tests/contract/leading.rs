@@ -41,6 +41,7 @@ async fn followers_read_refuse_writes_and_take_over_with_the_configuration() {
     until("the first leads", async || role(&first).await == "leader").await;
     let (second, _second_ended) = replica(&simulation, "second", live()).await;
     until("the second follows", async || second.get("/readyz").await.1["leader"].is_string()).await;
+    until("the second is ready", async || second.get("/readyz").await.0 == 200).await;
     let (status, ready) = second.get("/readyz").await;
     assert_eq!(
         (status, &ready["role"], &ready["watch"]["fresh"]),

@@ -35,6 +35,7 @@ pub fn colour(kind: Kind) -> RGBColor {
         Kind::Oracle => RGBColor(50, 158, 92),
         Kind::GuardRandom => RGBColor(176, 132, 72),
         Kind::GuardMaintain => RGBColor(196, 96, 150),
+        Kind::GuardRule => RGBColor(120, 160, 60),
     }
 }
 
