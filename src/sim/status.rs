@@ -106,6 +106,15 @@ impl ApiError {
         Self::new(403, "Forbidden", message).about(resource, name)
     }
 
+    /// A pod does not fit its node, however empty that is.
+    pub fn node_capacity(pod: &str, why: &str) -> Self {
+        let mut error = Self::forbidden(Resource::Pods, pod, why);
+        if let Some(details) = &mut error.details {
+            details["causes"] = json!([{ "reason": "NodeCapacity", "message": why }]);
+        }
+        error
+    }
+
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }
