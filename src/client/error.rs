@@ -70,6 +70,8 @@ impl ClusterError {
                     403 if is_rbac(&message) => Self::Forbidden { call, message },
                     403 if is_of_node(status) => Self::NodeTooSmall { call, message },
                     409 => Self::Conflict { call, message },
+                    // Policies answer 422 unless they say otherwise, and webhooks what they like.
+                    400..=499 if is_denial(&message) => Self::Refused { call, code: 403, message },
                     code @ 400..=499 if code != 429 => Self::Refused { call, code, message },
                     code => Self::Unavailable {
                         call,
@@ -89,6 +91,12 @@ impl ClusterError {
 /// What the authorizer writes, and admission plugins never do.
 fn is_rbac(message: &str) -> bool {
     message.contains(" cannot ")
+}
+
+/// What the API server writes where a webhook or a policy says no.
+fn is_denial(message: &str) -> bool {
+    message.contains("admission webhook \"") && message.contains(" denied the request")
+        || message.contains("ValidatingAdmissionPolicy '") && message.contains(" denied request")
 }
 
 /// What the API server itself says of a resize beyond the node's size, since 1.36.
@@ -166,6 +174,15 @@ mod tests {
         assert!(matches!(full, ClusterError::NodeTooSmall { .. }));
         let quota = api(403, "pods \"web\" is forbidden: exceeded quota: ration");
         assert!(matches!(quota, ClusterError::Refused { code: 403, .. }));
+        for denial in [
+            "pods \"web\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied \
+                request: no",
+            "admission webhook \"w.example.test\" denied the request: no",
+        ] {
+            let denied = api(422, denial);
+            assert!(matches!(denied, ClusterError::Refused { code: 403, .. }), "{denied}");
+        }
+        assert!(matches!(api(422, "Invalid value"), ClusterError::Refused { code: 422, .. }));
         assert!(api(404, "pods \"web\" not found").is_not_found());
         assert!(matches!(api(429, "slow down"), ClusterError::Unavailable { .. }));
         assert!(matches!(api(409, "modified"), ClusterError::Conflict { .. }));
