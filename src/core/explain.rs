@@ -142,7 +142,13 @@ pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
             message.map(|message| message + ".")
         }
         Status::Skipped(reason) => Some(format!("Skipped: {}.", reason.name().replace('_', " "))),
-        Status::Failed => Some("The resize failed.".into()),
+        Status::Failed => Some(match &last.remark {
+            Some(remark) => format!("The resize failed: {remark}."),
+            None => "The resize failed.".into(),
+        }),
+        Status::Success(_) if last.remark.is_some() => {
+            last.remark.as_ref().map(|remark| format!("{remark}."))
+        }
         Status::DryRun => Some("Dry run: nothing was changed.".into()),
         Status::Success(Method::DeploymentUpdate) => Some("Written into the template.".into()),
         Status::Success(Method::Vertical) => Some("Resized in place.".into()),
@@ -186,7 +192,8 @@ mod tests {
                 overridden,
                 out_of_bounds: PerResource::default(),
             };
-            in_short(&LastOutcome { at: 0, status, decided: Some(decided) }, None)
+            let remark = None;
+            in_short(&LastOutcome { at: 0, status, decided: Some(decided), remark }, None)
         };
         let peak = Some(Override::RecentPeak);
         assert_eq!(
@@ -215,15 +222,29 @@ mod tests {
         };
         assert_eq!(
             in_short(
-                &LastOutcome { at: 0, status: Status::NoActionNeeded, decided: Some(decided) },
+                &LastOutcome {
+                    at: 0,
+                    status: Status::NoActionNeeded,
+                    decided: Some(decided),
+                    remark: None
+                },
                 None
             ),
             "CPU: the limit is below its min-cpu. \
              Memory: the limit is above its max-memory, \
              a cut would come too close to the recent peak."
         );
-        let excluded =
-            LastOutcome { at: 0, status: Status::Skipped(SkipReason::Excluded), decided: None };
+        let last = |status, remark: Option<&str>| LastOutcome {
+            at: 0,
+            status,
+            decided: None,
+            remark: remark.map(Box::from),
+        };
+        let failed = last(Status::Failed, Some("exceeded quota: q"));
+        assert_eq!(in_short(&failed, None), "The resize failed: exceeded quota: q.");
+        let partly = last(Status::Success(Method::Vertical), Some("CPU; memory: refused"));
+        assert_eq!(in_short(&partly, None), "CPU; memory: refused.");
+        let excluded = last(Status::Skipped(SkipReason::Excluded), None);
         assert_eq!(in_short(&excluded, None), "Skipped: excluded.");
         assert_eq!(in_short(&excluded, Some("Pod web is excluded".into())), "Pod web is excluded.");
     }

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::core::budget::ResizeBudget;
 use crate::core::context::OwnedPod;
 use crate::core::event::{ASKED_FOR, PodEvent, cause};
-use crate::core::outcome::{Applied, Outcome, Status};
+use crate::core::outcome::{Applied, DONE, Outcome, Status};
 use crate::core::pending::in_force;
 use crate::core::plan::Plan;
 use crate::core::pod::PodKey;
@@ -174,7 +174,7 @@ impl Scaler {
             Ok(applied) => {
                 let names = owned.pod.containers.iter().map(|container| &*container.name);
                 self.agent.resized(key, names, now);
-                (Status::Success(applied.method), "Scaling executed successfully".into())
+                (Status::Success(applied.method), DONE.into())
             }
             Err(error) => failed(key, &error),
         }
@@ -233,7 +233,7 @@ impl Scaler {
         };
         let mut message = match applied.pending {
             Some(pending) => format!("Scaling accepted, {pending}"),
-            None => "Scaling executed successfully".to_owned(),
+            None => DONE.to_owned(),
         };
         for (resources, error) in &faults {
             tracing::warn!(pod = %key.name, namespace = %key.namespace, %error, "resize failed");
