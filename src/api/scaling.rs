@@ -44,8 +44,8 @@ pub struct ScalingResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "cooldown_period")]
     reason: Option<String>,
-    /// Why it was skipped, why nothing was changed though the service is live, or what of the change
-    /// is refused or still to come, in words that name what is in the way.
+    /// Why it was skipped, why nothing was changed though the service is live, or what of the
+    /// change is refused or still to come, in words that name what is in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Pod postgres-0 is in cooldown period")]
     message: Option<String>,

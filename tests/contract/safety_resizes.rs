@@ -1,4 +1,4 @@
-//! Resizes that restart, that no kubelet carries out, that come too late, or that no template takes.
+//! Resizes that restart, that no kubelet carries out, that come too late or reach no template.
 
 use dqn_scaler::sim::node::Kubelet;
 
