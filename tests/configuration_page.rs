@@ -58,16 +58,16 @@ fn page() -> String {
         groups.iter().flat_map(|group| &group.options).map(|option| option.name).collect();
     let mut page = format!(
         "# Configuration\n\n\
-        This page is made from the definitions in the code. A test compares it with them. To write\n\
-        it anew:\n\n```sh\n{UPDATE}\n```\n\n{SOURCES}"
+        This page is made from the definitions in the code. A test compares it with them. To\n\
+        write it anew:\n\n```sh\n{UPDATE}\n```\n\n{SOURCES}"
     );
     let serve = cli.find_subcommand("serve").unwrap();
     for group in &groups {
         page += &of_group(group, serve);
     }
     page += "\n## The process\n\n\
-        Where it listens, which cluster it lives on, what it keeps and who leads. These options have\n\
-        no name in the YAML file and cannot change at run time.\n\n";
+        Where it listens, which cluster it lives on, what it keeps and who leads. These options\n\
+        have no name in the YAML file and cannot change at run time.\n\n";
     let process =
         serve.get_arguments().filter(|argument| !configured.contains(argument.get_id().as_str()));
     page += &of_arguments(process);
