@@ -112,6 +112,11 @@ impl Rule {
         Self { verb: Some(verb.to_owned()), resource: Some(resource.to_owned()), ..self }
     }
 
+    /// Only on an API group; `""` is the core group.
+    pub fn of_group(self, group: &str) -> Self {
+        Self { group: Some(group.to_owned()), ..self }
+    }
+
     pub fn times(self, count: u32) -> Self {
         Self { count: Some(count), ..self }
     }

@@ -19,6 +19,7 @@ mod metrics;
 pub mod node;
 mod noise;
 pub mod oddity;
+mod outage;
 mod patch;
 pub mod physics;
 mod pods;

@@ -23,6 +23,10 @@ use super::world::{ServerVersion, World};
 const PENDING: &str = "PodResizePending";
 const IN_PROGRESS: &str = "PodResizeInProgress";
 
+/// Reasons of events.
+const DEFERRED: &str = "ResizeDeferred";
+const INFEASIBLE: &str = "ResizeInfeasible";
+
 /// Seconds until the kubelet looks at a changed spec, needs for the cgroups, and tries again what
 /// it could not do.
 const ADMISSION: f64 = 0.05;
@@ -76,7 +80,7 @@ impl World {
         if self.version >= ServerVersion::V1_36
             && let Some(why) = self.exceeds_node(key, &new)
         {
-            return Err(ApiError::exceeds_node(Resource::Pods, &key.name, &why));
+            return Err(ApiError::node_capacity(&key.name, &why));
         }
         self.admit_resized_pod(&old, &new)?;
         if new["spec"] != old["spec"] {
@@ -164,51 +168,24 @@ impl World {
         let (Some(name), allocated) = (runtime.node.clone(), runtime.allocated) else { return };
         let Some(node) = self.nodes.get_mut(&name) else { return };
         let wanted = pod_requests(&pod["spec"]);
-        let unable = unable(self.version, node, &pod, wanted, allocated);
         node.deferred.remove(key);
-        let refusal = if let Some(why) = unable {
-            Some((Resize::Infeasible, why))
-        } else if let Some((resource, requested, capacity)) = exceeded(wanted, node.allocatable) {
-            let why = format!(
-                "Node didn't have enough capacity: {resource}, requested: {requested}, capacity: \
-                    {capacity}"
-            );
-            Some((Resize::Infeasible, why))
-        } else if let Some((resource, requested, free)) =
-            exceeded(grown(wanted, allocated), node.free() + allocated)
-        {
-            let capacity =
-                if resource == "cpu" { node.allocatable.cpu } else { node.allocatable.memory };
-            let why = format!(
-                "Node didn't have enough resource: {resource}, requested: {requested}, used: {}, \
-                    capacity: {capacity}",
-                capacity - free
-            );
-            node.deferred.insert(key.clone());
-            Some((Resize::Deferred, why))
-        } else {
-            node.allocated = node.allocated + wanted - allocated;
-            None
-        };
-        let resize = match &refusal {
-            Some((Resize::Deferred, why)) => {
-                self.report_resize(&mut pod, PENDING, Some(("Deferred", why)));
-                self.record_event(
-                    &pod,
-                    "Warning",
-                    "ResizeDeferred",
-                    format!("Pod resize Deferred: {why}"),
-                    "kubelet",
-                );
-                Resize::Deferred
-            }
-            Some((_, why)) => {
-                self.report_resize(&mut pod, PENDING, Some(("Infeasible", why)));
-                let message = format!("Pod resize Infeasible: {why}");
-                self.record_event(&pod, "Warning", "ResizeInfeasible", message, "kubelet");
-                Resize::Infeasible
+        let refusal = refusal(self.version, node, &pod, wanted, allocated);
+        let resize = match refusal {
+            Some((resize, why)) => {
+                let reason = if resize == Resize::Deferred {
+                    node.deferred.insert(key.clone());
+                    "Deferred"
+                } else {
+                    "Infeasible"
+                };
+                self.report_resize(&mut pod, PENDING, Some((reason, &why)));
+                let event = if resize == Resize::Deferred { DEFERRED } else { INFEASIBLE };
+                let message = format!("Pod resize {reason}: {why}");
+                self.record_event(&pod, "Warning", event, message, "kubelet");
+                resize
             }
             None => {
+                node.allocated = node.allocated + wanted - allocated;
                 self.start_resize(key, &mut pod);
                 Resize::InProgress
             }
@@ -218,6 +195,7 @@ impl World {
             runtime.resize = resize;
             runtime.allocated = if resize == Resize::InProgress { wanted } else { allocated };
         }
+        self.recount_quotas(&key.namespace);
         if resize == Resize::InProgress {
             self.after_for_pod(ACTUATION, key, PodDue::ActuateResize);
             if wanted.cpu < allocated.cpu || wanted.memory < allocated.memory {
@@ -428,6 +406,36 @@ fn memory_limit_lowered(old: &Value, new: &Value, path: &str) -> Option<FieldErr
     let problem = "memory limits cannot be decreased unless resizePolicy is RestartContainer";
     let refused = lowered && policy(new, "memory") != "RestartContainer";
     refused.then(|| FieldError::forbidden(format!("{path}.limits"), problem))
+}
+
+/// Why the kubelet of a node does not admit a resize, now or ever.
+fn refusal(
+    version: ServerVersion,
+    node: &Node,
+    pod: &Value,
+    wanted: Sum,
+    allocated: Sum,
+) -> Option<(Resize, String)> {
+    if let Some(why) = unable(version, node, pod, wanted, allocated) {
+        return Some((Resize::Infeasible, why));
+    }
+    if let Some((resource, requested, capacity)) = exceeded(wanted, node.allocatable) {
+        let why = format!(
+            "Node didn't have enough capacity: {resource}, requested: {requested}, \
+             capacity: {capacity}"
+        );
+        return Some((Resize::Infeasible, why));
+    }
+    let room = node.free() + allocated;
+    let (resource, requested, free) = exceeded(grown(wanted, allocated), room)?;
+    let Sum { cpu, memory } = node.allocatable;
+    let capacity = if resource == "cpu" { cpu } else { memory };
+    let why = format!(
+        "Node didn't have enough resource: {resource}, requested: {requested}, used: {}, \
+         capacity: {capacity}",
+        capacity - free
+    );
+    Some((Resize::Deferred, why))
 }
 
 /// Why the kubelet of a node resizes no such pod, however much room there is.

@@ -106,11 +106,11 @@ impl ApiError {
         Self::new(403, "Forbidden", message).about(resource, name)
     }
 
-    /// The node could never carry the pod.
-    pub fn exceeds_node(resource: Resource, name: &str, why: &str) -> Self {
-        let mut error = Self::forbidden(resource, name, why);
+    /// A pod does not fit its node, however empty that is.
+    pub fn node_capacity(pod: &str, why: &str) -> Self {
+        let mut error = Self::forbidden(Resource::Pods, pod, why);
         if let Some(details) = &mut error.details {
-            details["causes"] = json!([{"reason": "NodeCapacity", "message": why}]);
+            details["causes"] = json!([{ "reason": "NodeCapacity", "message": why }]);
         }
         error
     }

@@ -73,3 +73,20 @@ async fn an_oom_loop_can_leave_the_other_containers_in_the_metrics() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_container_that_ends_well_ends_a_pod_that_is_not_to_go_on() {
+    let cluster = Cluster::start(ServerVersion::default(), |world| {
+        let key = Key::new("default", "job");
+        let crash = CrashLoop::new(5.0, End::Exit(0));
+        world.set_crash_loop(Resource::Pods, &key, "app", Some(crash));
+    })
+    .await;
+    let mut job = bare_pod("job");
+    job["spec"]["restartPolicy"] = "OnFailure".into();
+    assert_eq!(cluster.post(PODS, job).await.0, 201);
+    until("it is done", async || {
+        cluster.get(&format!("{PODS}/job")).await.1["status"]["phase"] == "Succeeded"
+    })
+    .await;
+}

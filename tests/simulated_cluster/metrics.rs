@@ -1,3 +1,4 @@
+use dqn_scaler::sim::faults::{Effect, Rule};
 use dqn_scaler::sim::oddity::{OddMetrics, Oddity};
 
 use super::*;
@@ -153,4 +154,22 @@ async fn the_clocks_of_the_cluster_can_be_wrong() {
     let date = response.headers()["date"].to_str().unwrap();
     let date = chrono::DateTime::parse_from_rfc2822(date).unwrap();
     assert!(early(date.to_utc()), "{date}");
+}
+
+#[tokio::test]
+async fn the_whole_metrics_api_can_be_away_or_slow() {
+    let cluster = Cluster::with_web().await;
+    let faults = cluster.simulation.faults();
+    let away = Effect::Status { code: 503, message: None, retry_after: None };
+    faults.replace(vec![Rule::new(away).of_group("metrics.k8s.io")]);
+    let (code, status) = cluster.get(METRICS).await;
+    assert_eq!((code, &status["reason"]), (503, &json!("ServiceUnavailable")));
+    assert_eq!(cluster.get(PODS).await.0, 200);
+    faults.replace(vec![Rule::new(Effect::Delay { milliseconds: 300 }).of_group("metrics.k8s.io")]);
+    let began = Instant::now();
+    assert_eq!(cluster.get(METRICS).await.0, 200);
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    faults.replace(vec![Rule::new(Effect::Hang).of_group("metrics.k8s.io")]);
+    let request = cluster.http.get(format!("{}{METRICS}", cluster.base));
+    assert!(request.timeout(Duration::from_millis(500)).send().await.unwrap_err().is_timeout());
 }

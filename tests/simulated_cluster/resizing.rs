@@ -414,3 +414,27 @@ async fn in_the_days_of_alpha_the_pod_itself_was_patched() {
         cluster.patch(&format!("{PODS}/burstable"), of_container("stranger", json!({}))).await;
     assert_eq!(code, 422);
 }
+
+#[tokio::test]
+async fn a_json_patch_can_test_what_it_was_decided_on() {
+    let cluster = Cluster::start(ServerVersion::V1_36, fill).await;
+    let path = format!("{PODS}/burstable/resize");
+    let limit = "/spec/containers/0/resources/limits/cpu";
+    let patch = |before: &str| {
+        json!([
+            { "op": "replace", "path": limit, "value": "450m" },
+            { "op": "test", "path": "/spec/containers/0/resources/requests/cpu", "value": before },
+        ])
+    };
+    let kind = "application/json-patch+json";
+    let (code, status) = cluster.send(Method::PATCH, &path, kind, patch("0.2")).await;
+    let message = "the server rejected our request due to an error in our request";
+    assert_eq!(
+        (code, &status["reason"], &status["message"]),
+        (422, &json!("Invalid"), &json!(message))
+    );
+    let container = &pod(&cluster, "burstable").await["spec"]["containers"][0];
+    assert_eq!(container["resources"]["limits"]["cpu"], "400m", "all or nothing");
+    let (code, pod) = cluster.send(Method::PATCH, &path, kind, patch("200m")).await;
+    assert_eq!((code, pod.pointer(limit)), (200, Some(&json!("450m"))));
+}
