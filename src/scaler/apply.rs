@@ -228,3 +228,124 @@ async fn revert(
     });
     cluster.patch_resize(updated, &before.collect()).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::api::apps::v1::Deployment;
+    use k8s_openapi::api::core::v1::Pod as KubePod;
+    use kube::Api;
+    use kube::api::{Patch, PatchParams};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::client::retry::Deadline;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::leader::Leadership;
+    use crate::sim::demo::{add_namespace, add_nodes, declare};
+    use crate::sim::resources::Resource as Kind;
+    use crate::sim::simulation::Simulation;
+    use crate::sim::workload::Workload;
+    use crate::sim::world::ServerVersion;
+
+    /// A cluster with one pod of half a core and 512 MiB.
+    async fn one_pod(version: ServerVersion) -> (Arc<Simulation>, Cluster, OwnedPod) {
+        let simulation = Simulation::new(Clock::new(20.0), version, |world| {
+            add_nodes(world, 1, 8.0, 16.0);
+            add_namespace(world, "default");
+            let limits = json!({"cpu": "500m", "memory": "512Mi"});
+            let requests = json!({"cpu": "250m", "memory": "256Mi"});
+            let resources = json!({"requests": requests, "limits": limits});
+            let app = json!({"name": "app", "image": "x", "resources": resources});
+            let (spec, demand) = (json!({"containers": [app]}), Workload::constant(0.4, 100.0));
+            declare(world, Kind::Deployments, "default", "web", 1, spec, demand);
+        });
+        tokio::spawn(simulation.clone().run());
+        let (clock, leadership) = (*simulation.clock(), Arc::new(Leadership::alone()));
+        let config = Config::default();
+        let cluster = Cluster::new(simulation.client(), clock, leadership, &config);
+        let pods = cluster.pods(&config.namespaces, Deadline::default()).await.unwrap().pods;
+        (simulation, cluster, pods.into_iter().next().unwrap())
+    }
+
+    fn plan(limits: &[(&str, &str)]) -> Plan {
+        let limits = limits.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Plan::from([("app".to_owned(), Change { limits, ..Change::default() })])
+    }
+
+    async fn limits(simulation: &Arc<Simulation>, owned: &OwnedPod) -> (String, String) {
+        let api = Api::<KubePod>::namespaced(simulation.client(), "default");
+        let pod = serde_json::to_value(api.get(&owned.pod.key.name).await.unwrap()).unwrap();
+        let limits = &pod["spec"]["containers"][0]["resources"]["limits"];
+        let text = |name: &str| limits[name].as_str().unwrap().to_owned();
+        (text("cpu"), text("memory"))
+    }
+
+    async fn by_hand(simulation: &Arc<Simulation>, owned: &OwnedPod, limits: Value) {
+        let api = Api::<KubePod>::namespaced(simulation.client(), "default");
+        let spec = json!({"containers": [{"name": "app", "resources": {"limits": limits}}]});
+        let patch = Patch::Strategic(json!({"spec": spec}));
+        let name = &owned.pod.key.name;
+        api.patch_resize(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    const UP: Fallback = Fallback::Template(TemplateChange::OnlyUp);
+
+    #[tokio::test]
+    async fn what_is_refused_to_one_resource_is_done_for_the_other() {
+        let (simulation, cluster, owned) = one_pod(ServerVersion::V1_33).await;
+        let plan = plan(&[("cpu", "600m"), ("memory", "400Mi")]);
+        let attempts = apply_parts(&cluster, &owned, plan, UP, TIMEOUT).await;
+        let [cpu, memory] = &attempts[..] else { panic!("{} attempts", attempts.len()) };
+        assert_eq!(cpu.resources, [Resource::Cpu]);
+        assert_eq!(cpu.result.as_ref().unwrap().method, Method::Vertical);
+        let refused = memory.result.as_ref().unwrap_err();
+        let refused =
+            matches!(refused, ApplyError::Cluster(ClusterError::Refused { code: 422, .. }));
+        assert!(refused, "not rolled out either");
+        let expected = ("600m".to_owned(), "512Mi".to_owned());
+        assert_eq!(limits(&simulation, &owned).await, expected);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_sent_only_to_what_it_was_decided_on() {
+        let (simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
+        by_hand(&simulation, &owned, json!({"memory": "1Gi"})).await;
+        let applied = apply(&cluster, &owned, &plan(&[("cpu", "600m")]), UP, TIMEOUT).await;
+        let conflict = applied.err().unwrap();
+        assert!(
+            matches!(conflict, ApplyError::Cluster(ClusterError::Conflict { .. })),
+            "{conflict}"
+        );
+        let expected = ("500m".to_owned(), "1Gi".to_owned());
+        assert_eq!(limits(&simulation, &owned).await, expected, "what a person set stands");
+    }
+
+    #[tokio::test]
+    async fn another_version_of_the_same_object_is_no_conflict() {
+        let (simulation, cluster, mut owned) = one_pod(ServerVersion::default()).await;
+        Arc::make_mut(&mut owned.pod).resource_version = Some("1".into());
+        let applied = apply(&cluster, &owned, &plan(&[("cpu", "600m")]), UP, TIMEOUT).await;
+        assert_eq!(applied.unwrap().method, Method::Vertical);
+        assert_eq!(limits(&simulation, &owned).await.0, "600m");
+    }
+
+    #[tokio::test]
+    async fn a_template_that_nothing_rolls_out_is_no_fallback() {
+        let (simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
+        let api = Api::<Deployment>::namespaced(simulation.client(), "default");
+        let paused = Patch::Merge(json!({"spec": {"paused": true}}));
+        api.patch("web", &PatchParams::default(), &paused).await.unwrap();
+        let mut plan = plan(&[("cpu", "64")]);
+        plan.values_mut().for_each(|change| change.requests = change.limits.clone());
+        let refused = apply(&cluster, &owned, &plan, UP, TIMEOUT).await.err().unwrap();
+        assert!(refused.to_string().contains("Deployment web: it is paused"), "{refused}");
+        let template = api.get("web").await.unwrap().spec.unwrap().template.spec.unwrap();
+        let limits = template.containers[0].resources.clone().unwrap().limits.unwrap();
+        assert_eq!(limits["cpu"].0, "500m");
+        assert_eq!(self::limits(&simulation, &owned).await.0, "500m");
+    }
+}
