@@ -1,4 +1,4 @@
-//! Deciding on pods at a client's wish: one or all.
+//! Deciding on pods on request: one or all.
 
 use axum::extract::State;
 use serde::Serialize;
