@@ -13,6 +13,12 @@ use dqn_scaler::config::{Group, OptionSpec, groups};
 
 const UPDATE: &str = "UPDATE_DOCS=1 cargo test --release --locked --test configuration_page";
 
+const INTRODUCTION: &str = "\
+# Configuration
+
+This page is made from the definitions in the code. A test compares it with them. To write it anew:
+";
+
 const SOURCES: &str = "\
 ## Where options come from
 
@@ -36,6 +42,14 @@ The later wins:
 - `GET /config` answers with what holds now.
 ";
 
+const PROCESS: &str = "
+## The process
+
+Where it listens, which cluster it lives on, what it keeps and who leads. These options have no name
+in the YAML file and cannot change at run time.
+
+";
+
 #[test]
 fn the_page_is_what_the_code_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
@@ -56,18 +70,12 @@ fn page() -> String {
     let groups = groups();
     let configured: HashSet<_> =
         groups.iter().flat_map(|group| &group.options).map(|option| option.name).collect();
-    let mut page = format!(
-        "# Configuration\n\n\
-        This page is made from the definitions in the code. A test compares it with them. To write\n\
-        it anew:\n\n```sh\n{UPDATE}\n```\n\n{SOURCES}"
-    );
+    let mut page = format!("{INTRODUCTION}\n```sh\n{UPDATE}\n```\n\n{SOURCES}");
     let serve = cli.find_subcommand("serve").unwrap();
     for group in &groups {
         page += &of_group(group, serve);
     }
-    page += "\n## The process\n\n\
-        Where it listens, which cluster it lives on, what it keeps and who leads. These options have\n\
-        no name in the YAML file and cannot change at run time.\n\n";
+    page += PROCESS;
     let process =
         serve.get_arguments().filter(|argument| !configured.contains(argument.get_id().as_str()));
     page += &of_arguments(process);

@@ -11,7 +11,9 @@ use crate::core::action::Action;
 use crate::core::decision::Decision;
 use crate::core::explain::explain;
 use crate::core::outcome::Status;
+use crate::core::pod_decision::{ContainerDecision, PodDecision};
 use crate::core::resource::Resource;
+use crate::core::skip_reason::SkipReason;
 
 /// What came of a decision.
 #[derive(Serialize, PartialEq, Eq)]
@@ -177,6 +179,53 @@ impl FuturePredictions {
     pub fn of(decision: &Decision) -> Self {
         Self { next_step_cpu: decision.future.cpu, next_step_memory: decision.future.memory }
     }
+}
+
+/// One container of the pod, in the order of the spec.
+#[derive(Serialize, ToSchema)]
+pub struct ContainerResult {
+    #[schema(example = "postgres")]
+    name: String,
+    /// Why nothing was decided on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason: Option<SkipReason>,
+    /// Its requests: cores and MiB; 0 where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    requests: Option<Amounts>,
+    #[serde(flatten)]
+    #[schema(inline)]
+    decided: Described,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Amounts {
+    #[schema(minimum = 0, example = 0.25)]
+    cpu_cores: f64,
+    #[schema(minimum = 0, example = 256.0)]
+    memory_mb: f64,
+}
+
+pub fn containers(decision: &PodDecision) -> Vec<ContainerResult> {
+    let one = |of: &ContainerDecision| match &of.decision {
+        Ok(decision) => {
+            let request = &decision.observation.request;
+            ContainerResult {
+                name: of.name.to_string(),
+                reason: None,
+                requests: Some(Amounts { cpu_cores: request.cpu, memory_mb: request.memory }),
+                decided: describe(decision),
+            }
+        }
+        Err(reason) => ContainerResult {
+            name: of.name.to_string(),
+            reason: Some(*reason),
+            requests: None,
+            decided: Described::default(),
+        },
+    };
+    decision.containers.iter().map(one).collect()
 }
 
 pub fn describe(decision: &Decision) -> Described {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answers::{
-    Confidence, CurrentMetrics, Explanation, FuturePredictions, Predictions, QValues,
-    ResourceChanges, StatusName, describe,
+    Confidence, ContainerResult, CurrentMetrics, Explanation, FuturePredictions, Predictions,
+    QValues, ResourceChanges, StatusName, containers, describe,
 };
 use super::error::BadRequest;
 use super::extract::{Query, SharedState};
@@ -75,6 +75,9 @@ pub struct Details {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Scaling executed successfully")]
     message: Option<String>,
+    /// The same of each container.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<ContainerResult>,
 }
 
 /// Usage as a share of the limit.
@@ -204,5 +207,6 @@ fn in_detail(entry: &Entry) -> Details {
         applied: Some(entry.applied()),
         status: Some((&entry.status).into()),
         message: Some(entry.message.clone()),
+        containers: containers(&entry.containers),
     }
 }

@@ -22,9 +22,9 @@ use super::json::Json;
             error is `{\"success\": false, \"error\": …}`: 404 for a path that is none, 405 for a \
             method that the path does not have, 413 for a body over 1 MiB. HEAD answers wherever \
             GET does.\n\n\
-            Several slashes in a row in a path count as one, the first of a parameter that is \
-            given twice counts, and an empty one is as none. A body is `application/json`. \
-            Answers in JSON end with a newline.",
+            Several slashes in a row in a path count as one, and of a parameter that is given \
+            twice the first counts. A body is `application/json`. Answers in JSON end with a \
+            newline.",
     ),
     tags(
         (name = "service", description = "The service itself and its model"),

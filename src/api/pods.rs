@@ -94,6 +94,10 @@ pub struct ListedOverrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     up_only: Option<bool>,
+    /// Resources whose change restarts the container are changed all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    restarts_allowed: Option<bool>,
     /// The only ones that are scaled.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = json!(["app"]))]
@@ -114,6 +118,7 @@ impl ListedOverrides {
             min_memory_mb: overrides.min.memory,
             max_memory_mb: overrides.max.memory,
             up_only: overrides.up_only,
+            restarts_allowed: overrides.restarts_allowed,
             containers: overrides.containers.clone(),
             fault: own_policy(owned, policy).err().map(|fault| fault.to_string()),
         })
@@ -154,6 +159,10 @@ pub struct ListedContainer {
     #[schema(example = "postgres:17")]
     image: String,
     resources: ListedResources,
+    /// By its `resizePolicy` a change of these restarts the container.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["memory"]))]
+    restarts_on: Vec<&'static str>,
 }
 
 /// As they stand in the pod: Kubernetes quantities by the name of the resource.
@@ -220,6 +229,11 @@ fn shown(owned: &OwnedPod, exclusions: &Exclusions, policy: &Policy) -> ListedPo
             requests: container.resources.requests.clone(),
             limits: container.resources.limits.clone(),
         },
+        restarts_on: Resource::ALL
+            .into_iter()
+            .filter(|resource| container.restarts[*resource])
+            .map(Resource::name)
+            .collect(),
     });
     ListedPod {
         name: pod.key.name.clone(),

@@ -1,10 +1,10 @@
-//! Deciding on pods at a client's wish: one or all.
+//! Deciding on pods on request: one or all.
 
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answers::{Described, StatusName, describe};
+use super::answers::{ContainerResult, Described, StatusName, containers, describe};
 use super::error::{ApiError, BadRequest, NoCluster, NoSuchPod};
 use super::extract::{PodPath, SharedState};
 use super::json::Json;
@@ -52,6 +52,10 @@ pub struct ScalingResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     scaling_method: Option<Method>,
+    /// The same of each container: of the pod there are sums, and the Q values of the container
+    /// that decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<ContainerResult>,
 }
 
 /// Decide on one pod, and act on it unless this is a dry run
@@ -94,6 +98,7 @@ pub async fn scale_pod(
             || outcome.status == Status::DryRun && outcome.message != DRY_RUN)
             .then_some(outcome.message),
         scaling_method: method,
+        containers: outcome.decided.as_ref().map(containers).unwrap_or_default(),
     };
     Ok(Json(ScaledPod { success: true, result }))
 }

@@ -15,6 +15,7 @@ use super::json::Json;
 use crate::clock::rfc3339;
 use crate::core::action::Action;
 use crate::leader::Role;
+use crate::model::shipped::CARD;
 use crate::store;
 
 #[derive(Serialize, ToSchema)]
@@ -227,10 +228,6 @@ pub async fn model_info(State(state): SharedState) -> Json<ModelInfo> {
     })
 }
 
-/// What is known of the model that this version ships, and whether it is the one in use.
-const MODEL_CARD: &str = include_str!("../../models/README.md");
-const SHIPPED_MODEL: &[u8] = include_bytes!("../../models/final-models/dqn_model.pth");
-
 #[derive(Serialize, ToSchema)]
 pub struct ModelCard {
     #[schema(example = true)]
@@ -247,7 +244,5 @@ pub struct ModelCard {
     get, path = "/model/card", tag = "service", responses((status = 200, body = ModelCard))
 )]
 pub async fn model_card(State(state): SharedState) -> Json<ModelCard> {
-    let in_use =
-        tokio::fs::read(state.config().find_model()).await.is_ok_and(|file| file == SHIPPED_MODEL);
-    Json(ModelCard { success: true, in_use, card: MODEL_CARD })
+    Json(ModelCard { success: true, in_use: state.shipped_model, card: CARD })
 }

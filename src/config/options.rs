@@ -20,7 +20,7 @@ use super::value::{OptionValue, field};
 options! {
     /// The network, and what it is given.
     "Model": {
-        /// The checkpoint (`.pth`), looked up as given, then below `models/`.
+        /// The checkpoint (`.pth`), looked for as given, below `models/`, and beside the binary.
         model_path: PathBuf = "final-models/dqn_model.pth".into(), env "MODEL_PATH";
         /// Width of the model's input; it must be the model's.
         state_dim: usize = 8, env "STATE_DIM", within from_to(1, 4096, "");
@@ -33,13 +33,13 @@ options! {
 
     /// How far limits may go, and how fast.
     "Limits": {
-        /// Smallest CPU limit of a pod, cores.
+        /// Smallest CPU limit of a container, cores.
         min_cpu: f64 = 0.1, env "MIN_CPU", within from_to(0.001, 10_000, "cores");
-        /// Largest CPU limit of a pod, cores; not below `min_cpu`.
+        /// Largest CPU limit of a container, cores; not below `min_cpu`.
         max_cpu: f64 = 8.0, env "MAX_CPU", within from_to(0.001, 10_000, "cores");
-        /// Smallest memory limit of a pod, MiB.
+        /// Smallest memory limit of a container, MiB.
         min_memory: u64 = 20, env "MIN_MEMORY", within from_to(1, 100_000_000, "MiB");
-        /// Largest memory limit of a pod, MiB; not below `min_memory`.
+        /// Largest memory limit of a container, MiB; not below `min_memory`.
         max_memory: u64 = 16384, env "MAX_MEMORY", within from_to(1, 100_000_000, "MiB");
         /// Share of the limit that one step adds or takes.
         scale_factor: f64 = 0.2, env "SCALE_FACTOR", within between(0, 1), runtime 0.3;
@@ -66,7 +66,7 @@ options! {
         /// not come in step.
         auto_scale_interval: u64 = 30, env "AUTO_SCALE_INTERVAL",
             within from_to(1, 86_400, "seconds"), runtime 60;
-        /// Minutes between two changes of a pod.
+        /// Minutes between two changes of a container.
         scaling_cooldown: u64 = 30, env "SCALING_COOLDOWN",
             within from_to(0, 1440, "minutes"), runtime 45;
     }
@@ -124,9 +124,9 @@ options! {
         /// Share of its weight that a peak of memory has lost by the end of the window.
         guard_memory_fade: f64 = 0.85, env "GUARD_MEMORY_FADE", within from_to(0, 1, "");
         /// Share of the CPU peak that a cut must leave above it.
-        guard_cpu_headroom: f64 = 0.05, env "GUARD_CPU_HEADROOM", within from_to(0, 10, "");
+        guard_cpu_headroom: f64 = 0.1, env "GUARD_CPU_HEADROOM", within from_to(0, 10, "");
         /// Share of the memory peak that a cut must leave above it.
-        guard_memory_headroom: f64 = 0.01, env "GUARD_MEMORY_HEADROOM", within from_to(0, 10, "");
+        guard_memory_headroom: f64 = 0.05, env "GUARD_MEMORY_HEADROOM", within from_to(0, 10, "");
     }
 
     /// What is kept, and what Prometheus is told.

@@ -1,7 +1,5 @@
 //! What others need of the configuration.
 
-use std::path::{Path, PathBuf};
-
 use super::options::Config;
 use crate::core::policy::{Exclusions, GuardSettings, Policy, Settings};
 use crate::core::resource::PerResource;
@@ -43,16 +41,6 @@ impl Config {
                 ..GuardSettings::default()
             },
             ..Policy::default()
-        }
-    }
-
-    /// `MODEL_PATH` as it is, else below `models/`.
-    pub(crate) fn find_model(&self) -> PathBuf {
-        let below_models = Path::new("models").join(&self.model_path);
-        if !self.model_path.exists() && below_models.exists() {
-            below_models
-        } else {
-            self.model_path.clone()
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::action::Action;
 use crate::context::OwnedPod;
 use crate::eligibility::InvalidAnnotation;
 use crate::guard::Override;
@@ -101,16 +102,23 @@ impl PodEvent {
 
 /// Why the loop wants a change, in short.
 pub fn cause(decision: &PodDecision) -> String {
-    if decision.is_overridden_by(Override::OomKilled) {
-        return "a container was killed for memory".into();
-    }
     let summary = decision.summary();
     let used = |resource| summary.observation.utilization(resource) * 100.0;
-    format!(
-        "{:.0} % of CPU and {:.0} % of memory were in use",
-        used(Resource::Cpu),
-        used(Resource::Memory)
-    )
+    let cause = match decision.is_overridden_by(Override::OomKilled) {
+        true => "a container was killed for memory".to_owned(),
+        false => format!(
+            "{:.0} % of CPU and {:.0} % of memory were in use",
+            used(Resource::Cpu),
+            used(Resource::Memory)
+        ),
+    };
+    let restarts = decision.decided().any(|(_, decision)| {
+        Resource::ALL.iter().any(|resource| {
+            let changes = decision.actions[*resource] != Action::Maintain;
+            changes && decision.observation.restarts[*resource]
+        })
+    });
+    if restarts { cause + "; by its resizePolicy the container restarts" } else { cause }
 }
 
 /// `cpu 500m -> 600m, memory 512Mi -> 409.6Mi`, for each container that changes.

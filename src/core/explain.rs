@@ -125,7 +125,7 @@ fn label(resource: Resource) -> &'static str {
 pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
     let mut sentences = Vec::new();
     if let Some(decided) = &last.decided {
-        match PerResource::build(|resource| obstacle(resource, decided)) {
+        match PerResource::build(|resource| blocked_by(resource, decided)) {
             PerResource { cpu: Some(cpu), memory: Some(memory) } if cpu == memory => {
                 sentences.push(format!("CPU and memory: {cpu}."));
             }
@@ -160,7 +160,7 @@ pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
     sentences.join(" ")
 }
 
-fn obstacle(resource: Resource, decided: &DecisionSummary) -> Option<String> {
+fn blocked_by(resource: Resource, decided: &DecisionSummary) -> Option<String> {
     let (preferred, done) = (decided.predicted[resource], decided.actions[resource]);
     let overridden = match decided.overridden[resource] {
         Some(why) => Some(guard_says(why).1.into()),

@@ -37,6 +37,8 @@ pub struct Observation {
     pub measured: PerResource<bool>,
     /// The limit in force, or the request where there is no limit, or 0 where there is neither.
     pub limit: PerResource<f64>,
+    /// The request in force; 0 where there is none.
+    pub request: PerResource<f64>,
     /// How many containers the pod has.
     pub containers: usize,
     /// The last time that the container was killed for memory, if it ever was.
@@ -62,6 +64,7 @@ impl Observation {
             usage,
             measured: PerResource::new(true, true),
             limit,
+            request: PerResource::default(),
             containers: 1,
             oom_kill: None,
             restarts: PerResource::new(false, false),
@@ -107,6 +110,10 @@ pub fn observe(
         usage: PerResource::build(|resource| amounts[resource].unwrap_or_default()),
         measured: PerResource::build(|resource| amounts[resource].is_some()),
         limit: pod.containers.limit_of(index),
+        request: PerResource::build(|resource| {
+            let container = pod.containers.get(index);
+            container.and_then(|of| of.request_in_force(resource)).unwrap_or_default()
+        }),
         containers: pod.containers.len(),
         oom_kill: state.oom_kill,
         restarts: pod.containers.get(index).map(|of| of.restarts).unwrap_or_default(),

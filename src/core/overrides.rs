@@ -31,6 +31,8 @@ pub struct PodOverrides {
     pub min: PerResource<Option<f64>>,
     pub max: PerResource<Option<f64>>,
     pub up_only: Option<bool>,
+    /// Resources whose change restarts the container are changed all the same.
+    pub restarts_allowed: Option<bool>,
     /// The containers that are scaled; the others are as if they were not there.
     pub containers: Option<BTreeSet<String>>,
     /// The first annotation that is not understood.
@@ -75,6 +77,13 @@ impl PodOverrides {
                     _ => return Err(format!("{value:?} is neither up-only nor both")),
                 });
             }
+            "restarts" => {
+                self.restarts_allowed = Some(match value {
+                    "allowed" => true,
+                    "never" => false,
+                    _ => return Err(format!("{value:?} is neither allowed nor never")),
+                });
+            }
             "min-cpu" => self.min.cpu = Some(cores()?),
             "max-cpu" => self.max.cpu = Some(cores()?),
             "min-memory" => self.min.memory = Some(mib()?),
@@ -102,6 +111,7 @@ impl PodOverrides {
             min: either(&self.min, &workload.min),
             max: either(&self.max, &workload.max),
             up_only: self.up_only.or(workload.up_only),
+            restarts_allowed: self.restarts_allowed.or(workload.restarts_allowed),
             containers: self.containers.clone().or_else(|| workload.containers.clone()),
             fault: self.fault.clone().or_else(|| workload.fault.clone()),
         }
@@ -132,10 +142,12 @@ impl PodOverrides {
             }
         }
         let up_only = self.up_only.unwrap_or(policy.up_only);
+        let restarts_allowed = self.restarts_allowed.unwrap_or(policy.restarts_allowed);
         Ok(Policy {
             min: PerResource::build(min),
             max: PerResource::build(max),
             up_only,
+            restarts_allowed,
             ..policy.clone()
         })
     }
@@ -187,6 +199,7 @@ mod tests {
             ("mode", "Off"),
             ("mode", ""),
             ("scale", "down-only"),
+            ("restarts", "yes"),
             ("min-cpu", "many"),
             ("max-cpu", "0"),
             ("min-memory", "-1Gi"),

@@ -101,13 +101,14 @@ impl PodDecision {
         let sum = |of: &dyn Fn(&Decision, Resource) -> f64| {
             PerResource::build(|resource| decided.clone().map(|one| of(one, resource)).sum())
         };
-        let (usage, limit, new_limit) = (
+        let (usage, limit, request, new_limit) = (
             sum(&|one, resource| one.observation.usage[resource]),
             sum(&|one, resource| one.observation.limit[resource]),
+            sum(&|one, resource| one.observation.request[resource]),
             sum(&|one, resource| one.new_limit[resource]),
         );
         let mut observation = first.observation;
-        (observation.usage, observation.limit) = (usage, limit);
+        (observation.usage, observation.limit, observation.request) = (usage, limit, request);
         observation.measured = PerResource::build(|resource| {
             decided.clone().any(|one| one.observation.measured[resource])
         });

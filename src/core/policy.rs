@@ -84,7 +84,7 @@ impl Default for GuardSettings {
         Self {
             window: PerResource::new(8 * 3600, 72 * 3600),
             fade: PerResource::new(0.7, 0.85),
-            headroom: PerResource::new(0.05, 0.01),
+            headroom: PerResource::new(0.1, 0.05),
             warm_up: 0.1,
         }
     }

@@ -232,7 +232,7 @@ function showReadiness(ready) {
 let underWay = null;
 let again = false;
 
-/** One refresh at a time; a wish that comes meanwhile is met right after. */
+/** One refresh at a time; one that is asked for meanwhile comes right after. */
 function refresh() {
   again = underWay !== null;
   underWay ??= beat().finally(() => {

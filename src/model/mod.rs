@@ -15,6 +15,7 @@ mod error;
 pub mod inspect;
 pub mod learner;
 pub mod network;
+pub mod shipped;
 
 pub use checkpoint::{Checkpoint, NamedTensor};
 pub use error::ModelError;

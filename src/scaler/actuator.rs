@@ -117,8 +117,8 @@ impl Scaler {
         let claim = self.claim(&pod);
         // What was decided on limits that change meanwhile is decided anew in the next cycle.
         let overtaken = claim.is_none() || self.agent.resized_at(&pod) != decided.resized_at;
-        let mut turn = ResizeBudget::new(1, 1);
-        let left = match self.step(cluster, settings, &decided, overtaken, &mut turn) {
+        let mut one = ResizeBudget::new(1, 1);
+        let left = match self.step(cluster, settings, &decided, overtaken, &mut one) {
             Err(left) => left,
             Ok(step) => {
                 let sent = self.send_step(cluster, config, &decided, step);
@@ -169,7 +169,7 @@ impl Scaler {
         };
         self.publish(cluster, owned, &plan, &applied, began, &cause(decision));
         let now = cluster.clock().now().timestamp();
-        self.agent.not_ended(key, now, pause);
+        self.agent.back_off(key, now, pause);
         match applied {
             Ok(applied) => {
                 let names = owned.pod.containers.iter().map(|container| &*container.name);

@@ -203,8 +203,8 @@ impl Agent {
         });
     }
 
-    /// Lets a pod rest whose resize could not be ended.
-    pub fn not_ended(&self, pod: &PodKey, now: i64, pause: i64) {
+    /// Backs off from a pod whose resize did not end.
+    pub fn back_off(&self, pod: &PodKey, now: i64, pause: i64) {
         self.change(pod, |history| history.failed(now, pause));
     }
 
@@ -304,5 +304,111 @@ fn decide_pod(
         backs_off: history.backoff.holds(now),
         owned,
         decision,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::pod::{ContainerResources, ContainerState, OomKill, PodContainer};
+    use crate::model::shipped;
+
+    const NOW: i64 = 1_000_000;
+
+    fn agent() -> Agent {
+        let found = shipped::find(std::path::Path::new("no/such.pth"), true).unwrap();
+        Agent::new(found.network, FeatureSet::documented())
+    }
+
+    fn pod(name: &str) -> Pod {
+        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        let limits = [("cpu", "1"), ("memory", "1Gi")];
+        let container = |name| PodContainer::new(name, ContainerResources::new(&[], &limits));
+        Pod::new(key, vec![container("app"), container("proxy")])
+    }
+
+    fn seen(at: i64, cpu: f64) -> Result<Observation, SkipReason> {
+        let limit = PerResource::new(1.0, 1024.0);
+        Ok(Observation::measured(at, PerResource::new(cpu, 400.0), limit))
+    }
+
+    fn observed(pod: Pod, containers: Vec<Result<Observation, SkipReason>>) -> Observed {
+        Observed { owned: OwnedPod::bare(pod), containers: Ok(containers), own_policy: None }
+    }
+
+    fn decide_at(agent: &Agent, now: i64, pods: Vec<Observed>) -> Vec<Decided> {
+        agent.decide(pods, &Policy::default(), now, &mut Stopwatch::start()).unwrap()
+    }
+
+    #[test]
+    fn each_container_gets_the_answer_to_its_own_row() {
+        let agent = agent();
+        let unknown = || Err(SkipReason::NoMetrics);
+        let decided = decide_at(
+            &agent,
+            NOW,
+            vec![
+                observed(pod("a"), vec![unknown(), seen(NOW, 1.0)]),
+                observed(pod("b"), vec![unknown(), unknown()]),
+                observed(pod("c"), vec![seen(NOW, 0.05), seen(NOW, 1.0)]),
+            ],
+        );
+        let of = |pod: usize, container: usize| {
+            decided[pod].decision.as_ref().unwrap().containers[container].decision.clone()
+        };
+        assert_eq!(of(0, 0), Err(SkipReason::NoMetrics));
+        assert_eq!(decided[1].decision, Err(SkipReason::NoMetrics));
+        let (idle, full) = (of(2, 0).unwrap(), of(2, 1).unwrap());
+        assert_eq!(of(0, 1).unwrap().q_values, full.q_values);
+        assert_ne!(idle.q_values, full.q_values);
+        assert_eq!((idle.observation.usage.cpu, full.observation.usage.cpu), (0.05, 1.0));
+    }
+
+    #[test]
+    fn a_kill_is_decided_on_without_metrics_until_it_is_answered() {
+        let agent = agent();
+        let kill = OomKill { restart: 1, finished_at: NOW - 5 };
+        let state = ContainerState { down: true, started_at: None, oom_kill: Some(kill) };
+        let killed = Pod { states: Box::new([state, ContainerState::default()]), ..pod("a") };
+        assert!(agent.has_unanswered_kill(&killed, NOW));
+        let seen = |now| observe(&killed, 0, None, 120, now);
+        let pods = vec![observed(killed.clone(), vec![seen(NOW), Err(SkipReason::NoMetrics)])];
+        let decision = decide_at(&agent, NOW, pods).remove(0).decision.unwrap();
+        assert_eq!(decision.summary().actions.memory, Action::Increase);
+        agent.applied(&killed.key, &decision, &Resource::ALL, NOW + 1);
+        assert!(!agent.has_unanswered_kill(&killed, NOW + 2));
+        let pods = vec![observed(killed.clone(), vec![seen(NOW + 2), Err(SkipReason::NoMetrics)])];
+        let again = decide_at(&agent, NOW + 2, pods).remove(0).decision;
+        assert_eq!(again, Err(SkipReason::NoMetrics));
+    }
+
+    #[test]
+    fn what_was_refused_to_one_resource_does_not_hold_the_other_back() {
+        let agent = agent();
+        let pods = vec![observed(pod("a"), vec![seen(NOW, 1.0), seen(NOW, 0.5)])];
+        let mut decision = decide_at(&agent, NOW, pods).remove(0).decision.unwrap();
+        let up = PerResource::new(Action::Increase, Action::Increase);
+        decision.containers[0].decision.as_mut().unwrap().actions = up;
+        agent.failed(&pod("a").key, &decision, &[Resource::Memory], NOW, 30);
+        let histories = agent.histories_of(&[pod("a").key]);
+        let backoff = histories[0].1.container("app").unwrap().backoff;
+        assert!(backoff.memory.holds(NOW + 29) && !backoff.cpu.holds(NOW));
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten_and_what_was_changed_is_told_once() {
+        let agent = agent();
+        let both = || ["a", "b"].map(|name| observed(pod(name), vec![seen(NOW, 0.5); 2])).into();
+        decide_at(&agent, NOW, both());
+        agent.resized(&pod("a").key, ["app"].into_iter(), NOW);
+        assert_eq!(agent.resized_at(&pod("a").key), Some(NOW));
+        let dirty: BTreeSet<_> = agent.take_dirty().into_iter().map(|(key, _)| key.name).collect();
+        assert_eq!((dirty, agent.take_dirty().len()), (BTreeSet::from(["a".to_owned()]), 0));
+        let present = [OwnedPod { pod: Arc::new(pod("b")), ..OwnedPod::bare(pod("b")) }];
+        agent.retain_present(&present, &["shop".to_owned()], 0);
+        assert_eq!(agent.known(), [pod("b").key]);
     }
 }

@@ -57,9 +57,7 @@ pub async fn apply_parts(
     let refused = matches!(
         result,
         Err(ApplyError::Refused(_)
-            | ApplyError::Cluster(
-                ClusterError::Refused { .. } | ClusterError::NodeTooSmall { .. }
-            ))
+            | ApplyError::Cluster(ClusterError::Refused { .. } | ClusterError::NotInPlace { .. }))
     );
     if !refused {
         return vec![Attempt { resources, plan, result }];
@@ -93,7 +91,7 @@ pub async fn apply(
     let pod = &owned.pod;
     let updated = match cluster.patch_resize(pod, plan).await {
         Ok(updated) => updated,
-        Err(error @ ClusterError::NodeTooSmall { .. }) => {
+        Err(error @ ClusterError::NotInPlace { .. }) => {
             return fall_back_or_refuse(cluster, owned, plan, fallback, error.to_string()).await;
         }
         // New pods would be refused what admission refuses to this one; only what a person asks
@@ -122,7 +120,9 @@ pub async fn apply(
         Ok(ResizeProgress::Done) => {
             return Ok(Applied { method: Method::Vertical, pending: None, refusal: None });
         }
-        Ok(ResizeProgress::InProgress) => return Ok(pending("the kubelet is still at it")),
+        Ok(ResizeProgress::InProgress) => {
+            return Ok(pending("the kubelet is still resizing the pod"));
+        }
         Ok(ResizeProgress::Deferred(message)) => {
             return Ok(pending(&format!("deferred by the kubelet: {message}")));
         }
@@ -186,7 +186,7 @@ pub async fn fall_back(
     let Some(workload) = owned.with_template() else {
         return Err(ApplyError::Refused(refusal));
     };
-    let obstacle = match cluster.patch_template(key, workload, plan, change).await? {
+    let reason = match cluster.patch_template(key, workload, plan, change).await? {
         TemplateOutcome::Patched => {
             tracing::info!(
                 pod = %key.name, namespace = %key.namespace, reason = %refusal,
@@ -201,7 +201,7 @@ pub async fn fall_back(
         }
         TemplateOutcome::NotRolledOut(why) => why,
     };
-    Err(ApplyError::Refused(format!("{refusal}; {}: {obstacle}", workload.0)))
+    Err(ApplyError::Refused(format!("{refusal}; {}: {reason}", workload.0)))
 }
 
 fn pending(message: &str) -> Applied {
@@ -227,4 +227,125 @@ async fn revert(
         Some((container.name.to_string(), change))
     });
     cluster.patch_resize(updated, &before.collect()).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::api::apps::v1::Deployment;
+    use k8s_openapi::api::core::v1::Pod as KubePod;
+    use kube::Api;
+    use kube::api::{Patch, PatchParams};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::client::retry::Deadline;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::leader::Leadership;
+    use crate::sim::demo::{add_namespace, add_nodes, declare};
+    use crate::sim::resources::Resource as Kind;
+    use crate::sim::simulation::Simulation;
+    use crate::sim::workload::Workload;
+    use crate::sim::world::ServerVersion;
+
+    /// A cluster with one pod of half a core and 512 MiB.
+    async fn one_pod(version: ServerVersion) -> (Arc<Simulation>, Cluster, OwnedPod) {
+        let simulation = Simulation::new(Clock::new(20.0), version, |world| {
+            add_nodes(world, 1, 8.0, 16.0);
+            add_namespace(world, "default");
+            let limits = json!({"cpu": "500m", "memory": "512Mi"});
+            let requests = json!({"cpu": "250m", "memory": "256Mi"});
+            let resources = json!({"requests": requests, "limits": limits});
+            let app = json!({"name": "app", "image": "x", "resources": resources});
+            let (spec, demand) = (json!({"containers": [app]}), Workload::constant(0.4, 100.0));
+            declare(world, Kind::Deployments, "default", "web", 1, spec, demand);
+        });
+        tokio::spawn(simulation.clone().run());
+        let (clock, leadership) = (*simulation.clock(), Arc::new(Leadership::alone()));
+        let config = Config::default();
+        let cluster = Cluster::new(simulation.client(), clock, leadership, &config);
+        let pods = cluster.pods(&config.namespaces, Deadline::default()).await.unwrap().pods;
+        (simulation, cluster, pods.into_iter().next().unwrap())
+    }
+
+    fn plan(limits: &[(&str, &str)]) -> Plan {
+        let limits = limits.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Plan::from([("app".to_owned(), Change { limits, ..Change::default() })])
+    }
+
+    async fn limits(simulation: &Arc<Simulation>, owned: &OwnedPod) -> (String, String) {
+        let api = Api::<KubePod>::namespaced(simulation.client(), "default");
+        let pod = serde_json::to_value(api.get(&owned.pod.key.name).await.unwrap()).unwrap();
+        let limits = &pod["spec"]["containers"][0]["resources"]["limits"];
+        let text = |name: &str| limits[name].as_str().unwrap().to_owned();
+        (text("cpu"), text("memory"))
+    }
+
+    async fn by_hand(simulation: &Arc<Simulation>, owned: &OwnedPod, limits: Value) {
+        let api = Api::<KubePod>::namespaced(simulation.client(), "default");
+        let spec = json!({"containers": [{"name": "app", "resources": {"limits": limits}}]});
+        let patch = Patch::Strategic(json!({"spec": spec}));
+        let name = &owned.pod.key.name;
+        api.patch_resize(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    const UP: Fallback = Fallback::Template(TemplateChange::OnlyUp);
+
+    #[tokio::test]
+    async fn what_is_refused_to_one_resource_is_done_for_the_other() {
+        let (simulation, cluster, owned) = one_pod(ServerVersion::V1_33).await;
+        let plan = plan(&[("cpu", "600m"), ("memory", "400Mi")]);
+        let attempts = apply_parts(&cluster, &owned, plan, UP, TIMEOUT).await;
+        let [cpu, memory] = &attempts[..] else { panic!("{} attempts", attempts.len()) };
+        assert_eq!(cpu.resources, [Resource::Cpu]);
+        assert_eq!(cpu.result.as_ref().unwrap().method, Method::Vertical);
+        let refused = memory.result.as_ref().unwrap_err();
+        let refused =
+            matches!(refused, ApplyError::Cluster(ClusterError::Refused { code: 422, .. }));
+        assert!(refused, "not rolled out either");
+        let expected = ("600m".to_owned(), "512Mi".to_owned());
+        assert_eq!(limits(&simulation, &owned).await, expected);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_sent_only_to_what_it_was_decided_on() {
+        let (simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
+        by_hand(&simulation, &owned, json!({"memory": "1Gi"})).await;
+        let applied = apply(&cluster, &owned, &plan(&[("cpu", "600m")]), UP, TIMEOUT).await;
+        let conflict = applied.err().unwrap();
+        assert!(
+            matches!(conflict, ApplyError::Cluster(ClusterError::Conflict { .. })),
+            "{conflict}"
+        );
+        let expected = ("500m".to_owned(), "1Gi".to_owned());
+        assert_eq!(limits(&simulation, &owned).await, expected, "what a person set stands");
+    }
+
+    #[tokio::test]
+    async fn another_version_of_the_same_object_is_no_conflict() {
+        let (simulation, cluster, mut owned) = one_pod(ServerVersion::default()).await;
+        Arc::make_mut(&mut owned.pod).resource_version = Some("1".into());
+        let applied = apply(&cluster, &owned, &plan(&[("cpu", "600m")]), UP, TIMEOUT).await;
+        assert_eq!(applied.unwrap().method, Method::Vertical);
+        assert_eq!(limits(&simulation, &owned).await.0, "600m");
+    }
+
+    #[tokio::test]
+    async fn a_template_that_nothing_rolls_out_is_no_fallback() {
+        let (simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
+        let api = Api::<Deployment>::namespaced(simulation.client(), "default");
+        let paused = Patch::Merge(json!({"spec": {"paused": true}}));
+        api.patch("web", &PatchParams::default(), &paused).await.unwrap();
+        let mut plan = plan(&[("cpu", "64")]);
+        plan.values_mut().for_each(|change| change.requests = change.limits.clone());
+        let refused = apply(&cluster, &owned, &plan, UP, TIMEOUT).await.err().unwrap();
+        assert!(refused.to_string().contains("Deployment web: it is paused"), "{refused}");
+        let template = api.get("web").await.unwrap().spec.unwrap().template.spec.unwrap();
+        let limits = template.containers[0].resources.clone().unwrap().limits.unwrap();
+        assert_eq!(limits["cpu"].0, "500m");
+        assert_eq!(self::limits(&simulation, &owned).await.0, "500m");
+    }
 }

@@ -103,7 +103,8 @@ impl Scaler {
         let mut watch = Stopwatch::start();
         let listing = cluster.pods(&config.namespaces, Deadline::default()).await?;
         for Unreadable { namespace, error } in &listing.unreadable {
-            tracing::warn!(%namespace, %error, "a namespace cannot be read: its pods are left alone");
+            let what = "a namespace cannot be read, its pods are left alone";
+            tracing::warn!(%namespace, %error, "{what}");
         }
         watch.lap(Phase::List);
         let now = cluster.clock().now().timestamp();

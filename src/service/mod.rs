@@ -4,6 +4,7 @@ pub mod listen;
 pub mod state;
 pub mod token;
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::config::{Config, ConfigOverrides};
 use crate::core::event::PodEvent;
 use crate::core::features::FeatureSet;
 use crate::leader::{self, LeaderArgs, Leadership};
-use crate::model::Network;
+use crate::model::shipped::{self, Found};
 use crate::scaler::autoscale::Autoscaler;
 use crate::scaler::cycle::Scaler;
 use crate::sim;
@@ -92,16 +93,16 @@ pub async fn serve(
     }
     let stopping = CancellationToken::new();
     let (queue, events) = Queue::new();
-    let scaler = load_scaler(&config, queue, stopping.clone())?;
+    let (scaler, shipped_model) = load_scaler(&config, queue, stopping.clone())?;
     let clock = Clock::new(args.simulate.speed);
     let leadership = Leadership::new(&args.leader);
     let leadership = leadership.map_err(anyhow::Error::msg).context("leader election")?;
     let state = AppState::new(config, scaler, clock, Arc::new(leadership), stopping.clone());
+    let state = AppState { shipped_model, ..state };
     let store = args.data_dir.as_deref().map(|folder| Store::open(folder, sources(&state)));
     let store = store.transpose().context("state")?;
     let address = SocketAddr::new(args.host, args.port);
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("listening on {address}"))?;
+    let listener = listen_at(address).await?;
     if args.simulate.simulate {
         introduce(listener.local_addr()?, args.simulate.speed);
     }
@@ -236,19 +237,43 @@ fn load_scaler(
     config: &Config,
     events: Queue,
     stopping: CancellationToken,
-) -> anyhow::Result<Scaler> {
-    let path = config.find_model();
-    let network = Network::load(&path).with_context(|| format!("model {}", path.display()))?;
-    let features = FeatureSet::from_names(network.features())
-        .with_context(|| format!("model {}", path.display()))?;
+) -> anyhow::Result<(Scaler, bool)> {
+    let path = &config.model_path;
+    // Who names another model means that one.
+    let fallback = *path == Config::default().model_path;
+    let Found { network, file, shipped } =
+        shipped::find(path, fallback).with_context(|| format!("model {}", path.display()))?;
+    let place = match &file {
+        Some(file) => file.display().to_string(),
+        None => "the binary itself".to_owned(),
+    };
+    let features =
+        FeatureSet::from_names(network.features()).with_context(|| format!("model {place}"))?;
     anyhow::ensure!(
         features.len() == config.state_dim,
-        "model {}: it takes {} features, but STATE_DIM is {}",
-        path.display(),
+        "model {place}: it takes {} features, but STATE_DIM is {}",
         features.len(),
         config.state_dim
     );
-    Ok(Scaler::new(network, features, events, stopping))
+    tracing::info!(from = place, shipped, features = features.len(), "the model is loaded");
+    Ok((Scaler::new(network, features, events, stopping), shipped))
+}
+
+/// What to do where the address cannot be had.
+async fn listen_at(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => {
+                "another program listens there: end it, or choose another port with --port or PORT"
+            }
+            ErrorKind::PermissionDenied => {
+                "ports below 1024 need a right: choose another with --port or PORT"
+            }
+            ErrorKind::AddrNotAvailable => "no interface has this address: see --host or HOST",
+            _ => "see --host and --port",
+        };
+        anyhow::anyhow!("listening on {address}: {error}: {advice}")
+    })
 }
 
 async fn stop_requested() {

@@ -25,6 +25,8 @@ pub struct AppState {
     /// Whether the task of the autoscale loop is in its loop.
     pub autoscaler_alive: Arc<AtomicBool>,
     pub store_health: SharedHealth,
+    /// The model that decides is the one that this version ships.
+    pub shipped_model: bool,
     pub stopping: CancellationToken,
     /// Work that clients have asked for and that is finished before the service ends.
     pub under_way: TaskTracker,
@@ -46,6 +48,7 @@ impl AppState {
             scaler: Arc::new(scaler),
             autoscaler_alive: Arc::default(),
             store_health: SharedHealth::default(),
+            shipped_model: false,
             stopping,
             under_way: TaskTracker::new(),
         }

@@ -253,9 +253,9 @@ def test_what_is_in_the_way_of_a_pod_is_named_everywhere(browser, start):
         NAMESPACES="default,data",
     )
 
-    def annotate(path, **wishes):
+    def annotate(path, **annotations):
         annotations = {
-            f"dqn-scaler.io/{wish.replace('_', '-')}": value for wish, value in wishes.items()
+            f"dqn-scaler.io/{name.replace('_', '-')}": value for name, value in annotations.items()
         }
         kind = {"Content-Type": "application/merge-patch+json"}
         body = json.dumps({"metadata": {"annotations": annotations}})
