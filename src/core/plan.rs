@@ -109,11 +109,14 @@ fn scaled(
     (changed(new_request, request), changed(new_limit, limit))
 }
 
+/// What floating-point numbers make of a whole number is off by less than this share of it.
+const NOISE: f64 = 1e-9;
+
 /// Towards the old value, and never past it.
 fn round(exact: f64, old: f64, action: Action) -> u64 {
     let rounded = match action {
-        Action::Increase => exact.floor().max(old.ceil()),
-        _ => exact.ceil().min(old.floor()),
+        Action::Increase => (exact * (1.0 + NOISE)).floor().max(old.ceil()),
+        _ => (exact * (1.0 - NOISE)).ceil().min(old.floor()),
     };
     // A limit of nothing would mean no limit at all.
     if old > 0.0 { rounded.max(1.0) as u64 } else { 0 }
@@ -200,6 +203,19 @@ mod tests {
         );
         assert_eq!(plan["c1"].requests, BTreeMap::from([("cpu".into(), "60m".into())]));
         assert!(plan["c1"].limits.is_empty() && !plan.contains_key("c2"));
+    }
+
+    #[test]
+    fn a_bound_that_is_met_is_met_exactly() {
+        for cpu in ["1e9", "12", "9700m", "8001m"] {
+            let pod = pod(vec![resources([None, None], [Some(cpu), Some("20Gi")])]);
+            let (limit, max) = (pod.limit(), PerResource::new(8.0, 16384.0));
+            let ratios = PerResource::build(|resource| max[resource] / limit[resource]);
+            let cut =
+                decision(&pod, (Action::Decrease, ratios.cpu), (Action::Decrease, ratios.memory));
+            let limits = plan(&pod, &cut)["c0"].limits.clone();
+            assert_eq!((&*limits["cpu"], &*limits["memory"]), ("8", "16Gi"), "{cpu}");
+        }
     }
 
     fn amount() -> impl Strategy<Value = (u64, Option<u64>)> {
