@@ -114,7 +114,7 @@ impl From<ClusterError> for ApiError {
             // What the client asked for is not allowed there: by a quota, a LimitRange or a policy,
             // or by validation.
             ClusterError::Refused { code: 403, .. } => StatusCode::FORBIDDEN,
-            ClusterError::Refused { code: 400 | 422, .. } | ClusterError::NodeTooSmall { .. } => {
+            ClusterError::Refused { code: 400 | 422, .. } | ClusterError::NotInPlace { .. } => {
                 StatusCode::BAD_REQUEST
             }
             ClusterError::Conflict { .. } => StatusCode::CONFLICT,

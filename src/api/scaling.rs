@@ -1,4 +1,4 @@
-//! Deciding on pods at a client's wish: one or all.
+//! Deciding on pods on request: one or all.
 
 use axum::extract::State;
 use serde::Serialize;
@@ -44,8 +44,8 @@ pub struct ScalingResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "cooldown_period")]
     reason: Option<String>,
-    /// Why it was skipped, or why nothing was changed though the service is live, in words that
-    /// name what is in the way.
+    /// Why it was skipped, why nothing was changed though the service is live, or what of the
+    /// change is refused or still to come, in words that name what is in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Pod postgres-0 is in cooldown period")]
     message: Option<String>,
@@ -75,6 +75,7 @@ pub async fn scale_pod(
     let outcome = outcomes.pop().ok_or_else(|| ApiError::internal(&"a pod without an outcome"))?;
     let (status, method) = (StatusName::from(&outcome.status), method(&outcome.status));
     let skipped = matches!(outcome.status, Status::Skipped(_));
+    let partly = matches!(outcome.status, Status::Success(_)) && outcome.remark().is_some();
     let result = ScalingResult {
         pod_name: outcome.pod.name,
         namespace: outcome.pod.namespace,
@@ -92,7 +93,9 @@ pub async fn scale_pod(
             Status::Failed => Some(outcome.message.clone()),
             _ => None,
         },
-        message: (skipped || outcome.status == Status::DryRun && outcome.message != DRY_RUN)
+        message: (skipped
+            || partly
+            || outcome.status == Status::DryRun && outcome.message != DRY_RUN)
             .then_some(outcome.message),
         scaling_method: method,
         containers: outcome.decided.as_ref().map(containers).unwrap_or_default(),

@@ -47,9 +47,9 @@ pub enum ClusterError {
     /// By admission or validation: a 403 that is no matter of RBAC, or a 422.
     #[error("{call}: refused ({code}): {message}")]
     Refused { call: Call, code: u16, message: String },
-    /// The node is too small for what is asked for; another may not be.
-    #[error("{call}: refused by the node: {message}")]
-    NodeTooSmall { call: Call, message: String },
+    /// By this node or this server, for what another one may do.
+    #[error("{call}: not possible in place: {message}")]
+    NotInPlace { call: Call, message: String },
     /// The object is not what the change was meant for.
     #[error("{call}: conflict: {message}")]
     Conflict { call: Call, message: String },
@@ -68,8 +68,10 @@ impl ClusterError {
                         Self::Unavailable { call, message: format!("not authenticated: {message}") }
                     }
                     403 if is_rbac(&message) => Self::Forbidden { call, message },
-                    403 if is_of_node(status) => Self::NodeTooSmall { call, message },
+                    403 if is_of_node(status) => Self::NotInPlace { call, message },
                     409 => Self::Conflict { call, message },
+                    // Policies answer 422 unless they say otherwise, and webhooks what they like.
+                    400..=499 if is_denial(&message) => Self::Refused { call, code: 403, message },
                     code @ 400..=499 if code != 429 => Self::Refused { call, code, message },
                     code => Self::Unavailable {
                         call,
@@ -89,6 +91,12 @@ impl ClusterError {
 /// What the authorizer writes, and admission plugins never do.
 fn is_rbac(message: &str) -> bool {
     message.contains(" cannot ")
+}
+
+/// What the API server writes where a webhook or a policy says no.
+fn is_denial(message: &str) -> bool {
+    message.contains("admission webhook \"") && message.contains(" denied the request")
+        || message.contains("ValidatingAdmissionPolicy '") && message.contains(" denied request")
 }
 
 /// What the API server itself says of a resize beyond the node's size, since 1.36.
@@ -163,9 +171,18 @@ mod tests {
         let status = Status { code: 403, details: Some(details), ..Status::default() };
         let call = Call::on("patch", "pods/resize", "default", "web");
         let full = ClusterError::from_kube(call, &kube::Error::Api(Box::new(status)));
-        assert!(matches!(full, ClusterError::NodeTooSmall { .. }));
+        assert!(matches!(full, ClusterError::NotInPlace { .. }));
         let quota = api(403, "pods \"web\" is forbidden: exceeded quota: ration");
         assert!(matches!(quota, ClusterError::Refused { code: 403, .. }));
+        for denial in [
+            "pods \"web\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied \
+                request: no",
+            "admission webhook \"w.example.test\" denied the request: no",
+        ] {
+            let denied = api(422, denial);
+            assert!(matches!(denied, ClusterError::Refused { code: 403, .. }), "{denied}");
+        }
+        assert!(matches!(api(422, "Invalid value"), ClusterError::Refused { code: 422, .. }));
         assert!(api(404, "pods \"web\" not found").is_not_found());
         assert!(matches!(api(429, "slow down"), ClusterError::Unavailable { .. }));
         assert!(matches!(api(409, "modified"), ClusterError::Conflict { .. }));

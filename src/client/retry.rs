@@ -44,7 +44,7 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, kube::Error>>,
 {
-    until_done(call, deadline, || true, |error| may_pass(error) || is_conflict(error), attempt)
+    until_done(call, deadline, || true, |error| is_retryable(error) || is_conflict(error), attempt)
         .await
 }
 
@@ -60,14 +60,14 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, kube::Error>>,
 {
-    until_done(call, deadline, is_allowed, may_pass, attempt).await
+    until_done(call, deadline, is_allowed, is_retryable, attempt).await
 }
 
 async fn until_done<T, F, Fut>(
     call: Call,
     deadline: Deadline,
     is_allowed: impl Fn() -> bool,
-    may_pass: impl Fn(&kube::Error) -> bool,
+    is_retryable: impl Fn(&kube::Error) -> bool,
     attempt: F,
 ) -> Result<T, ClusterError>
 where
@@ -94,8 +94,8 @@ where
                 });
             }
         };
-        let wait = asked_wait(&error).unwrap_or(pause);
-        if !may_pass(&error) || wait >= deadline.left() {
+        let wait = retry_after(&error).unwrap_or(pause);
+        if !is_retryable(&error) || wait >= deadline.left() {
             return Err(ClusterError::from_kube(call, &error));
         }
         tracing::debug!(%call, %error, "trying again");
@@ -109,7 +109,7 @@ fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
-fn may_pass(error: &kube::Error) -> bool {
+fn is_retryable(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => status.code >= 500 || status.code == 429,
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
@@ -118,7 +118,7 @@ fn may_pass(error: &kube::Error) -> bool {
 }
 
 /// What the server asks for with `Retry-After`; its answers of priority and fairness carry it.
-fn asked_wait(error: &kube::Error) -> Option<Duration> {
+fn retry_after(error: &kube::Error) -> Option<Duration> {
     let kube::Error::Api(status) = error else { return None };
     let seconds = status.details.as_ref()?.retry_after_seconds;
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))

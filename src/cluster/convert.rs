@@ -126,7 +126,8 @@ fn resources(requirements: &ResourceRequirements) -> ContainerResources {
 
 /// A container that has ended and is not started again yet has its restart still before it.
 fn oom_kill(status: &ContainerStatus) -> Option<OomKill> {
-    let states = [(status.state.as_ref(), 1), (status.last_state.as_ref(), 0)];
+    let waits = status.state.as_ref().is_some_and(|state| state.waiting.is_some());
+    let states = [(status.state.as_ref(), 1), (status.last_state.as_ref(), i32::from(waits))];
     let kills = states.into_iter().filter_map(|(state, ahead)| {
         let terminated = state?.terminated.as_ref()?;
         let killed = terminated.reason.as_deref() == Some("OOMKilled");
@@ -187,7 +188,7 @@ fn to_chrono(time: &k8s_openapi::jiff::Timestamp) -> Option<DateTime<Utc>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -255,5 +256,22 @@ mod tests {
             (owner.group.as_str(), owner.kind.as_str(), owner.name.as_str()),
             ("apps", "ReplicaSet", "web")
         );
+    }
+
+    #[test]
+    fn a_kill_is_the_same_before_and_after_the_restart_that_it_leads_to() {
+        let terminated = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled",
+            "finishedAt": "2026-11-23T10:00:00Z"}});
+        let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        let running = json!({"running": {"startedAt": "2026-11-23T10:00:10Z"}});
+        let kill = |state: &Value, last: &Value, restarts: i32| {
+            let status = json!({"name": "app", "image": "", "imageID": "", "ready": false,
+                "restartCount": restarts, "state": state, "lastState": last});
+            oom_kill(&serde_json::from_value(status).unwrap()).unwrap()
+        };
+        let ended = kill(&terminated, &json!({}), 0);
+        assert_eq!(ended.restart, 1);
+        assert_eq!(kill(&waiting, &terminated, 0), ended);
+        assert_eq!(kill(&running, &terminated, 1), ended);
     }
 }

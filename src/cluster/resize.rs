@@ -69,7 +69,7 @@ impl Cluster {
             ResizeBy::None => {
                 let message = "this server cannot resize pods in place".into();
                 let call = call("pods/resize");
-                return Err(ClusterError::NodeTooSmall { call, message });
+                return Err(ClusterError::NotInPlace { call, message });
             }
         };
         let message = "the answer has no name or uid".into();

@@ -92,7 +92,7 @@ impl Service<Request<Body>> for Throttled {
                 return Err(NOT_LEADING.into());
             }
             let response = client.send(request).await?;
-            if let Some(wait) = asked_wait(response.status(), response.headers()) {
+            if let Some(wait) = retry_after(response.status(), response.headers()) {
                 tracing::warn!(seconds = wait.as_secs(), "the API server asks for a pause");
                 let mut until = until.lock();
                 *until = (*until).max(Instant::now() + wait);
@@ -103,7 +103,7 @@ impl Service<Request<Body>> for Throttled {
 }
 
 /// Priority and fairness answers 429 with this header, and a body that says nothing of it.
-fn asked_wait(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     if status != StatusCode::TOO_MANY_REQUESTS {
         return None;
     }

@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_or_range_is_told() {
+    fn a_wrong_type_or_range_is_reported() {
         for (field, value, told) in [
             ("dry_run", json!("false"), "must be true or false"),
             ("dry_run", json!(0), "must be true or false"),

@@ -17,7 +17,7 @@ pub struct Decision {
     pub q_values: QValues,
     /// The preferred action of the network: the largest Q value of each head.
     pub predicted: PerResource<Action>,
-    /// What is left of it after bounds, guard and cooldown.
+    /// What is left of it after guard, cooldown and bounds.
     pub actions: PerResource<Action>,
     pub new_limit: PerResource<f64>,
     /// The largest softmax of each head's Q values.
@@ -31,7 +31,7 @@ pub struct Decision {
     pub cooling_down: bool,
     /// Below these limits a cut would come too close to the recent peak: cores, MiB.
     pub floor: PerResource<f64>,
-    /// The bound that the limit lies out_of_bounds, where it stays there for now.
+    /// The bound that the limit is outside of, where it stays there for now.
     pub out_of_bounds: PerResource<Option<Bound>>,
 }
 

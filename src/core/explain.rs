@@ -129,7 +129,7 @@ fn label(resource: Resource) -> &'static str {
 pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
     let mut sentences = Vec::new();
     if let Some(decided) = &last.decided {
-        match PerResource::build(|resource| obstacle(resource, decided)) {
+        match PerResource::build(|resource| blocked_by(resource, decided)) {
             PerResource { cpu: Some(cpu), memory: Some(memory) } if cpu == memory => {
                 sentences.push(format!("CPU and memory: {cpu}."));
             }
@@ -146,7 +146,13 @@ pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
             message.map(|message| message + ".")
         }
         Status::Skipped(reason) => Some(format!("Skipped: {}.", reason.name().replace('_', " "))),
-        Status::Failed => Some("The resize failed.".into()),
+        Status::Failed => Some(match &last.remark {
+            Some(remark) => format!("The resize failed: {remark}."),
+            None => "The resize failed.".into(),
+        }),
+        Status::Success(_) if last.remark.is_some() => {
+            last.remark.as_ref().map(|remark| format!("{remark}."))
+        }
         Status::DryRun => Some("Dry run: nothing was changed.".into()),
         Status::Success(Method::DeploymentUpdate) => Some("Written into the template.".into()),
         Status::Success(Method::Vertical) => Some("Resized in place.".into()),
@@ -158,7 +164,7 @@ pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
     sentences.join(" ")
 }
 
-fn obstacle(resource: Resource, decided: &DecisionSummary) -> Option<String> {
+fn blocked_by(resource: Resource, decided: &DecisionSummary) -> Option<String> {
     let (preferred, done) = (decided.predicted[resource], decided.actions[resource]);
     let overridden = match decided.overridden[resource] {
         Some(why) => Some(guard_says(why).1.into()),
@@ -190,7 +196,8 @@ mod tests {
                 overridden,
                 out_of_bounds: PerResource::default(),
             };
-            in_short(&LastOutcome { at: 0, status, decided: Some(decided) }, None)
+            let remark = None;
+            in_short(&LastOutcome { at: 0, status, decided: Some(decided), remark }, None)
         };
         let peak = Some(Override::RecentPeak);
         assert_eq!(
@@ -219,15 +226,29 @@ mod tests {
         };
         assert_eq!(
             in_short(
-                &LastOutcome { at: 0, status: Status::NoActionNeeded, decided: Some(decided) },
+                &LastOutcome {
+                    at: 0,
+                    status: Status::NoActionNeeded,
+                    decided: Some(decided),
+                    remark: None
+                },
                 None
             ),
             "CPU: the limit is below its min-cpu. \
              Memory: the limit is above its max-memory, \
              a cut would come too close to the recent peak."
         );
-        let excluded =
-            LastOutcome { at: 0, status: Status::Skipped(SkipReason::Excluded), decided: None };
+        let last = |status, remark: Option<&str>| LastOutcome {
+            at: 0,
+            status,
+            decided: None,
+            remark: remark.map(Box::from),
+        };
+        let failed = last(Status::Failed, Some("exceeded quota: q"));
+        assert_eq!(in_short(&failed, None), "The resize failed: exceeded quota: q.");
+        let partly = last(Status::Success(Method::Vertical), Some("CPU; memory: refused"));
+        assert_eq!(in_short(&partly, None), "CPU; memory: refused.");
+        let excluded = last(Status::Skipped(SkipReason::Excluded), None);
         assert_eq!(in_short(&excluded, None), "Skipped: excluded.");
         assert_eq!(in_short(&excluded, Some("Pod web is excluded".into())), "Pod web is excluded.");
     }

@@ -102,8 +102,12 @@ impl Feature {
             }
             Self::CpuPeak => "CPU peak of the guard's window (share of the limit)",
             Self::MemoryPeak => "Memory peak of the guard's window (share of the limit)",
-            Self::CpuFloor => "Lowest CPU limit that the guard allows (share of the limit)",
-            Self::MemoryFloor => "Lowest memory limit that the guard allows (share of the limit)",
+            Self::CpuFloor => {
+                "Lowest CPU limit that the guard allows (share of 1.5 times the limit)"
+            }
+            Self::MemoryFloor => {
+                "Lowest memory limit that the guard allows (share of 1.5 times the limit)"
+            }
             Self::SinceResize => "Time since the last resize (hours, at most 1)",
             Self::SinceOomKill => "Time since the last OOM kill (days, at most 1)",
             Self::Observed => "Time since the first measurement (days, at most 1)",

@@ -14,6 +14,9 @@ use crate::skip_reason::SkipReason;
 /// What the service's own dry run makes of a decision.
 pub const DRY_RUN: &str = "Dry run: nothing was changed";
 
+/// What a change comes to that is in force as it was decided.
+pub const DONE: &str = "Scaling executed successfully";
+
 /// How a change reached the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -62,6 +65,18 @@ pub struct Outcome {
     pub decided: Option<PodDecision>,
 }
 
+impl Outcome {
+    /// What failed, or what of a change is refused or still to come.
+    pub fn remark(&self) -> Option<&str> {
+        let says_more = match self.status {
+            Status::Failed => true,
+            Status::Success(_) => self.message != DONE,
+            Status::DryRun | Status::NoActionNeeded | Status::Skipped(_) => false,
+        };
+        says_more.then_some(&self.message)
+    }
+}
+
 /// A change that reached the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -89,6 +104,8 @@ pub struct LastOutcome {
     pub status: Status,
     /// None where nothing could be decided.
     pub decided: Option<DecisionSummary>,
+    /// What failed, or what of a change is refused or still to come.
+    pub remark: Option<Box<str>>,
 }
 
 /// What is kept of a decision for every pod.

@@ -18,7 +18,7 @@ pub enum Pending {
 }
 
 /// A resize that the kubelet is carrying out may take so many times as long as one that it defers.
-const PATIENCE: i64 = 12;
+const IN_PROGRESS_TIMEOUT_FACTOR: i64 = 12;
 
 /// None when nothing stands in the way of a new resize. `since` is when the pod was first seen to
 /// differ from what it asks for, in seconds since the epoch.
@@ -32,7 +32,9 @@ pub fn pending(pod: &Pod, since: Option<i64>, now: i64, timeout: i64) -> Option<
     };
     let message = condition.message.clone();
     Some(match condition.state {
-        ResizeState::InProgress if waited(condition.since) < PATIENCE * timeout => {
+        ResizeState::InProgress
+            if waited(condition.since) < IN_PROGRESS_TIMEOUT_FACTOR * timeout =>
+        {
             Pending::Wait(message)
         }
         ResizeState::InProgress => {

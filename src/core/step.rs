@@ -71,11 +71,19 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
         let message = format!("Pod {name} is being resized by another request");
         return Step::skip(SkipReason::CooldownPeriod, message);
     }
-    let unfinished = pending(pod, turn.unsettled_since, at.now, at.settings.deferred_timeout);
-    if let Some(Pending::Wait(message)) = unfinished {
-        let message = format!("Pod {name} waits for the kubelet to finish a resize: {message}");
-        return Step::skip(SkipReason::CooldownPeriod, message);
-    }
+    let unfinished = match pending(pod, turn.unsettled_since, at.now, at.settings.deferred_timeout)
+    {
+        Some(Pending::Wait(message)) => {
+            let message = format!("Pod {name} waits for the kubelet to finish a resize: {message}");
+            return Step::skip(SkipReason::CooldownPeriod, message);
+        }
+        Some(Pending::GiveUp(refusal)) => {
+            let refusal = format!("the kubelet did not resize the pod: {refusal}");
+            Some(Step::FallBack { plan: asked_for(pod, owned.managed_by_hpa()), refusal })
+        }
+        Some(Pending::TakeBack(refusal)) => Some(Step::TakeBack { plan: in_force(pod), refusal }),
+        None => None,
+    };
     // The wait after a change does not hold up what must become of that change.
     let waits = if unfinished.is_some() { turn.backs_off } else { decision.cooling_down() };
     if waits {
@@ -106,14 +114,7 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
     if !budget.take(&pod.key.namespace) {
         return skip(SkipReason::RateLimited);
     }
-    match unfinished {
-        Some(Pending::TakeBack(refusal)) => Step::TakeBack { plan: in_force(pod), refusal },
-        Some(Pending::GiveUp(refusal) | Pending::Wait(refusal)) => {
-            let refusal = format!("the kubelet did not resize the pod: {refusal}");
-            Step::FallBack { plan: asked_for(pod, owned.managed_by_hpa()), refusal }
-        }
-        None => Step::Resize { plan, fallback: grows(decision) },
-    }
+    unfinished.unwrap_or_else(|| Step::Resize { plan, fallback: grows(decision) })
 }
 
 /// A plan that only takes away is never rolled out.

@@ -10,7 +10,7 @@ const asked = new URLSearchParams(location.search).get("api");
 export const base = new URL(asked ? asked.replace(/\/*$/, "/") : "..", location.href);
 
 const TOKEN = `dqn-scaler token for ${base.href}`;
-const PATIENCE = 30_000;
+const REQUEST_TIMEOUT_MS = 30_000;
 
 export class ApiError extends Error {
   constructor(status, message) {
@@ -70,7 +70,7 @@ async function call(url, options) {
       ...options,
       cache: "no-store",
       credentials: "omit",
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     });
   } catch {
     throw new Unreachable(`${base.origin} does not answer`);

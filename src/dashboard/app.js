@@ -219,6 +219,21 @@ function showReadiness(ready) {
         ]
       : null,
   );
+  const unreadable = ready?.watch?.unreadable ?? [];
+  banner("unreadable", null);
+  banner(
+    "unreadable",
+    unreadable.length
+      ? () => [
+          h("h2", {}, "Namespaces cannot be read: their pods are left alone"),
+          h(
+            "ul",
+            {},
+            ...unreadable.map(({ namespace, reason }) => h("li", {}, `${namespace}: ${reason}`)),
+          ),
+        ]
+      : null,
+  );
   text(
     cluster,
     [base.host, app.connected ? ready?.role !== "alone" && ready?.role : "no cluster"]
@@ -232,7 +247,7 @@ function showReadiness(ready) {
 let underWay = null;
 let again = false;
 
-/** One refresh at a time; a wish that comes meanwhile is met right after. */
+/** One refresh at a time; one that is asked for meanwhile comes right after. */
 function refresh() {
   again = underWay !== null;
   underWay ??= beat().finally(() => {

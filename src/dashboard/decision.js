@@ -28,7 +28,7 @@ export function why({ last_decision: last, message }) {
 }
 
 /** What annotations ask for and what other autoscalers have, in a few words each. */
-export function terms({ overrides = {}, managed_by: rivals = [] }) {
+export function terms({ overrides = {}, managed_by: competing = [] }) {
   const { mode, up_only: upOnly, containers } = overrides;
   const bounds = RESOURCES.flatMap(([key]) => {
     const label = key === "cpu" ? "CPU" : key;
@@ -46,7 +46,7 @@ export function terms({ overrides = {}, managed_by: rivals = [] }) {
     upOnly && "never cut",
     containers && `only ${containers.join(", ")}`,
   ].filter(Boolean);
-  const left = rivals.map(
+  const left = competing.map(
     ({ kind, name, resources }) => `${resources.join(" and ")} left to ${kind} ${name}`,
   );
   return [wished.length > 0 && `by annotation: ${wished.join(", ")}`, ...left].filter(Boolean);

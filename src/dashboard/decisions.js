@@ -10,15 +10,15 @@ const STEP = 50;
 const MOST = 1000;
 
 export function decisions(app) {
-  const wish = { pod: "", action: "", applied: "", limit: STEP, ...app.query() };
-  wish.limit = Number(wish.limit) || STEP;
+  const filters = { pod: "", action: "", applied: "", limit: STEP, ...app.query() };
+  filters.limit = Number(filters.limit) || STEP;
   let paused = false;
   let pause;
   const pod = h("input", {
     type: "search",
     id: "decisions-pod",
     placeholder: "A part of namespace/name",
-    value: wish.pod,
+    value: filters.pod,
     input: () => soon(),
   });
   const action = select(
@@ -29,7 +29,7 @@ export function decisions(app) {
       ["DECREASE", "Decrease"],
       ["MAINTAIN", "Maintain"],
     ],
-    wish.action,
+    filters.action,
     (value) => ask({ action: value }),
   );
   const applied = select(
@@ -39,7 +39,7 @@ export function decisions(app) {
       ["true", "Applied"],
       ["false", "Not applied"],
     ],
-    wish.applied,
+    filters.applied,
     (value) => ask({ applied: value }),
   );
   const hold = h(
@@ -53,7 +53,7 @@ export function decisions(app) {
   const found = h("p", { class: "found", role: "status" });
   const more = h(
     "button",
-    { type: "button", click: () => ask({ limit: Math.min(MOST, wish.limit + STEP) }) },
+    { type: "button", click: () => ask({ limit: Math.min(MOST, filters.limit + STEP) }) },
     "Show more",
   );
   const node = h(
@@ -83,28 +83,28 @@ export function decisions(app) {
   }
 
   function ask(change) {
-    Object.assign(wish, change);
-    app.setQuery({ ...wish, limit: wish.limit === STEP ? "" : wish.limit });
+    Object.assign(filters, change);
+    app.setQuery({ ...filters, limit: filters.limit === STEP ? "" : filters.limit });
     return load();
   }
 
   async function load() {
-    const asked = JSON.stringify(wish);
-    const answer = await get("decisions", { ...wish, details: true });
-    if (asked !== JSON.stringify(wish)) return;
+    const asked = JSON.stringify(filters);
+    const answer = await get("decisions", { ...filters, details: true });
+    if (asked !== JSON.stringify(filters)) return;
     const now = app.statistics.timestamp;
     update(answer.decisions.reverse().map((decision) => ({ ...decision, now })));
     attribute(empty, "hidden", answer.count > 0);
     text(
       empty,
-      wish.pod || wish.action || wish.applied
+      filters.pod || filters.action || filters.applied
         ? "No decision that is kept fits."
         : app.connected
           ? "No decisions yet."
           : "No decisions: no cluster is connected.",
     );
     text(found, answer.count > 0 ? `The newest ${plural(answer.count, "decision")}` : "");
-    attribute(more, "hidden", answer.count < wish.limit || wish.limit >= MOST);
+    attribute(more, "hidden", answer.count < filters.limit || filters.limit >= MOST);
   }
 
   return { title: "Decisions", node, refresh: () => (paused ? undefined : load()) };

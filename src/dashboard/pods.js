@@ -34,7 +34,7 @@ const SHOW = [
 ];
 
 export function pods(app) {
-  const wish = {
+  const filters = {
     search: "",
     namespace: "",
     show: "",
@@ -43,23 +43,23 @@ export function pods(app) {
     offset: 0,
     ...app.query(),
   };
-  wish.offset = Number(wish.offset) || 0;
+  filters.offset = Number(filters.offset) || 0;
   const search = h("input", {
     type: "search",
     id: "pods-search",
     placeholder: "Name, namespace or workload",
-    value: wish.search,
+    value: filters.search,
     input: () => soon({ search: search.value.trim() }),
   });
   const namespace = h("select", {
     id: "pods-namespace",
     change: () => ask({ namespace: namespace.value }),
   });
-  const show = select("pods-show", SHOW, wish.show, (value) => ask({ show: value }));
+  const show = select("pods-show", SHOW, filters.show, (value) => ask({ show: value }));
   const sort = select(
     "pods-sort",
     SORTS.map(([key, order, label]) => [`${key} ${order}`, label]),
-    `${wish.sort} ${wish.order}`,
+    `${filters.sort} ${filters.order}`,
     (value) => {
       const [key, order] = value.split(" ");
       ask({ sort: key, order });
@@ -74,7 +74,7 @@ export function pods(app) {
     header(key, label, () =>
       ask({
         sort: key,
-        order: wish.sort === key ? (wish.order === "asc" ? "desc" : "asc") : first,
+        order: filters.sort === key ? (filters.order === "asc" ? "desc" : "asc") : first,
       }),
     ),
   );
@@ -128,7 +128,7 @@ export function pods(app) {
   function pager(label, step) {
     return h(
       "button",
-      { type: "button", click: () => ask({ offset: Math.max(0, wish.offset + step) }) },
+      { type: "button", click: () => ask({ offset: Math.max(0, filters.offset + step) }) },
       label,
     );
   }
@@ -139,24 +139,24 @@ export function pods(app) {
   }
 
   function ask(change) {
-    Object.assign(wish, { offset: 0 }, change);
+    Object.assign(filters, { offset: 0 }, change);
     app.setQuery({
-      ...wish,
-      sort: wish.sort === "name" ? "" : wish.sort,
-      order: wish.order === "asc" ? "" : wish.order,
-      offset: wish.offset || "",
+      ...filters,
+      sort: filters.sort === "name" ? "" : filters.sort,
+      order: filters.order === "asc" ? "" : filters.order,
+      offset: filters.offset || "",
     });
     return app.refresh();
   }
 
   function showNamespaces() {
     const names = ["", ...(app.config?.namespaces ?? [])];
-    if (wish.namespace && !names.includes(wish.namespace)) names.push(wish.namespace);
+    if (filters.namespace && !names.includes(filters.namespace)) names.push(filters.namespace);
     if (names.join() === [...namespace.options].map((option) => option.value).join()) return;
     namespace.replaceChildren(
       ...names.map((name) => h("option", { value: name }, name || "All namespaces")),
     );
-    namespace.value = wish.namespace;
+    namespace.value = filters.namespace;
   }
 
   async function refresh() {
@@ -169,8 +169,8 @@ export function pods(app) {
       text(empty, "No pods: no cluster is connected.");
       return;
     }
-    const { search, namespace, sort, order, offset, show } = wish;
-    const asked = JSON.stringify(wish);
+    const { search, namespace, sort, order, offset, show } = filters;
+    const asked = JSON.stringify(filters);
     const answer = await get("pods/overview", {
       search,
       namespace,
@@ -180,8 +180,8 @@ export function pods(app) {
       limit: PAGE,
       ...Object.fromEntries(new URLSearchParams(show)),
     });
-    // Another wish came meanwhile: its answer is on the way.
-    if (asked !== JSON.stringify(wish)) return;
+    // Another request came meanwhile: its answer is on the way.
+    if (asked !== JSON.stringify(filters)) return;
     if (answer.count === 0 && answer.found > 0) return ask({ offset: 0 });
     update(answer.pods.map((pod) => ({ ...pod, now: answer.timestamp })));
     attribute(table, "hidden", answer.count === 0);
@@ -202,8 +202,8 @@ export function pods(app) {
   }
 
   function showSort() {
-    for (const column of headers) column.update(wish);
-    const value = `${wish.sort} ${wish.order}`;
+    for (const column of headers) column.update(filters);
+    const value = `${filters.sort} ${filters.order}`;
     if (sort.value !== value) sort.value = value;
   }
 
@@ -270,7 +270,7 @@ function row(app, pod) {
     h("td", { class: "decision" }, chips, said),
     h("td", { class: "act" }, button),
   );
-  let verdict;
+  let lastKey;
   const update = (now) => {
     text(
       where,
@@ -293,8 +293,8 @@ function row(app, pod) {
       now.overrides,
       now.managed_by,
     ]);
-    if (key !== verdict) {
-      verdict = key;
+    if (key !== lastKey) {
+      lastKey = key;
       const when = h("time", { class: "muted" });
       chips.replaceChildren(
         ...(last

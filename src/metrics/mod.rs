@@ -134,7 +134,7 @@ impl Metrics {
         r.register("skipped", "Pods that were left alone, by reason", self.skipped.clone());
         r.register(
             "guard_overrides",
-            "PodOverrides of the network that the guard replaced",
+            "Preferred actions that the guard replaced",
             self.overrides.clone(),
         );
         r.register("resizes", "Resizes that were carried out, by method", self.resizes.clone());

@@ -72,7 +72,7 @@ pub struct StepStatistics {
 }
 
 /// The temporal differences of each resource, and what the prediction head expects.
-struct Judged {
+struct TdErrors {
     differences: [Tensor; 2],
     /// How far the demonstrator's preferred actions are from being the best by a margin.
     margin_loss: Tensor,
@@ -137,7 +137,8 @@ impl Learner {
         let size = batch.len();
         let weights = tensor(&[size], &batch.weights)?;
         let futures = tensor(&[size, 2], &batch.futures)?;
-        let Judged { differences: [cpu, memory], margin_loss, expected } = self.judge(batch)?;
+        let TdErrors { differences: [cpu, memory], margin_loss, expected } =
+            self.td_errors(batch)?;
         let huber = |difference: &Tensor| {
             difference.huber_loss(&difference.zeros_like(), Reduction::None, HUBER_DELTA)
         };
@@ -158,11 +159,11 @@ impl Learner {
 
     /// The absolute temporal difference of each transition, both resources together.
     pub fn errors(&self, batch: &Batch) -> Result<Vec<f32>, ModelError> {
-        let Judged { differences: [cpu, memory], .. } = tch::no_grad(|| self.judge(batch))?;
+        let TdErrors { differences: [cpu, memory], .. } = tch::no_grad(|| self.td_errors(batch))?;
         floats(&(cpu.abs() + memory.abs()))
     }
 
-    fn judge(&self, batch: &Batch) -> Result<Judged, ModelError> {
+    fn td_errors(&self, batch: &Batch) -> Result<TdErrors, ModelError> {
         let size = batch.len();
         let states = tensor(&[size, self.features], &batch.states)?;
         let next = tensor(&[size, self.features], &batch.next_states)?;
@@ -204,7 +205,7 @@ impl Learner {
         };
         let margin_loss = margin(0)? + margin(1)?;
         let [_, _, expected] = answers;
-        Ok(Judged { differences, margin_loss, expected })
+        Ok(TdErrors { differences, margin_loss, expected })
     }
 
     fn step(&mut self, gradients: &[Tensor], pace: Pace) -> Result<(), ModelError> {

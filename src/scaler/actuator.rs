@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::core::budget::ResizeBudget;
 use crate::core::context::OwnedPod;
 use crate::core::event::{ASKED_FOR, PodEvent, cause};
-use crate::core::outcome::{Applied, Outcome, Status};
+use crate::core::outcome::{Applied, DONE, Outcome, Status};
 use crate::core::pending::in_force;
 use crate::core::plan::Plan;
 use crate::core::pod::PodKey;
@@ -117,8 +117,8 @@ impl Scaler {
         let claim = self.claim(&pod);
         // What was decided on limits that change meanwhile is decided anew in the next cycle.
         let overtaken = claim.is_none() || self.agent.resized_at(&pod) != decided.resized_at;
-        let mut turn = ResizeBudget::new(1, 1);
-        let left = match self.step(cluster, settings, &decided, overtaken, &mut turn) {
+        let mut one = ResizeBudget::new(1, 1);
+        let left = match self.step(cluster, settings, &decided, overtaken, &mut one) {
             Err(left) => left,
             Ok(step) => {
                 let sent = self.send_step(cluster, config, &decided, step);
@@ -169,12 +169,12 @@ impl Scaler {
         };
         self.publish(cluster, owned, &plan, &applied, began, &cause(decision));
         let now = cluster.clock().now().timestamp();
-        self.agent.not_ended(key, now, pause);
+        self.agent.back_off(key, now, pause);
         match applied {
             Ok(applied) => {
                 let names = owned.pod.containers.iter().map(|container| &*container.name);
                 self.agent.resized(key, names, now);
-                (Status::Success(applied.method), "Scaling executed successfully".into())
+                (Status::Success(applied.method), DONE.into())
             }
             Err(error) => failed(key, &error),
         }
@@ -233,7 +233,7 @@ impl Scaler {
         };
         let mut message = match applied.pending {
             Some(pending) => format!("Scaling accepted, {pending}"),
-            None => "Scaling executed successfully".to_owned(),
+            None => DONE.to_owned(),
         };
         for (resources, error) in &faults {
             tracing::warn!(pod = %key.name, namespace = %key.namespace, %error, "resize failed");

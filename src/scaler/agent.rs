@@ -203,8 +203,8 @@ impl Agent {
         });
     }
 
-    /// Lets a pod rest whose resize could not be ended.
-    pub fn not_ended(&self, pod: &PodKey, now: i64, pause: i64) {
+    /// Backs off from a pod whose resize did not end.
+    pub fn back_off(&self, pod: &PodKey, now: i64, pause: i64) {
         self.change(pod, |history| history.failed(now, pause));
     }
 

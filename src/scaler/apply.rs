@@ -57,9 +57,7 @@ pub async fn apply_parts(
     let refused = matches!(
         result,
         Err(ApplyError::Refused(_)
-            | ApplyError::Cluster(
-                ClusterError::Refused { .. } | ClusterError::NodeTooSmall { .. }
-            ))
+            | ApplyError::Cluster(ClusterError::Refused { .. } | ClusterError::NotInPlace { .. }))
     );
     if !refused {
         return vec![Attempt { resources, plan, result }];
@@ -93,7 +91,7 @@ pub async fn apply(
     let pod = &owned.pod;
     let updated = match cluster.patch_resize(pod, plan).await {
         Ok(updated) => updated,
-        Err(error @ ClusterError::NodeTooSmall { .. }) => {
+        Err(error @ ClusterError::NotInPlace { .. }) => {
             return fall_back_or_refuse(cluster, owned, plan, fallback, error.to_string()).await;
         }
         // New pods would be refused what admission refuses to this one; only what a person asks
@@ -122,7 +120,9 @@ pub async fn apply(
         Ok(ResizeProgress::Done) => {
             return Ok(Applied { method: Method::Vertical, pending: None, refusal: None });
         }
-        Ok(ResizeProgress::InProgress) => return Ok(pending("the kubelet is still at it")),
+        Ok(ResizeProgress::InProgress) => {
+            return Ok(pending("the kubelet is still resizing the pod"));
+        }
         Ok(ResizeProgress::Deferred(message)) => {
             return Ok(pending(&format!("deferred by the kubelet: {message}")));
         }
@@ -186,7 +186,7 @@ pub async fn fall_back(
     let Some(workload) = owned.with_template() else {
         return Err(ApplyError::Refused(refusal));
     };
-    let obstacle = match cluster.patch_template(key, workload, plan, change).await? {
+    let reason = match cluster.patch_template(key, workload, plan, change).await? {
         TemplateOutcome::Patched => {
             tracing::info!(
                 pod = %key.name, namespace = %key.namespace, reason = %refusal,
@@ -201,7 +201,7 @@ pub async fn fall_back(
         }
         TemplateOutcome::NotRolledOut(why) => why,
     };
-    Err(ApplyError::Refused(format!("{refusal}; {}: {obstacle}", workload.0)))
+    Err(ApplyError::Refused(format!("{refusal}; {}: {reason}", workload.0)))
 }
 
 fn pending(message: &str) -> Applied {

@@ -18,6 +18,9 @@ const CYCLES: usize = 120;
 /// Seconds after which a pod that no cycle has met is forgotten.
 const FORGOTTEN: i64 = 3600;
 
+/// Characters that are kept of what there is to say of an outcome.
+const LONGEST_REMARK: usize = 1000;
+
 /// One measurement with the limits then in force, at the precision of a small chart.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
@@ -158,7 +161,9 @@ impl PodStatuses {
         for outcome in outcomes {
             let decided = outcome.decided.as_ref().map(PodDecision::summary);
             let status = outcome.status.clone();
-            let last = LastOutcome { at, status, decided: decided.as_ref().map(Into::into) };
+            let remark = outcome.remark().map(|text| text.chars().take(LONGEST_REMARK).collect());
+            let last =
+                LastOutcome { at, status, decided: decided.as_ref().map(Into::into), remark };
             let blank = || PodRecord {
                 last: last.clone(),
                 measured_at: i64::MIN,
@@ -239,7 +244,7 @@ mod tests {
         assert_eq!(counts, [(100, 1, 1, 0), (130, 0, 1, 1)]);
         assert_eq!(
             statuses.latest("a").unwrap().last,
-            LastOutcome { at: 130, status: skipped, decided: None }
+            LastOutcome { at: 130, status: skipped, decided: None, remark: None }
         );
         assert!(statuses.latest("a").unwrap().measured.is_none() && statuses.latest("d").is_none());
     }

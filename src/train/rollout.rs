@@ -76,7 +76,7 @@ pub fn live(
     })
 }
 
-struct Living<'e> {
+struct EpisodeRun<'e> {
     episode: &'e Episode,
     pod: Pod,
     /// The same pod under the same demand, steered by the demonstrator.
@@ -97,8 +97,8 @@ fn run_together(
     conditions: Conditions<'_>,
 ) -> Result<Vec<Trajectory>, ModelError> {
     let Conditions { features, .. } = conditions;
-    let mut all: Vec<Living<'_>> =
-        episodes.iter().map(|episode| Living::new(episode, conditions)).collect();
+    let mut all: Vec<EpisodeRun<'_>> =
+        episodes.iter().map(|episode| EpisodeRun::new(episode, conditions)).collect();
     let mut states = Vec::new();
     loop {
         states.clear();
@@ -131,7 +131,7 @@ fn run_together(
     }
 }
 
-impl<'e> Living<'e> {
+impl<'e> EpisodeRun<'e> {
     fn new(episode: &'e Episode, conditions: Conditions<'_>) -> Self {
         let (pod, mut rng) = (episode.pod(), StdRng::seed_from_u64(episode.seed));
         let exploration = conditions.exploration * 100f64.powf(-rng.random::<f64>());
@@ -158,7 +158,7 @@ impl<'e> Living<'e> {
         let limits = self.pod.limits;
         let (step, observation) = self.pod.live(&self.episode.policy);
         let ours = rewards(limits, &step, self.episode);
-        let theirs = self.accompany();
+        let theirs = self.step_baseline();
         let rewards = [ours[0] - theirs[0], ours[1] - theirs[1]];
         if let Some(transition) = self.trajectory.transitions.last_mut() {
             for (sum, reward) in transition.rewards.iter_mut().zip(rewards) {
@@ -180,7 +180,7 @@ impl<'e> Living<'e> {
 
     /// What the demonstrator gets for the same step. Only what is better or worse than that counts:
     /// no action of ours changes it, and what the demand brings upon both of us teaches nothing.
-    fn accompany(&mut self) -> [f64; 2] {
+    fn step_baseline(&mut self) -> [f64; 2] {
         let (limits, policy) = (self.companion.limits, &self.episode.policy);
         let (step, observation) = self.companion.live(policy);
         let [cpu, memory] = rewards(limits, &step, self.episode);

@@ -36,7 +36,7 @@ const FIRST_CORRECTION: f64 = 0.4;
 /// So that Q values are of the order of one.
 const REWARD_SCALE: f64 = 0.1;
 /// States of one forward pass when all entries are looked at.
-const GLANCE: usize = 8192;
+const EVALUATION_BATCH: usize = 8192;
 
 /// Train a model on recorded and generated demand
 #[derive(Debug, Clone, Args)]
@@ -230,7 +230,7 @@ impl<'a> Training<'a> {
             bail!("the episodes are too short to learn from");
         }
         let mut errors = Vec::with_capacity(replay.len());
-        for batch in replay.batches(GLANCE) {
+        for batch in replay.batches(EVALUATION_BATCH) {
             errors.extend(self.learner.errors(&batch)?);
         }
         replay.prioritise(&errors);

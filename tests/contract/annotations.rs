@@ -1,4 +1,4 @@
-//! What workloads wish for, and the other autoscalers that they have.
+//! What the annotations of workloads ask for, and the other autoscalers that they have.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -20,7 +20,7 @@ where
 {
     let named = annotations
         .iter()
-        .map(|(wish, value)| (format!("dqn-scaler.io/{wish}"), Value::from(*value)));
+        .map(|(annotation, value)| (format!("dqn-scaler.io/{annotation}"), Value::from(*value)));
     let patch = json!({"metadata": {"annotations": named.collect::<Map<_, _>>()}});
     let api = kube::Api::<K>::namespaced(simulation.client(), "default");
     api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
@@ -95,7 +95,7 @@ async fn a_workload_is_switched_off_and_a_pod_wins_over_it() {
     annotate::<Pod>(&simulation, name, &[("mode", "live"), ("max-cpu", "550m")]).await;
     let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
     assert_eq!(body["result"]["status"], "success", "{body}");
-    assert_eq!(limits(&simulation, name).0["cpu"], "550m", "no more than it wishes for");
+    assert_eq!(limits(&simulation, name).0["cpu"], "550m", "no more than it asks for");
 }
 
 #[tokio::test]
@@ -140,21 +140,21 @@ async fn what_is_not_understood_is_skipped_and_named() {
     let simulation = one_pod();
     let name = &pods_of(&simulation, "web")[0];
     let service = Service::on(&simulation, live()).await;
-    for (wish, value) in
+    for (annotation, value) in
         [("max-cpu", "lots"), ("min-cpu", "12"), ("containers", "other"), ("modus", "off")]
     {
-        annotate::<Pod>(&simulation, name, &[(wish, value)]).await;
+        annotate::<Pod>(&simulation, name, &[(annotation, value)]).await;
         let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
         let result = &body["result"];
         assert_eq!(
             (&result["status"], &result["reason"]),
             (&json!("skipped"), &json!("invalid_annotation")),
-            "{wish}"
+            "{annotation}"
         );
         assert!(
             result["message"]
                 .as_str()
-                .is_some_and(|told| told.contains(&format!("dqn-scaler.io/{wish}"))),
+                .is_some_and(|told| told.contains(&format!("dqn-scaler.io/{annotation}"))),
             "{body}"
         );
         // What the answer says the pods' lists and the last decision say too.
@@ -169,7 +169,8 @@ async fn what_is_not_understood_is_skipped_and_named() {
         );
         assert!(pod["last_decision"]["why"].as_str().unwrap().contains(&fault), "{pod}");
         let kube = kube::Api::<Pod>::namespaced(simulation.client(), "default");
-        let none = json!({"metadata": {"annotations": {format!("dqn-scaler.io/{wish}"): null}}});
+        let none =
+            json!({"metadata": {"annotations": {format!("dqn-scaler.io/{annotation}"): null}}});
         kube.patch(name, &PatchParams::default(), &Patch::Merge(none)).await.unwrap();
     }
     assert_eq!(
@@ -334,7 +335,7 @@ async fn one_pod_is_bound_wherever_it_is() {
 
 /// Memory that was in use a moment ago is not cut, whatever the annotation.
 #[tokio::test]
-async fn a_limit_above_its_bound_is_held_and_told() {
+async fn a_limit_above_its_bound_is_held_and_reported() {
     let simulation = cluster(|world| add(world, Resource::Deployments, "web", 1, 0.45, 480.0));
     annotate::<Deployment>(&simulation, "web", &[("max-memory", "256Mi")]).await;
     let name = &pods_of(&simulation, "web")[0];
@@ -389,7 +390,7 @@ async fn a_cluster_without_vpas_is_none_the_worse() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_holds_changes_back_and_is_told() {
+async fn what_cannot_be_read_holds_changes_back_and_is_reported() {
     for (resource, reason) in [
         ("deployments", "annotations_unknown"),
         ("horizontalpodautoscalers", "autoscalers_unknown"),

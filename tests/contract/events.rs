@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams};
 use super::*;
 
 /// Of this service, in `default`, on objects of this kind: (object, reason, count, type, message).
-fn told(simulation: &Simulation, kind: &str) -> Vec<(String, String, u64, String, String)> {
+fn reported(simulation: &Simulation, kind: &str) -> Vec<(String, String, u64, String, String)> {
     let world = simulation.world();
     let events =
         world.store.range(Resource::Events, Some("default"), None).map(|event| event.value());
@@ -73,11 +73,11 @@ async fn a_resize_is_told_on_the_pod_and_on_its_deployment_and_what_repeats_is_c
     for cpu in ["600m", "500m", "600m"] {
         assert_eq!(resize(&service, &pod, cpu).await.0, 200);
     }
-    until("all is told", async || {
-        told(&simulation, "Deployment").iter().any(|(_, _, count, ..)| *count == 3)
+    until("all is reported", async || {
+        reported(&simulation, "Deployment").iter().any(|(_, _, count, ..)| *count == 3)
     })
     .await;
-    let mut on_pod = told(&simulation, "Pod");
+    let mut on_pod = reported(&simulation, "Pod");
     on_pod.sort_by_key(|(_, _, count, ..)| *count);
     let why = "a client of the API asked for it";
     let expected = |count, message: &str| {
@@ -86,12 +86,12 @@ async fn a_resize_is_told_on_the_pod_and_on_its_deployment_and_what_repeats_is_c
     assert_eq!(on_pod, [expected(1, "cpu 600m -> 500m"), expected(2, "cpu 500m -> 600m")]);
     let message = format!("Pod {pod}: cpu 500m -> 600m: {why}");
     assert_eq!(
-        told(&simulation, "Deployment"),
+        reported(&simulation, "Deployment"),
         [("web".into(), "Resized".into(), 3, "Normal".into(), message)]
     );
     // A bare pod has no workload to tell.
     assert_eq!(resize(&service, "lonely", "700m").await.0, 200);
-    until("the bare pod's is told", async || told(&simulation, "Pod").len() == 3).await;
+    until("the bare pod's is reported", async || reported(&simulation, "Pod").len() == 3).await;
     let counted = metrics(&service).await;
     assert!(counted.contains("dqn_scaler_events_total{result=\"sent\"} 7"), "{counted}");
 }
@@ -103,10 +103,10 @@ async fn what_the_loop_does_is_told_with_its_cause_and_what_fails_as_a_warning()
     let service = Service::on(&simulation, live()).await;
     until("both are measured and resized", async || {
         service.post("/scale/all", json!({})).await;
-        told(&simulation, "Pod").len() == 2
+        reported(&simulation, "Pod").len() == 2
     })
     .await;
-    for (_, reason, count, kind, message) in told(&simulation, "Pod") {
+    for (_, reason, count, kind, message) in reported(&simulation, "Pod") {
         assert_eq!((reason.as_str(), count, kind.as_str()), ("Resized", 1, "Normal"));
         assert!(
             message.starts_with("cpu 500m -> 600m: ")
@@ -116,8 +116,9 @@ async fn what_the_loop_does_is_told_with_its_cause_and_what_fails_as_a_warning()
     }
     let (status, _) = resize(&service, &pod, "64").await;
     assert_eq!(status, 200, "the node cannot, the template can");
-    until("the fallback is told", async || told(&simulation, "Deployment").len() == 2).await;
-    let fell_back = told(&simulation, "Deployment")
+    until("the fallback is reported", async || reported(&simulation, "Deployment").len() == 2)
+        .await;
+    let fell_back = reported(&simulation, "Deployment")
         .into_iter()
         .find(|event| event.1 == "ResizeFellBack")
         .unwrap();
@@ -128,8 +129,8 @@ async fn what_the_loop_does_is_told_with_its_cause_and_what_fails_as_a_warning()
         fell_back.4
     );
     assert_eq!(resize(&service, "lonely", "64").await.0, 400);
-    until("the failure is told", async || {
-        told(&simulation, "Pod").iter().any(|event| event.1 == "ResizeFailed")
+    until("the failure is reported", async || {
+        reported(&simulation, "Pod").iter().any(|event| event.1 == "ResizeFailed")
     })
     .await;
 }
@@ -154,8 +155,8 @@ async fn events_that_are_refused_change_nothing_about_the_resizes() {
     .await;
     simulation.faults().replace(vec![]);
     assert_eq!(resize(&service, &pod, "900m").await.0, 200);
-    until("the next one is told", async || {
-        told(&simulation, "Pod").iter().any(|event| event.4.starts_with("cpu 600m -> 900m"))
+    until("the next one is reported", async || {
+        reported(&simulation, "Pod").iter().any(|event| event.4.starts_with("cpu 600m -> 900m"))
     })
     .await;
 }
@@ -166,7 +167,7 @@ async fn an_event_that_the_api_server_has_forgotten_is_made_anew() {
     let service = Service::on(&simulation, quiet()).await;
     for (cpu, count) in [("600m", 1), ("500m", 2)] {
         assert_eq!(resize(&service, "lonely", cpu).await.0, 200);
-        until("it is told", async || told(&simulation, "Pod").len() == count).await;
+        until("it is reported", async || reported(&simulation, "Pod").len() == count).await;
     }
     let events: Vec<Key> = simulation
         .world()
@@ -176,8 +177,8 @@ async fn an_event_that_the_api_server_has_forgotten_is_made_anew() {
         .collect();
     events.iter().for_each(|key| drop(simulation.world().store.remove(Resource::Events, key)));
     assert_eq!(resize(&service, "lonely", "600m").await.0, 200);
-    until("it is told again", async || told(&simulation, "Pod").len() == 1).await;
-    assert_eq!(told(&simulation, "Pod")[0].2, 1);
+    until("it is reported again", async || reported(&simulation, "Pod").len() == 1).await;
+    assert_eq!(reported(&simulation, "Pod")[0].2, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,10 +190,10 @@ async fn who_the_workload_is_need_not_be_asked_for() {
     let pod = pods_of(&simulation, "web").remove(0);
     for (cpu, count) in [("600m", 1), ("700m", 2)] {
         assert_eq!(resize(&service, &pod, cpu).await.0, 200);
-        until("the pod is told", async || told(&simulation, "Pod").len() == count).await;
+        until("the pod is reported", async || reported(&simulation, "Pod").len() == count).await;
     }
-    until("the workload is told", async || {
-        told(&simulation, "Deployment").iter().any(|event| event.2 == 2)
+    until("the workload is reported", async || {
+        reported(&simulation, "Deployment").iter().any(|event| event.2 == 2)
     })
     .await;
 }
@@ -208,8 +209,11 @@ async fn a_dry_run_tells_nothing() {
     .await;
     // What is told afterwards shows that nothing was on its way.
     assert_eq!(resize(&service, "lonely", "600m").await.0, 200);
-    until("a person's resize is told", async || !told(&simulation, "Pod").is_empty()).await;
-    assert_eq!((told(&simulation, "Pod").len(), told(&simulation, "Deployment").len()), (1, 0));
+    until("a person's resize is reported", async || !reported(&simulation, "Pod").is_empty()).await;
+    assert_eq!(
+        (reported(&simulation, "Pod").len(), reported(&simulation, "Deployment").len()),
+        (1, 0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,13 +230,14 @@ async fn an_annotation_that_cannot_be_followed_is_told_once_where_it_sits() {
         }
         // What is told afterwards shows that nothing else was on its way.
         assert_eq!(resize(&service, "lonely", "600m").await.0, 200);
-        until("a person's resize is told", async || {
-            told(&simulation, "Pod")
+        until("a person's resize is reported", async || {
+            reported(&simulation, "Pod")
                 .iter()
                 .any(|(_, reason, _, _, message)| reason == "Resized" && message.contains("600m"))
         })
         .await;
-        let (pods, deployments) = (told(&simulation, "Pod"), told(&simulation, "Deployment"));
+        let (pods, deployments) =
+            (reported(&simulation, "Pod"), reported(&simulation, "Deployment"));
         assert!(pods.iter().all(|(_, reason, ..)| reason != "InvalidAnnotation"), "{pods:?}");
         assert_eq!(deployments.len(), on_deployment, "{deployments:?}");
         for (name, reason, count, kind, message) in deployments {

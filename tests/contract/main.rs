@@ -18,6 +18,12 @@ mod overview;
 mod persistence;
 mod requests;
 mod resizing;
+mod safety;
+mod safety_identity;
+mod safety_measurements;
+mod safety_refusals;
+mod safety_resizes;
+mod safety_time;
 mod scaling;
 mod without_a_cluster;
 
@@ -74,7 +80,22 @@ impl Service {
     }
 
     async fn led(config: Config, clock: Clock, leadership: Leadership) -> Self {
-        let (state, events) = state(config, clock, leadership);
+        Self::run(state(config, clock, leadership)).await
+    }
+
+    /// On a cluster, with a network of choice.
+    async fn of_network(
+        simulation: &Arc<Simulation>,
+        config: Config,
+        network: &Checkpoint,
+    ) -> Self {
+        let (clock, leadership) = (*simulation.clock(), Leadership::alone());
+        let service = Self::run(state_of(network, config, clock, leadership)).await;
+        service.state.connected(simulation.client());
+        service
+    }
+
+    async fn run((state, events): (Arc<AppState>, Receiver<PodEvent>)) -> Self {
         let stopping = state.stopping.clone();
         tokio::spawn(autoscaler(&state).run(stopping.clone()));
         tokio::spawn(AppState::clone(&state).follow_config());
@@ -109,10 +130,18 @@ fn state(
     clock: Clock,
     leadership: Leadership,
 ) -> (Arc<AppState>, Receiver<PodEvent>) {
+    state_of(&network_that_wants([0.0, 1.0, 2.0], [2.0, 1.0, 0.0]), config, clock, leadership)
+}
+
+fn state_of(
+    network: &Checkpoint,
+    config: Config,
+    clock: Clock,
+    leadership: Leadership,
+) -> (Arc<AppState>, Receiver<PodEvent>) {
     let (queue, events) = Queue::new();
     let stopping = CancellationToken::new();
-    let network =
-        Network::from_checkpoint(&network_that_wants([0.0, 1.0, 2.0], [2.0, 1.0, 0.0])).unwrap();
+    let network = Network::from_checkpoint(network).unwrap();
     let scaler = Scaler::new(network, FeatureSet::documented(), queue, stopping.clone());
     let state = AppState::new(config, scaler, clock, Arc::new(leadership), stopping);
     (Arc::new(state), events)

@@ -121,7 +121,7 @@ async fn what_a_query_leaves_open_is_as_documented() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_a_query_is_told() {
+async fn what_is_wrong_in_a_query_is_reported() {
     let simulation = cluster(|_| {});
     let service = Service::on(&simulation, quiet()).await;
     for (path, message) in [
@@ -167,7 +167,7 @@ async fn a_body_may_begin_with_a_byte_order_mark() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_a_resize_is_told() {
+async fn what_is_wrong_in_a_resize_is_reported() {
     let simulation = cluster(|world| add(world, Resource::Pods, "lonely", 1, 0.1, 100.0));
     let service = Service::on(&simulation, quiet()).await;
     let app = |resources: Value| json!({"containers": {"app": resources}});

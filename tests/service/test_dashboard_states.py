@@ -241,6 +241,24 @@ def test_pods_that_are_held_back_for_want_of_a_right(browser, start):
         until(lambda: not held(), seconds=60, what="the next decision")
 
 
+def test_a_namespace_that_cannot_be_read_is_named(browser, start):
+    cluster = f"127.0.0.1:{free_port()}"
+    service = start(
+        "--simulate", "--simulate-listen", cluster, "--speed", "60", NAMESPACES="default"
+    )
+    forbidden = {"resource": "pods", "namespace": "shop", "effect": {"status": {"code": 403}}}
+    rules = [{"verb": verb, **forbidden} for verb in ("list", "watch")]
+    requests.put(f"http://{cluster}/sim/faults", json=rules, timeout=10).raise_for_status()
+    service.post("/config", json={"namespaces": ["default", "shop"]}).raise_for_status()
+    with dashboard(browser, service.url) as page:
+        banner = page.locator(".banner.unreadable")
+        expect(banner).to_contain_text("shop: ", timeout=20_000)
+        go(page, "pods")
+        expect(page.locator("main")).to_contain_text("default/")
+        requests.delete(f"http://{cluster}/sim/faults", timeout=10).raise_for_status()
+        expect(banner).to_have_count(0, timeout=60_000)
+
+
 def test_what_is_in_the_way_of_a_pod_is_named_everywhere(browser, start):
     cluster = f"127.0.0.1:{free_port()}"
     service = start(
@@ -253,9 +271,9 @@ def test_what_is_in_the_way_of_a_pod_is_named_everywhere(browser, start):
         NAMESPACES="default,data",
     )
 
-    def annotate(path, **wishes):
+    def annotate(path, **annotations):
         annotations = {
-            f"dqn-scaler.io/{wish.replace('_', '-')}": value for wish, value in wishes.items()
+            f"dqn-scaler.io/{name.replace('_', '-')}": value for name, value in annotations.items()
         }
         kind = {"Content-Type": "application/merge-patch+json"}
         body = json.dumps({"metadata": {"annotations": annotations}})

@@ -33,11 +33,14 @@ def resource_of(event):
 
 
 def writes(since=0, name=None):
-    """The writes since then, on the object of that name or on any: (resource, code)."""
+    """The writes since then, on the object of that name or on any: (resource, code). Without
+    conflicts, which change nothing: the object is read again and the same is sent."""
     return [
         (resource_of(event)[1], event["responseStatus"]["code"])
         for event in events(since)
-        if event["verb"] in WRITES and name in (None, event["objectRef"].get("name"))
+        if event["verb"] in WRITES
+        and name in (None, event["objectRef"].get("name"))
+        and event["responseStatus"]["code"] != 409
     ]
 
 

@@ -88,9 +88,9 @@ class Asked(ClusterTest):
     def beside(self, kind, manifest):
         """Another autoscaler, for the time of a test."""
         self.addCleanup(
-            kubectl, "delete", kind, "rival", f"--namespace={NAMESPACE}", "--ignore-not-found"
+            kubectl, "delete", kind, "competing", f"--namespace={NAMESPACE}", "--ignore-not-found"
         )
-        apply({"metadata": {"name": "rival"}, **manifest})
+        apply({"metadata": {"name": "competing"}, **manifest})
 
     def until_skipped(self, pod, reason):
         outcome = until(
@@ -156,9 +156,9 @@ class Asked(ClusterTest):
         )
         self.until_shown(pod, ["HorizontalPodAutoscaler"])
         self.annotate(mode="live", max_memory="96Mi", min_memory="96Mi")
-        self.assertIn("rival", self.until_skipped(pod, "managed_by_hpa"))
+        self.assertIn("competing", self.until_skipped(pod, "managed_by_hpa"))
         self.assertEqual(self.limit(pod), 100)
-        kubectl("delete", "hpa", "rival", f"--namespace={NAMESPACE}")
+        kubectl("delete", "hpa", "competing", f"--namespace={NAMESPACE}")
         self.until_limit(pod, "it is the scaler's again", lambda limit: limit > 100)
 
     def until_shown(self, pod, kinds):
@@ -166,7 +166,7 @@ class Asked(ClusterTest):
         until(
             20,
             f"beside {kinds}",
-            lambda: [rival["kind"] for rival in shown().get("managed_by", [])] == kinds,
+            lambda: [competing["kind"] for competing in shown().get("managed_by", [])] == kinds,
         )
 
     def test_vpa(self):
@@ -181,7 +181,7 @@ class Asked(ClusterTest):
         self.beside("vpa", manifest("Auto"))
         self.until_shown(pod, ["VerticalPodAutoscaler"])
         self.annotate(mode="live")
-        self.assertIn("rival", self.until_skipped(pod, "managed_by_vpa"))
+        self.assertIn("competing", self.until_skipped(pod, "managed_by_vpa"))
         self.assertEqual(self.limit(pod), 100)
-        apply({"metadata": {"name": "rival"}, **manifest("Off")})
-        self.until_limit(pod, "one that recommends is no rival", lambda limit: limit > 100)
+        apply({"metadata": {"name": "competing"}, **manifest("Off")})
+        self.until_limit(pod, "one that recommends does not compete", lambda limit: limit > 100)
