@@ -1,4 +1,5 @@
-//! What stands behind a pod: the annotations of its controllers, and other autoscalers.
+//! What stands behind a pod: the annotations of its controllers, other autoscalers, and what its
+//! namespace admits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use futures::{FutureExt, TryFutureExt};
 use internment::ArcIntern as Shared;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use kube::api::ListParams;
 use kube::core::DynamicObject;
 use kube::{Api, Client};
@@ -15,15 +17,19 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::autoscalers::{from_hpa, from_vpa, serves_vpas, vpa_resource};
 use super::controllers::{Controller, Controllers, Kind, Object, get};
+use super::namespace_limits::{from_limit_range, from_quota};
 use super::resource_cache::ResourceCache;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::{Deadline, with_retries};
 use crate::core::autoscalers::{CompetingAutoscaler, CompetingAutoscalers};
 use crate::core::context::{ScalingContext, UnknownContext};
+use crate::core::namespace_limits::NamespaceLimits;
 use crate::core::pod::{Owner, Pod};
 
 const HPAS: &str = "horizontalpodautoscalers";
 const VPAS: &str = "verticalpodautoscalers";
+const LIMIT_RANGES: &str = "limitranges";
+const QUOTAS: &str = "resourcequotas";
 
 /// How long the first answers are waited for.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,13 +46,15 @@ fn unknown_autoscalers(why: impl ToString) -> Arc<UnknownContext> {
     Arc::new(UnknownContext::Autoscalers(why.to_string()))
 }
 
-/// Follows the controllers and the autoscalers of one namespace.
+/// Follows the controllers, the autoscalers, the LimitRanges and the ResourceQuotas of a namespace.
 pub struct ContextCache {
     replica_sets: Arc<ResourceCache<Controller>>,
     /// Of the other kinds, in their order, those that say something.
     others: [Arc<ResourceCache<Controller>>; 3],
     hpas: Arc<ResourceCache<CompetingAutoscaler>>,
     vpas: Arc<ResourceCache<CompetingAutoscaler>>,
+    limit_ranges: Arc<ResourceCache<NamespaceLimits>>,
+    quotas: Arc<ResourceCache<NamespaceLimits>>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -68,9 +76,21 @@ impl ContextCache {
         tasks.push(tokio::spawn(
             hpas.clone().follow(Api::namespaced(client.clone(), namespace), from_hpa),
         ));
+        let (limit_ranges, quotas) = (
+            Arc::new(ResourceCache::new(LIMIT_RANGES, namespace)),
+            Arc::new(ResourceCache::new(QUOTAS, namespace)),
+        );
+        tasks.push(tokio::spawn(
+            limit_ranges
+                .clone()
+                .follow(Api::namespaced(client.clone(), namespace), from_limit_range),
+        ));
+        tasks.push(tokio::spawn(
+            quotas.clone().follow(Api::namespaced(client.clone(), namespace), from_quota),
+        ));
         tasks.push(tokio::spawn(follow_vpas(vpas.clone(), client.clone(), namespace.to_owned())));
         let _tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
-        Self { replica_sets, others, hpas, vpas, _tasks }
+        Self { replica_sets, others, hpas, vpas, limit_ranges, quotas, _tasks }
     }
 
     /// Whether it is known of every pod which workload it belongs to.
@@ -100,7 +120,13 @@ impl ContextCache {
     pub async fn settle(&self, deadline: Deadline) {
         let timeout = Deadline::after(deadline.left().min(TIMEOUT));
         let others = join_all(self.others.iter().map(|cache| cache.settle(timeout)));
-        futures::join!(others, self.hpas.settle(timeout), self.vpas.settle(timeout));
+        futures::join!(
+            others,
+            self.hpas.settle(timeout),
+            self.vpas.settle(timeout),
+            self.limit_ranges.settle(timeout),
+            self.quotas.settle(timeout)
+        );
     }
 
     /// All that is known now, or was known last.
@@ -112,7 +138,8 @@ impl ContextCache {
         let [deployments, stateful_sets, daemon_sets] =
             self.others.each_ref().map(|cache| cache.last_known().map_err(unknown_annotations));
         let controllers = [Ok(replica_sets), deployments, stateful_sets, daemon_sets];
-        KnownContext { controllers, autoscalers: self.autoscalers().map_err(unknown_autoscalers) }
+        let autoscalers = self.autoscalers().map_err(unknown_autoscalers);
+        KnownContext { controllers, autoscalers, limits: self.limits() }
     }
 
     fn autoscalers(&self) -> Result<CompetingAutoscalers, ClusterError> {
@@ -120,7 +147,13 @@ impl ContextCache {
         Ok(CompetingAutoscalers::new(hpas.into_values().chain(vpas.into_values())))
     }
 
-    /// What never could be read.
+    /// What the namespace admits. Where it may not be read, the API server alone says so.
+    fn limits(&self) -> Option<Arc<NamespaceLimits>> {
+        let known = [&self.limit_ranges, &self.quotas].map(|cache| cache.last_known());
+        together(known.iter().flatten().flat_map(|items| items.values()).map(|limits| **limits))
+    }
+
+    /// What never could be read, and keeps pods from being changed.
     pub fn never_read(&self) -> impl Iterator<Item = ClusterError> {
         let others = self.others.iter().map(|cache| cache.never_complete());
         others.chain([self.hpas.never_complete(), self.vpas.never_complete()]).flatten()
@@ -131,19 +164,25 @@ impl ContextCache {
 pub struct KnownContext {
     controllers: [Result<Controllers, Arc<UnknownContext>>; 4],
     autoscalers: Result<CompetingAutoscalers, Arc<UnknownContext>>,
+    /// Of the namespace.
+    limits: Option<Arc<NamespaceLimits>>,
+}
+
+fn together(limits: impl Iterator<Item = NamespaceLimits>) -> Option<Arc<NamespaceLimits>> {
+    limits.reduce(|all, one| all.and(&one)).map(Arc::new)
 }
 
 impl KnownContext {
     /// The workload behind a pod, the Deployment rather than the ReplicaSet between them, and what
     /// binds the pod.
     pub fn of(&self, pod: &Pod) -> (Option<Shared<Owner>>, ScalingContext) {
+        let mut context =
+            ScalingContext { limits: self.limits.clone(), ..ScalingContext::default() };
         let Some(owner) = &pod.owner else {
-            return (
-                None,
-                ScalingContext { overrides: pod.overrides.clone(), ..ScalingContext::default() },
-            );
+            context.overrides = pod.overrides.clone();
+            return (None, context);
         };
-        let (mut context, mut workload, mut overrides) = (ScalingContext::default(), owner, None);
+        let (mut workload, mut overrides) = (owner, None);
         let mut next = Some(owner);
         for _ in 0..MOST_CONTROLLERS {
             let Some(owner) = next.take() else { break };
@@ -237,7 +276,33 @@ pub async fn of_one(
         Source::Server => list_autoscalers(client, namespace, deadline).await,
         Source::Workload => Err(not_asked(HPAS)),
     };
-    Ok(KnownContext { controllers, autoscalers: autoscalers.map_err(unknown_autoscalers) })
+    let limits = match source {
+        Source::Watches(watches) => watches.limits(),
+        Source::Server => list_limits(client, namespace, deadline).await,
+        Source::Workload => None,
+    };
+    let autoscalers = autoscalers.map_err(unknown_autoscalers);
+    Ok(KnownContext { controllers, autoscalers, limits })
+}
+
+/// What cannot be read in a moment bounds nothing.
+async fn list_limits(
+    client: &Client,
+    namespace: &str,
+    deadline: Deadline,
+) -> Option<Arc<NamespaceLimits>> {
+    let all = ListParams::default();
+    let deadline = Deadline::after(deadline.left().min(TIMEOUT));
+    let ranges = Api::<LimitRange>::namespaced(client.clone(), namespace);
+    let quotas = Api::<ResourceQuota>::namespaced(client.clone(), namespace);
+    let call = |resource| Call::over("list", resource, namespace);
+    let (ranges, quotas) = futures::join!(
+        with_retries(call(LIMIT_RANGES), deadline, || ranges.list(&all)),
+        with_retries(call(QUOTAS), deadline, || quotas.list(&all)),
+    );
+    let ranges = ranges.iter().flat_map(|list| &list.items).filter_map(from_limit_range);
+    let quotas = quotas.iter().flat_map(|list| &list.items).filter_map(from_quota);
+    together(ranges.chain(quotas))
 }
 
 async fn list_autoscalers(
@@ -353,6 +418,7 @@ mod tests {
             controllers: of_kinds
                 .map(|controllers| Ok(controllers.into_iter().map(named).collect())),
             autoscalers: Ok(CompetingAutoscalers::new(autoscalers)),
+            limits: None,
         }
     }
 

@@ -8,6 +8,7 @@ mod convert;
 pub mod events;
 mod inventory;
 mod metrics;
+mod namespace_limits;
 mod partial_pod;
 pub mod recent;
 mod resize;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use internment::ArcIntern as Shared;
 
 use crate::autoscalers::{AutoscalerKind, CompetingAutoscaler};
+use crate::namespace_limits::NamespaceLimits;
 use crate::overrides::{Mode, PodOverrides};
 use crate::pod::{Owner, Pod, TemplateKind};
 use crate::resource::PerResource;
@@ -24,6 +25,8 @@ pub struct ScalingContext {
     /// Of the pod, and where it says nothing, of its workload.
     pub overrides: Option<Arc<PodOverrides>>,
     pub autoscalers: Vec<Arc<CompetingAutoscaler>>,
+    /// Of the LimitRanges and ResourceQuotas of its namespace, where they are known and bound it.
+    pub limits: Option<Arc<NamespaceLimits>>,
     /// What never could be read; as long as it is not known, nothing is changed.
     pub unknown: Option<Arc<UnknownContext>>,
 }

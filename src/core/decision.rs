@@ -162,7 +162,8 @@ pub fn resolve(
         Action::Decrease => (limit * (1.0 - policy.scale_factor)).max(floor),
         Action::Maintain => limit,
     };
-    let (action, limit) = bounded(resource, action, limit, wanted, policy);
+    let bounds = guard::bounds(resource, observation, policy);
+    let (action, limit) = bounded(action, limit, wanted, bounds);
     Resolved { action, limit, overridden, floor }
 }
 
@@ -194,14 +195,9 @@ fn is_emergency(
 
 /// The action that really changes the limit, and the limit it leads to. A limit beyond the bounds
 /// is never moved against the action's direction to meet them.
-fn bounded(
-    resource: Resource,
-    action: Action,
-    limit: f64,
-    wanted: f64,
-    policy: &Policy,
-) -> (Action, f64) {
-    let clamped = wanted.clamp(policy.min[resource], policy.max[resource]);
+fn bounded(action: Action, limit: f64, wanted: f64, (min, max): (f64, f64)) -> (Action, f64) {
+    // A quota may leave no room for as much as the smallest limit.
+    let clamped = wanted.max(min).min(max);
     match action {
         Action::Decrease if clamped < limit => (action, clamped),
         Action::Increase if clamped > limit => (action, clamped),
@@ -220,6 +216,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::namespace_limits::NamespaceLimits;
     use crate::pod::OomKill;
 
     const UP: [f32; 3] = [0.0, 0.0, 1.0];
@@ -286,6 +283,50 @@ mod tests {
                 .memory,
             None
         );
+    }
+
+    #[test]
+    fn a_step_ends_where_admission_would_refuse_it() {
+        let (observation, history, policy) =
+            settled(PerResource::new(0.2, 100.0), PerResource::new(1.0, 512.0));
+        let none = NamespaceLimits::default();
+        let infinite = f64::INFINITY;
+        for (limits, q, cpu, memory) in [
+            (none, q(UP, DOWN), 1.2, 409.6),
+            (
+                NamespaceLimits { container_max: PerResource::new(1.1, 256.0), ..none },
+                q(UP, DOWN),
+                1.1,
+                256.0,
+            ),
+            (
+                NamespaceLimits { container_min: PerResource::new(1.5, 500.0), ..none },
+                q(UP, DOWN),
+                1.5,
+                500.0,
+            ),
+            (
+                NamespaceLimits { limits_room: PerResource::new(0.1, infinite), ..none },
+                q(UP, UP),
+                1.1,
+                614.4,
+            ),
+            (
+                NamespaceLimits { limits_room: PerResource::new(0.0, 0.0), ..none },
+                q(UP, DOWN),
+                1.0,
+                409.6,
+            ),
+        ] {
+            let policy = Policy { limits, ..policy.clone() };
+            let decision = decide(&observation, &history, &q, &policy, observation.at);
+            let off = |resource, limit: f64| (decision.new_limit[resource] - limit).abs();
+            assert!(
+                off(Resource::Cpu, cpu) < 1e-9 && off(Resource::Memory, memory) < 1e-9,
+                "{limits:?}: {:?}",
+                decision.new_limit
+            );
+        }
     }
 
     #[test]

@@ -69,9 +69,12 @@ pub fn own_policy(
     policy: &Policy,
 ) -> Result<Option<Box<Policy>>, InvalidAnnotation> {
     let managed_by_hpa = owned.managed_by_hpa();
+    let limits = owned.context.limits.as_ref().map_or(policy.limits, |limits| {
+        limits.shared(owned.pod.containers.len(), owned.pod.limit())
+    });
     let Some(overrides) = &owned.context.overrides else {
-        let differs = managed_by_hpa != policy.managed_by_hpa;
-        return Ok(differs.then(|| Box::new(Policy { managed_by_hpa, ..policy.clone() })));
+        let differs = (managed_by_hpa, limits) != (policy.managed_by_hpa, policy.limits);
+        return Ok(differs.then(|| Box::new(Policy { managed_by_hpa, limits, ..policy.clone() })));
     };
     let narrowed = overrides.narrow(policy).map_err(|problem| {
         let own = owned.pod.overrides.as_deref();
@@ -91,7 +94,7 @@ pub fn own_policy(
         let problem = format!("annotation {PREFIX}containers: the pod has no container {name:?}");
         return Err(InvalidAnnotation { source_object: owned.annotation_source(own), problem });
     }
-    Ok(Some(Box::new(Policy { managed_by_hpa, ..narrowed })))
+    Ok(Some(Box::new(Policy { managed_by_hpa, limits, ..narrowed })))
 }
 
 /// Why the pod is not even decided on, whatever it uses.

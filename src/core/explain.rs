@@ -110,6 +110,10 @@ fn guard_says(why: Override) -> (&'static str, &'static str) {
         Override::NoMemoryCuts => {
             ("keeps it", "this version of Kubernetes does not lower memory limits in place")
         }
+        Override::LimitRange => ("keeps it", "a LimitRange of the namespace does not admit it"),
+        Override::ResourceQuota => {
+            ("keeps it", "a ResourceQuota of the namespace has no room for more")
+        }
     }
 }
 

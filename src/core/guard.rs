@@ -9,8 +9,9 @@ use crate::observation::Observation;
 use crate::policy::Policy;
 use crate::resource::Resource;
 
-/// A cut of less than this share of the limit is not worth a resize.
-const SMALLEST_CUT: f64 = 0.03;
+/// A cut, or what a quota leaves for a raise, of less than this share of the limit is not worth a
+/// resize.
+const SMALLEST_CHANGE: f64 = 0.03;
 /// Seconds until a container's past counts as known.
 const WARM_UP: f64 = 4.0 * 3600.0;
 
@@ -36,6 +37,10 @@ pub enum Override {
     RestartRequired,
     /// This version of Kubernetes does not lower memory limits in place.
     NoMemoryCuts,
+    /// A LimitRange of the namespace does not admit it.
+    LimitRange,
+    /// A ResourceQuota of the namespace has no room for it.
+    ResourceQuota,
 }
 
 impl Override {
@@ -50,6 +55,8 @@ impl Override {
             Self::UpOnly => "up_only",
             Self::RestartRequired => "restart_required",
             Self::NoMemoryCuts => "no_memory_cuts",
+            Self::LimitRange => "limit_range",
+            Self::ResourceQuota => "resource_quota",
         }
     }
 }
@@ -65,6 +72,61 @@ pub struct Review {
 }
 
 pub fn review(
+    resource: Resource,
+    preferred: Action,
+    observation: &Observation,
+    history: &ContainerHistory,
+    policy: &Policy,
+    now: i64,
+) -> Review {
+    let review = review_usage(resource, preferred, observation, history, policy, now);
+    match refusal(resource, review.action, observation, policy) {
+        Some(why) => Review { action: Action::Maintain, overridden: Some(why), ..review },
+        None => review,
+    }
+}
+
+/// What would refuse the action in the cluster, whatever it is asked for by.
+fn refusal(
+    resource: Resource,
+    action: Action,
+    observation: &Observation,
+    policy: &Policy,
+) -> Option<Override> {
+    if action == Action::Maintain {
+        return None;
+    }
+    let (limit, request) = (observation.limit[resource], observation.request[resource]);
+    let range = policy.limits.range(resource, limit, request);
+    let range =
+        range.filter(|(min, max)| *min <= policy.max[resource] && *max >= policy.min[resource]);
+    let Some((min, max)) = range else { return Some(Override::LimitRange) };
+    match action {
+        Action::Increase if limit >= max && max < policy.max[resource] => {
+            Some(Override::LimitRange)
+        }
+        Action::Decrease if limit <= min && min > policy.min[resource] => {
+            Some(Override::LimitRange)
+        }
+        Action::Increase => {
+            let most = policy.limits.most_by_quota(resource, limit, request);
+            (most < limit * (1.0 + SMALLEST_CHANGE)).then_some(Override::ResourceQuota)
+        }
+        _ => None,
+    }
+}
+
+/// The smallest and the largest limit that a step may lead to.
+pub fn bounds(resource: Resource, observation: &Observation, policy: &Policy) -> (f64, f64) {
+    let (limit, request) = (observation.limit[resource], observation.request[resource]);
+    let (min, max) = (policy.min[resource], policy.max[resource]);
+    let range = policy.limits.range(resource, limit, request);
+    let (least, most) = range.unwrap_or((0.0, f64::INFINITY));
+    let by_quota = policy.limits.most_by_quota(resource, limit, request);
+    (min.max(least), max.min(most).min(by_quota))
+}
+
+fn review_usage(
     resource: Resource,
     preferred: Action,
     observation: &Observation,
@@ -103,8 +165,9 @@ pub fn review(
         if (history.observed(resource) as usize) < policy.history_window {
             return maintain(Override::TooFewSamples);
         }
-        let lowered = (limit * (1.0 - policy.scale_factor)).max(floor).min(policy.max[resource]);
-        if lowered < floor || floor > limit * (1.0 - SMALLEST_CUT) {
+        let (_, most) = bounds(resource, observation, policy);
+        let lowered = (limit * (1.0 - policy.scale_factor)).max(floor).min(most);
+        if lowered < floor || floor > limit * (1.0 - SMALLEST_CHANGE) {
             return maintain(Override::RecentPeak);
         }
     }
@@ -273,5 +336,44 @@ mod tests {
         observation.limit.cpu = 0.0;
         let expected = (Maintain, Some(Override::NoResourceSpec));
         assert_eq!(reviewed(Cpu, Increase, &(observation, history), &policy()), expected);
+    }
+
+    #[test]
+    fn what_admission_would_refuse_is_not_tried() {
+        use crate::namespace_limits::NamespaceLimits;
+        let of = |cpu| PerResource::new(cpu, f64::INFINITY);
+        let none = NamespaceLimits::default();
+        let at_least = |cpu| NamespaceLimits { container_min: PerResource::new(cpu, 0.0), ..none };
+        let at_most = |cpu| NamespaceLimits { container_max: of(cpu), ..none };
+        let room = |cpu| NamespaceLimits { limits_room: of(cpu), ..none };
+        let ratio = NamespaceLimits { max_limit_request_ratio: of(0.5), ..none };
+        let (range, quota) = (Some(Override::LimitRange), Some(Override::ResourceQuota));
+        // A container of one core that has used a tenth of it.
+        for (limits, preferred, action, why) in [
+            (none, Increase, Increase, None),
+            (at_most(1.0), Increase, Maintain, range),
+            (at_most(1.1), Increase, Increase, None),
+            (at_most(0.5), Decrease, Decrease, None),
+            (at_most(0.05), Decrease, Maintain, Some(Override::RecentPeak)),
+            (at_least(1.0), Decrease, Maintain, range),
+            (at_least(0.9), Decrease, Decrease, None),
+            (at_least(2.0), Increase, Increase, None),
+            (at_least(9.0), Increase, Maintain, range),
+            (ratio, Increase, Maintain, range),
+            (ratio, Maintain, Maintain, None),
+            (room(0.0), Increase, Maintain, quota),
+            (room(0.02), Increase, Maintain, quota),
+            (room(0.1), Increase, Increase, None),
+            (room(0.0), Decrease, Decrease, None),
+        ] {
+            let policy = Policy { limits, ..policy() };
+            let reviewed = reviewed(Cpu, preferred, &observed(800, 0.1, 30), &policy);
+            assert_eq!(reviewed, (action, why), "{limits:?}, {preferred:?}");
+        }
+        let (observation, history) = observed(300, 0.1, 30);
+        let limits = NamespaceLimits { limits_room: PerResource::new(0.0, 0.0), ..none };
+        let policy = Policy { limits, ..policy() };
+        let seen = (killed(observation), history);
+        assert_eq!(reviewed(Memory, Increase, &seen, &policy), (Maintain, quota));
     }
 }

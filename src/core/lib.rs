@@ -17,6 +17,7 @@ pub mod features;
 pub mod guard;
 pub mod history;
 pub mod names;
+pub mod namespace_limits;
 pub mod network;
 pub mod observation;
 pub mod outcome;

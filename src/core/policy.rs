@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::namespace_limits::NamespaceLimits;
 use crate::resource::PerResource;
 
 /// What the configuration says of which pods are scaled, and how.
@@ -49,6 +50,8 @@ pub struct Policy {
     /// Resources that a HorizontalPodAutoscaler measures the workload by: a limit that moves would
     /// lead it astray.
     pub managed_by_hpa: PerResource<bool>,
+    /// What LimitRanges and ResourceQuotas admit.
+    pub limits: NamespaceLimits,
 }
 
 /// How far below the recent peak a limit may be cut: not at all, and not near it.
@@ -105,6 +108,7 @@ impl Default for Policy {
             restarts_allowed: false,
             memory_cuts: true,
             managed_by_hpa: PerResource::new(false, false),
+            limits: NamespaceLimits::default(),
         }
     }
 }
