@@ -8,6 +8,7 @@ mod convert;
 pub mod events;
 mod inventory;
 mod metrics;
+mod owners;
 mod partial_pod;
 pub mod recent;
 mod resize;
