@@ -1,6 +1,7 @@
 //! What stands behind a pod: the annotations of its controllers, other autoscalers, and what its
 //! namespace admits.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::autoscalers::{from_hpa, from_vpa, serves_vpas, vpa_resource};
 use super::controllers::{Controller, Controllers, Kind, Object, get};
 use super::namespace_limits::{from_limit_range, from_quota};
-use super::resource_cache::ResourceCache;
+use super::owners::{OwnerCache, Owners};
+use super::resource_cache::{Items, ResourceCache};
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::{Deadline, with_retries};
 use crate::core::autoscalers::{CompetingAutoscaler, CompetingAutoscalers};
@@ -36,7 +38,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the cluster is asked whether it knows VerticalPodAutoscalers by now.
 const POLL_INTERVAL: Duration = Duration::from_secs(60);
 /// No pod has more controllers, one above the other.
-const MOST_CONTROLLERS: usize = 5;
+const MOST_CONTROLLERS: usize = 10;
 
 fn unknown_annotations(why: impl ToString) -> Arc<UnknownContext> {
     Arc::new(UnknownContext::Annotations(why.to_string()))
@@ -55,6 +57,7 @@ pub struct ContextCache {
     vpas: Arc<ResourceCache<CompetingAutoscaler>>,
     limit_ranges: Arc<ResourceCache<NamespaceLimits>>,
     quotas: Arc<ResourceCache<NamespaceLimits>>,
+    owners: OwnerCache,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -90,7 +93,8 @@ impl ContextCache {
         ));
         tasks.push(tokio::spawn(follow_vpas(vpas.clone(), client.clone(), namespace.to_owned())));
         let _tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
-        Self { replica_sets, others, hpas, vpas, limit_ranges, quotas, _tasks }
+        let owners = OwnerCache::default();
+        Self { replica_sets, others, hpas, vpas, limit_ranges, quotas, owners, _tasks }
     }
 
     /// Whether it is known of every pod which workload it belongs to.
@@ -98,12 +102,13 @@ impl ContextCache {
         self.replica_sets.is_fresh()
     }
 
-    /// All that is known, once the ReplicaSets are, which tell the workloads; the rest is waited
-    /// for a moment.
+    /// All that is known of the pods, once the ReplicaSets are, which tell the workloads; the rest
+    /// is waited for a moment.
     pub async fn settled(
         &self,
         client: &Client,
         namespace: &str,
+        pods: &Items<Pod>,
         deadline: Deadline,
     ) -> Result<KnownContext, ClusterError> {
         let api = Api::<ReplicaSet>::namespaced(client.clone(), namespace);
@@ -113,7 +118,10 @@ impl ContextCache {
             || with_retries(call.clone(), deadline, || api.list_metadata(&one)).map_ok(drop);
         let replica_sets = self.replica_sets.items(deadline, probe).await?;
         self.settle(deadline).await;
-        Ok(self.known_with(replica_sets))
+        let mut known = self.known_with(replica_sets, Owners::new());
+        let pods = pods.values().map(Arc::as_ref);
+        known.follow_owners(client, namespace, pods, &self.owners, deadline).await;
+        Ok(known)
     }
 
     /// Waits a moment for what is not complete yet, unless it is known to be out of order.
@@ -131,15 +139,15 @@ impl ContextCache {
 
     /// All that is known now, or was known last.
     pub fn known(&self) -> KnownContext {
-        self.known_with(self.replica_sets.known())
+        self.known_with(self.replica_sets.known(), self.owners.known())
     }
 
-    fn known_with(&self, replica_sets: Controllers) -> KnownContext {
+    fn known_with(&self, replica_sets: Controllers, owners: Owners) -> KnownContext {
         let [deployments, stateful_sets, daemon_sets] =
             self.others.each_ref().map(|cache| cache.last_known().map_err(unknown_annotations));
         let controllers = [Ok(replica_sets), deployments, stateful_sets, daemon_sets];
         let autoscalers = self.autoscalers().map_err(unknown_autoscalers);
-        KnownContext { controllers, autoscalers, limits: self.limits() }
+        KnownContext { controllers, owners, autoscalers, limits: self.limits() }
     }
 
     fn autoscalers(&self) -> Result<CompetingAutoscalers, ClusterError> {
@@ -163,6 +171,8 @@ impl ContextCache {
 /// What is known of the controllers and autoscalers of pods, by kind and name.
 pub struct KnownContext {
     controllers: [Result<Controllers, Arc<UnknownContext>>; 4],
+    /// Of all other kinds.
+    owners: Owners,
     autoscalers: Result<CompetingAutoscalers, Arc<UnknownContext>>,
     /// Of the namespace.
     limits: Option<Arc<NamespaceLimits>>,
@@ -189,7 +199,14 @@ impl KnownContext {
             if let Ok(autoscalers) = &self.autoscalers {
                 context.autoscalers.extend(autoscalers.of(owner).cloned());
             }
-            let Some(kind) = Kind::of(owner) else { break };
+            let Some(kind) = Kind::of(owner) else {
+                if let Some(controller) = self.owners.get(owner).and_then(Option::as_ref) {
+                    next = controller.owner.as_ref();
+                } else if let Ok(autoscalers) = &self.autoscalers {
+                    context.autoscalers.extend(autoscalers.of_maker(owner).cloned());
+                }
+                continue;
+            };
             match self.find(kind, &owner.name) {
                 Ok(None) => {}
                 Ok(Some(controller)) => {
@@ -210,6 +227,46 @@ impl KnownContext {
         };
         context.unknown = context.unknown.or_else(|| self.autoscalers.as_ref().err().cloned());
         (Some(workload.clone()), context)
+    }
+
+    /// Reads the owners of pods that no watch knows, to the top of their chains; not without an
+    /// autoscaler that may target one of them.
+    async fn follow_owners(
+        &mut self,
+        client: &Client,
+        namespace: &str,
+        pods: impl Iterator<Item = &Pod>,
+        cache: &OwnerCache,
+        deadline: Deadline,
+    ) {
+        if !self.autoscalers.as_ref().is_ok_and(CompetingAutoscalers::have_custom_targets) {
+            return;
+        }
+        let timeout = Deadline::after(deadline.left().min(TIMEOUT));
+        let mut owners: HashSet<_> = pods.filter_map(|pod| pod.owner.clone()).collect();
+        for _ in 0..MOST_CONTROLLERS {
+            owners = owners.iter().filter_map(|owner| self.first_unread(owner)).collect();
+            if owners.is_empty() {
+                break;
+            }
+            self.owners.extend(cache.read(client, namespace, &owners, timeout).await);
+        }
+    }
+
+    /// The first owner in a chain that was not asked for yet.
+    fn first_unread(&self, owner: &Shared<Owner>) -> Option<Shared<Owner>> {
+        let mut owner = owner;
+        for _ in 0..MOST_CONTROLLERS {
+            let controller = match Kind::of(owner) {
+                Some(kind) => self.find(kind, &owner.name).ok()??,
+                None => match self.owners.get(owner) {
+                    Some(controller) => controller.as_deref()?,
+                    None => return Some(owner.clone()),
+                },
+            };
+            owner = controller.owner.as_ref()?;
+        }
+        None
     }
 
     fn find(&self, kind: Kind, name: &str) -> Result<Option<&Controller>, Arc<UnknownContext>> {
@@ -282,7 +339,14 @@ pub async fn of_one(
         Source::Workload => None,
     };
     let autoscalers = autoscalers.map_err(unknown_autoscalers);
-    Ok(KnownContext { controllers, autoscalers, limits })
+    let mut known = KnownContext { controllers, owners: Owners::new(), autoscalers, limits };
+    let asked_anew = OwnerCache::default();
+    let cache = match source {
+        Source::Watches(watches) => &watches.owners,
+        Source::Server | Source::Workload => &asked_anew,
+    };
+    known.follow_owners(client, namespace, std::iter::once(pod), cache, deadline).await;
+    Ok(known)
 }
 
 /// What cannot be read in a moment bounds nothing.
@@ -417,6 +481,12 @@ mod tests {
         KnownContext {
             controllers: of_kinds
                 .map(|controllers| Ok(controllers.into_iter().map(named).collect())),
+            owners: [
+                (owner("example.test", "App", "shop"), Some(owner("example.test", "Suite", "all"))),
+                (owner("batch", "Job", "nightly-1"), Some(owner("jobs.test", "JobSet", "batch"))),
+            ]
+            .map(|(of, owner)| (of, Some(controller(owner, None))))
+            .into(),
             autoscalers: Ok(CompetingAutoscalers::new(autoscalers)),
             limits: None,
         }
@@ -448,6 +518,7 @@ mod tests {
             ("apps/v1", "ReplicaSet", "web"),
             ("apps/v1", "Deployment", "web"),
             ("example.test/v2", "App", "shop"),
+            ("example.test/v1", "Suite", "all"),
         ] {
             assert_eq!(autoscalers(target, web()), 1, "{target:?}");
         }
@@ -466,6 +537,31 @@ mod tests {
             ),
             1
         );
+    }
+
+    #[test]
+    fn a_name_is_guessed_from_only_where_the_owner_cannot_be_read() {
+        let autoscalers = |target, job| {
+            let job = owner("batch", "Job", job);
+            known(&[target]).of(&pod(Some(job), None)).1.autoscalers.len()
+        };
+        assert_eq!(autoscalers(("batch/v1", "CronJob", "unread"), "unread-1"), 1);
+        assert_eq!(autoscalers(("batch/v1", "CronJob", "nightly"), "nightly-1"), 0);
+        assert_eq!(autoscalers(("jobs.test/v1", "JobSet", "batch"), "nightly-1"), 1);
+    }
+
+    #[test]
+    fn the_first_owner_that_was_not_asked_for_is_found() {
+        let mut known = known(&[]);
+        let web = owner("apps", "ReplicaSet", "web");
+        let top = owner("example.test", "Suite", "all");
+        assert_eq!(known.first_unread(&web), Some(top.clone()));
+        known.owners.insert(top.clone(), None);
+        assert_eq!(known.first_unread(&web), None, "it cannot be read");
+        known.owners.insert(top.clone(), Some(controller(Some(top), None)));
+        assert_eq!(known.first_unread(&web), None, "it owns itself");
+        assert_eq!(known.first_unread(&owner("apps", "ReplicaSet", "alone")), None);
+        assert_eq!(known.first_unread(&owner("apps", "ReplicaSet", "new")), None);
     }
 
     #[test]

@@ -114,7 +114,8 @@ impl Inventory {
         let watch = self.watches.lock().get(namespace).cloned();
         let watch = watch.unwrap_or_else(|| Arc::new(self.start(namespace)));
         let pods = watch.pods.items(deadline, || self.probe(namespace, deadline)).await?;
-        Ok((pods, watch.contexts.settled(&self.client, namespace, deadline).await?))
+        let known = watch.contexts.settled(&self.client, namespace, &pods, deadline).await?;
+        Ok((pods, known))
     }
 
     async fn probe(&self, namespace: &str, deadline: Deadline) -> Result<(), ClusterError> {

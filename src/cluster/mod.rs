@@ -9,6 +9,7 @@ pub mod events;
 mod inventory;
 mod metrics;
 mod namespace_limits;
+mod owners;
 mod partial_pod;
 pub mod recent;
 mod resize;

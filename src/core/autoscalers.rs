@@ -49,6 +49,14 @@ impl Target {
 
     /// A built-in kind is meant whatever the API version says, which may be from another age: so
     /// the Vertical Pod Autoscaler resolves it.
+    /// Whether it is not one of Kubernetes' own controllers.
+    fn is_custom(&self) -> bool {
+        let may_be_of = |group: &str| self.group.as_deref().is_none_or(|own| own == group);
+        ["apps", "batch", ""]
+            .into_iter()
+            .all(|group| !may_be_of(group) || !is_built_in(group, &self.kind))
+    }
+
     fn is(&self, group: Option<&str>, kind: &str) -> bool {
         let same_group =
             || group.zip(self.group.as_deref()).is_none_or(|(one, other)| one == other);
@@ -79,10 +87,22 @@ impl CompetingAutoscalers {
         Self(by_name)
     }
 
-    /// Those of a controller, or of the one that it is named after: the Jobs of a CronJob and the
-    /// ReplicationControllers of a DeploymentConfig are not watched, and carry its name before a
-    /// number.
+    /// Whether any of them targets a kind that is not built in.
+    pub fn have_custom_targets(&self) -> bool {
+        self.0.values().flatten().any(|autoscaler| autoscaler.target.is_custom())
+    }
+
+    /// Those of a controller.
     pub fn of<'a>(
+        &'a self,
+        controller: &'a Owner,
+    ) -> impl Iterator<Item = &'a Arc<CompetingAutoscaler>> {
+        self.targeting(Some(&controller.group), &controller.kind, &controller.name)
+    }
+
+    /// Those of what a controller is named after, for one whose owner cannot be read: the Jobs of a
+    /// CronJob and the ReplicationControllers of a DeploymentConfig carry its name before a number.
+    pub fn of_maker<'a>(
         &'a self,
         controller: &'a Owner,
     ) -> impl Iterator<Item = &'a Arc<CompetingAutoscaler>> {
@@ -91,13 +111,18 @@ impl CompetingAutoscalers {
             "ReplicationController" => Some("DeploymentConfig"),
             _ => None,
         };
-        let maker = maker.and_then(|kind| Some((None, kind, controller.name.rsplit_once('-')?.0)));
-        let itself =
-            (Some(controller.group.as_str()), controller.kind.as_str(), controller.name.as_str());
-        [Some(itself), maker].into_iter().flatten().flat_map(|(group, kind, name)| {
-            let named = self.0.get(name).into_iter().flatten();
-            named.filter(move |autoscaler| autoscaler.target.is(group, kind))
-        })
+        let maker = maker.and_then(|kind| Some((kind, controller.name.rsplit_once('-')?.0)));
+        maker.into_iter().flat_map(|(kind, name)| self.targeting(None, kind, name))
+    }
+
+    fn targeting<'a>(
+        &'a self,
+        group: Option<&'a str>,
+        kind: &'a str,
+        name: &str,
+    ) -> impl Iterator<Item = &'a Arc<CompetingAutoscaler>> + use<'a> {
+        let named = self.0.get(name).into_iter().flatten();
+        named.filter(move |autoscaler| autoscaler.target.is(group, kind))
     }
 }
 
@@ -105,17 +130,21 @@ impl CompetingAutoscalers {
 mod tests {
     use super::*;
 
-    fn targets(api_version: &str, target: (&str, &str), controller: (&str, &str, &str)) -> bool {
-        let autoscaler = CompetingAutoscaler {
+    fn vpa(api_version: &str, (kind, name): (&str, &str)) -> CompetingAutoscalers {
+        CompetingAutoscalers::new([Arc::new(CompetingAutoscaler {
             kind: AutoscalerKind::Vertical,
             name: "v".into(),
-            target: Target::new(Some(api_version), target.0, target.1),
+            target: Target::new(Some(api_version), kind, name),
             resources: PerResource::new(true, true),
-        };
-        let (group, kind, name) = controller;
-        let owner =
-            Owner { group: group.into(), kind: kind.into(), name: name.into(), uid: "w".into() };
-        CompetingAutoscalers::new([Arc::new(autoscaler)]).of(&owner).count() == 1
+        })])
+    }
+
+    fn owner((group, kind, name): (&str, &str, &str)) -> Owner {
+        Owner { group: group.into(), kind: kind.into(), name: name.into(), uid: "w".into() }
+    }
+
+    fn targets(api_version: &str, target: (&str, &str), controller: (&str, &str, &str)) -> bool {
+        vpa(api_version, target).of(&owner(controller)).count() == 1
     }
 
     #[test]
@@ -137,11 +166,26 @@ mod tests {
 
     #[test]
     fn what_is_made_by_another_object_carries_its_name_before_a_number() {
+        let targets_maker = |api_version, target, controller| {
+            vpa(api_version, target).of_maker(&owner(controller)).count() == 1
+        };
         let job = ("batch", "Job", "web-29382910");
-        assert!(targets("batch/v1", ("CronJob", "web"), job));
-        assert!(targets("batch/v1", ("Job", "web"), ("batch", "Job", "web")));
-        assert!(!targets("batch/v1", ("CronJob", "web"), ("batch", "Job", "web-api-29382910")));
+        assert!(targets_maker("batch/v1", ("CronJob", "web"), job));
+        assert!(!targets_maker("batch/v1", ("Job", "web-29382910"), job), "the Job itself");
+        assert!(targets("batch/v1", ("Job", "web-29382910"), job));
+        let other = ("batch", "Job", "web-api-29382910");
+        assert!(!targets_maker("batch/v1", ("CronJob", "web"), other));
         let revision = ("", "ReplicationController", "web-3");
-        assert!(targets("apps.openshift.io/v1", ("DeploymentConfig", "web"), revision));
+        assert!(targets_maker("apps.openshift.io/v1", ("DeploymentConfig", "web"), revision));
+    }
+
+    #[test]
+    fn a_target_of_a_custom_kind_is_told_from_a_built_in_one() {
+        let is_custom = |api_version, kind| vpa(api_version, (kind, "web")).have_custom_targets();
+        assert!(!is_custom("apps/v1", "Deployment") && !is_custom("", "CronJob"));
+        assert!(!is_custom("v1", "ReplicationController"));
+        assert!(is_custom("kafka.strimzi.io/v1", "Kafka") && is_custom("", "Kafka"));
+        assert!(is_custom("example.test/v1", "Deployment"));
+        assert!(!CompetingAutoscalers::default().have_custom_targets());
     }
 }

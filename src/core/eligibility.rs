@@ -36,11 +36,13 @@ fn is_excluded(owned: &OwnedPod, exclusions: &Exclusions) -> bool {
     let labels = &owned.pod.labels;
     let by_label = exclusions.labels.iter().any(|(key, value)| labels.get(key) == Some(value));
     let named = |name: &str| exclusions.deployments.iter().any(|excluded| excluded == name);
+    let unknown = owned.context.unknown.as_deref();
+    let owner_is_unknown = matches!(unknown, Some(UnknownContext::Annotations(_)));
     let by_deployment = owned.workload.as_ref().is_some_and(|workload| {
         match TemplateKind::of(workload) {
             Some(kind) => kind == TemplateKind::Deployment && named(&workload.name),
-            // A ReplicaSet whose Deployment is not known yet carries its name before the hash.
-            None if workload.is_replica_set() => {
+            // As long as its owner is not known, a ReplicaSet's name tells that of its Deployment.
+            None if workload.is_replica_set() && owner_is_unknown => {
                 workload.name.rsplit_once('-').is_some_and(|(name, _)| named(name))
             }
             None => false,
@@ -276,11 +278,19 @@ mod tests {
                 name: name.into(),
                 uid: "w".into(),
             };
-            is_excluded(&OwnedPod { workload: Some(owner.into()), ..owned(&[]) }, &exclusions)
+            let pod = OwnedPod { workload: Some(owner.into()), ..owned(&[]) };
+            let mut not_known_yet = pod.clone();
+            let unknown = UnknownContext::Annotations("not known yet".into());
+            not_known_yet.context.unknown = Some(Arc::new(unknown));
+            [pod, not_known_yet].map(|pod| is_excluded(&pod, &exclusions))
         };
-        assert!(excluded("apps", "Deployment", "redis"));
-        assert!(excluded("apps", "ReplicaSet", "redis-7d9c"));
-        assert!(!excluded("apps", "StatefulSet", "redis"));
-        assert!(!excluded("example.test", "Deployment", "redis"));
+        assert_eq!(excluded("apps", "Deployment", "redis"), [true, true]);
+        assert_eq!(
+            excluded("apps", "ReplicaSet", "redis-7d9c"),
+            [false, true],
+            "it has no Deployment, or it is not known which"
+        );
+        assert_eq!(excluded("apps", "StatefulSet", "redis"), [false, false]);
+        assert_eq!(excluded("example.test", "Deployment", "redis"), [false, false]);
     }
 }

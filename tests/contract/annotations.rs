@@ -1,5 +1,6 @@
 //! What the annotations of workloads ask for, and the other autoscalers that they have.
 
+use dqn_scaler::sim::custom::CustomKind;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
@@ -28,6 +29,10 @@ where
 
 async fn put_vpa(simulation: &Arc<Simulation>, mode: &str, kind: &str, name: &str) {
     let target = json!({"apiVersion": "apps/v1", "kind": kind, "name": name});
+    put_vpa_on(simulation, mode, target).await;
+}
+
+async fn put_vpa_on(simulation: &Arc<Simulation>, mode: &str, target: Value) {
     let spec = json!({"targetRef": target, "updatePolicy": {"updateMode": mode}});
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(
         "autoscaling.k8s.io",
@@ -310,6 +315,97 @@ async fn what_a_vpa_changes_is_left_to_it_and_one_that_recommends_is_no_rival() 
             assert_eq!(pod["managed_by"], json!([autoscaler]));
         }
     }
+}
+
+/// The Deployments belong to Shops, objects of a custom kind, and these to the Mall.
+async fn with_custom_owners(names: &[&str]) -> Arc<Simulation> {
+    let simulation = cluster(|world| {
+        names.iter().for_each(|name| add(world, Resource::Deployments, name, 1, 0.45, 100.0));
+        for (plural, kind) in [("shops", "Shop"), ("malls", "Mall")] {
+            world.custom.define(CustomKind::new("example.test", "v1", plural, kind));
+        }
+    });
+    let mall = own(&simulation, "Mall", "mall", None).await;
+    for name in names {
+        let shop = own(&simulation, "Shop", name, Some(&mall)).await;
+        let patch = json!({"metadata": {"ownerReferences": [shop]}});
+        let api = kube::Api::<Deployment>::namespaced(simulation.client(), "default");
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+    simulation
+}
+
+/// Creates an object of a custom kind and gives a reference to it.
+async fn own(simulation: &Arc<Simulation>, kind: &str, name: &str, owner: Option<&Value>) -> Value {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("example.test", "v1", kind));
+    let api =
+        kube::Api::<DynamicObject>::namespaced_with(simulation.client(), "default", &resource);
+    let mut object = DynamicObject::new(name, &resource);
+    object.metadata.owner_references =
+        owner.map(|owner| vec![serde_json::from_value(owner.clone()).unwrap()]);
+    let created = api.create(&PostParams::default(), &object).await.unwrap();
+    json!({"apiVersion": "example.test/v1", "kind": kind, "name": name, "controller": true,
+        "uid": created.metadata.uid})
+}
+
+fn mall() -> Value {
+    json!({"apiVersion": "example.test/v1", "kind": "Mall", "name": "mall"})
+}
+
+fn reads_of(simulation: &Simulation, plural: &str) -> usize {
+    let log = simulation.faults().log.requests();
+    log.iter().filter(|request| request.path.contains(&format!("/{plural}/"))).count()
+}
+
+#[tokio::test]
+async fn a_vpa_may_target_a_custom_owner_at_the_top() {
+    let simulation = with_custom_owners(&["web"]).await;
+    put_vpa_on(&simulation, "Auto", mall()).await;
+    let name = &pods_of(&simulation, "web")[0];
+    for namespace in ["default", "elsewhere"] {
+        let config = Config { namespaces: vec![namespace.into()], ..live() };
+        let service = Service::on(&simulation, config).await;
+        let (_, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
+        assert_eq!(body["result"]["reason"], "managed_by_vpa", "{namespace}: {body}");
+    }
+    let service = Service::on(&simulation, live()).await;
+    for cycle in 1..=2 {
+        let (_, body) = service.post("/scale/all", json!({})).await;
+        assert_eq!(body["results"][0]["reason"], "managed_by_vpa", "{cycle}: {body}");
+    }
+    assert_eq!(limits(&simulation, name).0["cpu"], "500m");
+    assert_eq!(reads_of(&simulation, "malls"), 3, "once for each of the services");
+}
+
+#[tokio::test]
+async fn an_owner_that_cannot_be_read_costs_its_own_chain_alone() {
+    let simulation = with_custom_owners(&["web", "slow", "secret"]).await;
+    let forbidden = Effect::Status { code: 403, message: None, retry_after: None };
+    for (name, effect) in [("slow", Effect::Hang), ("secret", forbidden)] {
+        simulation
+            .faults()
+            .add(Rule { name: Some(name.into()), ..Rule::new(effect).on("get", "shops") });
+    }
+    put_vpa_on(&simulation, "Auto", mall()).await;
+    let service = Service::on(&simulation, live()).await;
+    let (_, body) = service.post("/scale/all", json!({})).await;
+    for result in body["results"].as_array().unwrap() {
+        let is_web = result["pod_name"].as_str().unwrap().starts_with("web");
+        let reason = if is_web { "managed_by_vpa".into() } else { Value::Null };
+        assert_eq!(result["reason"], reason, "{result}");
+        assert_eq!(result["status"] == "success", !is_web, "{result}");
+    }
+    assert_eq!(service.get("/readyz").await.1["watch"]["never_read"], json!([]));
+}
+
+#[tokio::test]
+async fn custom_owners_are_not_read_where_no_autoscaler_targets_such_a_kind() {
+    let simulation = with_custom_owners(&["web"]).await;
+    put_vpa(&simulation, "Auto", "StatefulSet", "db").await;
+    let service = Service::on(&simulation, live()).await;
+    let (_, body) = service.post("/scale/all", json!({})).await;
+    assert_eq!(body["results"][0]["status"], "success", "{body}");
+    assert_eq!(reads_of(&simulation, "shops"), 0);
 }
 
 /// In a namespace that is not watched all is asked for when somebody wants the pod scaled.

@@ -25,6 +25,7 @@ async fn a_decision_is_explained_and_a_dry_run_changes_nothing() {
         "can_scale",
         "status",
         "applied",
+        "containers",
     ];
     assert_eq!(keys(result), documented);
     assert_eq!((&result["pod_name"], &result["namespace"]), (&json!(name), &json!("default")));
