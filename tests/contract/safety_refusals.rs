@@ -33,6 +33,16 @@ fn keeps_all(review: &Review) -> Option<String> {
     (review.operation == Operation::Resize).then(|| "nothing moves".to_owned())
 }
 
+/// What is known beforehand is not tried: the service may not read what bounds the namespace.
+fn hide(simulation: &Simulation) {
+    for resource in ["limitranges", "resourcequotas"] {
+        for verb in ["list", "watch"] {
+            let forbidden = Effect::Status { code: 403, message: None, retry_after: None };
+            simulation.faults().add(Rule::new(forbidden).on(verb, resource));
+        }
+    }
+}
+
 async fn with(obstacle: &Obstacle) -> Arc<Simulation> {
     let simulation = cluster(|world| add(world, Resource::Deployments, "web", 1, 0.1, 100.0));
     let (place, _, object) = obstacle;
@@ -42,6 +52,7 @@ async fn with(obstacle: &Obstacle) -> Arc<Simulation> {
         "frozen" => Denial::by_policy("frozen", keeps_all),
         path => {
             send(&simulation, "POST", path, object.clone()).await.unwrap();
+            hide(&simulation);
             return simulation;
         }
     };
