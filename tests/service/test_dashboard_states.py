@@ -254,7 +254,7 @@ def test_a_namespace_that_cannot_be_read_is_named(browser, start):
         banner = page.locator(".banner.unreadable")
         expect(banner).to_contain_text("shop: ", timeout=20_000)
         go(page, "pods")
-        expect(page.locator("main")).to_contain_text("default/")
+        expect(page.locator("main")).to_contain_text("default · Deployment api")
         requests.delete(f"http://{cluster}/sim/faults", timeout=10).raise_for_status()
         expect(banner).to_have_count(0, timeout=60_000)
 
