@@ -66,6 +66,7 @@ lint-docs:
 # Advisories need a database that is fetched from outside, so they are checked only where it has
 # been put.
 deny: $(CARGO_DENY)
+	cargo fetch --quiet --locked --target x86_64-unknown-linux-gnu
 	$(CARGO_DENY) --offline check licenses bans sources
 	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then \
 		$(CARGO_DENY) --offline check advisories; \
