@@ -328,3 +328,108 @@ fn log_resized(pod: &PodKey, decision: &PodDecision, resources: &[Resource], app
         "resized"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::agent::{Agent, Observed};
+    use super::super::fixtures::{limits, one_pod};
+    use super::super::stopwatch::Stopwatch;
+    use super::*;
+    use crate::cluster::events::Queue;
+    use crate::core::features::FeatureSet;
+    use crate::core::observation::observe;
+    use crate::core::outcome::Method;
+    use crate::core::plan::Change;
+    use crate::core::pod::{ContainerState, OomKill, Pod};
+    use crate::model::shipped;
+    use crate::sim::world::ServerVersion;
+
+    fn scaler() -> Scaler {
+        let found = shipped::find(std::path::Path::new("no/such.pth"), true).unwrap();
+        let features = FeatureSet::documented();
+        Scaler::new(found.network, features, Queue::new().0, CancellationToken::new())
+    }
+
+    fn live() -> Config {
+        Config { dry_run: false, ..Config::default() }
+    }
+
+    /// The answer to a kill for memory.
+    fn decided(agent: &Agent, cluster: &Cluster, owned: &OwnedPod) -> Decided {
+        let now = cluster.clock().now().timestamp();
+        let oom_kill = Some(OomKill { restart: 1, finished_at: now - 5 });
+        let state = ContainerState { down: true, started_at: None, oom_kill };
+        let pod = Pod { states: Box::new([state]), ..(*owned.pod).clone() };
+        let containers = Ok(vec![observe(&pod, 0, None, 120, now)]);
+        let owned = OwnedPod { pod: Arc::new(pod), ..owned.clone() };
+        let observed = vec![Observed { owned, containers, own_policy: None }];
+        let policy = live().settings().policy;
+        agent.decide(observed, &policy, now, &mut Stopwatch::start()).unwrap().remove(0)
+    }
+
+    async fn act(scaler: &Scaler, cluster: &Cluster, config: &Config, due: Decided) -> Status {
+        let now = cluster.clock().now();
+        scaler.act(cluster, config, &config.settings(), due, now).await.status
+    }
+
+    #[tokio::test]
+    async fn what_is_decided_is_done_written_down_and_remembered() {
+        let (simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
+        let (scaler, key) = (scaler(), &owned.pod.key);
+        let due = decided(scaler.agent(), &cluster, &owned);
+        let status = act(&scaler, &cluster, &live(), due).await;
+        assert_eq!(status, Status::Success(Method::Vertical));
+        let (cpu, memory) = limits(&simulation, &owned).await;
+        assert!(cpu == "500m" && memory != "512Mi", "{cpu}, {memory}");
+        assert!(scaler.agent().resized_at(key).is_some());
+        let entries = scaler.journal.lock().newest(2, |_| true);
+        assert_eq!((entries.len(), &entries[0].status), (1, &status));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_in_a_dry_run_or_once_the_service_stops() {
+        let (simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
+        let scaler = scaler();
+        let due = || decided(scaler.agent(), &cluster, &owned);
+        let dry_run = Config { dry_run: true, ..live() };
+        assert_eq!(act(&scaler, &cluster, &dry_run, due()).await, Status::DryRun);
+        scaler.stopping.cancel();
+        assert_eq!(act(&scaler, &cluster, &live(), due()).await, Status::Failed);
+        assert_eq!(limits(&simulation, &owned).await.1, "512Mi");
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_is_being_changed_is_left_to_whoever_changes_it() {
+        let (simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
+        let scaler = scaler();
+        let due = || decided(scaler.agent(), &cluster, &owned);
+        let change = Change { limits: [("cpu".into(), "600m".into())].into(), ..Change::default() };
+        let plan = Plan::from([("app".to_owned(), change)]);
+        let config = live();
+        let by_hand = || scaler.resize(&cluster, &config, &owned, &plan, Fallback::None);
+
+        let claim = scaler.claim(&owned.pod.key).unwrap();
+        let busy = Status::Skipped(SkipReason::CooldownPeriod);
+        assert_eq!(act(&scaler, &cluster, &config, due()).await, busy);
+        assert!(by_hand().await.is_none());
+        drop(claim);
+        // Decided before, due after.
+        let late = due();
+        assert!(by_hand().await.unwrap().is_ok());
+        assert_eq!(act(&scaler, &cluster, &config, late).await, busy);
+        assert_eq!(limits(&simulation, &owned).await, ("600m".to_owned(), "512Mi".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_is_gone_fails_by_itself() {
+        let (_simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
+        let scaler = scaler();
+        let mut due = decided(scaler.agent(), &cluster, &owned);
+        Arc::make_mut(&mut due.owned.pod).key.name = "gone".into();
+        assert_eq!(act(&scaler, &cluster, &live(), due).await, Status::Failed);
+    }
+}

@@ -239,48 +239,14 @@ mod tests {
     use kube::api::{Patch, PatchParams};
     use serde_json::{Value, json};
 
+    use super::super::fixtures::{limits, one_pod};
     use super::*;
-    use crate::client::retry::Deadline;
-    use crate::clock::Clock;
-    use crate::config::Config;
-    use crate::leader::Leadership;
-    use crate::sim::demo::{add_namespace, add_nodes, declare};
-    use crate::sim::resources::Resource as Kind;
     use crate::sim::simulation::Simulation;
-    use crate::sim::workload::Workload;
     use crate::sim::world::ServerVersion;
-
-    /// A cluster with one pod of half a core and 512 MiB.
-    async fn one_pod(version: ServerVersion) -> (Arc<Simulation>, Cluster, OwnedPod) {
-        let simulation = Simulation::new(Clock::new(20.0), version, |world| {
-            add_nodes(world, 1, 8.0, 16.0);
-            add_namespace(world, "default");
-            let limits = json!({"cpu": "500m", "memory": "512Mi"});
-            let requests = json!({"cpu": "250m", "memory": "256Mi"});
-            let resources = json!({"requests": requests, "limits": limits});
-            let app = json!({"name": "app", "image": "x", "resources": resources});
-            let (spec, demand) = (json!({"containers": [app]}), Workload::constant(0.4, 100.0));
-            declare(world, Kind::Deployments, "default", "web", 1, spec, demand);
-        });
-        tokio::spawn(simulation.clone().run());
-        let (clock, leadership) = (*simulation.clock(), Arc::new(Leadership::alone()));
-        let config = Config::default();
-        let cluster = Cluster::new(simulation.client(), clock, leadership, &config);
-        let pods = cluster.pods(&config.namespaces, Deadline::default()).await.unwrap().pods;
-        (simulation, cluster, pods.into_iter().next().unwrap())
-    }
 
     fn plan(limits: &[(&str, &str)]) -> Plan {
         let limits = limits.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Plan::from([("app".to_owned(), Change { limits, ..Change::default() })])
-    }
-
-    async fn limits(simulation: &Arc<Simulation>, owned: &OwnedPod) -> (String, String) {
-        let api = Api::<KubePod>::namespaced(simulation.client(), "default");
-        let pod = serde_json::to_value(api.get(&owned.pod.key.name).await.unwrap()).unwrap();
-        let limits = &pod["spec"]["containers"][0]["resources"]["limits"];
-        let text = |name: &str| limits[name].as_str().unwrap().to_owned();
-        (text("cpu"), text("memory"))
     }
 
     async fn by_hand(simulation: &Arc<Simulation>, owned: &OwnedPod, limits: Value) {
@@ -346,6 +312,6 @@ mod tests {
         let template = api.get("web").await.unwrap().spec.unwrap().template.spec.unwrap();
         let limits = template.containers[0].resources.clone().unwrap().limits.unwrap();
         assert_eq!(limits["cpu"].0, "500m");
-        assert_eq!(self::limits(&simulation, &owned).await.0, "500m");
+        assert_eq!(super::super::fixtures::limits(&simulation, &owned).await.0, "500m");
     }
 }

@@ -6,6 +6,8 @@ pub mod agent;
 mod apply;
 pub mod autoscale;
 pub mod cycle;
+#[cfg(test)]
+mod fixtures;
 mod invalid_annotations;
 pub mod journal;
 pub mod pod_status;
