@@ -209,25 +209,22 @@ def test_a_service_that_takes_no_changes_says_so(browser, start):
         expect(page.locator(".banner.refused")).to_contain_text("It can be looked at, not changed")
 
 
-def test_pods_that_are_held_back_for_want_of_a_right(browser, start):
+def forbidden(start, resource, **environment):
+    """A service that watches the namespace shop, too, where it may not read these; and the
+    simulated cluster's faults."""
     cluster = f"127.0.0.1:{free_port()}"
-    service = start(
-        "--simulate",
-        "--simulate-listen",
-        cluster,
-        "--speed",
-        "60",
-        DRY_RUN="false",
-        NAMESPACES="default",
-    )
-    forbidden = {
-        "resource": "horizontalpodautoscalers",
-        "namespace": "shop",
-        "effect": {"status": {"code": 403}},
-    }
-    rules = [{"verb": verb, **forbidden} for verb in ("list", "watch")]
-    requests.put(f"http://{cluster}/sim/faults", json=rules, timeout=10).raise_for_status()
+    faults = f"http://{cluster}/sim/faults"
+    simulate = ["--simulate", "--simulate-listen", cluster, "--speed", "60"]
+    service = start(*simulate, NAMESPACES="default", **environment)
+    rule = {"resource": resource, "namespace": "shop", "effect": {"status": {"code": 403}}}
+    rules = [{"verb": verb, **rule} for verb in ("list", "watch")]
+    requests.put(faults, json=rules, timeout=10).raise_for_status()
     service.post("/config", json={"namespaces": ["default", "shop"]}).raise_for_status()
+    return service, faults
+
+
+def test_pods_that_are_held_back_for_want_of_a_right(browser, start):
+    service, faults = forbidden(start, "horizontalpodautoscalers", DRY_RUN="false")
     with dashboard(browser, service.url) as page:
         banner = page.locator(".banner.unread")
         expect(banner).to_contain_text('lacks the verb "watch" on "horizontalpodautoscalers"')
@@ -236,26 +233,19 @@ def test_pods_that_are_held_back_for_want_of_a_right(browser, start):
             in str(service.get("/pods/overview?namespace=shop&status=skipped").json()["pods"])
         )
         until(held, what="a pod that would be changed")
-        requests.delete(f"http://{cluster}/sim/faults", timeout=10).raise_for_status()
+        requests.delete(faults, timeout=10).raise_for_status()
         expect(banner).to_have_count(0, timeout=20_000)
         until(lambda: not held(), seconds=60, what="the next decision")
 
 
 def test_a_namespace_that_cannot_be_read_is_named(browser, start):
-    cluster = f"127.0.0.1:{free_port()}"
-    service = start(
-        "--simulate", "--simulate-listen", cluster, "--speed", "60", NAMESPACES="default"
-    )
-    forbidden = {"resource": "pods", "namespace": "shop", "effect": {"status": {"code": 403}}}
-    rules = [{"verb": verb, **forbidden} for verb in ("list", "watch")]
-    requests.put(f"http://{cluster}/sim/faults", json=rules, timeout=10).raise_for_status()
-    service.post("/config", json={"namespaces": ["default", "shop"]}).raise_for_status()
+    service, faults = forbidden(start, "pods")
     with dashboard(browser, service.url) as page:
         banner = page.locator(".banner.unreadable")
         expect(banner).to_contain_text("shop: ", timeout=20_000)
         go(page, "pods")
         expect(page.locator("main")).to_contain_text("default · Deployment api")
-        requests.delete(f"http://{cluster}/sim/faults", timeout=10).raise_for_status()
+        requests.delete(faults, timeout=10).raise_for_status()
         expect(banner).to_have_count(0, timeout=60_000)
 
 
