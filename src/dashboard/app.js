@@ -119,6 +119,12 @@ function banner(key, content) {
   return undefined;
 }
 
+/** A banner whose message may change while it stays; none without a message. */
+function report(key, title, message) {
+  banner(key, message ? () => [h("h2", {}, title), h("p", {})] : null);
+  if (message) text(byId("banners").querySelector(`[data-key="${key}"] p`), message);
+}
+
 const noCluster = () => [
   h("h2", {}, "No cluster is connected"),
   h("p", {}, "The service runs, and keeps trying to connect. To connect it:"),
@@ -151,15 +157,11 @@ function gone(error) {
   const ago = duration((Date.now() - lastAnswer) / 1000);
   const since = lastAnswer ? ` The last answer came ${ago} ago; what is shown is from then.` : "";
   const message = `${error.message}.${since} Trying again …`;
-  banner("gone", () => [h("h2", {}, "The service does not answer"), h("p", {})]);
-  text(byId("banners").querySelector(".gone p"), message);
+  report("gone", "The service does not answer", message);
   attribute(document.documentElement, "data-stale", true);
 }
 
-const failed = (error) => {
-  banner("failed", () => [h("h2", {}, "The service answers with an error"), h("p", {})]);
-  text(byId("banners").querySelector(".failed p"), error.message);
-};
+const failed = (error) => report("failed", "The service answers with an error", error.message);
 
 function takesChanges(refusal) {
   banner("refused", null);
@@ -209,30 +211,16 @@ function showReadiness(ready) {
         ]
       : null,
   );
-  const unread = ready?.watch?.never_read ?? [];
-  banner(
+  const { never_read = [], unreadable = [] } = ready?.watch ?? {};
+  report(
     "unread",
-    unread.length
-      ? () => [
-          h("h2", {}, "Pods are held back: annotations or other autoscalers cannot be read"),
-          h("p", {}, unread.join(" · ")),
-        ]
-      : null,
+    "Pods are held back: annotations or other autoscalers cannot be read",
+    never_read.join(" · "),
   );
-  const unreadable = ready?.watch?.unreadable ?? [];
-  banner("unreadable", null);
-  banner(
+  report(
     "unreadable",
-    unreadable.length
-      ? () => [
-          h("h2", {}, "Namespaces cannot be read: their pods are left alone"),
-          h(
-            "ul",
-            {},
-            ...unreadable.map(({ namespace, reason }) => h("li", {}, `${namespace}: ${reason}`)),
-          ),
-        ]
-      : null,
+    "Namespaces cannot be read: their pods are left alone",
+    unreadable.map(({ namespace, reason }) => `${namespace}: ${reason}`).join(" · "),
   );
   text(
     cluster,
