@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 /// Requests that are remembered.
-const REQUESTS: usize = 2000;
+const REQUESTS: usize = 10_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

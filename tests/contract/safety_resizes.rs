@@ -86,6 +86,7 @@ async fn a_silent_kubelet_is_waited_for_and_given_up_and_delays_nobody() {
         let result = scale(&service, "one").await;
         let message = result["message"].as_str().unwrap_or_default();
         assert!(message.contains("kubelet") || message.contains("another request"), "{result}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     until("what is in force is asked for again", async || limit_of(&simulation, "one").cpu == 0.5)
         .await;
