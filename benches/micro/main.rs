@@ -49,7 +49,7 @@ fn pod(index: usize) -> OwnedPod {
 fn seen(pods: &[OwnedPod], step: usize) -> Vec<Observed> {
     let seen = |(index, owned): (usize, &OwnedPod)| Observed {
         owned: owned.clone(),
-        containers: Ok(vec![Ok(observation(index, step)), Ok(observation(index + 1, step))]),
+        containers: Ok(vec![observation(index, step), observation(index + 1, step)]),
         own_policy: None,
     };
     pods.iter().enumerate().map(seen).collect()
@@ -68,7 +68,7 @@ fn deciding(criterion: &mut Criterion) {
         .map(|pod| {
             let mut history = ContainerHistory::default();
             (0..8).for_each(|step| {
-                history.observe(&observation(pod, step), &policy, step as i64 * 30)
+                history.observe(&observation(pod, step), &policy, step as i64 * 30);
             });
             history
         })

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::guard::{self, Override, Review};
-use crate::history::{ContainerHistory, FULL};
+use crate::history::{AppliedChange, ContainerHistory, FULL};
 use crate::network::QValues;
 use crate::observation::Observation;
 use crate::policy::Policy;
@@ -31,8 +31,42 @@ pub struct Decision {
     pub cooling_down: bool,
     /// Below these limits a cut would come too close to the recent peak: cores, MiB.
     pub floor: PerResource<f64>,
+    /// What else is known of the container's needs.
+    #[serde(default)]
+    pub basis: PerResource<Basis>,
     /// The bound that the limit is outside of, where it stays there for now.
     pub out_of_bounds: PerResource<Option<Bound>>,
+}
+
+/// What the size of a limit goes by: cores, MiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Basis {
+    /// The recent peak that the floor goes by, and how many seconds ago it was.
+    pub peak: f64,
+    pub peak_age: i64,
+    /// What the containers of the workload use for nearly all of the time; 0 where that is not
+    /// known.
+    pub typical: f64,
+    /// What a new container is known to need by others of its workload.
+    pub known_need: Option<f64>,
+    /// What asks for the action, where it is not the network alone.
+    pub cause: Option<Override>,
+    /// Why the new limit is as far away as it is; None where nothing changes.
+    pub sized_by: Option<SizedBy>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SizedBy {
+    /// So many first steps up, as the resource was full again and again.
+    Steps(u8),
+    /// One step down.
+    StepDown,
+    /// The recent peak with head room.
+    Floor,
+    /// What asks for the action says how far.
+    Cause,
+    /// A bound, a LimitRange or a quota.
+    Bounds,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +92,7 @@ impl Decision {
             guard_overrides: Vec::new(),
             cooling_down: false,
             floor: zero,
+            basis: PerResource::default(),
             out_of_bounds: PerResource::default(),
         }
     }
@@ -69,6 +104,17 @@ impl Decision {
 
     pub fn is_overridden_by(&self, why: Override) -> bool {
         self.guard_overrides.iter().any(|(_, known)| *known == why)
+    }
+
+    /// What it comes to where it is applied.
+    pub fn changes(&self) -> impl Iterator<Item = AppliedChange> + '_ {
+        let changed = Resource::ALL.into_iter().filter(|of| self.actions[*of] != Action::Maintain);
+        changed.map(|resource| AppliedChange {
+            resource,
+            from: self.observation.limit[resource],
+            to: self.new_limit[resource],
+            kill: self.observation.oom_kill,
+        })
     }
 
     pub fn changes_something(&self) -> bool {
@@ -112,6 +158,17 @@ pub fn decide(
             || Resource::ALL.iter().any(|of| history.backoff[*of].holds(now)))
             && !acts,
         floor: PerResource::build(|resource| resolved[resource].floor),
+        basis: PerResource::build(|resource| {
+            let (peak, peak_age) = history.deciding_peak(resource, policy);
+            Basis {
+                peak,
+                peak_age,
+                typical: history.typical[resource],
+                known_need: history.known_need(resource, now),
+                cause: resolved[resource].cause,
+                sized_by: resolved[resource].sized_by,
+            }
+        }),
         out_of_bounds: PerResource::build(|resource| match actions[resource] {
             Action::Maintain => out_of_bounds(resource, observation.limit[resource], policy),
             _ => None,
@@ -138,6 +195,8 @@ pub struct Resolved {
     pub limit: f64,
     pub overridden: Option<Override>,
     pub floor: f64,
+    pub cause: Option<Override>,
+    pub sized_by: Option<SizedBy>,
 }
 
 /// One resource's preferred action after guard, cooldown and bounds.
@@ -150,21 +209,57 @@ pub fn resolve(
     now: i64,
 ) -> Resolved {
     let review = guard::review(resource, preferred, observation, history, policy, now);
-    let Review { overridden, floor, .. } = review;
     let waits = history.backoff[resource].holds(now)
         || (is_cooling_down(observation, history, policy, now)
-            && !is_emergency(resource, review.action, observation, history, policy, now));
+            && !is_emergency(resource, &review, observation, history, policy));
     let action = if waits { Action::Maintain } else { review.action };
     let limit = observation.limit[resource];
-    let wanted = match action {
-        Action::Increase => limit * (1.0 + policy.scale_factor * history.step_factor(resource)),
-        // Down to the floor where that is nearer than a whole step.
-        Action::Decrease => (limit * (1.0 - policy.scale_factor)).max(floor),
-        Action::Maintain => limit,
-    };
+    let Review { overridden, floor, cause, .. } = review;
+    let (wanted, sized_by) = size(resource, action, &review, limit, history, policy);
     let bounds = guard::bounds(resource, observation, policy);
     let (action, limit) = bounded(action, limit, wanted, bounds);
-    Resolved { action, limit, overridden, floor }
+    let sized_by = match action {
+        Action::Maintain => None,
+        _ if limit != wanted => Some(SizedBy::Bounds),
+        _ => Some(sized_by),
+    };
+    Resolved { action, limit, overridden, floor, cause, sized_by }
+}
+
+/// How far an action goes, before bounds.
+fn size(
+    resource: Resource,
+    action: Action,
+    review: &Review,
+    limit: f64,
+    history: &ContainerHistory,
+    policy: &Policy,
+) -> (f64, SizedBy) {
+    let by_target = match review.cause {
+        Some(Override::CutHurt | Override::KnownNeed | Override::TypicalUse) => SizedBy::Cause,
+        _ => SizedBy::Floor,
+    };
+    match (action, review.cause) {
+        (Action::Maintain, _) => (limit, by_target),
+        (_, Some(Override::KnownNeed)) | (Action::Increase, Some(Override::TypicalUse)) => {
+            (review.target, by_target)
+        }
+        (Action::Increase, _) => {
+            let steps = history.step_factor(resource);
+            match limit * (1.0 + policy.scale_factor * steps) {
+                stepped if stepped >= review.target => (stepped, SizedBy::Steps(steps as u8)),
+                _ => (review.target, by_target),
+            }
+        }
+        // Down to where it leads if that is nearer than a whole step.
+        (Action::Decrease, cause) => {
+            let least = if cause.is_some() { review.target } else { review.floor };
+            match limit * (1.0 - policy.scale_factor) {
+                stepped if stepped >= least => (stepped, SizedBy::StepDown),
+                _ => (least, by_target),
+            }
+        }
+    }
 }
 
 /// What was measured under another limit says nothing of the present one: then all waits.
@@ -178,19 +273,24 @@ fn is_cooling_down(
         || !history.is_of_present_limit(observation)
 }
 
+/// What a cut took too much of is given back at once; so is what a new container needs.
 fn is_emergency(
     resource: Resource,
-    action: Action,
+    review: &Review,
     observation: &Observation,
     history: &ContainerHistory,
     policy: &Policy,
-    now: i64,
 ) -> bool {
-    let full =
-        || observation.utilization(resource) >= FULL && history.is_of_present_limit(observation);
-    let killed =
-        || resource == Resource::Memory && history.unanswered_kill(observation, now).is_some();
-    policy.emergency_scale_up && action == Action::Increase && (full() || killed())
+    let full = observation.measured[resource]
+        && !observation.by_request[resource]
+        && observation.utilization(resource) >= FULL
+        && history.is_of_present_limit(observation);
+    review.action == Action::Increase
+        && match review.cause {
+            Some(Override::CutHurt) => true,
+            Some(Override::OomKilled) => policy.emergency_scale_up,
+            _ => policy.emergency_scale_up && full,
+        }
 }
 
 /// The action that really changes the limit, and the limit it leads to. A limit beyond the bounds

@@ -114,6 +114,9 @@ fn guard_says(why: Override) -> (&'static str, &'static str) {
         Override::ResourceQuota => {
             ("keeps it", "a ResourceQuota of the namespace has no room for more")
         }
+        Override::KnownNeed => ("sets it", "its workload is known to need as much"),
+        Override::CutHurt => ("sets it", "the last cut was too much"),
+        Override::TypicalUse => ("sets it", "without a limit the request follows typical use"),
     }
 }
 

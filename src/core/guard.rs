@@ -12,6 +12,8 @@ use crate::resource::Resource;
 /// A cut, or what a quota leaves for a raise, of less than this share of the limit is not worth a
 /// resize.
 const SMALLEST_CHANGE: f64 = 0.03;
+/// A request may be off from what is typically used by this share.
+const REQUEST_SLACK: f64 = 0.1;
 /// Seconds until a container's past counts as known.
 const WARM_UP: f64 = 4.0 * 3600.0;
 
@@ -41,6 +43,12 @@ pub enum Override {
     LimitRange,
     /// A ResourceQuota of the namespace has no room for it.
     ResourceQuota,
+    /// A new container needs what others of its workload have.
+    KnownNeed,
+    /// The last cut was too much: it is undone, and the next one waits.
+    CutHurt,
+    /// There is no limit: the request follows the typical use.
+    TypicalUse,
 }
 
 impl Override {
@@ -57,6 +65,9 @@ impl Override {
             Self::NoMemoryCuts => "no_memory_cuts",
             Self::LimitRange => "limit_range",
             Self::ResourceQuota => "resource_quota",
+            Self::KnownNeed => "known_need",
+            Self::CutHurt => "cut_hurt",
+            Self::TypicalUse => "typical_use",
         }
     }
 }
@@ -69,6 +80,10 @@ pub struct Review {
     pub overridden: Option<Override>,
     /// Below this a cut would come too close to the recent peak: cores, MiB.
     pub floor: f64,
+    /// What asks for the action, where it is not the network alone.
+    pub cause: Option<Override>,
+    /// Where the action leads in one step, if that is known: cores, MiB.
+    pub target: f64,
 }
 
 pub fn review(
@@ -81,7 +96,9 @@ pub fn review(
 ) -> Review {
     let review = review_usage(resource, preferred, observation, history, policy, now);
     match refusal(resource, review.action, observation, policy) {
-        Some(why) => Review { action: Action::Maintain, overridden: Some(why), ..review },
+        Some(why) => {
+            Review { action: Action::Maintain, overridden: Some(why), cause: None, ..review }
+        }
         None => review,
     }
 }
@@ -135,9 +152,15 @@ fn review_usage(
     now: i64,
 ) -> Review {
     let floor = lowest_safe_limit(resource, history, policy);
-    let review = |action, overridden| Review { action, overridden, floor };
+    let known = known_need(resource, observation, history, policy);
+    let review =
+        |action, overridden| Review { action, overridden, floor, cause: None, target: known };
     let maintain = |why| review(Action::Maintain, Some(why));
     let unless = |action, why| review(action, (preferred != action).then_some(why));
+    let because = |action, target, why| Review { cause: Some(why), target, ..unless(action, why) };
+    let towards = |target, slack, why| {
+        because(direction(observation.limit[resource], target, slack), target, why)
+    };
     if policy.managed_by_hpa[resource] {
         return maintain(Override::ManagedByHpa);
     }
@@ -146,38 +169,96 @@ fn review_usage(
         return unless(Action::Maintain, Override::NoResourceSpec);
     }
     if resource == Resource::Memory && history.unanswered_kill(observation, now).is_some() {
-        return unless(Action::Increase, Override::OomKilled);
+        let before = history.undone_cut(resource, observation, now).unwrap_or_default();
+        return because(Action::Increase, known.max(before), Override::OomKilled);
     }
-    if !observation.measured[resource] {
+    let need = history.known_need(resource, now);
+    if !observation.measured[resource] && need.is_none() {
         return unless(Action::Maintain, Override::NoMetrics);
     }
     if observation.restarts[resource] && !policy.restarts_allowed {
         return unless(Action::Maintain, Override::RestartRequired);
     }
-    if preferred == Action::Decrease {
-        if policy.up_only {
-            return maintain(Override::UpOnly);
+    let review = match (need, history.undone_cut(resource, observation, now)) {
+        (Some(need), _) => towards(need.max(floor), SMALLEST_CHANGE, Override::KnownNeed),
+        (None, Some(before)) => towards(before, SMALLEST_CHANGE, Override::CutHurt),
+        (None, None) if observation.by_request[resource] => {
+            let target = typical_request(resource, history, policy);
+            towards(target, REQUEST_SLACK, Override::TypicalUse)
         }
-        let in_place = policy.memory_cuts || observation.restarts[resource];
-        if resource == Resource::Memory && !in_place {
-            return maintain(Override::NoMemoryCuts);
-        }
-        if (history.observed(resource) as usize) < policy.history_window {
-            return maintain(Override::TooFewSamples);
-        }
-        let (_, most) = bounds(resource, observation, policy);
-        let lowered = (limit * (1.0 - policy.scale_factor)).max(floor).min(most);
-        if lowered < floor || floor > limit * (1.0 - SMALLEST_CHANGE) {
-            return maintain(Override::RecentPeak);
-        }
+        (None, None) => review(preferred, None),
+    };
+    if review.action != Action::Decrease {
+        return review;
     }
-    review(preferred, None)
+    if policy.up_only {
+        return maintain(Override::UpOnly);
+    }
+    let in_place = policy.memory_cuts || observation.restarts[resource];
+    if resource == Resource::Memory && !in_place && !observation.by_request[resource] {
+        return maintain(Override::NoMemoryCuts);
+    }
+    if need.is_some() {
+        return review;
+    }
+    if (history.observed(resource) as usize) < policy.history_window {
+        return maintain(Override::TooFewSamples);
+    }
+    if history.cuts_rest(resource).holds(now) {
+        return maintain(Override::CutHurt);
+    }
+    if observation.by_request[resource] {
+        return review;
+    }
+    let (_, most) = bounds(resource, observation, policy);
+    let lowered = (limit * (1.0 - policy.scale_factor)).max(floor).min(most);
+    if lowered < floor || floor > limit * (1.0 - SMALLEST_CHANGE) {
+        return maintain(Override::RecentPeak);
+    }
+    review
+}
+
+/// Where a limit has to move for a target; not for less than a share of it.
+fn direction(limit: f64, target: f64, slack: f64) -> Action {
+    if target > limit * (1.0 + slack) {
+        Action::Increase
+    } else if target < limit * (1.0 - slack) {
+        Action::Decrease
+    } else {
+        Action::Maintain
+    }
+}
+
+/// The recent peak with head room, if that is further away than a first step up.
+fn known_need(
+    resource: Resource,
+    observation: &Observation,
+    history: &ContainerHistory,
+    policy: &Policy,
+) -> f64 {
+    let peak = history.faded_peak(resource, policy.guard.fade[resource]);
+    let step = observation.limit[resource] * Action::Increase.factor(policy.scale_factor);
+    // What rounding does is no matter.
+    if peak > step * 1.001 { peak * (1.0 + policy.guard.headroom[resource]) } else { 0.0 }
+}
+
+/// What a request without a limit should be: what is typically used, and as long as that is not
+/// known, the recent peak.
+fn typical_request(resource: Resource, history: &ContainerHistory, policy: &Policy) -> f64 {
+    let known = known_share(history);
+    let peak = history.faded_peak(resource, policy.guard.fade[resource]);
+    let typical = known * history.typical[resource] + (1.0 - known) * peak;
+    typical * (1.0 + policy.guard.headroom[resource])
+}
+
+/// How well the past of a container is known: 0 to 1.
+fn known_share(history: &ContainerHistory) -> f64 {
+    (history.observed_for() as f64 / WARM_UP).min(1.0)
 }
 
 /// The recent peak, which fades with time, plus head room; more of it while little is known.
 pub fn lowest_safe_limit(resource: Resource, history: &ContainerHistory, policy: &Policy) -> f64 {
-    let known = (history.observed_for() as f64 / WARM_UP).min(1.0);
-    let unknown = policy.guard.warm_up * (1.0 - known);
+    let unknown = policy.guard.warm_up * (1.0 - known_share(history));
     history.faded_peak(resource, policy.guard.fade[resource])
         * (1.0 + policy.guard.headroom[resource])
         * (1.0 + unknown)
@@ -186,6 +267,7 @@ pub fn lowest_safe_limit(resource: Resource, history: &ContainerHistory, policy:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::AppliedChange;
     use crate::pod::OomKill;
     use crate::policy::GuardSettings;
     use crate::resource::PerResource;
@@ -269,7 +351,9 @@ mod tests {
         let expected = (Increase, Some(Override::OomKilled));
         assert_eq!(reviewed(Memory, Decrease, &(seen, history.clone()), &policy()), expected);
         history.observe(&seen, &policy(), seen.at);
-        history.applied(&PerResource::new(Maintain, Increase), seen.oom_kill, seen.at + 1);
+        let (from, to, kill) = (200.0, 240.0, seen.oom_kill);
+        let raised = AppliedChange { resource: Memory, from, to, kill };
+        history.applied(&raised, &policy(), seen.at + 1);
         assert_eq!(reviewed(Memory, Maintain, &(seen, history), &policy()), (Maintain, None));
     }
 

@@ -3,76 +3,17 @@
 
 use std::collections::VecDeque;
 
+use internment::ArcIntern as Shared;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
+use crate::context::OwnedPod;
 use crate::observation::{CLOCK_TOLERANCE, Observation};
-use crate::pod::OomKill;
+use crate::peaks::PeakWindow;
+use crate::pod::{OomKill, Owner};
 use crate::policy::Policy;
 use crate::resource::{PerResource, Resource};
-
-/// Buckets of a peak window: the window slides by a 24th of its length.
-const BUCKETS: usize = 24;
-
-/// The largest value of a sliding window, in constant memory.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct PeakWindow {
-    buckets: [f32; BUCKETS],
-    newest: i64,
-}
-
-impl PeakWindow {
-    fn new() -> Self {
-        Self { buckets: [0.0; BUCKETS], newest: i64::MIN }
-    }
-
-    fn observe(&mut self, at: i64, value: f64, window: i64) {
-        let bucket = at.div_euclid(bucket_seconds(window));
-        if bucket > self.newest {
-            let first_stale = (self.newest.saturating_add(1)).max(bucket - BUCKETS as i64 + 1);
-            for stale in first_stale..=bucket {
-                self.buckets[slot(stale)] = 0.0;
-            }
-            self.newest = bucket;
-        }
-        if bucket > self.newest - BUCKETS as i64 {
-            let value = value as f32;
-            let peak = &mut self.buckets[slot(bucket)];
-            *peak = peak.max(value);
-        }
-    }
-
-    /// Moves all that was into the past by so many seconds, in whole buckets at least.
-    fn shift(&mut self, behind: i64, window: i64) {
-        let buckets = behind / bucket_seconds(window) + 1;
-        let old = self.clone();
-        self.newest = old.newest.saturating_sub(buckets);
-        for back in 0..BUCKETS as i64 {
-            self.buckets[slot(self.newest - back)] = old.buckets[slot(old.newest - back)];
-        }
-    }
-
-    /// The peaks of the buckets with their age, 0 (newest) to 1 (about to be forgotten).
-    fn aged(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
-        let age = |bucket: usize| bucket as f64 / (BUCKETS - 1) as f64;
-        (0..BUCKETS).map(move |bucket| {
-            (age(bucket), f64::from(self.buckets[slot(self.newest.saturating_sub(bucket as i64))]))
-        })
-    }
-
-    /// The largest peak, each reduced by its age's share of `fade`.
-    fn faded_peak(&self, fade: f64) -> f64 {
-        self.aged().map(|(age, peak)| peak * (1.0 - fade * age)).fold(0.0, f64::max)
-    }
-}
-
-fn bucket_seconds(window: i64) -> i64 {
-    (window / (BUCKETS as i64 - 1)).max(1)
-}
-
-fn slot(bucket: i64) -> usize {
-    bucket.rem_euclid(BUCKETS as i64) as usize
-}
+use crate::workload::{Inheritance, WorkloadKey};
 
 /// A resize of one resource that was refused or failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,10 +28,10 @@ pub struct Backoff {
 const MAX_BACKOFF: i64 = 3600;
 
 impl Backoff {
-    /// For `pause` seconds, and twice as long after each further failure.
-    fn fail(&mut self, now: i64, pause: i64) {
-        self.retry_at = Some(now + (pause << self.failures.min(10)).min(MAX_BACKOFF));
-        self.failures += 1;
+    /// For `pause` seconds, and twice as long after each further failure, up to `longest`.
+    fn fail(&mut self, now: i64, pause: i64, longest: i64) {
+        self.retry_at = Some(now + (pause << self.failures.min(10)).min(longest));
+        self.failures = self.failures.saturating_add(1);
     }
 
     pub fn holds(&self, now: i64) -> bool {
@@ -109,6 +50,9 @@ pub struct PodHistory {
     pub unsettled_since: Option<i64>,
     /// Of ending a resize that the kubelet does not carry out.
     pub backoff: Backoff,
+    /// What the pod is one life of, and the owner that this was told by.
+    #[serde(skip)]
+    workload: Option<(Option<Shared<Owner>>, Shared<WorkloadKey>)>,
 }
 
 impl PodHistory {
@@ -120,8 +64,25 @@ impl PodHistory {
         };
     }
 
+    /// What the pod is one life of.
+    pub fn workload(&mut self, owned: &OwnedPod) -> Shared<WorkloadKey> {
+        match &self.workload {
+            Some((owner, key)) if *owner == owned.workload => key.clone(),
+            _ => {
+                let key = Shared::new(WorkloadKey::of(owned));
+                self.workload = Some((owned.workload.clone(), key.clone()));
+                key
+            }
+        }
+    }
+
+    /// What it was last known to be one life of.
+    pub fn known_workload(&self) -> Option<&Shared<WorkloadKey>> {
+        self.workload.as_ref().map(|(_, key)| key)
+    }
+
     pub fn failed(&mut self, now: i64, pause: i64) {
-        self.backoff.fail(now, pause);
+        self.backoff.fail(now, pause, MAX_BACKOFF);
     }
 
     pub fn container(&self, name: &str) -> Option<&ContainerHistory> {
@@ -173,6 +134,32 @@ impl PodHistory {
     }
 }
 
+/// What has become of a resource of a container.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AppliedChange {
+    pub resource: Resource,
+    /// The limits before and after: cores, MiB.
+    pub from: f64,
+    pub to: f64,
+    /// The last kill that was seen when it was decided on.
+    pub kill: Option<OomKill>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct KnownNeed {
+    /// Cores, MiB.
+    limit: f64,
+    until: i64,
+}
+
+/// A cut that may turn out to have been too much.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Cut {
+    at: i64,
+    /// The limit before it: cores, MiB.
+    from: f64,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerHistory {
     samples: VecDeque<PerResource<f32>>,
@@ -186,6 +173,18 @@ pub struct ContainerHistory {
     pub backoff: PerResource<Backoff>,
     /// Increases in a row after which the resource was full again.
     steps: PerResource<u8>,
+    /// The last cut, while it is watched whether it hurts.
+    cut: PerResource<Option<Cut>>,
+    /// No cut before this moment, after some that hurt.
+    cuts_rest: PerResource<Backoff>,
+    /// The generation of the workload that the container was made in, and for how long that was
+    /// known then.
+    generation: u32,
+    known_for: i64,
+    /// The limit that its workload is known to need, until the container has it.
+    known_need: PerResource<Option<KnownNeed>>,
+    /// What the containers of its workload typically use: cores, MiB.
+    pub typical: PerResource<f64>,
     /// Whether the container was ever seen, and the kill that was there then.
     seen: bool,
     first_kill: Option<OomKill>,
@@ -207,6 +206,12 @@ impl Default for ContainerHistory {
             resized_at: None,
             backoff: PerResource::default(),
             steps: PerResource::default(),
+            cut: PerResource::default(),
+            cuts_rest: PerResource::default(),
+            generation: 0,
+            known_for: 0,
+            known_need: PerResource::default(),
+            typical: PerResource::default(),
             seen: false,
             first_kill: None,
             answered_kill: None,
@@ -217,27 +222,31 @@ impl Default for ContainerHistory {
 
 /// A resource used to this share of its limit is full.
 pub const FULL: f64 = 0.9;
+/// A resource used to this share of its limit cannot be used any more.
+const AT_LIMIT: f64 = 0.98;
+/// A cut after which the limit is reached within so many seconds has hurt.
+const CUT_WATCHED: i64 = 600;
+/// The longest wait for the next cut, in seconds.
+const MAX_CUT_PAUSE: i64 = 24 * 3600;
 /// A kill that was there before anything was known counts for so many seconds.
 const OLD_KILL: i64 = 3600;
 /// Steps that double: 1, 2, 4, 8 and 16 times the first.
 const MOST_STEPS: u8 = 4;
 
 impl ContainerHistory {
-    /// Takes in a measurement; one that is not newer than the last says nothing new.
-    pub fn observe(&mut self, observation: &Observation, policy: &Policy, now: i64) {
+    /// Takes in a measurement, and says whether it was news; one that is not newer than the last is
+    /// not.
+    pub fn observe(&mut self, observation: &Observation, policy: &Policy, now: i64) -> bool {
         self.keep_time(policy, now);
         if !std::mem::replace(&mut self.seen, true) {
             self.first_kill = observation.oom_kill;
         }
-        if self.unanswered_kill(observation, now).is_some() {
-            // Whatever was measured: it wanted more than it had. The step up that answers the kill
-            // is not taken back soon.
-            let needed = observation.limit.memory * Action::Increase.factor(policy.scale_factor);
+        if let Some(needed) = self.needed_by_killed(observation, policy, now) {
             let at = self.last_at.max(now.min(observation.at));
             self.peaks.memory.observe(at, needed, policy.guard.window.memory);
         }
         if !observation.is_measured() || observation.at <= self.last_at {
-            return;
+            return false;
         }
         if self.last_at == i64::MIN {
             self.first_at = observation.at;
@@ -250,6 +259,10 @@ impl ContainerHistory {
             sample[resource] = used as f32;
             self.observed[resource] = self.observed[resource].saturating_add(1);
             self.peaks[resource].observe(observation.at, used, policy.guard.window[resource]);
+            if self.cut[resource].is_some_and(|cut| observation.at > cut.at + CUT_WATCHED) {
+                // It did not hurt.
+                (self.cut[resource], self.cuts_rest[resource]) = (None, Backoff::default());
+            }
             if self.is_of_present_limit(observation) && observation.utilization(resource) < FULL {
                 self.steps[resource] = 0;
             }
@@ -258,23 +271,81 @@ impl ContainerHistory {
             self.samples.pop_front();
         }
         self.samples.push_back(sample);
+        true
+    }
+
+    /// What a killed container would have needed, whatever was measured: more than it had. So the
+    /// step up that answers the kill is not taken back soon.
+    pub fn needed_by_killed(
+        &self,
+        observation: &Observation,
+        policy: &Policy,
+        now: i64,
+    ) -> Option<f64> {
+        self.unanswered_kill(observation, now)?;
+        Some(observation.limit.memory * Action::Increase.factor(policy.scale_factor))
+    }
+
+    /// Takes over what the workload of a new pod has taught.
+    pub fn inherit(&mut self, inheritance: &Inheritance) {
+        self.peaks = inheritance.peaks.clone();
+        (self.generation, self.known_for) = (inheritance.generation, inheritance.known_for);
+    }
+
+    /// The container is new, and of its workload this limit is known to be needed.
+    pub fn know_need(&mut self, resource: Resource, limit: f64, until: i64) {
+        self.known_need[resource] = Some(KnownNeed { limit, until });
+    }
+
+    /// The limit that the workload of a new container is known to need, while it is not in force.
+    pub fn known_need(&self, resource: Resource, now: i64) -> Option<f64> {
+        self.known_need[resource].filter(|need| now <= need.until).map(|need| need.limit)
+    }
+
+    /// The generation of its workload that the container tells of, once it has got what it needs.
+    pub fn settled_generation(&self, now: i64) -> Option<u32> {
+        let waits = Resource::ALL.iter().any(|of| self.known_need(*of, now).is_some());
+        (!waits).then_some(self.generation)
+    }
+
+    /// The limit before the last cut, if the container has turned out to need it.
+    pub fn undone_cut(
+        &self,
+        resource: Resource,
+        observation: &Observation,
+        now: i64,
+    ) -> Option<f64> {
+        let cut = self.cut[resource].filter(|cut| now - cut.at <= CUT_WATCHED)?;
+        let at_limit = observation.measured[resource]
+            && self.is_of_present_limit(observation)
+            && observation.utilization(resource) >= AT_LIMIT;
+        let killed =
+            resource == Resource::Memory && self.unanswered_kill(observation, now).is_some();
+        (at_limit || killed).then_some(cut.from)
+    }
+
+    /// Until when nothing is cut, after a cut that has hurt.
+    pub fn cuts_rest(&self, resource: Resource) -> &Backoff {
+        &self.cuts_rest[resource]
     }
 
     /// What lies in the future, of a clock that was ahead, is now.
     fn keep_time(&mut self, policy: &Policy, now: i64) {
         self.resized_at = self.resized_at.map(|at| at.min(now));
         for resource in Resource::ALL {
-            let backoff = &mut self.backoff[resource];
+            let (backoff, rest) = (&mut self.backoff[resource], &mut self.cuts_rest[resource]);
             backoff.retry_at = backoff.retry_at.map(|at| at.min(now + MAX_BACKOFF));
+            rest.retry_at = rest.retry_at.map(|at| at.min(now + MAX_CUT_PAUSE));
+            if let Some(cut) = &mut self.cut[resource] {
+                cut.at = cut.at.min(now);
+            }
         }
         if self.last_at > now + CLOCK_TOLERANCE {
             let behind = self.last_at - now;
             (self.last_at, self.first_at) = (now, self.first_at - behind);
-            self.peaks = PerResource::build(|resource| {
-                let mut peaks = self.peaks[resource].clone();
-                peaks.shift(behind, policy.guard.window[resource]);
-                peaks
-            });
+            for resource in Resource::ALL {
+                self.peaks[resource].shift(behind, policy.guard.window[resource]);
+            }
         }
     }
 
@@ -282,31 +353,34 @@ impl ContainerHistory {
     pub fn observe_spec(&mut self, spec: u64, now: i64) {
         if self.spec.replace(spec).is_some_and(|before| before != spec) {
             self.resized_at = Some(now);
+            self.known_need = PerResource::default();
         }
     }
 
-    /// A change of some resources of the container has been applied, in answer to what was
-    /// observed.
-    pub fn applied(&mut self, actions: &PerResource<Action>, kill: Option<OomKill>, now: i64) {
+    /// A change of a resource has been applied, in answer to what was observed.
+    pub fn applied(&mut self, change: &AppliedChange, policy: &Policy, now: i64) {
+        let AppliedChange { resource, from, to, kill } = *change;
         self.resized_at = Some(now);
-        for resource in Resource::ALL {
-            match actions[resource] {
-                Action::Maintain => continue,
-                Action::Increase => {
-                    self.steps[resource] = (self.steps[resource] + 1).min(MOST_STEPS);
-                }
-                Action::Decrease => self.steps[resource] = 0,
-            }
-            self.backoff[resource] = Backoff::default();
+        self.backoff[resource] = Backoff::default();
+        self.known_need[resource] = None;
+        if to < from {
+            self.steps[resource] = 0;
+            self.cut[resource] = Some(Cut { at: now, from });
+            return;
         }
-        if actions.memory == Action::Increase {
+        self.steps[resource] = (self.steps[resource] + 1).min(MOST_STEPS);
+        if self.cut[resource].take().is_some_and(|cut| now - cut.at <= CUT_WATCHED) {
+            let pause = policy.cooldown.max(CUT_WATCHED);
+            self.cuts_rest[resource].fail(now, 2 * pause, MAX_CUT_PAUSE);
+        }
+        if resource == Resource::Memory {
             self.answered_kill = kill.or(self.answered_kill);
         }
     }
 
     /// Lets a resource rest after a resize that failed.
     pub fn failed(&mut self, resource: Resource, now: i64, pause: i64) {
-        self.backoff[resource].fail(now, pause);
+        self.backoff[resource].fail(now, pause, MAX_BACKOFF);
     }
 
     /// How many first steps the next increase is worth: twice as many with each one after which the
@@ -323,14 +397,7 @@ impl ContainerHistory {
     fn restore(&mut self, windows: PerResource<i64>, policy: &Policy, now: i64) {
         self.keep_time(policy, now);
         for resource in Resource::ALL {
-            let window = policy.guard.window[resource];
-            if windows[resource] != window && self.last_at > i64::MIN {
-                // When the peak was is told in parts of another window: it counts as if it were
-                // now.
-                let (mut peaks, peak) = (PeakWindow::new(), self.peak(resource));
-                peaks.observe(self.last_at, peak, window);
-                self.peaks[resource] = peaks;
-            }
+            self.peaks[resource].restore(windows[resource], policy.guard.window[resource]);
         }
     }
 
@@ -360,9 +427,22 @@ impl ContainerHistory {
         recent.map(|(_, peak)| peak).fold(0.0, f64::max)
     }
 
-    /// Seconds from the first measurement to the last.
+    /// For how many seconds the container has been measured, and others of its workload before it.
     pub fn observed_for(&self) -> i64 {
-        if self.last_at == i64::MIN { 0 } else { self.last_at - self.first_at }
+        let own = if self.last_at == i64::MIN { 0 } else { self.last_at - self.first_at };
+        self.known_for + own
+    }
+
+    /// Whether the container was ever seen.
+    pub fn is_new(&self) -> bool {
+        !self.seen
+    }
+
+    /// The peak that the guard goes by, and how many seconds ago it was.
+    pub fn deciding_peak(&self, resource: Resource, policy: &Policy) -> (f64, i64) {
+        let guard = &policy.guard;
+        let (peak, age) = self.peaks[resource].deciding_peak(guard.fade[resource]);
+        (peak, (age * guard.window[resource] as f64) as i64)
     }
 
     /// The trend of the usage normalised by `limit`: least-squares slope over the samples x
@@ -503,6 +583,10 @@ mod tests {
         assert_eq!(history.resized_at, Some(30));
     }
 
+    fn raised(resource: Resource, kill: Option<OomKill>) -> AppliedChange {
+        AppliedChange { resource, from: 1.0, to: 1.2, kill }
+    }
+
     fn killed(restart: i32, finished_at: i64, now: i64) -> Observation {
         let kill = OomKill { restart, finished_at };
         Observation { oom_kill: Some(kill), ..observation(now, 0.1) }
@@ -518,8 +602,7 @@ mod tests {
         let ahead = killed(1, 700, 60);
         observe(&mut history, &ahead);
         assert!(!answered(&history, &ahead));
-        let up = PerResource::new(Action::Maintain, Action::Increase);
-        history.applied(&up, ahead.oom_kill, 61);
+        history.applied(&raised(Resource::Memory, ahead.oom_kill), &Policy::default(), 61);
         for now in [62, 600, 1200, 9000] {
             assert!(answered(&history, &killed(1, 700, now)), "{now}");
         }
@@ -545,8 +628,7 @@ mod tests {
         observe(&mut history, &seen);
         assert!((history.peak(Resource::Memory) - 240.0).abs() < 1e-3);
         // Once it is answered it is the past.
-        let up = PerResource::new(Action::Maintain, Action::Increase);
-        history.applied(&up, seen.oom_kill, 61);
+        history.applied(&raised(Resource::Memory, seen.oom_kill), &Policy::default(), 61);
         let raised = Observation { at: 90, limit: PerResource::new(1.0, 400.0), ..seen };
         observe(&mut history, &raised);
         assert!((history.peak(Resource::Memory) - 240.0).abs() < 1e-3);
@@ -555,10 +637,9 @@ mod tests {
     #[test]
     fn steps_double_while_the_resource_is_full_under_the_new_limit() {
         let mut history = history(&[0.95]);
-        let up = PerResource::new(Action::Increase, Action::Maintain);
         let mut factors = vec![history.step_factor(Resource::Cpu)];
         for step in 1..7 {
-            history.applied(&up, None, step * 30 + 1);
+            history.applied(&raised(Resource::Cpu, None), &Policy::default(), step * 30 + 1);
             observe(&mut history, &observation((step + 1) * 30, 0.95));
             factors.push(history.step_factor(Resource::Cpu));
         }
@@ -599,8 +680,7 @@ mod tests {
         }
         assert!(history.backoff.memory.holds(1119) && !history.backoff.memory.holds(1120));
         assert!(!history.backoff.cpu.holds(1000));
-        let up = PerResource::new(Action::Maintain, Action::Increase);
-        history.applied(&up, None, 2000);
+        history.applied(&raised(Resource::Memory, None), &Policy::default(), 2000);
         assert_eq!(history.backoff.memory, Backoff::default());
     }
 }

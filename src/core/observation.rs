@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::pod::{OomKill, Pod};
 use crate::resource::{PerResource, Resource};
-use crate::skip_reason::SkipReason;
 
 /// Clocks of a cluster may disagree by so many seconds; what is dated further ahead is no sample.
 pub const CLOCK_TOLERANCE: i64 = 10;
@@ -39,6 +38,9 @@ pub struct Observation {
     pub limit: PerResource<f64>,
     /// The request in force; 0 where there is none.
     pub request: PerResource<f64>,
+    /// The resources that are decided on by the request, which nothing kills or throttles at.
+    #[serde(default)]
+    pub by_request: PerResource<bool>,
     /// How many containers the pod has.
     pub containers: usize,
     /// The last time that the container was killed for memory, if it ever was.
@@ -65,6 +67,7 @@ impl Observation {
             measured: PerResource::new(true, true),
             limit,
             request: PerResource::default(),
+            by_request: PerResource::new(false, false),
             containers: 1,
             oom_kill: None,
             restarts: PerResource::new(false, false),
@@ -82,15 +85,15 @@ impl Observation {
     }
 }
 
-/// What can be decided on of one container: what was measured at most `max_age` seconds ago, since
-/// its last start, and a kill for memory.
+/// What is known of one container: what was measured at most `max_age` seconds ago, since its last
+/// start, and a kill for memory.
 pub fn observe(
     pod: &Pod,
     index: usize,
     usage: Option<&Usage>,
     max_age: i64,
     now: i64,
-) -> Result<Observation, SkipReason> {
+) -> Observation {
     let state = pod.state(index);
     let created = pod.created.map(|created| created.timestamp());
     let started = state.started_at.max(created).unwrap_or(i64::MIN);
@@ -105,7 +108,7 @@ pub fn observe(
         (least..=MOST[resource]).contains(&amount).then_some(amount)
     };
     let amounts = PerResource::build(plausible);
-    let observation = Observation {
+    Observation {
         at: sample.map_or(now, |usage| usage.at),
         usage: PerResource::build(|resource| amounts[resource].unwrap_or_default()),
         measured: PerResource::build(|resource| amounts[resource].is_some()),
@@ -114,12 +117,14 @@ pub fn observe(
             let container = pod.containers.get(index);
             container.and_then(|of| of.request_in_force(resource)).unwrap_or_default()
         }),
+        by_request: PerResource::build(|resource| {
+            let container = pod.containers.get(index);
+            container.is_some_and(|of| of.limit_in_force(resource).is_none())
+        }),
         containers: pod.containers.len(),
         oom_kill: state.oom_kill,
         restarts: pod.containers.get(index).map(|of| of.restarts).unwrap_or_default(),
-    };
-    let known = observation.is_measured() || observation.oom_kill.is_some();
-    known.then_some(observation).ok_or(SkipReason::NoMetrics)
+    }
 }
 
 #[cfg(test)]
@@ -145,8 +150,9 @@ mod tests {
     }
 
     fn measured(pod: &Pod, usage: &Usage) -> Option<(bool, bool)> {
-        let observation = observe(pod, 0, Some(usage), 120, NOW).ok()?;
-        Some((observation.measured.cpu, observation.measured.memory))
+        let observation = observe(pod, 0, Some(usage), 120, NOW);
+        let PerResource { cpu, memory } = observation.measured;
+        observation.is_measured().then_some((cpu, memory))
     }
 
     #[test]
@@ -180,8 +186,9 @@ mod tests {
         let kill = OomKill { restart: 1, finished_at: NOW - 5 };
         let state = ContainerState { down: true, oom_kill: Some(kill), ..Default::default() };
         let pod = Pod { states: Box::new([state, ContainerState::default()]), ..pod() };
-        let killed = observe(&pod, 0, None, 120, NOW).unwrap();
+        let killed = observe(&pod, 0, None, 120, NOW);
         assert_eq!((killed.oom_kill, killed.is_measured()), (Some(kill), false));
-        assert_eq!(observe(&pod, 1, None, 120, NOW), Err(SkipReason::NoMetrics));
+        let other = observe(&pod, 1, None, 120, NOW);
+        assert_eq!((other.oom_kill, other.is_measured()), (None, false));
     }
 }

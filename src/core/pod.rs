@@ -131,7 +131,7 @@ pub struct PodContainer {
 }
 
 /// Requests and limits as they stand in the object.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ContainerResources {
     pub requests: BTreeMap<String, String>,
     pub limits: BTreeMap<String, String>,

@@ -131,6 +131,7 @@ impl PodDecision {
             guard_overrides: guard_overrides.collect(),
             cooling_down: self.cooling_down(),
             floor: PerResource::build(|resource| deciding[resource].floor[resource]),
+            basis: PerResource::build(|resource| deciding[resource].basis[resource]),
             out_of_bounds: PerResource::build(|resource| {
                 deciding[resource].out_of_bounds[resource]
             }),
@@ -140,8 +141,11 @@ impl PodDecision {
 
 fn urgency(decision: &Decision, resource: Resource) -> Urgency {
     match decision.actions[resource] {
-        Action::Increase if decision.overridden(resource) == Some(Override::OomKilled) => {
+        Action::Increase if decision.basis[resource].cause == Some(Override::OomKilled) => {
             Urgency::Killed
+        }
+        Action::Increase if decision.basis[resource].cause == Some(Override::KnownNeed) => {
+            Urgency::Full(0)
         }
         Action::Increase => {
             let used = decision.observation.utilization(resource).clamp(0.0, 1.0);
@@ -175,7 +179,7 @@ mod tests {
     #[test]
     fn pods_in_need_come_before_those_that_have_too_much() {
         let mut killed = decision(Maintain, Increase, 0.1);
-        killed.guard_overrides = vec![(Resource::Memory, Override::OomKilled)];
+        killed.basis.memory.cause = Some(Override::OomKilled);
         let in_order = [
             pod(vec![Ok(decision(Maintain, Maintain, 0.99)), Ok(killed)]),
             pod(vec![Ok(decision(Increase, Maintain, 1.3))]),

@@ -207,7 +207,7 @@ impl Scaler {
             self.publish(cluster, owned, &plan, &result, began, &cause(decision));
             match result {
                 Ok(applied) => {
-                    self.agent.applied(key, decision, &resources, now);
+                    self.agent.applied(key, decision, &resources, &config.policy(), now);
                     log_resized(key, decision, &resources, &applied);
                     done = Some(match done {
                         Some(first) => first.with(applied),

@@ -1,8 +1,9 @@
 //! The agent: what it has seen of every container, and what it decides for all of them at once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use internment::ArcIntern as Shared;
 use ndarray::Array2;
 use parking_lot::Mutex;
 
@@ -12,6 +13,7 @@ use crate::core::context::OwnedPod;
 use crate::core::decision::decide;
 use crate::core::features::FeatureSet;
 use crate::core::history::{ContainerHistory, PodHistory};
+use crate::core::memory::{self, Memory, meet};
 use crate::core::network::QValues;
 use crate::core::observation::{Observation, observe};
 use crate::core::phases::Phase;
@@ -20,21 +22,29 @@ use crate::core::pod_decision::{ContainerDecision, PodDecision};
 use crate::core::policy::Policy;
 use crate::core::resource::{PerResource, Resource};
 use crate::core::skip_reason::SkipReason;
+use crate::core::workload::{WorkloadHistory, WorkloadKey};
 use crate::model::{ModelError, Network};
 
 pub struct Agent {
     network: Network,
     features: FeatureSet,
-    histories: Mutex<HashMap<PodKey, PodHistory>>,
+    memory: Mutex<Memory>,
     /// Pods that have been changed, or were to be, since somebody last asked.
     dirty: Mutex<HashSet<PodKey>>,
+}
+
+/// What is remembered of some pods and of some workloads.
+#[derive(Debug, Default)]
+pub struct Histories {
+    pub pods: Vec<(PodKey, PodHistory)>,
+    pub workloads: Vec<(WorkloadKey, WorkloadHistory)>,
 }
 
 /// A pod with what was measured of its containers, or why nothing can be decided.
 pub struct Observed {
     pub owned: OwnedPod,
     /// In the order of the pod's containers.
-    pub containers: Result<Vec<Result<Observation, SkipReason>>, SkipReason>,
+    pub containers: Result<Vec<Observation>, SkipReason>,
     /// The policy of this pod, where it is another than for all.
     pub own_policy: Option<Box<Policy>>,
 }
@@ -60,7 +70,7 @@ struct Batch {
 
 impl Agent {
     pub fn new(network: Network, features: FeatureSet) -> Self {
-        Self { network, features, histories: Mutex::default(), dirty: Mutex::default() }
+        Self { network, features, memory: Mutex::default(), dirty: Mutex::default() }
     }
 
     pub fn features(&self) -> &FeatureSet {
@@ -70,12 +80,12 @@ impl Agent {
     /// Takes in what was observed and decides: one forward pass for all containers.
     pub fn decide(
         &self,
-        mut pods: Vec<Observed>,
+        pods: Vec<Observed>,
         policy: &Policy,
         now: i64,
         watch: &mut Stopwatch,
     ) -> Result<Vec<Decided>, ModelError> {
-        let Batch { rows, states } = self.observe(&mut pods, policy, now)?;
+        let Batch { rows, states } = self.observe(&pods, policy, now)?;
         watch.lap(Phase::Features);
         let answers = self.network.forward(states.view())?;
         if answers.len() != rows.len() {
@@ -84,10 +94,10 @@ impl Agent {
         }
         let mut answers = rows.into_iter().zip(answers).peekable();
         watch.lap(Phase::Forward);
-        let histories = self.histories.lock();
+        let memory = self.memory.lock();
         let unknown = PodHistory::default();
         let decided = pods.into_iter().enumerate().map(|(pod, seen)| {
-            let history = histories.get(&seen.owned.pod.key).unwrap_or(&unknown);
+            let history = memory.pods.get(&seen.owned.pod.key).unwrap_or(&unknown);
             let answer =
                 |container: usize| Some(answers.next_if(|(row, _)| *row == (pod, container))?.1);
             decide_pod(seen, history, policy, now, answer)
@@ -97,32 +107,24 @@ impl Agent {
 
     /// Brings the histories up to date, and makes the rows of the containers that can be decided
     /// on: without metrics there is something to decide only while an OOM kill is not answered.
-    fn observe(
-        &self,
-        pods: &mut [Observed],
-        policy: &Policy,
-        now: i64,
-    ) -> Result<Batch, ModelError> {
-        let mut histories = self.histories.lock();
+    fn observe(&self, pods: &[Observed], policy: &Policy, now: i64) -> Result<Batch, ModelError> {
+        let mut memory = self.memory.lock();
         let mut rows = Vec::with_capacity(pods.len());
         let mut states = Vec::with_capacity(pods.len() * self.features.len());
-        for (pod, Observed { owned, containers, own_policy }) in pods.iter_mut().enumerate() {
+        for (pod, Observed { owned, containers, own_policy }) in pods.iter().enumerate() {
             let Ok(containers) = containers else { continue };
-            if !histories.contains_key(&owned.pod.key) {
-                histories.insert(owned.pod.key.clone(), PodHistory::default());
-            }
-            let Some(history) = histories.get_mut(&owned.pod.key) else { continue };
-            observe_pod(owned, history, now);
             let policy = own_policy.as_deref().unwrap_or(policy);
-            for (index, observation) in containers.iter_mut().enumerate() {
-                let (Ok(seen), Some(container)) = (&*observation, owned.pod.containers.get(index))
-                else {
-                    continue;
-                };
+            let (history, workload) = memory.of(owned, now);
+            observe_pod(owned, history, now);
+            let pairs = owned.pod.containers.iter().zip(containers).enumerate();
+            for (index, (container, seen)) in pairs {
                 let history = history.container_mut(&container.name);
-                history.observe(seen, policy, now);
-                if !seen.is_measured() && history.unanswered_kill(seen, now).is_none() {
-                    *observation = Err(SkipReason::NoMetrics);
+                let workload = workload.container_mut(&container.name);
+                if history.is_new() {
+                    meet(history, workload, &owned.pod, container, policy, now);
+                }
+                memory::observe(history, workload, seen, policy, now);
+                if !is_decidable(seen, history, now) {
                     continue;
                 }
                 self.features.extend_row(&mut states, seen, history, policy);
@@ -139,36 +141,33 @@ impl Agent {
         if pod.states.iter().all(|state| state.oom_kill.is_none()) {
             return false;
         }
-        let histories = self.histories.lock();
-        let history = histories.get(&pod.key);
+        let memory = self.memory.lock();
+        let (history, fresh) = (memory.pods.get(&pod.key), ContainerHistory::default());
         pod.containers.iter().enumerate().any(|(index, container)| {
             let seen = observe(pod, index, None, 0, now);
             let known = history.and_then(|history| history.container(&container.name));
-            let unanswered = |seen: &Observation| match known {
-                Some(history) => history.unanswered_kill(seen, now).is_some(),
-                None => ContainerHistory::default().unanswered_kill(seen, now).is_some(),
-            };
-            seen.as_ref().is_ok_and(unanswered)
+            known.unwrap_or(&fresh).unanswered_kill(&seen, now).is_some()
         })
     }
 
     /// When a change of the pod was last applied.
     pub fn resized_at(&self, pod: &PodKey) -> Option<i64> {
-        self.histories.lock().get(pod).and_then(PodHistory::resized_at)
+        self.memory.lock().pods.get(pod).and_then(PodHistory::resized_at)
     }
 
     /// A change of some resources of a pod has been applied, as it was decided.
-    pub fn applied(&self, pod: &PodKey, decision: &PodDecision, resources: &[Resource], now: i64) {
+    pub fn applied(
+        &self,
+        pod: &PodKey,
+        decision: &PodDecision,
+        resources: &[Resource],
+        policy: &Policy,
+        now: i64,
+    ) {
         self.change(pod, |history| {
             for (name, decision) in decision.decided() {
-                let ours = |resource| resources.contains(&resource);
-                let actions = PerResource::build(|resource| match decision.actions[resource] {
-                    action if ours(resource) => action,
-                    _ => Action::Maintain,
-                });
-                if actions != PerResource::new(Action::Maintain, Action::Maintain) {
-                    let kill = decision.observation.oom_kill;
-                    history.container_mut(name).applied(&actions, kill, now);
+                for change in decision.changes().filter(|of| resources.contains(&of.resource)) {
+                    history.container_mut(name).applied(&change, policy, now);
                 }
             }
         });
@@ -209,55 +208,85 @@ impl Agent {
     }
 
     fn change(&self, pod: &PodKey, change: impl FnOnce(&mut PodHistory)) {
-        change(self.histories.lock().entry(pod.clone()).or_default());
+        change(self.memory.lock().pods.entry(pod.clone()).or_default());
         self.dirty.lock().insert(pod.clone());
     }
 
-    /// What is remembered of the pods that have been changed since this was last asked.
-    pub fn take_dirty(&self) -> Vec<(PodKey, PodHistory)> {
+    /// What is remembered of the pods that have been changed since this was last asked, and of the
+    /// workloads behind them.
+    pub fn take_dirty(&self) -> Histories {
         let dirty: Vec<_> = std::mem::take(&mut *self.dirty.lock()).into_iter().collect();
-        self.histories_of(&dirty)
+        let pods = self.histories_of(&dirty);
+        let memory = self.memory.lock();
+        let of = |pod: &PodKey| memory.pods.get(pod)?.known_workload().cloned();
+        let workloads = memory.workloads_of(dirty.iter().filter_map(of));
+        Histories { pods, workloads }
     }
 
     /// Every pod of which something is remembered.
     pub fn known(&self) -> Vec<PodKey> {
-        self.histories.lock().keys().cloned().collect()
+        self.memory.lock().pods.keys().cloned().collect()
     }
 
     pub fn histories_of(&self, pods: &[PodKey]) -> Vec<(PodKey, PodHistory)> {
-        let histories = self.histories.lock();
-        pods.iter().filter_map(|pod| Some((pod.clone(), histories.get(pod)?.clone()))).collect()
+        let memory = self.memory.lock();
+        pods.iter().filter_map(|pod| Some((pod.clone(), memory.pods.get(pod)?.clone()))).collect()
     }
 
-    /// Takes in what an earlier process remembered, with peaks of those windows, of pods that this
-    /// one knows nothing of.
+    /// Every workload of which something is remembered.
+    pub fn known_workloads(&self) -> Vec<Shared<WorkloadKey>> {
+        self.memory.lock().workloads.keys().cloned().collect()
+    }
+
+    pub fn workloads_of(
+        &self,
+        keys: &[Shared<WorkloadKey>],
+    ) -> Vec<(WorkloadKey, WorkloadHistory)> {
+        self.memory.lock().workloads_of(keys.iter().cloned())
+    }
+
+    /// Takes in what an earlier process remembered, with peaks of those windows, of what this one
+    /// knows nothing of.
     pub fn restore(
         &self,
-        pods: Vec<(PodKey, PodHistory)>,
+        histories: Histories,
         windows: PerResource<i64>,
         policy: &Policy,
         now: i64,
     ) {
-        let mut histories = self.histories.lock();
-        for (pod, history) in pods {
-            histories.entry(pod).or_insert_with(|| history.restored(windows, policy, now));
-        }
+        let Histories { pods, workloads } = histories;
+        self.memory.lock().restore(pods, workloads, windows, policy, now);
     }
 
     /// Forgets the pods of these namespaces that are there no more, and those of others that nobody
     /// has asked for since `long_ago`.
-    pub fn retain_present(&self, present: &[OwnedPod], namespaces: &[String], long_ago: i64) {
+    pub fn retain_present(
+        &self,
+        present: &[OwnedPod],
+        namespaces: &[String],
+        long_ago: i64,
+        now: i64,
+    ) {
         let present: HashSet<_> = present.iter().map(|owned| &owned.pod.key).collect();
         let namespaces: HashSet<_> = namespaces.iter().collect();
-        let mut histories = self.histories.lock();
-        histories.retain(|key, history| {
+        let mut memory = self.memory.lock();
+        let is_there = |key: &PodKey, history: &PodHistory| {
             let elsewhere =
                 !namespaces.contains(&key.namespace) && history.last_at() > Some(long_ago);
             elsewhere || present.contains(key)
-        });
+        };
+        memory.retain(is_there, now);
         // Nobody may ever ask for them: without a folder for the state nothing is stored.
-        self.dirty.lock().retain(|key| histories.contains_key(key));
+        self.dirty.lock().retain(|key| memory.pods.contains_key(key));
     }
+}
+
+/// What is decided on without metrics: a kill for memory, and what a new container is known to
+/// need.
+fn is_decidable(seen: &Observation, history: &ContainerHistory, now: i64) -> bool {
+    seen.is_measured()
+        || history.unanswered_kill(seen, now).is_some()
+        || Resource::ALL.iter().any(|resource| history.known_need(*resource, now).is_some())
 }
 
 /// What the object itself says: resizes by other replicas and in other processes, what somebody
@@ -289,10 +318,13 @@ fn decide_pod(
     let decision = containers.and_then(|containers| {
         let pairs = owned.pod.containers.iter().zip(containers).enumerate();
         let decisions = pairs.map(|(index, (container, observation))| {
-            let decision = observation.and_then(|observation| {
-                let q_values = answer(index).ok_or(SkipReason::NoMetrics)?;
+            let unknown = || match owned.pod.state(index).down {
+                true => SkipReason::ContainerDown,
+                false => SkipReason::NoMetrics,
+            };
+            let decision = answer(index).ok_or_else(unknown).map(|q_values| {
                 let history = history.container(&container.name).unwrap_or(&fresh);
-                Ok(decide(&observation, history, &q_values, policy, now))
+                decide(&observation, history, &q_values, policy, now)
             });
             ContainerDecision { name: container.name.clone(), decision }
         });
@@ -309,7 +341,6 @@ fn decide_pod(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use super::*;
@@ -330,12 +361,16 @@ mod tests {
         Pod::new(key, vec![container("app"), container("proxy")])
     }
 
-    fn seen(at: i64, cpu: f64) -> Result<Observation, SkipReason> {
+    fn seen(at: i64, cpu: f64) -> Observation {
         let limit = PerResource::new(1.0, 1024.0);
-        Ok(Observation::measured(at, PerResource::new(cpu, 400.0), limit))
+        Observation::measured(at, PerResource::new(cpu, 400.0), limit)
     }
 
-    fn observed(pod: Pod, containers: Vec<Result<Observation, SkipReason>>) -> Observed {
+    fn unmeasured() -> Observation {
+        Observation { measured: PerResource::new(false, false), ..seen(NOW, 0.0) }
+    }
+
+    fn observed(pod: Pod, containers: Vec<Observation>) -> Observed {
         Observed { owned: OwnedPod::bare(pod), containers: Ok(containers), own_policy: None }
     }
 
@@ -346,13 +381,12 @@ mod tests {
     #[test]
     fn each_container_gets_the_answer_to_its_own_row() {
         let agent = agent();
-        let unknown = || Err(SkipReason::NoMetrics);
         let decided = decide_at(
             &agent,
             NOW,
             vec![
-                observed(pod("a"), vec![unknown(), seen(NOW, 1.0)]),
-                observed(pod("b"), vec![unknown(), unknown()]),
+                observed(pod("a"), vec![unmeasured(), seen(NOW, 1.0)]),
+                observed(pod("b"), vec![unmeasured(), unmeasured()]),
                 observed(pod("c"), vec![seen(NOW, 0.05), seen(NOW, 1.0)]),
             ],
         );
@@ -375,14 +409,14 @@ mod tests {
         let killed = Pod { states: Box::new([state, ContainerState::default()]), ..pod("a") };
         assert!(agent.has_unanswered_kill(&killed, NOW));
         let seen = |now| observe(&killed, 0, None, 120, now);
-        let pods = vec![observed(killed.clone(), vec![seen(NOW), Err(SkipReason::NoMetrics)])];
+        let pods = vec![observed(killed.clone(), vec![seen(NOW), unmeasured()])];
         let decision = decide_at(&agent, NOW, pods).remove(0).decision.unwrap();
         assert_eq!(decision.summary().actions.memory, Action::Increase);
-        agent.applied(&killed.key, &decision, &Resource::ALL, NOW + 1);
+        agent.applied(&killed.key, &decision, &Resource::ALL, &Policy::default(), NOW + 1);
         assert!(!agent.has_unanswered_kill(&killed, NOW + 2));
-        let pods = vec![observed(killed.clone(), vec![seen(NOW + 2), Err(SkipReason::NoMetrics)])];
+        let pods = vec![observed(killed.clone(), vec![seen(NOW + 2), unmeasured()])];
         let again = decide_at(&agent, NOW + 2, pods).remove(0).decision;
-        assert_eq!(again, Err(SkipReason::NoMetrics));
+        assert_eq!(again, Err(SkipReason::ContainerDown));
     }
 
     #[test]
@@ -405,10 +439,12 @@ mod tests {
         decide_at(&agent, NOW, both());
         agent.resized(&pod("a").key, ["app"].into_iter(), NOW);
         assert_eq!(agent.resized_at(&pod("a").key), Some(NOW));
-        let dirty: BTreeSet<_> = agent.take_dirty().into_iter().map(|(key, _)| key.name).collect();
-        assert_eq!((dirty, agent.take_dirty().len()), (BTreeSet::from(["a".to_owned()]), 0));
+        let Histories { pods, workloads } = agent.take_dirty();
+        let names: Vec<_> = pods.into_iter().map(|(key, _)| key.name).collect();
+        assert_eq!((&names[..], workloads.len()), (&["a".to_owned()][..], 1));
+        assert!(agent.take_dirty().pods.is_empty());
         let present = [OwnedPod { pod: Arc::new(pod("b")), ..OwnedPod::bare(pod("b")) }];
-        agent.retain_present(&present, &["shop".to_owned()], 0);
+        agent.retain_present(&present, &["shop".to_owned()], 0, NOW);
         assert_eq!(agent.known(), [pod("b").key]);
     }
 }

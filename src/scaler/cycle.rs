@@ -30,7 +30,6 @@ use crate::core::phases::{Phase, Phases};
 use crate::core::pod::PodKey;
 use crate::core::pod_decision::{PodDecision, Urgency};
 use crate::core::policy::Settings;
-use crate::core::skip_reason::SkipReason;
 use crate::metrics::Metrics;
 use crate::model::{ModelError, Network};
 
@@ -114,7 +113,7 @@ impl Scaler {
         };
         let read: Vec<_> = config.namespaces.iter().filter(is_read).cloned().collect();
         let (killed, mut unmeasured) = run_blocking(|| {
-            self.agent.retain_present(&listing.pods, &read, long_ago);
+            self.agent.retain_present(&listing.pods, &read, long_ago, now);
             let pods = listing.pods.into_iter().map(OwnedPod::select_containers);
             let (killed, others): (Vec<_>, Vec<_>) =
                 pods.partition(|owned| self.agent.has_unanswered_kill(&owned.pod, now));
@@ -254,11 +253,7 @@ fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
 /// A pod with what was measured of its containers, and the policy it is decided by.
 fn observe_pod(owned: OwnedPod, usage: Option<Usage>, settings: &Settings, now: i64) -> Observed {
     let max_age = settings.metrics_max_age;
-    let container = |index| {
-        let observed = observe(&owned.pod, index, usage.as_ref(), max_age, now);
-        let down = owned.pod.state(index).down;
-        observed.map_err(|reason| if down { SkipReason::ContainerDown } else { reason })
-    };
+    let container = |index| observe(&owned.pod, index, usage.as_ref(), max_age, now);
     match eligibility(&owned, settings) {
         Ok(own_policy) => {
             let containers = (0..owned.pod.containers.len()).map(container).collect();

@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::RuntimeChanges;
-use crate::core::history::PodHistory;
 use crate::core::pod::PodKey;
 use crate::core::resource::PerResource;
+use crate::core::workload::WorkloadKey;
+use crate::scaler::agent::Histories;
 use crate::scaler::journal::{Entry, Totals};
 
 /// The version of what the tables hold. Fields may be added to the records; another change takes a
@@ -22,6 +23,8 @@ const FORMAT: u64 = 2;
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// By namespace, name and uid.
 const PODS: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition::new("pod_histories");
+/// By their keys, encoded.
+const WORKLOADS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workload_histories");
 /// By their number.
 const DECISIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("pod_decisions");
 
@@ -51,7 +54,7 @@ pub struct Stored {
     pub decisions: Vec<Entry>,
     /// The windows of the guard that the peaks were kept for.
     pub windows: PerResource<i64>,
-    pub pods: Vec<(PodKey, PodHistory)>,
+    pub histories: Histories,
 }
 
 /// What is to be written in one commit.
@@ -63,7 +66,7 @@ pub struct Batch {
     pub decisions: Vec<(u64, Entry)>,
     /// Decisions with smaller numbers are forgotten.
     pub oldest_decision: u64,
-    pub pods: Vec<(PodKey, PodHistory)>,
+    pub histories: Histories,
 }
 
 pub struct StateFile {
@@ -122,7 +125,18 @@ impl StateFile {
             let (key, history) = row?;
             let (namespace, name, uid) = key.value();
             let key = PodKey { namespace: namespace.into(), name: name.into(), uid: uid.into() };
-            stored.pods.push((key, decode(history.value())?));
+            stored.histories.pods.push((key, decode(history.value())?));
+        }
+        match transaction.open_table(WORKLOADS) {
+            // An earlier version has kept none.
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            table => {
+                for row in table?.iter()? {
+                    let (key, history) = row?;
+                    let row = (decode(key.value())?, decode(history.value())?);
+                    stored.histories.workloads.push(row);
+                }
+            }
         }
         Ok(stored)
     }
@@ -155,25 +169,35 @@ impl StateFile {
             }
             decisions.retain_in(..batch.oldest_decision, |_, _| false)?;
             let mut pods = transaction.open_table(PODS)?;
-            for (key, history) in &batch.pods {
+            for (key, history) in &batch.histories.pods {
                 let bytes = encode(history)?;
                 pods.insert(
                     (key.namespace.as_str(), key.name.as_str(), key.uid.as_str()),
                     bytes.as_slice(),
                 )?;
             }
+            let mut workloads = transaction.open_table(WORKLOADS)?;
+            for (key, history) in &batch.histories.workloads {
+                workloads.insert(encode(key)?.as_slice(), encode(history)?.as_slice())?;
+            }
         }
         Ok(transaction.commit()?)
     }
 
-    /// Forgets the pods that are not among these.
-    pub fn keep_pods(&self, present: impl Fn(&PodKey) -> bool) -> Result<(), FileError> {
+    /// Forgets the other pods and workloads.
+    pub fn keep(
+        &self,
+        present: impl Fn(&PodKey) -> bool,
+        remembered: impl Fn(&WorkloadKey) -> bool,
+    ) -> Result<(), FileError> {
         let keep = || -> Result<(), Fault> {
             let transaction = self.database.begin_write()?;
             let there = |(namespace, name, uid): (&str, &str, &str)| {
                 present(&PodKey { namespace: namespace.into(), name: name.into(), uid: uid.into() })
             };
             transaction.open_table(PODS)?.retain(|key, _| there(key))?;
+            let known = |key: &[u8]| decode(key).is_ok_and(|key| remembered(&key));
+            transaction.open_table(WORKLOADS)?.retain(|key, _| known(key))?;
             Ok(transaction.commit()?)
         };
         keep().map_err(|error| self.fault(error))
@@ -227,6 +251,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::core::history::PodHistory;
     use crate::core::observation::Observation;
     use crate::core::policy::Policy;
 
@@ -238,7 +263,8 @@ mod tests {
         container.observe(&Observation::measured(90, usage, usage), &Policy::default(), 90);
         container.resized_at = Some(80);
         let windows = Some(PerResource::new(60, 70));
-        Batch { windows, pods: vec![(key, history)], ..Batch::default() }
+        let histories = Histories { pods: vec![(key, history)], ..Histories::default() };
+        Batch { windows, histories, ..Batch::default() }
     }
 
     #[test]
@@ -250,11 +276,11 @@ mod tests {
         let file = StateFile::open(&path).unwrap();
         let stored = file.read().unwrap();
         assert_eq!(
-            (stored.windows, format!("{:?}", stored.pods)),
-            (PerResource::new(60, 70), format!("{:?}", written.pods))
+            (stored.windows, format!("{:?}", stored.histories)),
+            (PerResource::new(60, 70), format!("{:?}", written.histories))
         );
-        file.keep_pods(|_| false).unwrap();
-        assert!(file.read().unwrap().pods.is_empty());
+        file.keep(|_| false, |_| false).unwrap();
+        assert!(file.read().unwrap().histories.pods.is_empty());
     }
 
     #[test]
@@ -272,9 +298,9 @@ mod tests {
         drop(old);
         transaction.commit().unwrap();
         let stored = file.read().unwrap();
-        assert_eq!((stored.changes, stored.pods.len()), (changes, 0));
+        assert_eq!((stored.changes, stored.histories.pods.len()), (changes, 0));
         file.write(&batch()).unwrap();
-        assert_eq!(file.read().unwrap().pods.len(), 1);
+        assert_eq!(file.read().unwrap().histories.pods.len(), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod file;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use utoipa::ToSchema;
 use self::file::{Batch, FileError, StateFile, Stored};
 use crate::clock::{Clock, rfc3339};
 use crate::config::{RuntimeChanges, SharedConfig};
+use crate::scaler::agent::Histories;
 use crate::scaler::cycle::Scaler;
 
 const NAME: &str = "state.redb";
@@ -103,7 +105,7 @@ impl Store {
         (self.decisions, self.restored) = (stored.totals.decisions, true);
         tracing::info!(
             path = %self.path.display(), decisions = stored.decisions.len(),
-                pods = stored.pods.len(), "restored the state of an earlier process"
+                pods = stored.histories.pods.len(), workloads = stored.histories.workloads.len(), "restored the state of an earlier process"
         );
         if !stored.changes.is_empty() && config.changes().is_empty() {
             tracing::info!(
@@ -114,7 +116,7 @@ impl Store {
         }
         scaler.journal.lock().restore(stored.decisions, stored.totals);
         let (policy, now) = (config.current().policy(), clock.now().timestamp());
-        scaler.agent().restore(stored.pods, stored.windows, &policy, now);
+        scaler.agent().restore(stored.histories, stored.windows, &policy, now);
     }
 
     /// Writes what has changed; everything, if it is time or the `end`.
@@ -125,7 +127,7 @@ impl Store {
         let changes = config.changes();
         let window = config.current().policy().guard.window;
         let agent = scaler.agent();
-        let mut batch = Batch { pods: agent.take_dirty(), ..Batch::default() };
+        let mut batch = Batch { histories: agent.take_dirty(), ..Batch::default() };
         if self.changes.as_ref() != Some(&changes) {
             (batch.changes, batch.windows) = (Some(changes.clone()), Some(window));
         }
@@ -147,12 +149,20 @@ impl Store {
         }
         self.changes = Some(changes);
         if now >= self.snapshot_due || end {
-            let keys = agent.known();
-            for chunk in keys.chunks(CHUNK) {
-                file.write(&Batch { pods: agent.histories_of(chunk), ..Batch::default() })?;
+            let (pods, workloads) = (agent.known(), agent.known_workloads());
+            for chunk in pods.chunks(CHUNK) {
+                let histories =
+                    Histories { pods: agent.histories_of(chunk), ..Histories::default() };
+                file.write(&Batch { histories, ..Batch::default() })?;
             }
-            let present: std::collections::HashSet<_> = keys.iter().collect();
-            file.keep_pods(|key| present.contains(key))?;
+            for chunk in workloads.chunks(CHUNK) {
+                let workloads = agent.workloads_of(chunk);
+                let histories = Histories { workloads, ..Histories::default() };
+                file.write(&Batch { histories, ..Batch::default() })?;
+            }
+            let pods: HashSet<_> = pods.iter().collect();
+            let workloads: HashSet<_> = workloads.iter().map(|key| &**key).collect();
+            file.keep(|key| pods.contains(key), |key| workloads.contains(key))?;
             (self.snapshot_due, written) = (now + SNAPSHOT, true);
         }
         Ok(written)
@@ -193,7 +203,9 @@ impl Store {
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.changes.is_none() && self.decisions.is_empty() && self.pods.is_empty()
+        let Histories { pods, workloads } = &self.histories;
+        let nothing_learned = pods.is_empty() && workloads.is_empty();
+        self.changes.is_none() && self.decisions.is_empty() && nothing_learned
     }
 }
 

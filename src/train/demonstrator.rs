@@ -41,6 +41,6 @@ pub fn answer([cpu, memory]: [Action; 2]) -> QValues {
 pub fn act(pod: &mut Pod, observation: &Observation, policy: &Policy) -> Decision {
     let answer = answer(preferred_actions(observation, &pod.history));
     let decision = decide(observation, &pod.history, &answer, policy, observation.at);
-    pod.apply(&decision);
+    pod.apply(&decision, policy);
     decision
 }

@@ -96,12 +96,13 @@ impl Pod {
     }
 
     /// Gives the pod the limits of a decision, as the kubelet does in place.
-    pub fn apply(&mut self, decision: &Decision) {
+    pub fn apply(&mut self, decision: &Decision, policy: &Policy) {
         if decision.changes_something() {
             self.limits =
                 Resources { cpu: decision.new_limit.cpu, memory: decision.new_limit.memory };
-            let kill = decision.observation.oom_kill;
-            self.history.applied(&decision.actions, kill, decision.observation.at);
+            for change in decision.changes() {
+                self.history.applied(&change, policy, decision.observation.at);
+            }
         }
     }
 }
@@ -135,12 +136,14 @@ mod tests {
         let (step, observation) = pod.live(&policy);
         assert!(step.oom_killed);
         let observation = observation.unwrap();
-        pod.apply(&decide(&observation, &pod.history, &keep, &policy, observation.at));
+        let decision = decide(&observation, &pod.history, &keep, &policy, observation.at);
+        pod.apply(&decision, &policy);
         assert!((pod.limits.memory - 240.0).abs() < 1e-9);
         assert!(pod.live(&policy).1.is_none() && pod.live(&policy).1.is_none());
         // Still too little: killed again, raised twice as far, in spite of the cooldown.
         let observation = pod.live(&policy).1.unwrap();
-        pod.apply(&decide(&observation, &pod.history, &keep, &policy, observation.at));
+        let decision = decide(&observation, &pod.history, &keep, &policy, observation.at);
+        pod.apply(&decision, &policy);
         assert!((pod.limits.memory - 336.0).abs() < 1e-9);
     }
 }

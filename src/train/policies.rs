@@ -259,7 +259,7 @@ fn replay_batch(
             let pod = &mut pods[index];
             let decision = decide(observation, &pod.history, q_values, policy, observation.at);
             let before = pod.limits;
-            pod.apply(&decision);
+            pod.apply(&decision, policy);
             tallies[index].resized(before, pod.limits);
             let future = Resources { cpu: decision.future.cpu, memory: decision.future.memory };
             let used = Resources { cpu: observation.usage.cpu, memory: observation.usage.memory };

@@ -215,7 +215,7 @@ impl<'e> EpisodeRun<'e> {
             })
         });
         self.decided_under = self.pod.limits;
-        self.pod.apply(&decision);
+        self.pod.apply(&decision, policy);
         let PerResource { cpu, memory } = decision.actions;
         let rewards =
             resize_rewards(&decision).map(|reward| (reward * conditions.reward_scale) as f32);

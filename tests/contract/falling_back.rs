@@ -7,7 +7,7 @@ fn full_node() -> Arc<Simulation> {
     cluster(|world| {
         add(world, Resource::Deployments, "web", 1, 2.0, 200.0);
         let resources = json!({"requests": {"cpu": "7400m"}});
-        add_with(world, Resource::Pods, "filler", 1, resources, Workload::constant(0.1, 50.0));
+        add_with(world, Resource::Pods, "filler", 1, resources, Workload::constant(7.0, 50.0));
     })
 }
 

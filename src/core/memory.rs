@@ -1,0 +1,295 @@
+//! What is remembered of pods and of the workloads behind them, and how one teaches the other.
+
+use std::collections::{HashMap, HashSet};
+
+use internment::ArcIntern as Shared;
+
+use crate::context::OwnedPod;
+use crate::guard::lowest_safe_limit;
+use crate::history::{ContainerHistory, PodHistory};
+use crate::observation::Observation;
+use crate::pod::{Pod, PodContainer, PodKey};
+use crate::policy::Policy;
+use crate::resource::{PerResource, Resource};
+use crate::workload::{KEPT, WorkloadContainer, WorkloadHistory, WorkloadKey};
+
+/// A pod is new for so many seconds after it was made.
+pub const NEW: i64 = 600;
+/// No more workloads are remembered; beyond it those that have been gone the longest are forgotten.
+const MOST_WORKLOADS: usize = 200_000;
+
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    pub pods: HashMap<PodKey, PodHistory>,
+    pub workloads: HashMap<Shared<WorkloadKey>, WorkloadHistory>,
+}
+
+impl Memory {
+    /// The histories of a pod and of its workload, which are new where there are none yet.
+    pub fn of(&mut self, owned: &OwnedPod, now: i64) -> (&mut PodHistory, &mut WorkloadHistory) {
+        let pod = match self.pods.contains_key(&owned.pod.key) {
+            true => None,
+            false => Some(owned.pod.key.clone()),
+        };
+        if let Some(key) = pod {
+            self.pods.insert(key, PodHistory::default());
+        }
+        let Self { pods, workloads } = self;
+        let Some(pod) = pods.get_mut(&owned.pod.key) else { unreachable!("it was put in above") };
+        let workload = workloads.entry(pod.workload(owned)).or_default();
+        workload.seen_at = workload.seen_at.max(now);
+        (pod, workload)
+    }
+
+    /// Forgets the pods that are gone by `is_there`, and the workloads that have long been.
+    pub fn retain(&mut self, is_there: impl Fn(&PodKey, &PodHistory) -> bool, now: i64) {
+        self.pods.retain(|key, history| is_there(key, history));
+        let mut oldest = now - KEPT;
+        if self.workloads.len() > MOST_WORKLOADS {
+            let mut seen: Vec<_> = self.workloads.values().map(|of| of.seen_at).collect();
+            let excess = seen.len() - MOST_WORKLOADS;
+            oldest = oldest.max(*seen.select_nth_unstable(excess).1);
+        }
+        self.workloads.retain(|_, history| history.seen_at >= oldest);
+    }
+
+    /// Takes over what an earlier process remembered of what this one knows nothing of; the peaks
+    /// were kept for `windows`.
+    pub fn restore(
+        &mut self,
+        pods: Vec<(PodKey, PodHistory)>,
+        workloads: Vec<(WorkloadKey, WorkloadHistory)>,
+        windows: PerResource<i64>,
+        policy: &Policy,
+        now: i64,
+    ) {
+        for (key, history) in pods {
+            self.pods.entry(key).or_insert_with(|| history.restored(windows, policy, now));
+        }
+        for (key, history) in workloads {
+            let known = self.workloads.entry(Shared::new(key));
+            known.or_insert_with(|| history.restored(windows, policy, now));
+        }
+    }
+
+    /// The histories of these workloads.
+    pub fn workloads_of(
+        &self,
+        keys: impl IntoIterator<Item = Shared<WorkloadKey>>,
+    ) -> Vec<(WorkloadKey, WorkloadHistory)> {
+        let keys: HashSet<_> = keys.into_iter().collect();
+        let known = keys.into_iter().filter_map(|key| {
+            let history = self.workloads.get(&key)?.clone();
+            Some(((*key).clone(), history))
+        });
+        known.collect()
+    }
+}
+
+/// A container is seen for the first time: it takes over what its workload has taught. One that has
+/// just been made needs the limits that the others of its workload have; of another image or
+/// template only what protects is taken over, and nothing is cut for it.
+pub fn meet(
+    history: &mut ContainerHistory,
+    workload: &mut WorkloadContainer,
+    pod: &Pod,
+    container: &PodContainer,
+    policy: &Policy,
+    now: i64,
+) {
+    let as_made = pod.resized_at.is_none().then_some(&container.resources);
+    let inheritance = workload.inherit(&container.image, as_made, policy, now);
+    history.inherit(&inheritance);
+    let until = pod.created.map(|created| created.timestamp() + NEW);
+    let Some(until) = until.filter(|until| *until >= now && as_made.is_some()) else { return };
+    for resource in Resource::ALL {
+        let Some(limit) = container.limit_in_force(resource) else { continue };
+        let floor = lowest_safe_limit(resource, history, policy);
+        let need = match inheritance.settled {
+            Some(settled) if settled[resource] > 0.0 => settled[resource].max(floor),
+            _ if floor > limit => floor,
+            _ => continue,
+        };
+        history.know_need(resource, need, until);
+    }
+}
+
+/// Takes in what is seen of a container: for itself, and for what its workload remembers.
+pub fn observe(
+    history: &mut ContainerHistory,
+    workload: &mut WorkloadContainer,
+    seen: &Observation,
+    policy: &Policy,
+    now: i64,
+) {
+    let is_news = history.observe(seen, policy, now);
+    let needed = history.needed_by_killed(seen, policy, now);
+    if is_news || needed.is_some() {
+        workload.learn(seen, needed, policy, now);
+    }
+    history.typical = PerResource::build(|resource| workload.typical(resource));
+    if let Some(generation) = history.settled_generation(now).filter(|_| is_news) {
+        workload.settle(generation, seen.limit, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::action::Action;
+    use crate::decision::{Decision, SizedBy, decide};
+    use crate::network::QValues;
+    use crate::pod::{ContainerResources, Owner};
+
+    const HOUR: i64 = 3600;
+
+    fn owned(name: &str, kind: &str, cpu: &str, created: i64) -> OwnedPod {
+        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        let resources = ContainerResources::new(&[], &[("cpu", cpu), ("memory", "1Gi")]);
+        let container =
+            PodContainer { image: "web:1".into(), ..PodContainer::new("app", resources) };
+        let created = DateTime::from_timestamp(created, 0);
+        let pod = Pod { created, ..Pod::new(key, vec![container]) };
+        let owner = |kind: &str| Owner {
+            group: "apps".into(),
+            kind: kind.into(),
+            name: "web".into(),
+            uid: "w".into(),
+        };
+        let workload = Some(Shared::new(owner(kind)));
+        OwnedPod { workload, ..OwnedPod::bare(pod) }
+    }
+
+    /// One look at a pod: what is decided when the network prefers to keep all.
+    fn look(memory: &mut Memory, owned: &OwnedPod, cpu: Option<f64>, now: i64) -> Decision {
+        let policy = Policy::default();
+        let limit = owned.pod.limit();
+        let measured = PerResource::new(cpu.is_some(), cpu.is_some());
+        let usage = PerResource::new(cpu.unwrap_or_default(), 900.0);
+        let seen = Observation { measured, ..Observation::measured(now, usage, limit) };
+        let (pod, workload) = memory.of(owned, now);
+        let container = &owned.pod.containers[0];
+        let history = pod.container_mut(&container.name);
+        let workload = workload.container_mut(&container.name);
+        if history.is_new() {
+            meet(history, workload, &owned.pod, container, &policy, now);
+        }
+        observe(history, workload, &seen, &policy, now);
+        let keep = QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0; 2] };
+        decide(&seen, history, &keep, &policy, now)
+    }
+
+    /// A pod of a workload that has been measured for half a day at its template's size.
+    fn learned(kind: &str, used: f64) -> (Memory, i64) {
+        let mut memory = Memory::default();
+        let pod = owned("web-0", kind, "1", 0);
+        (1..12 * HOUR / 60)
+            .for_each(|minute| drop(look(&mut memory, &pod, Some(used), minute * 60)));
+        (memory, 12 * HOUR)
+    }
+
+    /// The same, resized to so much a while ago.
+    fn settled(kind: &str, used: f64, cpu: &str) -> (Memory, i64) {
+        let (mut memory, begin) = learned(kind, used);
+        let resized = owned("web-0", kind, cpu, 0);
+        let end = begin + HOUR;
+        for now in (begin..end).step_by(60) {
+            look(&mut memory, &resized, Some(used), now);
+        }
+        (memory, end)
+    }
+
+    #[test]
+    fn a_new_pod_gets_what_its_workload_has_settled_on_in_one_step_up_or_down() {
+        for (cpu, used) in [("300m", 0.1), ("4", 3.0)] {
+            let (mut memory, now) = settled("Deployment", used, cpu);
+            let decision = look(&mut memory, &owned("web-1", "Deployment", "1", now), None, now);
+            let expected = cpu.strip_suffix('m').map_or(4.0, |_| 0.3);
+            assert!((decision.new_limit.cpu - expected).abs() < 1e-6, "{decision:?}");
+            assert_eq!(decision.basis.cpu.cause, Some(crate::guard::Override::KnownNeed));
+            assert_eq!(decision.basis.cpu.sized_by, Some(SizedBy::Cause));
+            assert_eq!(decision.actions.memory, Action::Maintain, "it has what is needed");
+        }
+    }
+
+    #[test]
+    fn another_image_or_template_is_raised_and_not_cut() {
+        let (memory, now) = settled("Deployment", 3.0, "4");
+        let image = |mut owned: OwnedPod| {
+            let pod = Arc::make_mut(&mut owned.pod);
+            let renamed = pod
+                .containers
+                .iter()
+                .map(|container| PodContainer { image: "web:2".into(), ..container.clone() });
+            pod.containers = Shared::new(crate::pod::Containers::new(renamed.collect()));
+            owned
+        };
+        let new = image(owned("web-1", "Deployment", "1", now));
+        let decision = look(&mut memory.clone(), &new, None, now);
+        // What was used at most, with head room, and more of it as the image is not known.
+        assert!((decision.new_limit.cpu - 3.0 * 1.1 * 1.1).abs() < 1e-3, "{decision:?}");
+        let larger = owned("web-1", "Deployment", "6", now);
+        let decision = look(&mut memory.clone(), &larger, None, now);
+        assert_eq!(decision.actions.cpu, Action::Maintain, "somebody wants it larger");
+        // What an old pod has settled on does not count for the new ones.
+        let mut memory = memory;
+        look(&mut memory, &larger, Some(3.0), now);
+        look(&mut memory, &owned("web-0", "Deployment", "4", 0), Some(3.0), now + 30);
+        let decision =
+            look(&mut memory, &owned("web-2", "Deployment", "6", now + 40), None, now + 40);
+        assert_eq!(decision.actions.cpu, Action::Maintain);
+    }
+
+    #[test]
+    fn pods_that_have_been_there_longer_or_were_changed_by_others_are_not_set() {
+        let (mut memory, now) = settled("Deployment", 0.1, "300m");
+        let old = owned("web-1", "Deployment", "1", now - NEW - 1);
+        assert_eq!(look(&mut memory, &old, Some(0.1), now).actions.cpu, Action::Maintain);
+        let mut resized = owned("web-2", "Deployment", "2", now);
+        Arc::make_mut(&mut resized.pod).resized_at = Some(now - 1);
+        assert_eq!(look(&mut memory, &resized, None, now).actions.cpu, Action::Maintain);
+        // By hand, while the need was not answered yet.
+        let new = owned("web-3", "Deployment", "1", now);
+        look(&mut memory, &new, None, now);
+        let (history, _) = memory.of(&new, now);
+        history.container_mut("app").observe_spec(1, now);
+        history.container_mut("app").observe_spec(2, now);
+        let decision = look(&mut memory, &new, Some(0.1), now + 1);
+        assert_eq!(decision.actions.cpu, Action::Maintain);
+    }
+
+    #[test]
+    fn each_pod_of_a_stateful_set_has_a_memory_of_its_own() {
+        let (mut memory, now) = settled("StatefulSet", 3.0, "4");
+        let other = look(&mut memory, &owned("web-1", "StatefulSet", "1", now), None, now);
+        assert_eq!(other.actions.cpu, Action::Maintain);
+        let mut again = owned("web-0", "StatefulSet", "1", now);
+        Arc::make_mut(&mut again.pod).key.uid = "made anew".into();
+        assert!((look(&mut memory, &again, None, now).new_limit.cpu - 4.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_workload_is_remembered_for_days_and_not_for_ever() {
+        let (mut memory, now) = settled("Deployment", 3.0, "4");
+        memory.retain(|_, _| false, now + KEPT - 60);
+        assert_eq!((memory.pods.len(), memory.workloads.len()), (0, 1));
+        let mut again = memory.clone();
+        let late = now + KEPT - 60;
+        let decision = look(&mut again, &owned("web-9", "Deployment", "1", late), None, late);
+        assert!((decision.new_limit.cpu - 4.0).abs() < 1e-6, "what it settled on still holds");
+        memory.retain(|_, _| false, now + KEPT + 60);
+        assert!(memory.workloads.is_empty());
+    }
+
+    #[test]
+    fn what_it_typically_uses_is_known_to_all_its_pods() {
+        let (mut memory, now) = learned("Deployment", 0.5);
+        let decision = look(&mut memory, &owned("web-1", "Deployment", "1", now), Some(0.1), now);
+        assert!((0.5..0.56).contains(&decision.basis.cpu.typical), "{:?}", decision.basis);
+        assert!((900.0..1000.0).contains(&decision.basis.memory.typical));
+    }
+}

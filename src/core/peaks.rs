@@ -1,0 +1,84 @@
+//! The peaks of usage of a sliding window, in constant memory.
+
+use serde::{Deserialize, Serialize};
+
+/// Buckets of a peak window: the window slides by a 24th of its length.
+const BUCKETS: usize = 24;
+
+/// The largest value of a sliding window, in constant memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeakWindow {
+    buckets: [f32; BUCKETS],
+    newest: i64,
+}
+
+impl PeakWindow {
+    pub fn new() -> Self {
+        Self { buckets: [0.0; BUCKETS], newest: i64::MIN }
+    }
+
+    pub fn observe(&mut self, at: i64, value: f64, window: i64) {
+        let bucket = at.div_euclid(bucket_seconds(window));
+        if bucket > self.newest {
+            let first_stale = (self.newest.saturating_add(1)).max(bucket - BUCKETS as i64 + 1);
+            for stale in first_stale..=bucket {
+                self.buckets[slot(stale)] = 0.0;
+            }
+            self.newest = bucket;
+        }
+        if bucket > self.newest - BUCKETS as i64 {
+            let value = value as f32;
+            let peak = &mut self.buckets[slot(bucket)];
+            *peak = peak.max(value);
+        }
+    }
+
+    /// Moves all that was into the past by so many seconds, in whole buckets at least.
+    pub fn shift(&mut self, behind: i64, window: i64) {
+        let buckets = behind / bucket_seconds(window) + 1;
+        let old = self.clone();
+        self.newest = old.newest.saturating_sub(buckets);
+        for back in 0..BUCKETS as i64 {
+            self.buckets[slot(self.newest - back)] = old.buckets[slot(old.newest - back)];
+        }
+    }
+
+    /// The peaks of the buckets with their age, 0 (newest) to 1 (about to be forgotten).
+    pub fn aged(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        let age = |bucket: usize| bucket as f64 / (BUCKETS - 1) as f64;
+        (0..BUCKETS).map(move |bucket| {
+            (age(bucket), f64::from(self.buckets[slot(self.newest.saturating_sub(bucket as i64))]))
+        })
+    }
+
+    /// The largest peak, each reduced by its age's share of `fade`.
+    pub fn faded_peak(&self, fade: f64) -> f64 {
+        self.aged().map(|(age, peak)| peak * (1.0 - fade * age)).fold(0.0, f64::max)
+    }
+
+    /// The peak that is the largest after that, as it was, and its age as a share of the window.
+    pub fn deciding_peak(&self, fade: f64) -> (f64, f64) {
+        let faded = |(age, peak): &(f64, f64)| peak * (1.0 - fade * age);
+        let largest = self.aged().max_by(|a, b| faded(a).total_cmp(&faded(b)));
+        largest.map_or((0.0, 0.0), |(age, peak)| (peak, age))
+    }
+
+    /// Takes over peaks that were kept for a window of another length: when they were is told in
+    /// parts of that, so they count as if they were the newest.
+    pub fn restore(&mut self, old: i64, new: i64) {
+        if old != new && self.newest > i64::MIN {
+            let (peak, at) =
+                (self.faded_peak(0.0), self.newest.saturating_mul(bucket_seconds(old)));
+            *self = Self::new();
+            self.observe(at, peak, new);
+        }
+    }
+}
+
+fn bucket_seconds(window: i64) -> i64 {
+    (window / (BUCKETS as i64 - 1)).max(1)
+}
+
+fn slot(bucket: i64) -> usize {
+    bucket.rem_euclid(BUCKETS as i64) as usize
+}

@@ -1,0 +1,269 @@
+//! What outlives pods: of each container of a workload its peaks, its typical use, its kills, and
+//! the resources that its pods have settled on.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::context::OwnedPod;
+use crate::observation::{CLOCK_TOLERANCE, Observation};
+use crate::peaks::PeakWindow;
+use crate::pod::{ContainerResources, OomKill};
+use crate::policy::Policy;
+use crate::resource::{PerResource, Resource};
+use crate::typical_use::TypicalUse;
+
+/// What is remembered of a workload that is gone is forgotten after so many seconds.
+pub const KEPT: i64 = 7 * 24 * 3600;
+/// The share of the time that a request covers.
+const COVERED: PerResource<f64> = PerResource { cpu: 0.9, memory: 0.98 };
+
+/// What a pod is one life of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkloadKey {
+    pub namespace: String,
+    /// The API group of the kind, without a version.
+    pub group: String,
+    pub kind: String,
+    pub name: String,
+    /// The pod of a StatefulSet, or the node of a DaemonSet's pod: each has its own load.
+    pub instance: Option<String>,
+}
+
+impl WorkloadKey {
+    /// A pod that nothing has made is its own workload.
+    pub fn of(owned: &OwnedPod) -> Self {
+        let key = &owned.pod.key;
+        let namespace = key.namespace.clone();
+        let Some(owner) = owned.workload.as_deref() else {
+            let (group, kind, name) = (String::new(), "Pod".into(), key.name.clone());
+            return Self { namespace, group, kind, name, instance: None };
+        };
+        let instance = match (owner.group.as_str(), owner.kind.as_str()) {
+            ("apps", "StatefulSet") => Some(key.name.clone()),
+            ("apps", "DaemonSet") => owned.pod.node_name.as_ref().map(|node| node.to_string()),
+            _ => None,
+        };
+        let (group, kind, name) = (owner.group.clone(), owner.kind.clone(), owner.name.clone());
+        Self { namespace, group, kind, name, instance }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkloadHistory {
+    containers: Vec<(Arc<str>, WorkloadContainer)>,
+    /// When a pod of it was last there.
+    pub seen_at: i64,
+}
+
+/// What the pods of a workload have taught of one of their containers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkloadContainer {
+    pub image: String,
+    /// What a new pod starts with.
+    pub template: ContainerResources,
+    /// How often image or template have changed.
+    generation: u32,
+    peaks: PerResource<PeakWindow>,
+    typical: PerResource<TypicalUse>,
+    /// When the present generation was first and last measured.
+    known_since: Option<i64>,
+    last_at: Option<i64>,
+    settled: Option<Settled>,
+    pub last_kill: Option<OomKill>,
+}
+
+/// The largest limits of its pods in the last minutes: cores, MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Settled {
+    since: i64,
+    limit: PerResource<f64>,
+    before: Option<PerResource<f64>>,
+}
+
+/// Seconds that the largest of several pods' limits is taken of.
+const SETTLING: i64 = 300;
+
+impl Settled {
+    fn take_in(&mut self, limit: PerResource<f64>, now: i64) {
+        let age = (now - self.since).abs();
+        if age < SETTLING {
+            self.limit = largest(self.limit, limit);
+        } else {
+            let before = (age < 2 * SETTLING).then_some(self.limit);
+            *self = Self { since: now, limit, before };
+        }
+    }
+
+    fn limit(&self) -> PerResource<f64> {
+        self.before.map_or(self.limit, |before| largest(before, self.limit))
+    }
+}
+
+fn largest(a: PerResource<f64>, b: PerResource<f64>) -> PerResource<f64> {
+    PerResource::build(|resource| a[resource].max(b[resource]))
+}
+
+/// What a new pod takes over from its workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inheritance {
+    pub generation: u32,
+    pub peaks: PerResource<PeakWindow>,
+    /// For how many seconds its generation has been measured.
+    pub known_for: i64,
+    /// The limits that the pods of this generation have settled on.
+    pub settled: Option<PerResource<f64>>,
+}
+
+impl WorkloadHistory {
+    pub fn containers(&self) -> impl Iterator<Item = (&str, &WorkloadContainer)> {
+        self.containers.iter().map(|(name, container)| (&**name, container))
+    }
+
+    pub fn container(&self, name: &str) -> Option<&WorkloadContainer> {
+        self.containers().find(|(known, _)| *known == name).map(|(_, container)| container)
+    }
+
+    pub fn container_mut(&mut self, name: &Arc<str>) -> &mut WorkloadContainer {
+        let index = self.containers.iter().position(|(known, _)| known == name);
+        let index = index.unwrap_or_else(|| {
+            self.containers.push((name.clone(), WorkloadContainer::default()));
+            self.containers.len() - 1
+        });
+        &mut self.containers[index].1
+    }
+
+    /// What is still worth knowing at `now` of a history from another process, whose peaks were
+    /// kept for `windows`.
+    pub fn restored(mut self, windows: PerResource<i64>, policy: &Policy, now: i64) -> Self {
+        for (_, container) in &mut self.containers {
+            container.restore(windows, policy, now);
+        }
+        self
+    }
+}
+
+impl Default for WorkloadContainer {
+    fn default() -> Self {
+        Self {
+            image: String::new(),
+            template: ContainerResources::default(),
+            generation: 0,
+            peaks: PerResource::new(PeakWindow::new(), PeakWindow::new()),
+            typical: PerResource::default(),
+            known_since: None,
+            last_at: None,
+            settled: None,
+            last_kill: None,
+        }
+    }
+}
+
+impl WorkloadContainer {
+    /// What a new pod takes over. `fresh` are the resources that it came with, None where they have
+    /// been changed since. Another image or template is another generation, which takes over the
+    /// peaks and has to show for itself what it can do without.
+    pub fn inherit(
+        &mut self,
+        image: &str,
+        fresh: Option<&ContainerResources>,
+        policy: &Policy,
+        now: i64,
+    ) -> Inheritance {
+        let template = fresh.unwrap_or(&self.template);
+        if image != self.image || *template != self.template {
+            let template = template.clone();
+            (self.image, self.template) = (image.to_owned(), template);
+            self.generation += 1;
+            (self.known_since, self.settled) = (None, None);
+        }
+        self.keep_time(policy, now);
+        for resource in Resource::ALL {
+            // Their age is told from now on.
+            self.peaks[resource].observe(now, 0.0, policy.guard.window[resource]);
+        }
+        Inheritance {
+            generation: self.generation,
+            peaks: self.peaks.clone(),
+            known_for: self.known_since.zip(self.last_at).map_or(0, |(since, last)| last - since),
+            settled: self.settled(),
+        }
+    }
+
+    /// Takes in what was measured of one of its containers, and what a killed one would have
+    /// needed.
+    pub fn learn(&mut self, seen: &Observation, needed: Option<f64>, policy: &Policy, now: i64) {
+        self.keep_time(policy, now);
+        let window = policy.guard.window;
+        if let Some(needed) = needed {
+            self.peaks.memory.observe(now, needed, window.memory);
+            self.last_kill = seen.oom_kill;
+        }
+        if !seen.is_measured() {
+            return;
+        }
+        self.known_since = self.known_since.or(Some(seen.at));
+        self.last_at = self.last_at.max(Some(seen.at));
+        for resource in Resource::ALL.into_iter().filter(|of| seen.measured[*of]) {
+            let used = seen.usage[resource];
+            self.peaks[resource].observe(seen.at, used, window[resource]);
+            self.typical[resource].observe(seen.at, used * per_unit(resource));
+        }
+    }
+
+    /// A container of the present generation that waits for nothing has these limits.
+    pub fn settle(&mut self, generation: u32, limit: PerResource<f64>, now: i64) {
+        if generation == self.generation {
+            let first = Settled { since: now, limit, before: None };
+            self.settled.get_or_insert(first).take_in(limit, now);
+        }
+    }
+
+    /// What it uses for nearly all of the time: cores, MiB; 0 where nothing is known.
+    pub fn typical(&self, resource: Resource) -> f64 {
+        self.typical[resource].percentile(COVERED[resource]) / per_unit(resource)
+    }
+
+    /// The limits that its pods have settled on: cores, MiB.
+    pub fn settled(&self) -> Option<PerResource<f64>> {
+        self.settled.map(|settled| settled.limit())
+    }
+
+    /// The largest usage of the guard's window: cores, MiB.
+    pub fn peak(&self, resource: Resource) -> f64 {
+        self.peaks[resource].faded_peak(0.0)
+    }
+
+    /// When the present generation was first measured.
+    pub fn known_since(&self) -> Option<i64> {
+        self.known_since
+    }
+
+    fn restore(&mut self, windows: PerResource<i64>, policy: &Policy, now: i64) {
+        self.keep_time(policy, now);
+        for resource in Resource::ALL {
+            self.peaks[resource].restore(windows[resource], policy.guard.window[resource]);
+        }
+    }
+
+    /// What lies in the future, of a clock that was ahead, is now.
+    fn keep_time(&mut self, policy: &Policy, now: i64) {
+        let Some(ahead) = self.last_at.map(|at| at - now).filter(|ahead| *ahead > CLOCK_TOLERANCE)
+        else {
+            return;
+        };
+        self.last_at = Some(now);
+        self.known_since = self.known_since.map(|since| since - ahead);
+        for resource in Resource::ALL {
+            self.peaks[resource].shift(ahead, policy.guard.window[resource]);
+        }
+    }
+}
+
+/// The unit of the histograms: thousandths of a core, MiB.
+fn per_unit(resource: Resource) -> f64 {
+    match resource {
+        Resource::Cpu => 1000.0,
+        Resource::Memory => 1.0,
+    }
+}
