@@ -21,6 +21,7 @@ mod scaling;
 mod service;
 mod statistics;
 mod work;
+mod workloads;
 
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ pub fn routes(state: Arc<AppState>) -> Router {
         .routes(routes!(overview::overview))
         .routes(routes!(pods::read))
         .routes(routes!(overview::history))
+        .routes(routes!(workloads::list))
         .routes(routes!(scaling::scale_pod))
         .routes(routes!(scaling::scale_all))
         .routes(routes!(resize::resize))

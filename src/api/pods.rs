@@ -22,7 +22,7 @@ use crate::core::context::OwnedPod;
 use crate::core::eligibility::{is_monitored, own_policy};
 use crate::core::overrides::Mode;
 use crate::core::pod::Owner;
-use crate::core::policy::{Exclusions, Policy};
+use crate::core::policy::{Controls, Exclusions, Policy};
 use crate::core::resource::Resource;
 
 #[derive(Serialize, ToSchema)]
@@ -94,6 +94,9 @@ pub struct ListedOverrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     up_only: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    controls: Option<Controls>,
     /// Resources whose change restarts the container are changed all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -118,6 +121,7 @@ impl ListedOverrides {
             min_memory_mb: overrides.min.memory,
             max_memory_mb: overrides.max.memory,
             up_only: overrides.up_only,
+            controls: overrides.controls,
             restarts_allowed: overrides.restarts_allowed,
             containers: overrides.containers.clone(),
             fault: own_policy(owned, policy).err().map(|fault| fault.to_string()),

@@ -183,8 +183,8 @@ fn together(limits: impl Iterator<Item = NamespaceLimits>) -> Option<Arc<Namespa
 }
 
 impl KnownContext {
-    /// The workload behind a pod, the Deployment rather than the ReplicaSet between them, and what
-    /// binds the pod.
+    /// The workload behind a pod, the Deployment rather than the ReplicaSet between them and the
+    /// CronJob rather than its Job, and what binds the pod.
     pub fn of(&self, pod: &Pod) -> (Option<Shared<Owner>>, ScalingContext) {
         let mut context =
             ScalingContext { limits: self.limits.clone(), ..ScalingContext::default() };
@@ -202,6 +202,7 @@ impl KnownContext {
             let Some(kind) = Kind::of(owner) else {
                 if let Some(controller) = self.owners.get(owner).and_then(Option::as_ref) {
                     next = controller.owner.as_ref();
+                    workload = next.filter(|_| owner.is_job()).unwrap_or(workload);
                 } else if let Ok(autoscalers) = &self.autoscalers {
                     context.autoscalers.extend(autoscalers.of_maker(owner).cloned());
                 }
@@ -229,8 +230,8 @@ impl KnownContext {
         (Some(workload.clone()), context)
     }
 
-    /// Reads the owners of pods that no watch knows, to the top of their chains; not without an
-    /// autoscaler that may target one of them.
+    /// Reads the owners of pods that no watch knows, to the top of their chains: of Jobs, which may
+    /// be a CronJob's, and of others where an autoscaler may target one of them.
     async fn follow_owners(
         &mut self,
         client: &Client,
@@ -239,11 +240,11 @@ impl KnownContext {
         cache: &OwnerCache,
         deadline: Deadline,
     ) {
-        if !self.autoscalers.as_ref().is_ok_and(CompetingAutoscalers::have_custom_targets) {
-            return;
-        }
+        let custom = self.autoscalers.as_ref().is_ok_and(CompetingAutoscalers::have_custom_targets);
         let timeout = Deadline::after(deadline.left().min(TIMEOUT));
-        let mut owners: HashSet<_> = pods.filter_map(|pod| pod.owner.clone()).collect();
+        let owners = pods.filter_map(|pod| pod.owner.as_ref());
+        let mut owners: HashSet<_> =
+            owners.filter(|owner| custom || owner.is_job()).cloned().collect();
         for _ in 0..MOST_CONTROLLERS {
             owners = owners.iter().filter_map(|owner| self.first_unread(owner)).collect();
             if owners.is_empty() {

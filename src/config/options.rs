@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValue;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgMatches, ValueEnum, value_parser};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -16,6 +16,7 @@ use super::allowed::{between, from_to, namespaces, only, origins};
 use super::declare::{Group, OptionSpec, joined, keep, options, set};
 use super::error::ConfigError;
 use super::value::{OptionValue, field};
+use crate::core::policy::Controls;
 
 options! {
     /// The network, and what it is given.
@@ -92,6 +93,8 @@ options! {
     "Resizing": {
         /// An INCREASE at 90 % of the limit, or after an OOM kill, does not wait for the cooldown.
         emergency_scale_up: bool = true, env "EMERGENCY_SCALE_UP";
+        /// What is changed: requests and limits, `requests` alone or `limits` alone.
+        controls: Controls = Controls::default(), env "CONTROLS";
         /// Resizes under way at the same time.
         resize_concurrency: usize = 4, env "RESIZE_CONCURRENCY", within from_to(1, 256, "");
         /// Resizes and templates written to the API server a second; the rest wait their turn.
@@ -184,6 +187,27 @@ impl OptionValue for PodMetrics {
         self.to_possible_value()
             .map(|value: PossibleValue| value.get_name().to_owned())
             .unwrap_or_default()
+    }
+
+    fn json_schema() -> RefOr<Schema> {
+        <Self as PartialSchema>::schema()
+    }
+}
+
+impl OptionValue for Controls {
+    const WANTED: &'static str = "must be both, requests or limits";
+
+    fn argument(argument: Arg) -> Arg {
+        let names = PossibleValuesParser::new(Self::ALL.map(Self::name));
+        argument.value_parser(names.map(|name| Self::parse(&name).unwrap_or_default()))
+    }
+
+    fn given(matches: &mut ArgMatches, name: &str) -> Option<Self> {
+        matches.remove_one(name)
+    }
+
+    fn text(&self) -> String {
+        self.name().to_owned()
     }
 
     fn json_schema() -> RefOr<Schema> {

@@ -31,6 +31,7 @@ impl Config {
             history_window: self.history_window,
             cooldown: self.scaling_cooldown as i64 * 60,
             emergency_scale_up: self.emergency_scale_up,
+            controls: self.controls,
             guard: GuardSettings {
                 window: PerResource::new(
                     self.guard_cpu_window as i64,

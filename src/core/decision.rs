@@ -8,7 +8,7 @@ use crate::guard::{self, Override, Review};
 use crate::history::{AppliedChange, ContainerHistory, FULL};
 use crate::network::QValues;
 use crate::observation::Observation;
-use crate::policy::Policy;
+use crate::policy::{Controls, Policy};
 use crate::resource::{PerResource, Resource};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Decision {
     /// What else is known of the container's needs.
     #[serde(default)]
     pub basis: PerResource<Basis>,
+    /// Which figures of the container may change.
+    #[serde(default)]
+    pub controls: Controls,
     /// The bound that the limit is outside of, where it stays there for now.
     pub out_of_bounds: PerResource<Option<Bound>>,
 }
@@ -93,6 +96,7 @@ impl Decision {
             cooling_down: false,
             floor: zero,
             basis: PerResource::default(),
+            controls: Controls::default(),
             out_of_bounds: PerResource::default(),
         }
     }
@@ -169,6 +173,7 @@ pub fn decide(
                 sized_by: resolved[resource].sized_by,
             }
         }),
+        controls: policy.controls,
         out_of_bounds: PerResource::build(|resource| match actions[resource] {
             Action::Maintain => out_of_bounds(resource, observation.limit[resource], policy),
             _ => None,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::Action;
 use crate::history::ContainerHistory;
 use crate::observation::Observation;
-use crate::policy::Policy;
+use crate::policy::{GuardSettings, Policy};
 use crate::resource::Resource;
 
 /// A cut, or what a quota leaves for a raise, of less than this share of the limit is not worth a
@@ -14,8 +14,6 @@ use crate::resource::Resource;
 const SMALLEST_CHANGE: f64 = 0.03;
 /// A request may be off from what is typically used by this share.
 const REQUEST_SLACK: f64 = 0.1;
-/// Seconds until a container's past counts as known.
-const WARM_UP: f64 = 4.0 * 3600.0;
 
 /// Why an action of the network was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -164,15 +162,15 @@ fn review_usage(
     if policy.managed_by_hpa[resource] {
         return maintain(Override::ManagedByHpa);
     }
+    let need = history.known_need(resource, now);
     let limit = observation.limit[resource];
     if limit <= 0.0 {
         return unless(Action::Maintain, Override::NoResourceSpec);
     }
     if resource == Resource::Memory && history.unanswered_kill(observation, now).is_some() {
-        let before = history.undone_cut(resource, observation, now).unwrap_or_default();
+        let before = history.undone_cut(resource, observation, now).or(need).unwrap_or_default();
         return because(Action::Increase, known.max(before), Override::OomKilled);
     }
-    let need = history.known_need(resource, now);
     if !observation.measured[resource] && need.is_none() {
         return unless(Action::Maintain, Override::NoMetrics);
     }
@@ -245,23 +243,16 @@ fn known_need(
 /// What a request without a limit should be: what is typically used, and as long as that is not
 /// known, the recent peak.
 fn typical_request(resource: Resource, history: &ContainerHistory, policy: &Policy) -> f64 {
-    let known = known_share(history);
+    let known = GuardSettings::known_share(history.observed_for());
     let peak = history.faded_peak(resource, policy.guard.fade[resource]);
     let typical = known * history.typical[resource] + (1.0 - known) * peak;
     typical * (1.0 + policy.guard.headroom[resource])
 }
 
-/// How well the past of a container is known: 0 to 1.
-fn known_share(history: &ContainerHistory) -> f64 {
-    (history.observed_for() as f64 / WARM_UP).min(1.0)
-}
-
 /// The recent peak, which fades with time, plus head room; more of it while little is known.
 pub fn lowest_safe_limit(resource: Resource, history: &ContainerHistory, policy: &Policy) -> f64 {
-    let unknown = policy.guard.warm_up * (1.0 - known_share(history));
-    history.faded_peak(resource, policy.guard.fade[resource])
-        * (1.0 + policy.guard.headroom[resource])
-        * (1.0 + unknown)
+    let peak = history.faded_peak(resource, policy.guard.fade[resource]);
+    policy.guard.with_headroom(resource, peak, history.observed_for())
 }
 
 #[cfg(test)]
@@ -269,7 +260,6 @@ mod tests {
     use super::*;
     use crate::history::AppliedChange;
     use crate::pod::OomKill;
-    use crate::policy::GuardSettings;
     use crate::resource::PerResource;
 
     /// Peaks of 6 h without head room, which do not fade.

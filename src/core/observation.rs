@@ -74,6 +74,15 @@ impl Observation {
         }
     }
 
+    /// The same, to be decided on by the requests, though there may be limits.
+    pub fn by_requests(self) -> Self {
+        let limit = PerResource::build(|resource| match self.request[resource] {
+            0.0 if self.by_request[resource] => self.limit[resource],
+            request => request,
+        });
+        Self { limit, by_request: PerResource::new(true, true), ..self }
+    }
+
     /// Usage as a share of the limit; 0 where there is nothing to compare with.
     pub fn utilization(&self, resource: Resource) -> f64 {
         let limit = self.limit[resource];

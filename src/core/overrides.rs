@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::names::is_dns_label;
-use crate::policy::Policy;
+use crate::policy::{Controls, Policy};
 use crate::quantity;
 use crate::resource::{PerResource, Resource};
 
@@ -31,6 +31,7 @@ pub struct PodOverrides {
     pub min: PerResource<Option<f64>>,
     pub max: PerResource<Option<f64>>,
     pub up_only: Option<bool>,
+    pub controls: Option<Controls>,
     /// Resources whose change restarts the container are changed all the same.
     pub restarts_allowed: Option<bool>,
     /// The containers that are scaled; the others are as if they were not there.
@@ -84,6 +85,13 @@ impl PodOverrides {
                     _ => return Err(format!("{value:?} is neither allowed nor never")),
                 });
             }
+            "controls" => {
+                let controls = Controls::parse(value);
+                self.controls =
+                    Some(controls.ok_or_else(|| {
+                        format!("{value:?} is none of both, requests and limits")
+                    })?);
+            }
             "min-cpu" => self.min.cpu = Some(cores()?),
             "max-cpu" => self.max.cpu = Some(cores()?),
             "min-memory" => self.min.memory = Some(mib()?),
@@ -111,6 +119,7 @@ impl PodOverrides {
             min: either(&self.min, &workload.min),
             max: either(&self.max, &workload.max),
             up_only: self.up_only.or(workload.up_only),
+            controls: self.controls.or(workload.controls),
             restarts_allowed: self.restarts_allowed.or(workload.restarts_allowed),
             containers: self.containers.clone().or_else(|| workload.containers.clone()),
             fault: self.fault.clone().or_else(|| workload.fault.clone()),
@@ -147,6 +156,7 @@ impl PodOverrides {
             min: PerResource::build(min),
             max: PerResource::build(max),
             up_only,
+            controls: self.controls.unwrap_or(policy.controls),
             restarts_allowed,
             ..policy.clone()
         })

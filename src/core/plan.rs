@@ -1,6 +1,6 @@
 //! From the decisions on a pod's containers to their resources. Requests keep their ratio to
-//! limits, the QoS class never changes, and rounding never leaves the bounds nor turns a step
-//! around.
+//! limits, but for what is typically used; the QoS class never changes, and rounding never leaves
+//! the bounds nor turns a step around.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::action::Action;
 use crate::pod::{Pod, PodContainer};
 use crate::pod_decision::PodDecision;
+use crate::policy::Controls;
 use crate::quantity;
 use crate::resource::Resource;
 
@@ -41,7 +42,9 @@ pub fn plan(pod: &Pod, decision: &PodDecision) -> Plan {
                 continue;
             }
             let ratio = decision.new_limit[resource] / old;
-            let (request, limit) = scaled(container, resource, ratio, action);
+            let typical = decision.basis[resource].typical;
+            let scale = Scale { ratio, action, typical, controls: decision.controls };
+            let (request, limit) = scaled(container, resource, &scale);
             let name = resource.name();
             let set = |units: Option<u64>| Some((name.to_owned(), format(resource, units?)));
             change.requests.extend(set(request));
@@ -67,37 +70,56 @@ pub fn part(plan: &Plan, resource: Resource) -> Plan {
     changes.filter(|(_, change)| *change != Change::default()).collect()
 }
 
+/// How a resource of a container is to change.
+struct Scale {
+    ratio: f64,
+    action: Action,
+    /// Cores, MiB: a cut leaves the request as much.
+    typical: f64,
+    controls: Controls,
+}
+
 /// The new request and limit of one container in whole units; None where there is none or it stays.
 fn scaled(
     container: &PodContainer,
     resource: Resource,
-    ratio: f64,
-    action: Action,
+    scale: &Scale,
 ) -> (Option<u64>, Option<u64>) {
+    let Scale { ratio, action, typical, controls } = *scale;
     let units = |amount: f64| amount * units_per_base(resource);
     let request = container.request_in_force(resource).map(units);
     let limit = container.limit_in_force(resource).map(units);
-    let new_limit = limit.map(|limit| round(limit * ratio, limit, action));
-    let new_request = match (request, limit.zip(new_limit)) {
-        // Together with the limit, so that their ratio never grows.
-        (Some(request), Some((limit, new_limit))) if limit > 0.0 => {
-            Some((new_limit as f64 * request / limit).ceil() as u64)
+    let scaled = |old: f64| round(old * ratio, old, action);
+    let new_limit = match controls {
+        Controls::Requests => limit.map(|limit| limit.floor() as u64),
+        _ => limit.map(scaled),
+    };
+    let new_request = match (request, limit.zip(new_limit), controls) {
+        (Some(request), _, Controls::Limits) => Some(request.ceil() as u64),
+        // Together with the limit, so that their ratio never grows, but for what is used.
+        (Some(request), Some((limit, new_limit)), Controls::Both) if limit > 0.0 => {
+            let in_ratio = (new_limit as f64 * request / limit).ceil();
+            let used = request.min(units(typical)).ceil();
+            Some(if action == Action::Decrease { in_ratio.max(used) } else { in_ratio } as u64)
         }
-        (Some(request), _) => Some(round(request * ratio, request, action)),
-        (None, _) => None,
+        (Some(request), ..) => Some(scaled(request)),
+        (None, ..) => None,
     };
     let (new_request, new_limit) = match (request.zip(new_request), limit.zip(new_limit)) {
         // No API server takes that, so nothing is made of it.
         (Some((request, _)), Some((limit, _))) if request > limit => return (None, None),
-        (Some((request, _)), Some((limit, new_limit))) if request == limit => {
+        (Some((request, _)), Some((limit, new_limit))) if request == limit => match controls {
             // Equal they were and equal they stay, which is what the Guaranteed class asks for.
-            (Some(new_limit), Some(new_limit))
-        }
-        (Some((_, new_request)), Some((_, new_limit))) if new_request >= new_limit => {
-            match action {
-                // Rounding made them meet: keep a unit between them, which is what the Burstable
-                // class asks for.
-                Action::Increase => (Some(new_limit.saturating_sub(1)), Some(new_limit)),
+            Controls::Both => (Some(new_limit), Some(new_limit)),
+            _ => return (None, None),
+        },
+        // A unit is kept between them, which is what the Burstable class asks for.
+        (Some((request, new_request)), Some((_, new_limit))) if new_request >= new_limit => {
+            match (action, controls) {
+                (Action::Increase, Controls::Both) | (_, Controls::Requests) => {
+                    (Some(new_limit.saturating_sub(1)), Some(new_limit))
+                }
+                (_, Controls::Limits) => (None, Some(request.ceil() as u64 + 1)),
                 _ => (Some(new_request), Some(new_request + 1)),
             }
         }
@@ -203,6 +225,54 @@ mod tests {
         );
         assert_eq!(plan["c1"].requests, BTreeMap::from([("cpu".into(), "60m".into())]));
         assert!(plan["c1"].limits.is_empty() && !plan.contains_key("c2"));
+    }
+
+    /// What a step makes of a request and a limit of CPU, where so much is typically used.
+    fn of_cpu(
+        request: &str,
+        limit: Option<&str>,
+        (action, ratio): (Action, f64),
+        typical: f64,
+        controls: Controls,
+    ) -> (Option<String>, Option<String>) {
+        let pod = pod(vec![resources([Some(request), None], [limit, None])]);
+        let mut of_pod = decision(&pod, (action, ratio), (Action::Maintain, 1.0));
+        let decision = of_pod.containers[0].decision.as_mut().unwrap();
+        (decision.basis.cpu.typical, decision.controls) = (typical, controls);
+        let change = plan(&pod, &of_pod).remove("c0").unwrap_or_default();
+        (change.requests.get("cpu").cloned(), change.limits.get("cpu").cloned())
+    }
+
+    #[test]
+    fn a_cut_leaves_the_request_what_is_typically_used() {
+        let down = (Action::Decrease, 0.5);
+        let cut = |request, limit, typical| of_cpu(request, limit, down, typical, Controls::Both);
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(cut("1", Some("4"), 0.2), (text("500m"), text("2")));
+        assert_eq!(cut("1", Some("4"), 0.7), (text("700m"), text("2")));
+        assert_eq!(cut("1", Some("4"), 1.7), (None, text("2")), "never raised by a cut");
+        assert_eq!(cut("1", Some("1"), 0.7), (text("500m"), text("500m")), "they are one");
+        assert_eq!(cut("1", Some("1001m"), 0.9), (text("900m"), text("901m")));
+        let up = (Action::Increase, 1.5);
+        let raised = of_cpu("1", Some("4"), up, 3.0, Controls::Both);
+        assert_eq!(raised, (text("1500m"), text("6")));
+    }
+
+    #[test]
+    fn requests_or_limits_alone_leave_the_others_and_the_class() {
+        use Controls::{Limits, Requests};
+        let text = |text: &str| Some(text.to_owned());
+        let (down, up) = ((Action::Decrease, 0.5), (Action::Increase, 1.5));
+        let of = |request, limit, step, controls| of_cpu(request, limit, step, 0.1, controls);
+        assert_eq!(of("1", Some("4"), down, Limits), (None, text("2")));
+        assert_eq!(of("3", Some("4"), down, Limits), (None, text("3001m")), "Burstable stays");
+        assert_eq!(of("1", Some("4"), up, Limits), (None, text("6")));
+        assert_eq!(of("1", Some("1"), up, Limits), (None, None), "Guaranteed stays");
+        assert_eq!(of("1", None, up, Limits), (None, None));
+        assert_eq!(of("1", Some("4"), down, Requests), (text("500m"), None));
+        assert_eq!(of("3", Some("4"), up, Requests), (text("3999m"), None));
+        assert_eq!(of("1", Some("1"), down, Requests), (None, None));
+        assert_eq!(of("1", None, up, Requests), (text("1500m"), None));
     }
 
     #[test]

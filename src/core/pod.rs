@@ -223,6 +223,10 @@ impl Owner {
     pub fn is_replica_set(&self) -> bool {
         (self.group.as_str(), self.kind.as_str()) == ("apps", "ReplicaSet")
     }
+
+    pub fn is_job(&self) -> bool {
+        (self.group.as_str(), self.kind.as_str()) == ("batch", "Job")
+    }
 }
 
 /// The API group of `group/version`; empty for the core group.

@@ -132,6 +132,7 @@ impl PodDecision {
             cooling_down: self.cooling_down(),
             floor: PerResource::build(|resource| deciding[resource].floor[resource]),
             basis: PerResource::build(|resource| deciding[resource].basis[resource]),
+            controls: first.controls,
             out_of_bounds: PerResource::build(|resource| {
                 deciding[resource].out_of_bounds[resource]
             }),

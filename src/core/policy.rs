@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use crate::namespace_limits::NamespaceLimits;
-use crate::resource::PerResource;
+use crate::resource::{PerResource, Resource};
 
 /// What the configuration says of which pods are scaled, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +30,34 @@ pub struct Exclusions {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Which of a container's figures are changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Controls {
+    #[default]
+    Both,
+    /// Requests follow the typical use; limits stay.
+    Requests,
+    /// Requests stay.
+    Limits,
+}
+
+impl Controls {
+    pub const ALL: [Self; 3] = [Self::Both, Self::Requests, Self::Limits];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Requests => "requests",
+            Self::Limits => "limits",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|controls| controls.name() == name)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// The share of the limit that one step adds or takes.
@@ -43,6 +74,7 @@ pub struct Policy {
     pub guard: GuardSettings,
     /// Limits grow and are never cut.
     pub up_only: bool,
+    pub controls: Controls,
     /// Resources whose change restarts the container are changed all the same.
     pub restarts_allowed: bool,
     /// The API server lowers memory limits in place, as it does since 1.34.
@@ -67,6 +99,23 @@ pub struct GuardSettings {
     /// Extra head room, as a share of the peak, for a pod that has just been met; it shrinks as its
     /// past becomes known.
     pub warm_up: f64,
+}
+
+/// Seconds until a container's past counts as known.
+const WARM_UP: f64 = 4.0 * 3600.0;
+
+impl GuardSettings {
+    /// How well the past of a container is known that has been measured for so many seconds: 0 to
+    /// 1.
+    pub fn known_share(known_for: i64) -> f64 {
+        (known_for as f64 / WARM_UP).min(1.0)
+    }
+
+    /// A peak of a container that has been measured for so many seconds, with head room.
+    pub fn with_headroom(&self, resource: Resource, peak: f64, known_for: i64) -> f64 {
+        let unknown = self.warm_up * (1.0 - Self::known_share(known_for));
+        peak * (1.0 + self.headroom[resource]) * (1.0 + unknown)
+    }
 }
 
 impl Default for Settings {
@@ -105,6 +154,7 @@ impl Default for Policy {
             emergency_scale_up: true,
             guard: GuardSettings::default(),
             up_only: false,
+            controls: Controls::default(),
             restarts_allowed: false,
             memory_cuts: true,
             managed_by_hpa: PerResource::new(false, false),

@@ -185,7 +185,7 @@ impl WorkloadContainer {
         Inheritance {
             generation: self.generation,
             peaks: self.peaks.clone(),
-            known_for: self.known_since.zip(self.last_at).map_or(0, |(since, last)| last - since),
+            known_for: self.known_for(),
             settled: self.settled(),
         }
     }
@@ -237,6 +237,32 @@ impl WorkloadContainer {
     /// When the present generation was first measured.
     pub fn known_since(&self) -> Option<i64> {
         self.known_since
+    }
+
+    fn known_for(&self) -> i64 {
+        self.known_since.zip(self.last_at).map_or(0, |(since, last)| last - since)
+    }
+
+    /// The limit and the request that a pod like its template needs: cores, MiB; None where the
+    /// template has none.
+    pub fn needed(&self, resource: Resource, policy: &Policy) -> (Option<f64>, Option<f64>) {
+        let template = &self.template;
+        let (limit, request) = (template.limit(resource), template.request(resource));
+        let peak = self.peaks[resource].faded_peak(policy.guard.fade[resource]);
+        let floor = policy.guard.with_headroom(resource, peak, self.known_for());
+        let settled = self.settled().map_or(0.0, |settled| settled[resource]);
+        let bounded = |amount: f64| amount.max(policy.min[resource]).min(policy.max[resource]);
+        let needed = match (limit, settled) {
+            (Some(limit), 0.0) => limit.max(bounded(floor)),
+            _ => bounded(settled.max(floor)),
+        };
+        let of_request = |request: f64| match limit {
+            Some(limit) if limit > 0.0 => {
+                (request * needed / limit).max(request.min(self.typical(resource))).min(needed)
+            }
+            _ => needed,
+        };
+        (limit.map(|_| needed), request.map(of_request))
     }
 
     fn restore(&mut self, windows: PerResource<i64>, policy: &Policy, now: i64) {

@@ -245,6 +245,20 @@ impl Agent {
         self.memory.lock().workloads_of(keys.iter().cloned())
     }
 
+    /// The workloads that `takes` takes, in the order of their names: how many, and a page of them.
+    pub fn page_of_workloads(
+        &self,
+        takes: impl Fn(&WorkloadKey) -> bool,
+        offset: usize,
+        count: usize,
+    ) -> (usize, Vec<(Shared<WorkloadKey>, WorkloadHistory)>) {
+        let memory = self.memory.lock();
+        let mut found: Vec<_> = memory.workloads.iter().filter(|(key, _)| takes(key)).collect();
+        found.sort_unstable_by_key(|(key, _)| *key);
+        let page = found.iter().skip(offset).take(count);
+        (found.len(), page.map(|(key, history)| ((*key).clone(), (*history).clone())).collect())
+    }
+
     /// Takes in what an earlier process remembered, with peaks of those windows, of what this one
     /// knows nothing of.
     pub fn restore(

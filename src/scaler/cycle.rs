@@ -29,7 +29,7 @@ use crate::core::outcome::Outcome;
 use crate::core::phases::{Phase, Phases};
 use crate::core::pod::PodKey;
 use crate::core::pod_decision::{PodDecision, Urgency};
-use crate::core::policy::Settings;
+use crate::core::policy::{Controls, Settings};
 use crate::metrics::Metrics;
 use crate::model::{ModelError, Network};
 
@@ -253,9 +253,13 @@ fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
 /// A pod with what was measured of its containers, and the policy it is decided by.
 fn observe_pod(owned: OwnedPod, usage: Option<Usage>, settings: &Settings, now: i64) -> Observed {
     let max_age = settings.metrics_max_age;
-    let container = |index| observe(&owned.pod, index, usage.as_ref(), max_age, now);
     match eligibility(&owned, settings) {
         Ok(own_policy) => {
+            let controls = own_policy.as_deref().unwrap_or(&settings.policy).controls;
+            let container = |index| {
+                let seen = observe(&owned.pod, index, usage.as_ref(), max_age, now);
+                if controls == Controls::Requests { seen.by_requests() } else { seen }
+            };
             let containers = (0..owned.pod.containers.len()).map(container).collect();
             Observed { containers: Ok(containers), owned, own_policy }
         }

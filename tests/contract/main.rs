@@ -26,6 +26,7 @@ mod safety_resizes;
 mod safety_time;
 mod scaling;
 mod without_a_cluster;
+mod workloads;
 
 use std::sync::Arc;
 
