@@ -2,7 +2,7 @@
 //! changes, nothing else.
 
 use crate::action::Action;
-use crate::decision::{Bound, Decision};
+use crate::decision::{Bound, Decision, SizedBy};
 use crate::guard::Override;
 use crate::outcome::{DecisionSummary, LastOutcome, Method, Status};
 use crate::resource::{PerResource, Resource};
@@ -65,8 +65,11 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
     text += &format!("the network prefers {}", preferred.name());
     match decision.overridden(resource) {
         Some(why) => {
-            let (done, reason) = guard_says(why);
-            text += &format!(", the guard {done}: {reason}");
+            let (verb, reason) = match why {
+                Override::CutHurt if done == Action::Maintain => ("keeps it", guard_says(why).1),
+                _ => guard_says(why),
+            };
+            text += &format!(", the guard {verb}: {reason}");
         }
         None if done != preferred && decision.cooling_down => text += ", held back by the cooldown",
         None if done != preferred && done == Action::Maintain => {
@@ -74,6 +77,8 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
         }
         None => {}
     }
+    text += &size(resource, decision);
+    text += &figures(resource, decision);
     if let Some(bound) = decision.out_of_bounds[resource] {
         let when = match bound {
             Bound::Min => "is raised when the network prefers to",
@@ -82,6 +87,67 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
         text += &format!("; {}, and {when}", where_it_is(resource, bound));
     }
     text + "."
+}
+
+/// How far the limit moves, and why so far.
+fn size(resource: Resource, decision: &Decision) -> String {
+    let basis = &decision.basis[resource];
+    let Some(sized_by) = basis.sized_by else { return String::new() };
+    let new = amount(resource, decision.new_limit[resource]);
+    let what = if decision.observation.by_request[resource] { "the request" } else { "it" };
+    let verb = match decision.actions[resource] {
+        Action::Increase => "raised",
+        _ => "cut",
+    };
+    let why = match (sized_by, basis.cause) {
+        (SizedBy::Steps(1) | SizedBy::StepDown, _) => "one step".to_owned(),
+        (SizedBy::Steps(steps), _) => {
+            format!("{steps} times a first step, as it was full again after the last one")
+        }
+        (SizedBy::Floor, _) => "the recent peak with head room".to_owned(),
+        (SizedBy::Bounds, _) => "as far as bounds, LimitRanges and quotas let it".to_owned(),
+        (SizedBy::Cause, Some(Override::CutHurt)) => "what it was before the last cut".to_owned(),
+        (SizedBy::Cause, Some(Override::TypicalUse)) => {
+            "what is typically used, with head room".to_owned()
+        }
+        (SizedBy::Cause, _) => "what others of its workload have settled on".to_owned(),
+    };
+    format!("; {what} is {verb} to {new}, {why}")
+}
+
+/// What is known of the container's needs.
+fn figures(resource: Resource, decision: &Decision) -> String {
+    let basis = &decision.basis[resource];
+    let mut known = Vec::new();
+    if basis.peak > 0.0 {
+        let (peak, floor) = (basis.peak, decision.floor[resource]);
+        let when = age(basis.peak_age);
+        known.push(format!("recent peak {}, {when}", amount(resource, peak)));
+        known.push(format!("lowest safe limit {}", amount(resource, floor)));
+    }
+    if basis.typical > 0.0 {
+        known.push(format!("typical use {}", amount(resource, basis.typical)));
+    }
+    known.extend(
+        basis.known_need.map(|need| format!("its workload needs {}", amount(resource, need))),
+    );
+    if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) }
+}
+
+fn amount(resource: Resource, amount: f64) -> String {
+    match resource {
+        Resource::Cpu if amount < 1.0 => format!("{:.0}m", amount * 1000.0),
+        Resource::Cpu => format!("{amount:.2} cores"),
+        Resource::Memory => format!("{amount:.0} MiB"),
+    }
+}
+
+fn age(seconds: i64) -> String {
+    match seconds {
+        seconds if seconds < 120 => "now".to_owned(),
+        seconds if seconds < 7200 => format!("{} min ago", seconds / 60),
+        seconds => format!("{} h ago", seconds / 3600),
+    }
 }
 
 fn where_it_is(resource: Resource, bound: Bound) -> String {
@@ -115,7 +181,7 @@ fn guard_says(why: Override) -> (&'static str, &'static str) {
             ("keeps it", "a ResourceQuota of the namespace has no room for more")
         }
         Override::KnownNeed => ("sets it", "its workload is known to need as much"),
-        Override::CutHurt => ("sets it", "the last cut was too much"),
+        Override::CutHurt => ("undoes a cut", "an earlier cut was too much"),
         Override::TypicalUse => ("sets it", "without a limit the request follows typical use"),
     }
 }
@@ -186,6 +252,34 @@ fn blocked_by(resource: Resource, decided: &DecisionSummary) -> Option<String> {
 mod tests {
     use super::*;
     use crate::skip_reason::SkipReason;
+
+    #[test]
+    fn the_figures_behind_a_decision_are_told() {
+        let observation = crate::observation::Observation::measured(
+            0,
+            PerResource::new(0.1, 500.0),
+            PerResource::new(1.0, 1024.0),
+        );
+        let mut decision = crate::decision::Decision::maintain(observation);
+        decision.floor.cpu = 0.442;
+        decision.basis.cpu.peak = 0.402;
+        (decision.basis.cpu.peak_age, decision.basis.cpu.typical) = (3 * 3600 + 5, 0.3);
+        decision.predicted.cpu = Action::Decrease;
+        decision.guard_overrides = vec![(Resource::Cpu, Override::RecentPeak)];
+        decision.actions.memory = Action::Increase;
+        decision.new_limit.memory = 2048.0;
+        (decision.basis.memory.cause, decision.basis.memory.sized_by) =
+            (Some(Override::KnownNeed), Some(SizedBy::Cause));
+        decision.basis.memory.known_need = Some(2048.0);
+        assert_eq!(
+            explain(&decision).reasoning,
+            "CPU utilization is low (10 % of the limit); the network prefers DECREASE, the guard \
+             keeps it: a cut would come too close to the recent peak (recent peak 402m, 3 h ago, \
+             lowest safe limit 442m, typical use 300m). Memory utilization is moderate (49 % of \
+             the limit); the network prefers MAINTAIN; it is raised to 2048 MiB, what others of \
+             its workload have settled on (its workload needs 2048 MiB)."
+        );
+    }
 
     #[test]
     fn an_outcome_in_short_names_what_stood_in_the_way() {

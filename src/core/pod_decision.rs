@@ -131,7 +131,8 @@ impl PodDecision {
             guard_overrides: guard_overrides.collect(),
             cooling_down: self.cooling_down(),
             floor: PerResource::build(|resource| deciding[resource].floor[resource]),
-            basis: PerResource::build(|resource| deciding[resource].basis[resource]),
+            // It is told by container.
+            basis: PerResource::default(),
             controls: first.controls,
             out_of_bounds: PerResource::build(|resource| {
                 deciding[resource].out_of_bounds[resource]
