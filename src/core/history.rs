@@ -163,6 +163,9 @@ struct Cut {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerHistory {
     samples: VecDeque<PerResource<f32>>,
+    /// When the last of them was measured.
+    #[serde(skip)]
+    sampled_at: i64,
     peaks: PerResource<PeakWindow>,
     first_at: i64,
     last_at: i64,
@@ -199,6 +202,7 @@ impl Default for ContainerHistory {
     fn default() -> Self {
         Self {
             samples: VecDeque::new(),
+            sampled_at: i64::MIN,
             peaks: PerResource::new(PeakWindow::new(), PeakWindow::new()),
             first_at: 0,
             last_at: i64::MIN,
@@ -252,12 +256,17 @@ impl ContainerHistory {
             self.first_at = observation.at;
         }
         self.last_at = observation.at;
+        // What is looked at between two cycles must not shorten the time that a trend is of, nor
+        // the one in which a container becomes known.
+        let in_turn = self.is_in_turn(observation.at, policy);
         let last = self.samples.back().copied().unwrap_or_default();
         let mut sample = last;
         for resource in Resource::ALL.into_iter().filter(|of| observation.measured[*of]) {
             let used = observation.usage[resource];
             sample[resource] = used as f32;
-            self.observed[resource] = self.observed[resource].saturating_add(1);
+            if in_turn {
+                self.observed[resource] = self.observed[resource].saturating_add(1);
+            }
             self.peaks[resource].observe(observation.at, used, policy.guard.window[resource]);
             if self.cut[resource].is_some_and(|cut| observation.at > cut.at + CUT_WATCHED) {
                 // It did not hurt.
@@ -267,6 +276,10 @@ impl ContainerHistory {
                 self.steps[resource] = 0;
             }
         }
+        if !in_turn {
+            return;
+        }
+        self.sampled_at = observation.at;
         while self.samples.len() >= policy.history_window.max(1) {
             self.samples.pop_front();
         }
@@ -329,9 +342,18 @@ impl ContainerHistory {
         &self.cuts_rest[resource]
     }
 
+    /// Whether a whole interval has passed since the last sample, as far as cycles and the times of
+    /// measurements, which do not fall on the same moments, can tell.
+    fn is_in_turn(&self, at: i64, policy: &Policy) -> bool {
+        at.saturating_sub(self.sampled_at) >= policy.sample_interval * 2 / 3
+    }
+
     /// What lies in the future, of a clock that was ahead, is now.
     fn keep_time(&mut self, policy: &Policy, now: i64) {
         self.resized_at = self.resized_at.map(|at| at.min(now));
+        if self.sampled_at > now + CLOCK_TOLERANCE {
+            self.sampled_at = i64::MIN;
+        }
         for resource in Resource::ALL {
             let (backoff, rest) = (&mut self.backoff[resource], &mut self.cuts_rest[resource]);
             backoff.retry_at = backoff.retry_at.map(|at| at.min(now + MAX_BACKOFF));
@@ -504,6 +526,22 @@ mod tests {
         assert!((trend(&[9.0, 9.0, 0.5, 0.4, 0.3, 0.2, 0.1]) + 0.4).abs() < 1e-6);
         assert_eq!(trend(&[0.0, 1.0]), 1.0);
         assert_eq!(history(&[0.1, 0.2]).trend(Resource::Memory, 200.0), 0.0);
+    }
+
+    #[test]
+    fn a_look_between_two_samples_makes_a_peak_and_no_trend() {
+        let mut history = history(&[0.1, 0.1]);
+        for at in (32..=58).step_by(2) {
+            observe(&mut history, &observation(at, 0.9));
+        }
+        assert_eq!(history.observed(Resource::Cpu), 3, "one at 50, which is nearly the next");
+        assert!((history.peak(Resource::Cpu) - 0.9).abs() < 1e-6);
+        assert_eq!(history.last_at(), Some(58));
+        for (at, observed) in [(60, 3), (80, 4)] {
+            observe(&mut history, &observation(at, 0.1));
+            assert_eq!(history.observed(Resource::Cpu), observed, "{at}");
+        }
+        assert!(history.trend(Resource::Cpu, 1.0) < 0.3);
     }
 
     #[test]
