@@ -65,7 +65,7 @@ impl Inventory {
     }
 
     fn start(&self, namespace: &str) -> NamespaceWatch {
-        let pods = Arc::new(ResourceCache::new("pods", namespace));
+        let pods = Arc::new(ResourceCache::telling("pods", namespace, is_in_need));
         let of_pods = pods
             .clone()
             .follow(Api::<PartialPod>::namespaced(self.client.clone(), namespace), |pod| {
@@ -182,6 +182,34 @@ impl Inventory {
         Ok(owned(Arc::new(pod), &known))
     }
 
+    /// Pods that have begun to run, or were killed for memory, since this was last asked.
+    pub fn take_news(&self) -> Vec<OwnedPod> {
+        let watches: Vec<_> = self.watches.lock().values().cloned().collect();
+        watches.iter().flat_map(|watch| watch.owned(watch.pods.take_news())).collect()
+    }
+
+    /// What the watches know of a pod now, if they are in order.
+    pub fn watched(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let watch = self.watches.lock().get(namespace).cloned()?;
+        watch.pods.is_fresh().then(|| watch.pods.last_known_of(name).ok().flatten())?
+    }
+
+    /// These pods as the watches know them now, with what binds them; not those of which they know
+    /// nothing.
+    pub fn watched_with_context(&self, pods: Vec<Arc<Pod>>) -> Vec<OwnedPod> {
+        let mut by_namespace: HashMap<String, Vec<Arc<Pod>>> = HashMap::new();
+        for pod in pods {
+            by_namespace.entry(pod.key.namespace.clone()).or_default().push(pod);
+        }
+        let watches = self.watches.lock();
+        let found = by_namespace.into_iter().filter_map(|(namespace, pods)| {
+            Some((watches.get(&namespace).cloned()?, pods))
+        });
+        let found: Vec<_> = found.collect();
+        drop(watches);
+        found.into_iter().flat_map(|(watch, pods)| watch.owned(pods)).collect()
+    }
+
     /// Whether every watch that the pods are known by is complete and in order, but for namespaces
     /// that this service may not read, unless it may read none.
     pub fn is_fresh(&self) -> bool {
@@ -221,6 +249,25 @@ impl Inventory {
         }
         all
     }
+}
+
+impl NamespaceWatch {
+    fn owned(&self, pods: Vec<Arc<Pod>>) -> Vec<OwnedPod> {
+        if pods.is_empty() || !self.pods.is_fresh() || !self.contexts.is_fresh() {
+            return Vec::new();
+        }
+        let known = self.contexts.known_of(pods.iter().map(Arc::as_ref));
+        pods.into_iter().map(|pod| owned(pod, &known)).collect()
+    }
+}
+
+/// A pod that has begun to run, or of which a container was killed for memory.
+fn is_in_need(before: Option<&Pod>, now: &Pod) -> bool {
+    let runs = |pod: &Pod| &*pod.phase == "Running" && !pod.deleting;
+    let before = before.filter(|before| before.key.uid == now.key.uid && runs(before));
+    let Some(before) = before else { return runs(now) };
+    let kills = |pod: &Pod| pod.states.iter().map(|state| state.oom_kill).collect::<Vec<_>>();
+    runs(now) && kills(now) != kills(before)
 }
 
 /// Pods with what is known of the controllers behind them.
