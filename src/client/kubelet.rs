@@ -72,7 +72,8 @@ impl KubeletClient {
     }
 
     async fn ask(&self, authority: &str) -> Result<String, KubeletError> {
-        let unavailable = |error: &dyn std::fmt::Display| KubeletError::Unavailable(error.to_string());
+        let unavailable =
+            |error: &dyn std::fmt::Display| KubeletError::Unavailable(error.to_string());
         let url = format!("{}://{authority}/metrics/resource", self.scheme);
         let request = Request::get(url).header(ACCEPT, "text/plain").body(Body::empty());
         let request = request.map_err(|error| unavailable(&error))?;

@@ -202,9 +202,9 @@ impl Inventory {
             by_namespace.entry(pod.key.namespace.clone()).or_default().push(pod);
         }
         let watches = self.watches.lock();
-        let found = by_namespace.into_iter().filter_map(|(namespace, pods)| {
-            Some((watches.get(&namespace).cloned()?, pods))
-        });
+        let found = by_namespace
+            .into_iter()
+            .filter_map(|(namespace, pods)| Some((watches.get(&namespace).cloned()?, pods)));
         let found: Vec<_> = found.collect();
         drop(watches);
         found.into_iter().flat_map(|(watch, pods)| watch.owned(pods)).collect()
@@ -273,4 +273,31 @@ fn is_in_need(before: Option<&Pod>, now: &Pod) -> bool {
 /// Pods with what is known of the controllers behind them.
 fn joined(pods: Items<Pod>, known: &KnownContext) -> impl Iterator<Item = OwnedPod> {
     pods.into_values().map(|pod| owned(pod, known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::pod::{ContainerResources, ContainerState, OomKill, PodContainer, PodKey};
+
+    #[test]
+    fn a_pod_is_in_need_when_it_begins_to_run_and_with_each_kill() {
+        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u1".into() };
+        let app = PodContainer::new("app", ContainerResources::default());
+        let running = Pod::new(key, vec![app]);
+        let pending = Pod { phase: "Pending".into(), ..running.clone() };
+        let killed = |restart| {
+            let kill = OomKill { restart, finished_at: 100 };
+            let state = ContainerState { oom_kill: Some(kill), ..ContainerState::default() };
+            Pod { states: Box::new([state]), ..running.clone() }
+        };
+        let mut another = running.clone();
+        another.key.uid = "u2".into();
+        let leaving = Pod { deleting: true, ..running.clone() };
+        assert!(is_in_need(None, &running) && is_in_need(Some(&pending), &running));
+        assert!(is_in_need(Some(&another), &running), "a StatefulSet gives a name again");
+        assert!(is_in_need(Some(&running), &killed(1)) && is_in_need(Some(&killed(1)), &killed(2)));
+        assert!(!is_in_need(Some(&running), &running) && !is_in_need(None, &pending));
+        assert!(!is_in_need(Some(&killed(1)), &killed(1)) && !is_in_need(None, &leaving));
+    }
 }

@@ -72,12 +72,7 @@ impl Answer {
 }
 
 impl Kubelets {
-    pub fn new(
-        client: KubeletClient,
-        api: Client,
-        clock: Clock,
-        preferred: Vec<String>,
-    ) -> Self {
+    pub fn new(client: KubeletClient, api: Client, clock: Clock, preferred: Vec<String>) -> Self {
         let rate = NonZeroU32::new(PER_SECOND).unwrap_or(NonZeroU32::MIN);
         Self {
             client,
@@ -180,9 +175,9 @@ impl Kubelets {
     /// Lets the node rest; where the right is missing, all of them.
     fn failed(&self, node: &Shared<str>, error: &KubeletError) -> Answer {
         let mut nodes = self.nodes.lock();
-        let others_answer = nodes.iter().any(|(name, known)| {
-            name != node && known.asked.is_some() && known.failures == 0
-        });
+        let others_answer = nodes
+            .iter()
+            .any(|(name, known)| name != node && known.asked.is_some() && known.failures == 0);
         let known = nodes.entry(node.clone()).or_default();
         let refused = matches!(error, KubeletError::Refused(_));
         let rest = SHORTEST_REST * (1 << known.failures.min(6));

@@ -67,7 +67,6 @@ impl<V> State<V> {
         }
     }
 
-
     fn forget(&mut self, meta: &ObjectMeta) {
         if let Some(name) = &meta.name {
             self.items.remove(name.as_str());
@@ -325,5 +324,71 @@ impl Iterator for Pauses {
 impl Backoff for Pauses {
     fn reset(&mut self) {
         self.0 = MIN_BACKOFF;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    type Entry = (&'static str, u32);
+
+    fn object((name, value): Entry) -> ConfigMap {
+        let data = [("value".to_owned(), value.to_string())].into();
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }
+    }
+
+    fn value(object: &ConfigMap) -> Option<u32> {
+        object.data.as_ref()?.get("value")?.parse().ok()
+    }
+
+    /// It is news when a value has grown, or begins.
+    fn cache() -> ResourceCache<u32> {
+        ResourceCache::telling("configmaps", "shop", |before, now| before < Some(now))
+    }
+
+    fn list(cache: &ResourceCache<u32>, entries: &[Entry]) {
+        cache.take(Event::<ConfigMap>::Init, value);
+        for entry in entries {
+            cache.take(Event::InitApply(object(*entry)), value);
+        }
+        cache.take(Event::<ConfigMap>::InitDone, value);
+    }
+
+    fn news(cache: &ResourceCache<u32>) -> Vec<u32> {
+        let mut news: Vec<u32> = cache.take_news().iter().map(|value| **value).collect();
+        news.sort_unstable();
+        news
+    }
+
+    #[test]
+    fn what_changes_in_a_telling_way_is_told_once_as_it_is_now() {
+        let cache = cache();
+        list(&cache, &[("a", 1), ("b", 2)]);
+        assert_eq!(news(&cache), [], "what was there at first is no news");
+        for entry in [("a", 5), ("a", 7), ("b", 1), ("c", 3), ("d", 9)] {
+            cache.take(Event::Apply(object(entry)), value);
+        }
+        cache.take(Event::Delete(object(("d", 9))), value);
+        assert_eq!(news(&cache), [3, 7]);
+        assert_eq!(news(&cache), []);
+        list(&cache, &[("a", 7), ("b", 4), ("e", 6)]);
+        assert_eq!(news(&cache), [4, 6], "what a new list brings");
+    }
+
+    #[test]
+    fn news_that_nobody_asks_for_are_bounded() {
+        let cache = cache();
+        list(&cache, &[]);
+        for number in 0..=MOST_NEWS as u32 {
+            let mut one = object(("x", number + 1));
+            one.metadata.name = Some(format!("pod-{number}"));
+            cache.take(Event::Apply(one), value);
+        }
+        let news = news(&cache);
+        assert_eq!((news.len(), news[0]), (MOST_NEWS, 2), "the oldest is forgotten");
     }
 }

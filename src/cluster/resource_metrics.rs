@@ -131,7 +131,12 @@ mod tests {
             r#"container_cpu_usage_seconds_total{container="b\"",namespace="n",pod="p"} 1 5"#,
             r#"container_cpu_usage_seconds_total{container="b",namespace="n",pod="p" 1 5"#,
             r#"pod_cpu_usage_seconds_total{namespace="n",pod="p"} 1 5"#,
-            "{}", "}{", "# HELP {", "node_cpu_usage_seconds_total 1 5", "\u{0}", "",
+            "{}",
+            "}{",
+            "# HELP {",
+            "node_cpu_usage_seconds_total 1 5",
+            "\u{0}",
+            "",
         ] {
             let pods = read(&format!("{odd}\n{fine}\n{odd}"));
             assert_eq!((pods.len(), pods[0].containers.len()), (1, 1), "{odd}");

@@ -85,9 +85,8 @@ impl Counters {
     /// Memory is told by one look, rates by two: the counters must not have fallen, as they do when
     /// a container starts anew.
     pub fn since(&self, earlier: Option<&Self>) -> Seen {
-        let apart = earlier.filter(|earlier| {
-            (SHORTEST_WINDOW..=LONGEST_WINDOW).contains(&(self.at - earlier.at))
-        });
+        let apart = earlier
+            .filter(|earlier| (SHORTEST_WINDOW..=LONGEST_WINDOW).contains(&(self.at - earlier.at)));
         let rate = |of: fn(&Self) -> Option<f64>| {
             let earlier = apart?;
             let used = of(self)? - of(earlier)?;
@@ -220,10 +219,8 @@ mod tests {
         assert!(nearest(&pod(), &[full, idle]) > Some(0.97));
         let held_back = seen(Some(0.4), 10.0, Some(0.3));
         assert_eq!(nearest(&pod(), &[idle, held_back]), Some(0.4));
-        let unlimited = Pod::new(
-            key("free"),
-            vec![PodContainer::new("app", ContainerResources::default())],
-        );
+        let unlimited =
+            Pod::new(key("free"), vec![PodContainer::new("app", ContainerResources::default())]);
         assert_eq!(nearest(&unlimited, &[seen(Some(9.0), 1e5, Some(1.0))]), None);
     }
 

@@ -176,8 +176,7 @@ impl Scaler {
             self.metrics.pods(&pods, config);
             Watchlist::of(&pods, now)
         });
-        outcomes
-            .extend(self.run(cluster, config, pods, &Round::cycle(config), &mut watch).await?);
+        outcomes.extend(self.run(cluster, config, pods, &Round::cycle(config), &mut watch).await?);
         run_blocking(|| {
             near.add_near(&outcomes, config);
             *self.watchlist.lock() = Arc::new(near);

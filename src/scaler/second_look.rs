@@ -211,7 +211,9 @@ impl Looks {
             tracing::error!("a panic in a look between two cycles");
         }
         let mut followed = self.followed.lock();
-        pods.iter().for_each(|pod| drop(followed.remove(pod)));
+        for pod in &pods {
+            followed.remove(pod);
+        }
     }
 
     async fn follow_up(&self, cluster: &Cluster, node: &Shared<str>, mut near: Vec<Near>) {

@@ -40,9 +40,8 @@ impl UsageWindows {
         let seen = seen.collect();
         // Two looks that are too close tell no rate: the earlier one goes on counting.
         let kept = now.into_iter().map(|(name, counters)| {
-            let earlier = earlier(&name).filter(|earlier| {
-                earlier.at <= counters.at && !counters.are_apart(earlier)
-            });
+            let earlier = earlier(&name)
+                .filter(|earlier| earlier.at <= counters.at && !counters.are_apart(earlier));
             let kept = earlier.copied().unwrap_or(counters);
             (name, kept)
         });

@@ -89,6 +89,7 @@ async fn answer(simulation: &Simulation, node: &str, asked: &Parts) -> Response 
         if asked.uri.path() != "/metrics/resource" {
             return StatusCode::NOT_FOUND.into_response();
         }
+        simulation.advance();
         let text = simulation.world().node_resources(node);
         match text {
             Some(text) => {
@@ -166,8 +167,10 @@ impl World {
                 }
             }
         }
-        Some(text + "# HELP resource_scrape_error [STABLE] 1 if there was an error while getting \
+        Some(
+            text + "# HELP resource_scrape_error [STABLE] 1 if there was an error while getting \
             container metrics, 0 otherwise\n# TYPE resource_scrape_error gauge\n\
-            resource_scrape_error 0\n")
+            resource_scrape_error 0\n",
+        )
     }
 }
