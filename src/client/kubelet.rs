@@ -1,5 +1,6 @@
 //! One call to a kubelet, at the address of its node.
 
+use std::error::Error;
 use std::time::Duration;
 
 use http::header::ACCEPT;
@@ -11,6 +12,8 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ConfigExt};
 use kube::{Client, Config};
 use tower::{BoxError, ServiceBuilder};
+
+use super::error::describe;
 
 /// How long one answer may take in all, and how long it may be: 50 KB are usual for a full node.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -35,8 +38,7 @@ pub enum KubeletError {
 }
 
 impl KubeletClient {
-    /// Trusts whom the API server is trusted by: the CA of the cluster. The token is read anew as it
-    /// rotates.
+    /// Trusts the CA of the cluster, as for the API server. The token is read anew as it rotates.
     pub fn new(config: &Config, insecure_tls: bool) -> Result<Self, kube::Error> {
         let mut config = config.clone();
         config.accept_invalid_certs = insecure_tls;
@@ -72,8 +74,7 @@ impl KubeletClient {
     }
 
     async fn ask(&self, authority: &str) -> Result<String, KubeletError> {
-        let unavailable =
-            |error: &dyn std::fmt::Display| KubeletError::Unavailable(error.to_string());
+        let unavailable = |error: &dyn Error| KubeletError::Unavailable(describe(error));
         let url = format!("{}://{authority}/metrics/resource", self.scheme);
         let request = Request::get(url).header(ACCEPT, "text/plain").body(Body::empty());
         let request = request.map_err(|error| unavailable(&error))?;
@@ -86,7 +87,7 @@ impl KubeletClient {
             code => return Err(KubeletError::Unavailable(format!("the kubelet answered {code}"))),
         }
         let body = Limited::new(answer.into_body(), LONGEST).collect().await;
-        let body = body.map_err(|error| unavailable(&error))?.to_bytes();
+        let body = body.map_err(|error| unavailable(error.as_ref()))?.to_bytes();
         String::from_utf8(body.into()).map_err(|error| unavailable(&error))
     }
 }

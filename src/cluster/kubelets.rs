@@ -87,11 +87,11 @@ impl Kubelets {
         }
     }
 
-    /// Up to `most` nodes whose turn it is: `first` those that are named there, then those that have
-    /// waited longest. None of those that rest.
+    /// Up to `most` nodes whose turn it is: those of `first`, then the others, of both those first
+    /// that have waited longest. None of those that rest.
     pub fn due(
         &self,
-        nodes: &HashSet<Shared<str>>,
+        nodes: &[Shared<str>],
         first: &HashSet<Shared<str>>,
         most: usize,
     ) -> Vec<Shared<str>> {
@@ -100,12 +100,13 @@ impl Kubelets {
             return Vec::new();
         }
         let mut known = self.nodes.lock();
-        known.retain(|node, _| nodes.contains(node) || first.contains(node));
+        let wanted: HashSet<&Shared<str>> = nodes.iter().collect();
+        known.retain(|node, _| wanted.contains(node));
         let state = |node: &Shared<str>| known.get(node);
         let rests = |node: &&Shared<str>| {
             state(node).and_then(|known| known.rests_until).is_some_and(|until| now < until)
         };
-        let mut due: Vec<_> = nodes.union(first).filter(|node| !rests(node)).collect();
+        let mut due: Vec<_> = nodes.iter().filter(|node| !rests(node)).collect();
         due.sort_by_key(|node| {
             (Reverse(first.contains(*node)), state(node).and_then(|known| known.asked))
         });
@@ -185,18 +186,18 @@ impl Kubelets {
         let until = Instant::now() + self.clock.real(rest);
         known.failures = known.failures.saturating_add(1);
         (known.rests_until, known.authority) = (Some(until), None);
-        if !refused {
-            tracing::debug!(%node, %error, "a kubelet does not answer");
-            return Answer::Failed;
-        }
-        if !others_answer {
+        if refused && !others_answer {
             *self.refused_until.lock() = Some(until);
         }
-        if !self.told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%node, %error, "kubelets may not be asked for metrics: it takes `get` \
-                on `nodes` and `nodes/metrics`; metrics.k8s.io is asked instead");
+        if others_answer || self.told.swap(true, Ordering::Relaxed) {
+            tracing::debug!(%node, %error, "a kubelet tells nothing");
+        } else {
+            let right = "it takes `get` on `nodes` and `nodes/metrics`";
+            let why = if refused { right } else { "it does not answer" };
+            let what = "a kubelet tells nothing, metrics.k8s.io is asked";
+            tracing::warn!(%node, %error, why, "{what}");
         }
-        Answer::Refused
+        if refused { Answer::Refused } else { Answer::Failed }
     }
 }
 
@@ -255,14 +256,14 @@ mod tests {
         Kubelets::new(KubeletClient::over(client.clone()), client, Clock::new(1.0), preferred)
     }
 
-    fn names(nodes: &[&str]) -> HashSet<Shared<str>> {
+    fn names<T: FromIterator<Shared<str>>>(nodes: &[&str]) -> T {
         nodes.iter().map(|name| Shared::from(*name)).collect()
     }
 
     #[tokio::test]
     async fn each_node_has_its_turn_but_one_that_fails_rests() {
         let kubelets = kubelets();
-        let nodes = names(&["a", "b", "c"]);
+        let nodes: Vec<_> = names(&["a", "b", "c"]);
         let due = |first: &[&str], most| kubelets.due(&nodes, &names(first), most);
         assert_eq!(due(&[], 9).len(), 3);
         assert_eq!(due(&["b"], 1), [Shared::from("b")]);
@@ -274,8 +275,8 @@ mod tests {
         assert_eq!(due(&[], 1), [Shared::from("c")], "it was never asked");
     }
 
-    #[test]
-    fn rests_grow_to_an_end_and_a_missing_right_lets_all_rest() {
+    #[tokio::test]
+    async fn rests_grow_to_an_end_and_a_missing_right_lets_all_rest() {
         let kubelets = kubelets();
         let node = Shared::from("a");
         let rest = || {
@@ -290,17 +291,20 @@ mod tests {
             })
             .collect();
         assert_eq!(rests, [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0]);
-        let nodes = names(&["a", "b"]);
+        let nodes: Vec<_> = names(&["a", "b"]);
         assert_eq!(kubelets.due(&nodes, &names(&[]), 9), [Shared::from("b")]);
         assert_eq!(kubelets.failed(&node, &KubeletError::Refused(403)), Answer::Refused);
         assert!(kubelets.due(&nodes, &names(&["b"]), 9).is_empty());
     }
 
-    #[test]
-    fn one_node_that_refuses_among_others_rests_alone() {
+    #[tokio::test]
+    async fn one_node_that_refuses_among_others_rests_alone() {
         let kubelets = kubelets();
         kubelets.nodes.lock().entry("b".into()).or_default().asked = Some(Instant::now());
         kubelets.failed(&"a".into(), &KubeletError::Refused(401));
-        assert_eq!(kubelets.due(&names(&["a", "b"]), &names(&["a"]), 9), [Shared::from("b")]);
+        assert_eq!(
+            kubelets.due(&names::<Vec<_>>(&["a", "b"]), &names(&["a"]), 9),
+            [Shared::from("b")]
+        );
     }
 }

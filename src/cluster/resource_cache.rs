@@ -368,13 +368,13 @@ mod tests {
     fn what_changes_in_a_telling_way_is_told_once_as_it_is_now() {
         let cache = cache();
         list(&cache, &[("a", 1), ("b", 2)]);
-        assert_eq!(news(&cache), [], "what was there at first is no news");
+        assert!(news(&cache).is_empty(), "what was there at first is no news");
         for entry in [("a", 5), ("a", 7), ("b", 1), ("c", 3), ("d", 9)] {
             cache.take(Event::Apply(object(entry)), value);
         }
         cache.take(Event::Delete(object(("d", 9))), value);
         assert_eq!(news(&cache), [3, 7]);
-        assert_eq!(news(&cache), []);
+        assert!(news(&cache).is_empty());
         list(&cache, &[("a", 7), ("b", 4), ("e", 6)]);
         assert_eq!(news(&cache), [4, 6], "what a new list brings");
     }

@@ -72,6 +72,23 @@ options! {
             within from_to(0, 1440, "minutes"), runtime 45;
     }
 
+    /// Pods that are never touched.
+    "Exclusions": {
+        /// Deployments whose pods are never touched.
+        excluded_deployments: Vec<String> = [
+                "redis",
+                "dqn-scaler",
+                "metrics-collector",
+                "load-generator",
+                "dqn-scaler-dashboard",
+            ].map(String::from).into(),
+            env "EXCLUDED_DEPLOYMENTS", runtime ["redis"];
+        /// Labels of pods that are never touched, with their values.
+        excluded_labels: BTreeMap<String, String> = [("app", "redis"), ("component", "redis")]
+                .map(|(key, value)| (key.into(), value.into())).into(),
+            env "EXCLUDED_LABELS", runtime {"app": "redis"};
+    }
+
     /// The looks between two cycles at containers that are near their limit.
     "Second look": {
         /// Seconds between two looks at the kubelets of their nodes; 0: between two cycles nothing
@@ -88,23 +105,6 @@ options! {
         kubelet_preferred_address_types: Vec<String> =
             ["InternalIP", "ExternalIP", "Hostname"].map(String::from).into(),
             env "KUBELET_PREFERRED_ADDRESS_TYPES", within address_types();
-    }
-
-    /// Pods that are never touched.
-    "Exclusions": {
-        /// Deployments whose pods are never touched.
-        excluded_deployments: Vec<String> = [
-                "redis",
-                "dqn-scaler",
-                "metrics-collector",
-                "load-generator",
-                "dqn-scaler-dashboard",
-            ].map(String::from).into(),
-            env "EXCLUDED_DEPLOYMENTS", runtime ["redis"];
-        /// Labels of pods that are never touched, with their values.
-        excluded_labels: BTreeMap<String, String> = [("app", "redis"), ("component", "redis")]
-                .map(|(key, value)| (key.into(), value.into())).into(),
-            env "EXCLUDED_LABELS", runtime {"app": "redis"};
     }
 
     /// How pods are changed, and how many at once.

@@ -164,7 +164,6 @@ struct Cut {
 pub struct ContainerHistory {
     samples: VecDeque<PerResource<f32>>,
     /// When the last of them was measured.
-    #[serde(skip)]
     sampled_at: i64,
     peaks: PerResource<PeakWindow>,
     first_at: i64,
@@ -383,6 +382,8 @@ impl ContainerHistory {
     pub fn applied(&mut self, change: &AppliedChange, policy: &Policy, now: i64) {
         let AppliedChange { resource, from, to, kill } = *change;
         self.resized_at = Some(now);
+        // What the spec asks for next is what was applied, and nobody else's.
+        self.spec = None;
         self.backoff[resource] = Backoff::default();
         self.known_need[resource] = None;
         if to < from {
@@ -619,6 +620,11 @@ mod tests {
         assert_eq!(history.resized_at, None);
         history.observe_spec(8, 30);
         assert_eq!(history.resized_at, Some(30));
+        history.applied(&raised(Resource::Cpu, None), &Policy::default(), 40);
+        history.observe_spec(9, 50);
+        assert_eq!(history.resized_at, Some(40), "its own change is that of then");
+        history.observe_spec(8, 60);
+        assert_eq!(history.resized_at, Some(60));
     }
 
     fn raised(resource: Resource, kill: Option<OomKill>) -> AppliedChange {

@@ -99,8 +99,8 @@ impl Counters {
     }
 }
 
-/// The fullest of the containers that were seen, as a share of its limit, if one is near it or waits
-/// for CPU that its limit withholds.
+/// The fullest of the containers that were seen, as a share of its limit, if one is near it or
+/// waits for CPU that its limit withholds.
 pub fn nearest(pod: &Pod, seen: &[Seen]) -> Option<f64> {
     let share = |(index, seen): (usize, &Seen)| {
         let limit = pod.containers.limit_of(index);

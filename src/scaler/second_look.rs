@@ -1,8 +1,8 @@
 //! The background task between the cycles: every few seconds it looks at the containers that are
 //! near their limit, where they run, so that a burst does not wait for the next cycle.
 //!
-//! It is apart from the cycles, and waits for none of them; a pod that one of the two is changing is
-//! claimed. What it measures goes the same way.
+//! It is apart from the cycles, and waits for none of them; a pod that one of the two is changing
+//! is claimed. What it measures goes the same way.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::cycle::{Round, Scaler};
 use super::stopwatch::Stopwatch;
 use super::usage_windows::UsageWindows;
+use super::watchlist::Watchlist;
 use crate::blocking::run_blocking;
 use crate::client::retry::Deadline;
 use crate::clock::Clock;
@@ -30,9 +31,10 @@ use crate::core::outcome::{Outcome, Status};
 use crate::core::pod::{Pod, PodKey};
 use crate::core::second_look::{Seen, nearest, usage};
 
-/// Nodes of one look: with two seconds between looks, half as many requests a second. Where there
-/// are more, each has its turn, those of the watchlist first.
+/// Nodes of one look: with two seconds between looks, half as many requests a second.
 const MOST_NODES: usize = 50;
+/// Nodes that take turns, each of them every fifth look at least.
+const MOST_WATCHED: usize = 5 * MOST_NODES;
 /// Nodes that are asked at once.
 const NODES_AT_ONCE: usize = 8;
 /// Pods whose usage `metrics.k8s.io` is asked for in one look, and how many at once.
@@ -44,6 +46,9 @@ const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 const FOLLOW_UP: Duration = Duration::from_millis(1000);
 /// The steps that follow each other so: from 1 to 16 times the first, and one more.
 const MOST_FOLLOW_UPS: usize = 6;
+
+/// Between two looks, by the wall clock, however fast the clock of a simulated cluster runs.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
 pub struct SecondLook {
     pub config: Arc<SharedConfig>,
@@ -98,7 +103,7 @@ impl SecondLook {
             }
             while work.try_join_next().is_some() {}
             let pause = Duration::from_secs(config.second_look_interval.max(1));
-            let pause = self.clock.real(pause).saturating_sub(began.elapsed());
+            let pause = self.clock.real(pause).saturating_sub(began.elapsed()).max(SHORTEST_PAUSE);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = changes.changed() => {}
@@ -137,8 +142,8 @@ impl Looks {
         });
         let listed: Vec<Arc<Pod>> = listed.collect();
         if let Some(kubelets) = cluster.kubelets() {
-            let first: HashSet<_> = listed.iter().filter_map(|pod| pod.node_name.clone()).collect();
-            let nodes = kubelets.due(&watchlist.nodes, &first, MOST_NODES);
+            let (watched, first) = nodes_of(&listed, &watchlist);
+            let nodes = kubelets.due(&watched, &first, MOST_NODES);
             let answers = nodes.into_iter().map(|node| async move {
                 let near = self.measure(cluster, &node).await;
                 (node, near)
@@ -285,6 +290,23 @@ impl Looks {
             self.decide(cluster, config, near).await;
         }
     }
+}
+
+/// The nodes that take turns: those of the listed pods, the fullest first, then others; and which
+/// of them are of listed pods.
+fn nodes_of(
+    listed: &[Arc<Pod>],
+    watchlist: &Watchlist,
+) -> (Vec<Shared<str>>, HashSet<Shared<str>>) {
+    let (mut watched, mut first) = (Vec::new(), HashSet::new());
+    for node in listed.iter().filter_map(|pod| pod.node_name.as_ref()) {
+        if watched.len() < MOST_WATCHED && first.insert(node.clone()) {
+            watched.push(node.clone());
+        }
+    }
+    let others = watchlist.nodes.iter().filter(|node| !first.contains(*node)).cloned();
+    watched.extend(others.take(MOST_WATCHED - watched.len()));
+    (watched, first)
 }
 
 /// The pods as they are known now, with what binds them and what was measured of them.

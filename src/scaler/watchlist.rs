@@ -1,6 +1,6 @@
 //! What a cycle leaves to be looked at before the next one.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use internment::ArcIntern as Shared;
 
@@ -19,13 +19,13 @@ pub struct Watchlist {
     /// The fullest first, then the young ones.
     pub pods: Vec<PodKey>,
     /// Every node that has a pod.
-    pub nodes: HashSet<Shared<str>>,
+    pub nodes: BTreeSet<Shared<str>>,
 }
 
 impl Watchlist {
     /// The nodes of these pods, and those of them that are young.
     pub fn of(pods: &[(OwnedPod, Option<Usage>)], now: i64) -> Self {
-        let mut nodes = HashSet::new();
+        let mut nodes = BTreeSet::new();
         for (owned, _) in pods {
             if let Some(node) = owned.pod.node_name.as_ref().filter(|node| !nodes.contains(*node)) {
                 nodes.insert(node.clone());

@@ -71,8 +71,8 @@ impl Simulation {
     }
 }
 
-/// A kubelet asks the API server whether the caller has a right: `get` on `nodes/metrics`. A rule on
-/// that is a fault of the kubelet.
+/// A kubelet asks the API server whether the caller has a right: `get` on `nodes/metrics`. A rule
+/// on that is a fault of the kubelet.
 async fn answer(simulation: &Simulation, node: &str, asked: &Parts) -> Response {
     let target = Target {
         verb: "get",
