@@ -236,10 +236,18 @@ const OLD_KILL: i64 = 3600;
 /// Steps that double: 1, 2, 4, 8 and 16 times the first.
 const MOST_STEPS: u8 = 4;
 
+/// What a measurement adds to what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    Nothing,
+    /// It is of between two samples: a peak at most.
+    Peak,
+    Sample,
+}
+
 impl ContainerHistory {
-    /// Takes in a measurement, and says whether it was news; one that is not newer than the last is
-    /// not.
-    pub fn observe(&mut self, observation: &Observation, policy: &Policy, now: i64) -> bool {
+    /// Takes in a measurement; one that is not newer than the last is no news.
+    pub fn observe(&mut self, observation: &Observation, policy: &Policy, now: i64) -> News {
         self.keep_time(policy, now);
         if !std::mem::replace(&mut self.seen, true) {
             self.first_kill = observation.oom_kill;
@@ -249,7 +257,7 @@ impl ContainerHistory {
             self.peaks.memory.observe(at, needed, policy.guard.window.memory);
         }
         if !observation.is_measured() || observation.at <= self.last_at {
-            return false;
+            return News::Nothing;
         }
         if self.last_at == i64::MIN {
             self.first_at = observation.at;
@@ -276,14 +284,14 @@ impl ContainerHistory {
             }
         }
         if !in_turn {
-            return;
+            return News::Peak;
         }
         self.sampled_at = observation.at;
         while self.samples.len() >= policy.history_window.max(1) {
             self.samples.pop_front();
         }
         self.samples.push_back(sample);
-        true
+        News::Sample
     }
 
     /// What a killed container would have needed, whatever was measured: more than it had. So the
