@@ -5,6 +5,7 @@ use http::header::USER_AGENT;
 use kube::{Client, Config};
 
 use super::error::{Call, ClusterError};
+use super::kubelet::KubeletClient;
 use super::retry::{Deadline, with_retries};
 
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +20,18 @@ pub enum ConnectError {
     Cluster(#[from] ClusterError),
 }
 
+/// How a cluster is reached: its API server, and its kubelets, each at an address of its own.
+pub struct Connection {
+    pub client: Client,
+    pub kubelets: KubeletClient,
+}
+
 /// As a pod of the cluster (true), by kubeconfig (false), or whichever works, in that order (None).
-pub async fn connect(in_cluster: Option<bool>, identity: &str) -> Result<Client, ConnectError> {
+pub async fn connect(
+    in_cluster: Option<bool>,
+    identity: &str,
+    kubelet_insecure_tls: bool,
+) -> Result<Connection, ConnectError> {
     let mut config = match in_cluster {
         Some(true) => Config::incluster()?,
         Some(false) => Config::from_kubeconfig(&Default::default()).await?,
@@ -37,9 +48,10 @@ pub async fn connect(in_cluster: Option<bool>, identity: &str) -> Result<Client,
     if let Ok(agent) = HeaderValue::try_from(format!("{agent} ({identity})")) {
         config.headers.push((USER_AGENT, agent));
     }
+    let kubelets = KubeletClient::new(&config, kubelet_insecure_tls)?;
     let client = Client::try_from(config)?;
     reach(&client).await?;
-    Ok(client)
+    Ok(Connection { client, kubelets })
 }
 
 /// What the API server offers for changing a running pod's resources.

@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod error;
+pub mod kubelet;
 pub mod retry;
 
 /// The name that this service writes under.

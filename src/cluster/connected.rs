@@ -1,17 +1,21 @@
 //! A connected cluster: what is asked of it, and how it is changed.
 
 use super::inventory::{Inventory, Listing, Unreadable};
+use super::kubelets::Kubelets;
 use super::metrics;
 use super::write_limiter::{WriteLimiter, throttled};
 use crate::client::connect::{ResizeSupport, resize_support};
 use crate::client::error::{Call, ClusterError};
+use crate::client::kubelet::KubeletClient;
 use crate::client::retry::{Deadline, while_allowed};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::context::OwnedPod;
 use crate::core::observation::Usage;
+use crate::core::pod::Pod;
 use crate::leader::SharedLeadership;
 use kube::Client;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::OnceCell;
 
@@ -28,6 +32,7 @@ pub struct Cluster {
     /// When the newest usage that was fetched had been measured, in seconds since the epoch; 0
     /// before there was any.
     measured_at: AtomicI64,
+    kubelets: Option<Kubelets>,
 }
 
 impl Cluster {
@@ -47,7 +52,19 @@ impl Cluster {
             leadership,
             write_limiter: WriteLimiter::new(config.writes_per_second, config.resize_concurrency),
             measured_at: AtomicI64::new(0),
+            kubelets: None,
         }
+    }
+
+    /// One whose kubelets can be asked, too.
+    pub fn with_kubelets(self, client: KubeletClient, config: &Config) -> Self {
+        let preferred = config.kubelet_preferred_address_types.clone();
+        let kubelets = Kubelets::new(client, self.client.clone(), self.clock, preferred);
+        Self { kubelets: Some(kubelets), ..self }
+    }
+
+    pub fn kubelets(&self) -> Option<&Kubelets> {
+        self.kubelets.as_ref()
     }
 
     pub fn client(&self) -> &Client {
@@ -124,6 +141,21 @@ impl Cluster {
         deadline: Deadline,
     ) -> Result<Option<Usage>, ClusterError> {
         metrics::of_pod(&self.client, owned, deadline).await
+    }
+
+    /// Pods that have begun to run, or were killed for memory, since this was last asked.
+    pub fn take_news(&self) -> Vec<OwnedPod> {
+        self.inventory.take_news()
+    }
+
+    /// What the watches know of a pod now, if they are in order.
+    pub fn watched(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        self.inventory.watched(namespace, name)
+    }
+
+    /// With what binds them.
+    pub fn watched_with_context(&self, pods: Vec<Arc<Pod>>) -> Vec<OwnedPod> {
+        self.inventory.watched_with_context(pods)
     }
 
     /// When the newest usage that is known had been measured.

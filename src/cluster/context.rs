@@ -142,6 +142,13 @@ impl ContextCache {
         self.known_with(self.replica_sets.known(), self.owners.known())
     }
 
+    /// The same, of these pods alone: most of a namespace is not copied.
+    pub fn known_of<'a>(&self, pods: impl Iterator<Item = &'a Pod>) -> KnownContext {
+        let owners = pods.filter_map(|pod| pod.owner.as_deref());
+        let sets = owners.filter(|owner| owner.is_replica_set()).map(|owner| owner.name.as_str());
+        self.known_with(self.replica_sets.known_of(sets), self.owners.known())
+    }
+
     fn known_with(&self, replica_sets: Controllers, owners: Owners) -> KnownContext {
         let [deployments, stateful_sets, daemon_sets] =
             self.others.each_ref().map(|cache| cache.last_known().map_err(unknown_annotations));

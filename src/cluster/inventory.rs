@@ -65,7 +65,7 @@ impl Inventory {
     }
 
     fn start(&self, namespace: &str) -> NamespaceWatch {
-        let pods = Arc::new(ResourceCache::new("pods", namespace));
+        let pods = Arc::new(ResourceCache::telling("pods", namespace, is_in_need));
         let of_pods = pods
             .clone()
             .follow(Api::<PartialPod>::namespaced(self.client.clone(), namespace), |pod| {
@@ -182,6 +182,34 @@ impl Inventory {
         Ok(owned(Arc::new(pod), &known))
     }
 
+    /// Pods that have begun to run, or were killed for memory, since this was last asked.
+    pub fn take_news(&self) -> Vec<OwnedPod> {
+        let watches: Vec<_> = self.watches.lock().values().cloned().collect();
+        watches.iter().flat_map(|watch| watch.owned(watch.pods.take_news())).collect()
+    }
+
+    /// What the watches know of a pod now, if they are in order.
+    pub fn watched(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let watch = self.watches.lock().get(namespace).cloned()?;
+        watch.pods.is_fresh().then(|| watch.pods.last_known_of(name).ok().flatten())?
+    }
+
+    /// These pods as the watches know them now, with what binds them; not those of which they know
+    /// nothing.
+    pub fn watched_with_context(&self, pods: Vec<Arc<Pod>>) -> Vec<OwnedPod> {
+        let mut by_namespace: HashMap<String, Vec<Arc<Pod>>> = HashMap::new();
+        for pod in pods {
+            by_namespace.entry(pod.key.namespace.clone()).or_default().push(pod);
+        }
+        let watches = self.watches.lock();
+        let found = by_namespace
+            .into_iter()
+            .filter_map(|(namespace, pods)| Some((watches.get(&namespace).cloned()?, pods)));
+        let found: Vec<_> = found.collect();
+        drop(watches);
+        found.into_iter().flat_map(|(watch, pods)| watch.owned(pods)).collect()
+    }
+
     /// Whether every watch that the pods are known by is complete and in order, but for namespaces
     /// that this service may not read, unless it may read none.
     pub fn is_fresh(&self) -> bool {
@@ -223,7 +251,53 @@ impl Inventory {
     }
 }
 
+impl NamespaceWatch {
+    fn owned(&self, pods: Vec<Arc<Pod>>) -> Vec<OwnedPod> {
+        if pods.is_empty() || !self.pods.is_fresh() || !self.contexts.is_fresh() {
+            return Vec::new();
+        }
+        let known = self.contexts.known_of(pods.iter().map(Arc::as_ref));
+        pods.into_iter().map(|pod| owned(pod, &known)).collect()
+    }
+}
+
+/// A pod that has begun to run, or of which a container was killed for memory.
+fn is_in_need(before: Option<&Pod>, now: &Pod) -> bool {
+    let runs = |pod: &Pod| &*pod.phase == "Running" && !pod.deleting;
+    let before = before.filter(|before| before.key.uid == now.key.uid && runs(before));
+    let Some(before) = before else { return runs(now) };
+    let kills = |pod: &Pod| pod.states.iter().map(|state| state.oom_kill).collect::<Vec<_>>();
+    runs(now) && kills(now) != kills(before)
+}
+
 /// Pods with what is known of the controllers behind them.
 fn joined(pods: Items<Pod>, known: &KnownContext) -> impl Iterator<Item = OwnedPod> {
     pods.into_values().map(|pod| owned(pod, known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::pod::{ContainerResources, ContainerState, OomKill, PodContainer, PodKey};
+
+    #[test]
+    fn a_pod_is_in_need_when_it_begins_to_run_and_with_each_kill() {
+        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u1".into() };
+        let app = PodContainer::new("app", ContainerResources::default());
+        let running = Pod::new(key, vec![app]);
+        let pending = Pod { phase: "Pending".into(), ..running.clone() };
+        let killed = |restart| {
+            let kill = OomKill { restart, finished_at: 100 };
+            let state = ContainerState { oom_kill: Some(kill), ..ContainerState::default() };
+            Pod { states: Box::new([state]), ..running.clone() }
+        };
+        let mut another = running.clone();
+        another.key.uid = "u2".into();
+        let leaving = Pod { deleting: true, ..running.clone() };
+        assert!(is_in_need(None, &running) && is_in_need(Some(&pending), &running));
+        assert!(is_in_need(Some(&another), &running), "a StatefulSet gives a name again");
+        assert!(is_in_need(Some(&running), &killed(1)) && is_in_need(Some(&killed(1)), &killed(2)));
+        assert!(!is_in_need(Some(&running), &running) && !is_in_need(None, &pending));
+        assert!(!is_in_need(Some(&killed(1)), &killed(1)) && !is_in_need(None, &leaving));
+    }
 }

@@ -1,6 +1,6 @@
 //! A local copy of one kind of object in one namespace, fed by a watch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,17 @@ use crate::client::retry::Deadline;
 /// By name.
 pub type Items<V> = HashMap<Arc<str>, Arc<V>>;
 
+/// Whether a value that takes the place of another, or of none, is to be told.
+pub type IsNews<V> = fn(Option<&V>, &V) -> bool;
+
+/// News that nobody has asked for are forgotten, the oldest first.
+const MOST_NEWS: usize = 1000;
+
 pub struct ResourceCache<V> {
     call: Call,
     state: RwLock<State<V>>,
     changed: Notify,
+    is_news: IsNews<V>,
 }
 
 struct State<V> {
@@ -33,9 +40,33 @@ struct State<V> {
     incoming: Items<V>,
     synced: bool,
     fault: Option<ClusterError>,
+    /// Names of what is news since somebody last asked.
+    news: VecDeque<Arc<str>>,
+}
+
+impl<V> Default for State<V> {
+    fn default() -> Self {
+        Self {
+            items: HashMap::new(),
+            incoming: HashMap::new(),
+            synced: false,
+            fault: None,
+            news: VecDeque::new(),
+        }
+    }
 }
 
 impl<V> State<V> {
+    /// Nothing is news before the copy was complete once.
+    fn tell(&mut self, name: &Arc<str>, value: &V, is_news: IsNews<V>) {
+        if self.synced && is_news(self.items.get(name).map(Arc::as_ref), value) {
+            if self.news.len() == MOST_NEWS {
+                self.news.pop_front();
+            }
+            self.news.push_back(name.clone());
+        }
+    }
+
     fn forget(&mut self, meta: &ObjectMeta) {
         if let Some(name) = &meta.name {
             self.items.remove(name.as_str());
@@ -45,13 +76,36 @@ impl<V> State<V> {
 
 impl<V: Send + Sync + 'static> ResourceCache<V> {
     pub fn new(resource: &'static str, namespace: &str) -> Self {
-        let state =
-            State { items: HashMap::new(), incoming: HashMap::new(), synced: false, fault: None };
+        Self::telling(resource, namespace, |_, _| false)
+    }
+
+    /// One that tells its news.
+    pub fn telling(resource: &'static str, namespace: &str, is_news: IsNews<V>) -> Self {
         Self {
             call: Call::over("watch", resource, namespace),
-            state: RwLock::new(state),
+            state: RwLock::new(State::default()),
             changed: Notify::new(),
+            is_news,
         }
+    }
+
+    /// What is news since this was last asked, as it is now.
+    pub fn take_news(&self) -> Vec<Arc<V>> {
+        if self.state.read().news.is_empty() {
+            return Vec::new();
+        }
+        let mut state = self.state.write();
+        let names = std::mem::take(&mut state.news);
+        let mut told = HashSet::new();
+        let names = names.iter().filter(|name| told.insert(Arc::clone(name)));
+        names.filter_map(|name| state.items.get(name).cloned()).collect()
+    }
+
+    /// These of what is known, complete or not.
+    pub fn known_of<'a>(&self, names: impl Iterator<Item = &'a str>) -> Items<V> {
+        let state = self.state.read();
+        let known = names.filter_map(|name| state.items.get_key_value(name));
+        known.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// Follows the watch for ever. An object that `convert` makes nothing of is left out.
@@ -94,11 +148,18 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
             Event::Init => state.incoming.clear(),
             Event::InitApply(object) => state.incoming.extend(entry(&object)),
             Event::InitDone => {
-                state.items = std::mem::take(&mut state.incoming);
+                let incoming = std::mem::take(&mut state.incoming);
+                for (name, value) in &incoming {
+                    state.tell(name, value, self.is_news);
+                }
+                state.items = incoming;
                 state.synced = true;
             }
             Event::Apply(object) => match entry(&object) {
-                Some((name, value)) => drop(state.items.insert(name, value)),
+                Some((name, value)) => {
+                    state.tell(&name, &value, self.is_news);
+                    state.items.insert(name, value);
+                }
                 // One that had something to say may have nothing any more.
                 None => state.forget(object.meta()),
             },
@@ -130,8 +191,7 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
 
     /// There is nothing to follow.
     pub fn holds_nothing(&self) {
-        *self.state.write() =
-            State { items: HashMap::new(), incoming: HashMap::new(), synced: true, fault: None };
+        *self.state.write() = State { synced: true, ..State::default() };
         self.changed.notify_waiters();
     }
 
@@ -264,5 +324,71 @@ impl Iterator for Pauses {
 impl Backoff for Pauses {
     fn reset(&mut self) {
         self.0 = MIN_BACKOFF;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    type Entry = (&'static str, u32);
+
+    fn object((name, value): Entry) -> ConfigMap {
+        let data = [("value".to_owned(), value.to_string())].into();
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }
+    }
+
+    fn value(object: &ConfigMap) -> Option<u32> {
+        object.data.as_ref()?.get("value")?.parse().ok()
+    }
+
+    /// It is news when a value has grown, or begins.
+    fn cache() -> ResourceCache<u32> {
+        ResourceCache::telling("configmaps", "shop", |before, now| before < Some(now))
+    }
+
+    fn list(cache: &ResourceCache<u32>, entries: &[Entry]) {
+        cache.take(Event::<ConfigMap>::Init, value);
+        for entry in entries {
+            cache.take(Event::InitApply(object(*entry)), value);
+        }
+        cache.take(Event::<ConfigMap>::InitDone, value);
+    }
+
+    fn news(cache: &ResourceCache<u32>) -> Vec<u32> {
+        let mut news: Vec<u32> = cache.take_news().iter().map(|value| **value).collect();
+        news.sort_unstable();
+        news
+    }
+
+    #[test]
+    fn what_changes_in_a_telling_way_is_told_once_as_it_is_now() {
+        let cache = cache();
+        list(&cache, &[("a", 1), ("b", 2)]);
+        assert!(news(&cache).is_empty(), "what was there at first is no news");
+        for entry in [("a", 5), ("a", 7), ("b", 1), ("c", 3), ("d", 9)] {
+            cache.take(Event::Apply(object(entry)), value);
+        }
+        cache.take(Event::Delete(object(("d", 9))), value);
+        assert_eq!(news(&cache), [3, 7]);
+        assert!(news(&cache).is_empty());
+        list(&cache, &[("a", 7), ("b", 4), ("e", 6)]);
+        assert_eq!(news(&cache), [4, 6], "what a new list brings");
+    }
+
+    #[test]
+    fn news_that_nobody_asks_for_are_bounded() {
+        let cache = cache();
+        list(&cache, &[]);
+        for number in 0..=MOST_NEWS as u32 {
+            let mut one = object(("x", number + 1));
+            one.metadata.name = Some(format!("pod-{number}"));
+            cache.take(Event::Apply(one), value);
+        }
+        let news = news(&cache);
+        assert_eq!((news.len(), news[0]), (MOST_NEWS, 2), "the oldest is forgotten");
     }
 }

@@ -52,6 +52,22 @@ pub(super) fn origins(fewest: usize, most: usize) -> Allowed {
     Allowed::List { fewest, most, each: Entry { name: "origin", pattern: None, check: origin } }
 }
 
+/// Types of addresses of a node.
+pub(super) fn address_types() -> Allowed {
+    let each = Entry { name: "type", pattern: None, check: address_type };
+    Allowed::List { fewest: 1, most: ADDRESS_TYPES.len(), each }
+}
+
+const ADDRESS_TYPES: [&str; 5] =
+    ["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"];
+
+fn address_type(text: &str) -> Result<(), String> {
+    match ADDRESS_TYPES.contains(&text) {
+        true => Ok(()),
+        false => Err(format!("{text:?} is none of {}", ADDRESS_TYPES.join(", "))),
+    }
+}
+
 fn namespace(name: &str) -> Result<(), String> {
     if is_dns_label(name) { Ok(()) } else { Err(format!("{name:?} is not a valid namespace name")) }
 }

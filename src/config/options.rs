@@ -12,7 +12,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 
-use super::allowed::{between, from_to, namespaces, only, origins};
+use super::allowed::{address_types, between, from_to, namespaces, only, origins};
 use super::declare::{Group, OptionSpec, joined, keep, options, set};
 use super::error::ConfigError;
 use super::value::{OptionValue, field};
@@ -87,6 +87,24 @@ options! {
         excluded_labels: BTreeMap<String, String> = [("app", "redis"), ("component", "redis")]
                 .map(|(key, value)| (key.into(), value.into())).into(),
             env "EXCLUDED_LABELS", runtime {"app": "redis"};
+    }
+
+    /// The looks between two cycles at containers that are near their limit.
+    "Second look": {
+        /// Seconds between two looks at the kubelets of their nodes; 0: between two cycles nothing
+        /// is looked at.
+        second_look_interval: u64 = 2, env "SECOND_LOOK_INTERVAL",
+            within from_to(0, 3600, "seconds");
+        /// Seconds between two looks at `metrics.k8s.io`, where a kubelet may not be asked or does
+        /// not answer; 0: there nothing is looked at.
+        second_look_interval_metrics: u64 = 10, env "SECOND_LOOK_INTERVAL_METRICS",
+            within from_to(0, 3600, "seconds");
+        /// Ask kubelets whose certificate is not of the CA of the cluster, too.
+        kubelet_insecure_tls: bool = false, env "KUBELET_INSECURE_TLS";
+        /// Which address of a node its kubelet is asked at: the first of these types that it has.
+        kubelet_preferred_address_types: Vec<String> =
+            ["InternalIP", "ExternalIP", "Hostname"].map(String::from).into(),
+            env "KUBELET_PREFERRED_ADDRESS_TYPES", within address_types();
     }
 
     /// How pods are changed, and how many at once.

@@ -29,6 +29,7 @@ impl Config {
             min: PerResource::new(self.min_cpu, self.min_memory as f64),
             max: PerResource::new(self.max_cpu, self.max_memory as f64),
             history_window: self.history_window,
+            sample_interval: self.auto_scale_interval as i64,
             cooldown: self.scaling_cooldown as i64 * 60,
             emergency_scale_up: self.emergency_scale_up,
             controls: self.controls,

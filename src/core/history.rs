@@ -163,6 +163,8 @@ struct Cut {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerHistory {
     samples: VecDeque<PerResource<f32>>,
+    /// When the last of them was measured.
+    sampled_at: i64,
     peaks: PerResource<PeakWindow>,
     first_at: i64,
     last_at: i64,
@@ -199,6 +201,7 @@ impl Default for ContainerHistory {
     fn default() -> Self {
         Self {
             samples: VecDeque::new(),
+            sampled_at: i64::MIN,
             peaks: PerResource::new(PeakWindow::new(), PeakWindow::new()),
             first_at: 0,
             last_at: i64::MIN,
@@ -233,10 +236,18 @@ const OLD_KILL: i64 = 3600;
 /// Steps that double: 1, 2, 4, 8 and 16 times the first.
 const MOST_STEPS: u8 = 4;
 
+/// What a measurement adds to what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    Nothing,
+    /// It is of between two samples: a peak at most.
+    Peak,
+    Sample,
+}
+
 impl ContainerHistory {
-    /// Takes in a measurement, and says whether it was news; one that is not newer than the last is
-    /// not.
-    pub fn observe(&mut self, observation: &Observation, policy: &Policy, now: i64) -> bool {
+    /// Takes in a measurement; one that is not newer than the last is no news.
+    pub fn observe(&mut self, observation: &Observation, policy: &Policy, now: i64) -> News {
         self.keep_time(policy, now);
         if !std::mem::replace(&mut self.seen, true) {
             self.first_kill = observation.oom_kill;
@@ -246,18 +257,23 @@ impl ContainerHistory {
             self.peaks.memory.observe(at, needed, policy.guard.window.memory);
         }
         if !observation.is_measured() || observation.at <= self.last_at {
-            return false;
+            return News::Nothing;
         }
         if self.last_at == i64::MIN {
             self.first_at = observation.at;
         }
         self.last_at = observation.at;
+        // What is looked at between two cycles must not shorten the time that a trend is of, nor
+        // the one in which a container becomes known.
+        let in_turn = self.is_in_turn(observation.at, policy);
         let last = self.samples.back().copied().unwrap_or_default();
         let mut sample = last;
         for resource in Resource::ALL.into_iter().filter(|of| observation.measured[*of]) {
             let used = observation.usage[resource];
             sample[resource] = used as f32;
-            self.observed[resource] = self.observed[resource].saturating_add(1);
+            if in_turn {
+                self.observed[resource] = self.observed[resource].saturating_add(1);
+            }
             self.peaks[resource].observe(observation.at, used, policy.guard.window[resource]);
             if self.cut[resource].is_some_and(|cut| observation.at > cut.at + CUT_WATCHED) {
                 // It did not hurt.
@@ -267,11 +283,15 @@ impl ContainerHistory {
                 self.steps[resource] = 0;
             }
         }
+        if !in_turn {
+            return News::Peak;
+        }
+        self.sampled_at = observation.at;
         while self.samples.len() >= policy.history_window.max(1) {
             self.samples.pop_front();
         }
         self.samples.push_back(sample);
-        true
+        News::Sample
     }
 
     /// What a killed container would have needed, whatever was measured: more than it had. So the
@@ -329,9 +349,18 @@ impl ContainerHistory {
         &self.cuts_rest[resource]
     }
 
+    /// Whether a whole interval has passed since the last sample, as far as cycles and the times of
+    /// measurements, which do not fall on the same moments, can tell.
+    fn is_in_turn(&self, at: i64, policy: &Policy) -> bool {
+        at.saturating_sub(self.sampled_at) >= policy.sample_interval * 2 / 3
+    }
+
     /// What lies in the future, of a clock that was ahead, is now.
     fn keep_time(&mut self, policy: &Policy, now: i64) {
         self.resized_at = self.resized_at.map(|at| at.min(now));
+        if self.sampled_at > now + CLOCK_TOLERANCE {
+            self.sampled_at = i64::MIN;
+        }
         for resource in Resource::ALL {
             let (backoff, rest) = (&mut self.backoff[resource], &mut self.cuts_rest[resource]);
             backoff.retry_at = backoff.retry_at.map(|at| at.min(now + MAX_BACKOFF));
@@ -361,6 +390,8 @@ impl ContainerHistory {
     pub fn applied(&mut self, change: &AppliedChange, policy: &Policy, now: i64) {
         let AppliedChange { resource, from, to, kill } = *change;
         self.resized_at = Some(now);
+        // What the spec asks for next is what was applied, and nobody else's.
+        self.spec = None;
         self.backoff[resource] = Backoff::default();
         self.known_need[resource] = None;
         if to < from {
@@ -507,6 +538,22 @@ mod tests {
     }
 
     #[test]
+    fn a_look_between_two_samples_makes_a_peak_and_no_trend() {
+        let mut history = history(&[0.1, 0.1]);
+        for at in (32..=58).step_by(2) {
+            observe(&mut history, &observation(at, 0.9));
+        }
+        assert_eq!(history.observed(Resource::Cpu), 3, "one at 50, which is nearly the next");
+        assert!((history.peak(Resource::Cpu) - 0.9).abs() < 1e-6);
+        assert_eq!(history.last_at(), Some(58));
+        for (at, observed) in [(60, 3), (80, 4)] {
+            observe(&mut history, &observation(at, 0.1));
+            assert_eq!(history.observed(Resource::Cpu), observed, "{at}");
+        }
+        assert!(history.trend(Resource::Cpu, 1.0) < 0.3);
+    }
+
+    #[test]
     fn peak_forgets_what_is_older_than_the_window() {
         let window = Policy::default().guard.window.cpu / 60;
         let mut history = history(&[0.9]);
@@ -581,6 +628,11 @@ mod tests {
         assert_eq!(history.resized_at, None);
         history.observe_spec(8, 30);
         assert_eq!(history.resized_at, Some(30));
+        history.applied(&raised(Resource::Cpu, None), &Policy::default(), 40);
+        history.observe_spec(9, 50);
+        assert_eq!(history.resized_at, Some(40), "its own change is that of then");
+        history.observe_spec(8, 60);
+        assert_eq!(history.resized_at, Some(60));
     }
 
     fn raised(resource: Resource, kill: Option<OomKill>) -> AppliedChange {

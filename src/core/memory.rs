@@ -6,7 +6,7 @@ use internment::ArcIntern as Shared;
 
 use crate::context::OwnedPod;
 use crate::guard::lowest_safe_limit;
-use crate::history::{ContainerHistory, PodHistory};
+use crate::history::{ContainerHistory, News, PodHistory};
 use crate::observation::Observation;
 use crate::pod::{Pod, PodContainer, PodKey};
 use crate::policy::Policy;
@@ -122,13 +122,13 @@ pub fn observe(
     policy: &Policy,
     now: i64,
 ) {
-    let is_news = history.observe(seen, policy, now);
+    let news = history.observe(seen, policy, now);
     let needed = history.needed_by_killed(seen, policy, now);
-    if is_news || needed.is_some() {
-        workload.learn(seen, needed, policy, now);
+    if news != News::Nothing || needed.is_some() {
+        workload.learn(seen, needed, news == News::Sample, policy, now);
     }
     history.typical = PerResource::build(|resource| workload.typical(resource));
-    if let Some(generation) = history.settled_generation(now).filter(|_| is_news) {
+    if let Some(generation) = history.settled_generation(now).filter(|_| news == News::Sample) {
         workload.settle(generation, seen.limit, now);
     }
 }
@@ -190,6 +190,18 @@ mod tests {
         (1..12 * HOUR / 60)
             .for_each(|minute| drop(look(&mut memory, &pod, Some(used), minute * 60)));
         (memory, 12 * HOUR)
+    }
+
+    #[test]
+    fn looks_between_two_samples_tell_nothing_of_typical_use() {
+        let (mut memory, end) = learned("Deployment", 0.3);
+        let pod = owned("web-0", "Deployment", "1", 0);
+        for now in (end..end + 240).step_by(2) {
+            look(&mut memory, &pod, Some(0.95), now);
+        }
+        let (_, workload) = memory.of(&pod, end + 240);
+        let workload = workload.container_mut(&pod.pod.containers[0].name);
+        assert!(workload.typical(Resource::Cpu) < 0.4 && workload.peak(Resource::Cpu) > 0.9);
     }
 
     /// The same, resized to so much a while ago.

@@ -67,6 +67,8 @@ pub struct Policy {
     pub max: PerResource<f64>,
     /// Samples of usage that a trend is computed over.
     pub history_window: usize,
+    /// Seconds between two such samples: what is measured in between makes peaks and no trend.
+    pub sample_interval: i64,
     /// Seconds between two applied changes of a container.
     pub cooldown: i64,
     /// An urgent INCREASE does not wait for the cooldown.
@@ -150,6 +152,7 @@ impl Default for Policy {
             min: PerResource::new(0.1, 20.0),
             max: PerResource::new(8.0, 16384.0),
             history_window: 5,
+            sample_interval: 30,
             cooldown: 30 * 60,
             emergency_scale_up: true,
             guard: GuardSettings::default(),

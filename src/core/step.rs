@@ -111,7 +111,7 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
         let message = "The service is stopping: the resize was not begun".into();
         return Step::Leave { status: Status::Failed, message };
     }
-    if !budget.take(&pod.key.namespace) {
+    if !budget.take(&pod.key) {
         return skip(SkipReason::RateLimited);
     }
     unfinished.unwrap_or_else(|| Step::Resize { plan, fallback: grows(decision) })
@@ -413,6 +413,7 @@ mod tests {
         assert!(matches!(next(quiet()), Step::Leave { status: Status::NoActionNeeded, .. }));
         assert!(matches!(next(growing()), Step::Resize { .. }));
         let status = Status::Skipped(SkipReason::RateLimited);
-        assert!(matches!(next(growing()), Step::Leave { status: left, .. } if left == status));
+        let another = growing().with(|case| case.pod().key.uid = "another".into());
+        assert!(matches!(next(another), Step::Leave { status: left, .. } if left == status));
     }
 }

@@ -191,8 +191,16 @@ impl WorkloadContainer {
     }
 
     /// Takes in what was measured of one of its containers, and what a killed one would have
-    /// needed.
-    pub fn learn(&mut self, seen: &Observation, needed: Option<f64>, policy: &Policy, now: i64) {
+    /// needed. What it typically uses is told by samples alone, not by looks in between, which are
+    /// of those that are full.
+    pub fn learn(
+        &mut self,
+        seen: &Observation,
+        needed: Option<f64>,
+        is_sample: bool,
+        policy: &Policy,
+        now: i64,
+    ) {
         self.keep_time(policy, now);
         let window = policy.guard.window;
         if let Some(needed) = needed {
@@ -207,7 +215,9 @@ impl WorkloadContainer {
         for resource in Resource::ALL.into_iter().filter(|of| seen.measured[*of]) {
             let used = seen.usage[resource];
             self.peaks[resource].observe(seen.at, used, window[resource]);
-            self.typical[resource].observe(seen.at, used * per_unit(resource));
+            if is_sample {
+                self.typical[resource].observe(seen.at, used * per_unit(resource));
+            }
         }
     }
 

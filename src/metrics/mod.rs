@@ -40,6 +40,9 @@ pub struct Metrics {
     resize_duration: Timings<1>,
     events: Counters<1>,
     requests: requests::Requests,
+    looked_at: Counter,
+    kubelet_requests: Timings<1>,
+    silent_kubelets: Gauge,
     pods_watched: Gauge,
     pods_monitored: Gauge,
     recorded: Recorded,
@@ -84,6 +87,9 @@ impl Default for Metrics {
             resize_duration: Family::new_with_constructor(timing),
             events: Family::default(),
             requests: requests::Requests::default(),
+            looked_at: Counter::default(),
+            kubelet_requests: Family::new_with_constructor(timing),
+            silent_kubelets: Gauge::default(),
             pods_watched: Gauge::default(),
             pods_monitored: Gauge::default(),
             recorded: Recorded::default(),
@@ -152,6 +158,22 @@ impl Metrics {
             self.events.clone(),
         );
         self.requests.register(r);
+        r.register(
+            "second_look_pods",
+            "Pods that were decided on between two cycles",
+            self.looked_at.clone(),
+        );
+        r.register_with_unit(
+            "kubelet_request_duration",
+            "Time that kubelets take to tell usage, by result: answered, refused or failed",
+            Unit::Seconds,
+            self.kubelet_requests.clone(),
+        );
+        r.register(
+            "kubelets_silent",
+            "Nodes whose kubelet did not answer when it was last asked",
+            self.silent_kubelets.clone(),
+        );
         r.register(
             "pods_watched",
             "Pods of the configured namespaces in the last cycle",
@@ -248,6 +270,19 @@ impl Metrics {
             }
         };
         self.resize_duration.get_or_create(&[("result", result)]).observe(took.as_secs_f64());
+    }
+
+    /// Pods that were decided on between two cycles.
+    pub fn looked_at(&self, pods: usize) {
+        self.looked_at.inc_by(pods as u64);
+    }
+
+    pub fn asked_kubelet(&self, result: &'static str, took: Duration) {
+        self.kubelet_requests.get_or_create(&[("result", result)]).observe(took.as_secs_f64());
+    }
+
+    pub fn silent_kubelets(&self, count: usize) {
+        self.silent_kubelets.set(count as i64);
     }
 
     pub fn event(&self, result: &'static str) {

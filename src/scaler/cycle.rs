@@ -14,6 +14,7 @@ use super::invalid_annotations::InvalidAnnotations;
 use super::journal::Journal;
 use super::pod_status::PodStatuses;
 use super::stopwatch::Stopwatch;
+use super::watchlist::Watchlist;
 use crate::blocking::run_blocking;
 use crate::client::error::ClusterError;
 use crate::client::retry::Deadline;
@@ -25,7 +26,7 @@ use crate::core::context::OwnedPod;
 use crate::core::eligibility::eligibility;
 use crate::core::features::FeatureSet;
 use crate::core::observation::{Usage, observe};
-use crate::core::outcome::Outcome;
+use crate::core::outcome::{Outcome, Status};
 use crate::core::phases::{Phase, Phases};
 use crate::core::pod::PodKey;
 use crate::core::pod_decision::{PodDecision, Urgency};
@@ -52,7 +53,31 @@ pub struct Scaler {
     pub(super) invalid_annotations: InvalidAnnotations,
     /// Pods that are being changed right now.
     pub(super) claims: Mutex<HashSet<PodKey>>,
+    /// What the last cycle found worth a look before the next.
+    pub(super) watchlist: Mutex<Arc<Watchlist>>,
     pub(super) stopping: CancellationToken,
+}
+
+/// What pods are decided on for.
+pub(super) struct Round {
+    pub budget: Mutex<ResizeBudget>,
+    /// Between two cycles: what changes nothing is told by the cycles alone.
+    pub between: bool,
+}
+
+impl Round {
+    pub fn cycle(config: &Config) -> Self {
+        let budget = ResizeBudget::new(config.resizes_per_cycle, config.resizes_per_namespace);
+        Self { budget: Mutex::new(budget), between: false }
+    }
+
+    pub fn between_cycles(config: &Config) -> Self {
+        Self { between: true, ..Self::cycle(config) }
+    }
+
+    fn tells(&self, outcome: &Outcome) -> bool {
+        !self.between || matches!(outcome.status, Status::Success(_) | Status::Failed)
+    }
 }
 
 /// What came of every pod, and how long it took.
@@ -76,6 +101,7 @@ impl Scaler {
             events,
             invalid_annotations: InvalidAnnotations::default(),
             claims: Mutex::default(),
+            watchlist: Mutex::default(),
             stopping,
         }
     }
@@ -123,7 +149,7 @@ impl Scaler {
         let killed: Vec<_> = killed.into_iter().map(|owned| (owned, None)).collect();
         let mut outcomes = match killed.is_empty() {
             true => Vec::new(),
-            false => self.run(cluster, config, killed, &mut watch).await?,
+            false => self.run(cluster, config, killed, &Round::cycle(config), &mut watch).await?,
         };
         let mut pods = Vec::new();
         // As long as answers come, there is time for the next.
@@ -146,8 +172,15 @@ impl Scaler {
             pods.extend(here.into_iter().zip(measured(usage).into_iter().chain(repeat(None))));
             watch.lap(Phase::Parse);
         }
-        run_blocking(|| self.metrics.pods(&pods, config));
-        outcomes.extend(self.run(cluster, config, pods, &mut watch).await?);
+        let mut near = run_blocking(|| {
+            self.metrics.pods(&pods, config);
+            Watchlist::of(&pods, now)
+        });
+        outcomes.extend(self.run(cluster, config, pods, &Round::cycle(config), &mut watch).await?);
+        run_blocking(|| {
+            near.add_near(&outcomes, config);
+            *self.watchlist.lock() = Arc::new(near);
+        });
         self.pod_status
             .retain_present(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
         Ok(Cycle { outcomes, phases: watch.phases() })
@@ -164,14 +197,17 @@ impl Scaler {
         let deadline = Deadline::default();
         let owned = cluster.pod_with_context(namespace, name, deadline).await?.select_containers();
         let usage = measured(cluster.usage_of(&owned, deadline).await);
-        self.run(cluster, config, vec![(owned, usage)], &mut Stopwatch::start()).await
+        let round = Round::cycle(config);
+        self.run(cluster, config, vec![(owned, usage)], &round, &mut Stopwatch::start()).await
     }
 
-    async fn run(
+    /// Decides on these pods and acts: the one way for all that is measured, whenever it is.
+    pub(super) async fn run(
         &self,
         cluster: &Cluster,
         config: &Config,
         pods: Vec<(OwnedPod, Option<Usage>)>,
+        round: &Round,
         watch: &mut Stopwatch,
     ) -> Result<Vec<Outcome>, CycleError> {
         let now = cluster.clock().now();
@@ -188,11 +224,12 @@ impl Scaler {
         *watch = laps;
         let decided = decided?;
         let (mut outcomes, due) =
-            run_blocking(|| self.plan(cluster, config, &settings, decided, now));
+            run_blocking(|| self.plan(cluster, config, &settings, decided, round, now));
         watch.lap(Phase::Plan);
         let work = due.into_iter().map(|due| self.act(cluster, config, &settings, due, now));
         let acted = futures::stream::iter(work).buffer_unordered(config.resize_concurrency);
         outcomes.extend(acted.collect::<Vec<_>>().await);
+        outcomes.retain(|outcome| round.tells(outcome));
         run_blocking(|| {
             outcomes.sort_unstable_by(|a, b| a.pod.cmp(&b.pod));
             self.pod_status.record(&outcomes, now.timestamp());
@@ -211,6 +248,7 @@ impl Scaler {
         config: &Config,
         settings: &Settings,
         mut decided: Vec<Decided>,
+        round: &Round,
         now: DateTime<Utc>,
     ) -> (Vec<Outcome>, Vec<Decided>) {
         decided.sort_by_cached_key(|Decided { owned, decision, .. }| {
@@ -218,7 +256,7 @@ impl Scaler {
             let begun = owned.pod.resize.is_some();
             (if begun { Urgency::Killed } else { urgency }, rand::random::<u32>())
         });
-        let mut budget = ResizeBudget::new(config.resizes_per_cycle, config.resizes_per_namespace);
+        let mut budget = round.budget.lock();
         let (mut outcomes, mut due) = (Vec::new(), Vec::new());
         for decided in decided {
             match self.next_step(cluster, settings, &decided, &mut budget) {
@@ -226,6 +264,8 @@ impl Scaler {
                 Err(left) => outcomes.push(self.outcome(cluster, settings, decided, left, now)),
             }
         }
+        drop(budget);
+        outcomes.retain(|outcome| round.tells(outcome));
         self.record(&outcomes, config, now);
         (outcomes, due)
     }

@@ -11,6 +11,9 @@ mod fixtures;
 mod invalid_annotations;
 pub mod journal;
 pub mod pod_status;
+pub mod second_look;
 pub mod stopwatch;
+mod usage_windows;
+mod watchlist;
 
 pub use self::apply::{ApplyError, Fallback};

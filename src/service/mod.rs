@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::state::AppState;
+use crate::client::kubelet::KubeletClient;
 use crate::clock::Clock;
 use crate::cluster::events::{self, Delivery, Queue};
 use crate::config::{Config, ConfigOverrides};
@@ -28,6 +29,7 @@ use crate::leader::{self, LeaderArgs, Leadership};
 use crate::model::shipped::{self, Found};
 use crate::scaler::autoscale::Autoscaler;
 use crate::scaler::cycle::Scaler;
+use crate::scaler::second_look::SecondLook;
 use crate::sim;
 use crate::sim::simulation::Simulation;
 use crate::store::{self, Sources, Store};
@@ -121,6 +123,7 @@ pub async fn serve(
     let storing = tokio::spawn(store::run(store, ended.clone()));
     let electing = tokio::spawn(elect(&state, ended.clone()));
     let autoscaling = tokio::spawn(autoscaler(&state).run(stopping.clone()));
+    let looking = tokio::spawn(second_look(&state).run(stopping.clone()));
     let stop = stopping.clone();
     let stop = async move {
         stop_requested().await;
@@ -134,6 +137,7 @@ pub async fn serve(
     connecting.abort();
     following.abort();
     autoscaling.await.context("the autoscale loop")?;
+    looking.await.context("the looks between cycles")?;
     state.under_way.close();
     state.under_way.wait().await;
     worked.cancel();
@@ -154,6 +158,15 @@ pub fn autoscaler(state: &AppState) -> Autoscaler {
         scaler: state.scaler.clone(),
         clock: state.clock,
         alive: state.autoscaler_alive.clone(),
+    }
+}
+
+pub fn second_look(state: &AppState) -> SecondLook {
+    SecondLook {
+        config: state.config.clone(),
+        cluster: state.cluster.clone(),
+        scaler: state.scaler.clone(),
+        clock: state.clock,
     }
 }
 
@@ -193,7 +206,8 @@ async fn simulate(args: &SimulateArgs, state: &AppState) -> anyhow::Result<JoinH
         Some(folder) => Simulation::of_folder(state.clock, folder).context("simulated cluster")?,
         None => Simulation::demo(state.clock),
     };
-    state.connected(simulation.client());
+    let kubelets = KubeletClient::over(simulation.kubelets());
+    state.connected_to(simulation.client(), Some(kubelets));
     if let Some(address) = args.simulate_listen {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::client::connect;
+use crate::client::connect::{self, Connection};
+use crate::client::kubelet::KubeletClient;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, SharedCluster};
 use crate::config::{Config, SharedConfig};
@@ -66,10 +67,18 @@ impl AppState {
         self.autoscaler_alive.load(Ordering::Relaxed)
     }
 
+    /// To a cluster whose kubelets are not asked for anything.
     pub fn connected(&self, client: kube::Client) {
+        self.connected_to(client, None);
+    }
+
+    pub fn connected_to(&self, client: kube::Client, kubelets: Option<KubeletClient>) {
         let client = self.scaler.metrics.counted(client);
         let config = self.config();
-        let cluster = Cluster::new(client, self.clock, self.leadership.clone(), &config);
+        let mut cluster = Cluster::new(client, self.clock, self.leadership.clone(), &config);
+        if let Some(kubelets) = kubelets {
+            cluster = cluster.with_kubelets(kubelets, &config);
+        }
         cluster.watch(&config.namespaces);
         self.cluster.set(cluster);
     }
@@ -78,10 +87,14 @@ impl AppState {
     pub async fn connect(self) {
         let mut pause = Duration::from_secs(1);
         loop {
-            match connect::connect(self.config().in_cluster, self.leadership.identity()).await {
-                Ok(client) => {
+            let config = self.config();
+            let identity = self.leadership.identity();
+            let connecting =
+                connect::connect(config.in_cluster, identity, config.kubelet_insecure_tls);
+            match connecting.await {
+                Ok(Connection { client, kubelets }) => {
                     tracing::info!("connected to the cluster");
-                    return self.connected(client);
+                    return self.connected_to(client, Some(kubelets));
                 }
                 Err(error) => tracing::warn!(%error, "no cluster yet"),
             }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::json::set;
-use super::node::Node;
+use super::node::{Node, address};
 use super::physics::Resources;
 use super::resources::Resource;
 use super::store::Key;
@@ -109,6 +109,7 @@ pub fn add_nodes(world: &mut World, count: usize, cores: f64, gib: f64) {
     for index in 0..count {
         let name = format!("node-{}", index + 1);
         let mut node = Node::new(cores, gib);
+        node.address = address(index);
         node.labels = [
             ("kubernetes.io/hostname", name.as_str()),
             ("kubernetes.io/os", "linux"),

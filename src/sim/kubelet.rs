@@ -1,11 +1,11 @@
 //! Kubelets: containers start, die of too much memory, come back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
 use super::json::{self, set};
-use super::node::Kubelet;
+use super::node::{Kubelet, Node};
 use super::noise::mix;
 use super::pods::set_condition;
 use super::requirements::{Sum, is_sidecar, room};
@@ -45,34 +45,63 @@ pub fn report_pod_level(pod: &mut Value) {
     set(pod, &["status"], "resources", resources);
 }
 
+/// Containers of pods, by their index.
+#[derive(Default)]
+struct Happened {
+    ended: Vec<(Key, usize, End)>,
+    back: Vec<(Key, usize)>,
+}
+
+/// Lets time pass until now, and tells what kubelets see of it.
+fn pass<'a>(
+    pods: &mut dyn Iterator<Item = (&'a Key, &'a mut Pod)>,
+    nodes: &BTreeMap<String, Node>,
+    now: f64,
+) -> Happened {
+    let mut happened = Happened::default();
+    let stopped = nodes.iter().filter(|(_, node)| node.kubelet == Kubelet::Stopped);
+    let stopped: HashSet<&str> = stopped.map(|(name, _)| name.as_str()).collect();
+    for (key, pod) in pods {
+        if pod.finished || !pod.started {
+            continue;
+        }
+        let seen = pod.node.as_ref().is_none_or(|node| !stopped.contains(node.as_str()));
+        for (index, container) in pod.containers.iter_mut().enumerate() {
+            if container.running {
+                let began = container.passed;
+                let demand = pod.workload.demand(began, began - container.started);
+                container.unseen_end = container.pass(now, demand);
+            }
+            if !seen {
+                continue;
+            }
+            if let Some(end) = container.unseen_end.take() {
+                happened.ended.push((key.clone(), index, end));
+            } else if !container.running && !pod.terminating && container.process.is_up(now) {
+                happened.back.push((key.clone(), index));
+            }
+        }
+    }
+    happened
+}
+
 impl World {
     /// Lets the last step pass for all containers, then reports those that died or came back.
     pub(super) fn step_containers(&mut self) {
-        let (now, step) = (self.now, self.step);
-        let (mut ended, mut back) = (Vec::new(), Vec::new());
-        let nodes = self.nodes.iter().filter(|(_, node)| node.kubelet == Kubelet::Stopped);
-        let stopped: HashSet<&str> = nodes.map(|(name, _)| name.as_str()).collect();
-        for (key, pod) in &mut self.pods {
-            if pod.finished || !pod.started {
-                continue;
-            }
-            let seen = pod.node.as_ref().is_none_or(|node| !stopped.contains(node.as_str()));
-            for (index, container) in pod.containers.iter_mut().enumerate() {
-                if container.running {
-                    let began = now - step;
-                    let demand = pod.workload.demand(began, began - container.started);
-                    container.unseen_end = container.pass(now, step, demand);
-                }
-                if !seen {
-                    continue;
-                }
-                if let Some(end) = container.unseen_end.take() {
-                    ended.push((key.clone(), index, end));
-                } else if !container.running && !pod.terminating && container.process.is_up(now) {
-                    back.push((key.clone(), index));
-                }
-            }
+        let happened = pass(&mut self.pods.iter_mut(), &self.nodes, self.now);
+        self.report(happened);
+    }
+
+    /// Lets the time until now pass for these pods.
+    pub(super) fn catch_up(&mut self, pods: &[Key]) {
+        for key in pods {
+            let Some(pod) = self.pods.get_mut(key) else { continue };
+            let happened = pass(&mut std::iter::once((key, pod)), &self.nodes, self.now);
+            self.report(happened);
         }
+    }
+
+    fn report(&mut self, Happened { ended, back }: Happened) {
         for (key, index, end) in ended {
             self.container_ended(&key, index, end);
         }
@@ -115,7 +144,7 @@ impl World {
     /// Writes into `pod` that its containers run since `at`.
     pub(super) fn start_containers(&mut self, key: &Key, pod: &mut Value, at: f64) -> bool {
         let random = self.draw();
-        let since = self.timestamp_at(at);
+        let (since, now) = (self.timestamp_at(at), self.now);
         let Some(runtime) = self.pods.get_mut(key) else { return false };
         let index = runtime.incarnation;
         let room = runtime
@@ -127,6 +156,7 @@ impl World {
         for container in &mut runtime.containers {
             container.limits = container.requirements.enforced(room);
             container.start(at);
+            container.passed = now;
         }
         let host_ip = json::text(pod, "/spec/nodeName")
             .bytes()

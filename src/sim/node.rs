@@ -9,6 +9,9 @@ use super::requirements::Sum;
 use super::store::Key;
 use crate::core::quantity::Quantity;
 
+/// Where a kubelet listens for metrics.
+pub const KUBELET_PORT: u16 = 10250;
+
 /// How the kubelet of a node behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Kubelet {
@@ -42,6 +45,8 @@ pub struct Node {
     /// Its pods cannot be resized at all.
     pub windows: bool,
     pub kubelet: Kubelet,
+    /// Where the kubelet is asked for metrics.
+    pub address: String,
     /// What the kubelet does once it acts again.
     pub postponed: Vec<(Key, u64, PodDue)>,
 }
@@ -120,6 +125,7 @@ impl Node {
                     { "type": "InternalIP", "address": address(index) },
                     { "type": "Hostname", "address": name },
                 ],
+                "daemonEndpoints": { "kubeletEndpoint": { "Port": KUBELET_PORT } },
                 "nodeInfo": {
                     "machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": "6.12.0",
                     "osImage": "Simulated Linux", "containerRuntimeVersion": "containerd://2.1.4",

@@ -244,6 +244,7 @@ impl World {
 
     /// The kubelet writes the cgroups of an admitted resize, or finds that it cannot.
     pub(super) fn actuate_resize(&mut self, key: &Key) {
+        self.catch_up(std::slice::from_ref(key));
         let Some(mut pod) = self.store.value(Resource::Pods, key) else { return };
         let Some(node) = self.node_of(key) else { return };
         let room = room(&pod["spec"], node.allocatable);

@@ -80,6 +80,10 @@ pub struct Container {
     pub process: Process,
     /// Usage of memory in the last step, in MiB.
     pub memory: f64,
+    /// Until when its physics is done.
+    pub passed: f64,
+    /// Core-seconds used since it started.
+    pub cpu_total: f64,
     /// Core-seconds used, and seconds measured, since the last scrape.
     cpu_seconds: f64,
     seconds: f64,
@@ -109,6 +113,8 @@ impl Container {
             share,
             process: Process::default(),
             memory: 0.0,
+            passed: 0.0,
+            cpu_total: 0.0,
             cpu_seconds: 0.0,
             seconds: 0.0,
             sample: None,
@@ -124,8 +130,10 @@ impl Container {
     pub fn start(&mut self, now: f64) {
         self.running = true;
         self.started = now;
+        self.passed = now;
         self.process = Process::default();
         (self.cpu_seconds, self.seconds) = (0.0, 0.0);
+        self.cpu_total = 0.0;
     }
 
     /// Stops the container; it may start again at `until`.
@@ -135,8 +143,13 @@ impl Container {
         self.process.restart(until);
     }
 
-    /// Lets the last `step` seconds pass; how it ended with them, if it did.
-    pub fn pass(&mut self, now: f64, step: f64, demand: Resources) -> Option<End> {
+    /// Lets time pass until `now`; how it ended with that, if it did.
+    pub fn pass(&mut self, now: f64, demand: Resources) -> Option<End> {
+        let step = now - self.passed;
+        if step <= 0.0 {
+            return None;
+        }
+        self.passed = now;
         let demand = Resources {
             cpu: demand.cpu * self.share.cpu,
             memory: demand.memory * self.share.memory,
@@ -147,6 +160,7 @@ impl Container {
         }
         self.memory = done.usage.memory;
         self.cpu_seconds += done.usage.cpu * step;
+        self.cpu_total += done.usage.cpu * step;
         self.seconds += step;
         self.throttled_seconds += if done.throttled { step } else { 0.0 };
         self.unserved_core_seconds += done.unserved * step;

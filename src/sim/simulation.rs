@@ -76,7 +76,7 @@ impl Simulation {
     }
 
     /// One batch of what is due by now; true if that was all.
-    fn advance(&self) -> bool {
+    pub(super) fn advance(&self) -> bool {
         let now = (self.clock.now() - self.began).as_seconds_f64();
         self.world().advance_to(START + now, BATCH)
     }

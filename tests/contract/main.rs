@@ -25,6 +25,7 @@ mod safety_refusals;
 mod safety_resizes;
 mod safety_time;
 mod scaling;
+mod second_look;
 mod without_a_cluster;
 mod workloads;
 

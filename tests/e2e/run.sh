@@ -66,6 +66,7 @@ python3 "$HERE/suite/model.py" "$E2E_MODEL"
 kubectl create namespace "$NAMESPACE" --dry-run=client --output=yaml |
     kubectl apply -f - >/dev/null
 kubectl apply -k "$ROOT/deploy/overlays/cluster-wide-live" >/dev/null
+kubectl apply -f "$ROOT/deploy/components/kubelet-metrics/clusterrole.yaml" >/dev/null
 kubectl --namespace=dqn-scaler scale deployment dqn-scaler --replicas=0 >/dev/null
 # In the background, so that a signal is heeded at once.
 python3 "$HERE/suite" "$@" &

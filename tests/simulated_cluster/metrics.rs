@@ -173,3 +173,39 @@ async fn the_whole_metrics_api_can_be_away_or_slow() {
     let request = cluster.http.get(format!("{}{METRICS}", cluster.base));
     assert!(request.timeout(Duration::from_millis(500)).send().await.unwrap_err().is_timeout());
 }
+
+/// The answer of a kubelet at the address that its node has, or None where there is none.
+async fn resource_metrics(cluster: &Cluster) -> Option<String> {
+    let (_, node) = cluster.get("/api/v1/nodes/node-1").await;
+    let address = node["status"]["addresses"][0]["address"].as_str().unwrap();
+    let port = &node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"];
+    let url = format!("http://{address}:{port}/metrics/resource");
+    let request = cluster.http.get(url).timeout(Duration::from_millis(500));
+    request.send().await.ok()?.text().await.ok()
+}
+
+/// Value and time of a metric of the first container.
+fn counted(text: &str, metric: &str) -> (f64, i64) {
+    let line = text.lines().find(|line| line.starts_with(&format!("{metric}{{"))).unwrap();
+    let mut fields = line.rsplit_once("} ").unwrap().1.split(' ');
+    (fields.next().unwrap().parse().unwrap(), fields.next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_kubelet_tells_usage_of_the_moment_unless_it_is_stopped() {
+    let cluster = Cluster::with_web().await;
+    let cpu = "container_cpu_usage_seconds_total";
+    until("its socket", async || resource_metrics(&cluster).await.is_some()).await;
+    let first = counted(&resource_metrics(&cluster).await.unwrap(), cpu);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let text = resource_metrics(&cluster).await.unwrap();
+    let second = counted(&text, cpu);
+    assert!(second.1 - first.1 >= 1000, "two seconds of the cluster are not told: {text}");
+    let cores = (second.0 - first.0) * 1000.0 / (second.1 - first.1) as f64;
+    let limit = counted(&text, "container_memory_working_set_bytes").0;
+    assert!((0.01..0.2).contains(&cores) && limit > 1e6, "{cores} {text}");
+    assert_eq!(text.matches("container_cpu_usage_seconds_total{").count(), 3);
+    let stopped = dqn_scaler::sim::node::Kubelet::Stopped;
+    cluster.simulation.world().set_kubelet("node-1", stopped);
+    assert_eq!(resource_metrics(&cluster).await, None);
+}

@@ -8,6 +8,7 @@ mod delete;
 mod discovery;
 mod edit;
 mod form;
+mod kubelet;
 mod metrics;
 mod read;
 mod request;

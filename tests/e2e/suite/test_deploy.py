@@ -34,6 +34,10 @@ VARIABLES = {
     "AUTO_SCALE_ENABLED": ("false", False),
     "AUTO_SCALE_INTERVAL": ("7", 7),
     "SCALING_COOLDOWN": ("2", 2),
+    "SECOND_LOOK_INTERVAL": ("3", 3),
+    "SECOND_LOOK_INTERVAL_METRICS": ("0", 0),
+    "KUBELET_INSECURE_TLS": ("true", True),
+    "KUBELET_PREFERRED_ADDRESS_TYPES": ("Hostname,InternalIP", ["Hostname", "InternalIP"]),
     "EXCLUDED_DEPLOYMENTS": ("one,two", ["one", "two"]),
     "EXCLUDED_LABELS": ("tier=cache", {"tier": "cache"}),
     "EMERGENCY_SCALE_UP": ("false", False),
@@ -148,6 +152,20 @@ class Manifests(ClusterTest):
             documented = re.findall(r"`--[a-z-]+` \| `([A-Z_]+)` \|", page.read())
         tested = set(VARIABLES) | set(FILES) | FOLDER | set(ELSEWHERE)
         self.assertEqual(set(documented), tested | NOT_IN_A_POD)
+
+    def test_kubelets_may_be_asked_and_reached(self):
+        with tempfile.TemporaryDirectory() as folder:
+            top = {
+                "resources": [os.path.relpath(f"{ROOT}/deploy/overlays/cluster-wide", folder)],
+                "components": [
+                    os.path.relpath(f"{ROOT}/deploy/components/kubelet-metrics", folder)
+                ],
+            }
+            with open(f"{folder}/kustomization.yaml", "w") as file:
+                json.dump(top, file)
+            rendered = kubectl("kustomize", folder)
+        self.assertRegex(rendered, r"resources:\n +- nodes\n +- nodes/metrics\n")
+        self.assertRegex(rendered, r"- port: 6443\n +- port: 10250\n|- port: 10250\n")
 
     def test_only_live_overlays_can_change_anything(self):
         self.assertIn("namespaced", overlays())

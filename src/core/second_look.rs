@@ -1,0 +1,232 @@
+//! Which containers are looked at between two cycles, and what two looks at them come to.
+
+use crate::observation::Usage;
+use crate::outcome::Outcome;
+use crate::pod::{Pod, PodKey};
+use crate::policy::Policy;
+use crate::resource::{PerResource, Resource};
+
+/// From this share of its limit on a container may be full, which is 90 %, before the next cycle:
+/// memory that grows by a tenth gets there from 82 %.
+pub const NEAR: f64 = 0.8;
+/// A container that waits for its CPU for this share of the time wants more than it gets, however
+/// little that is on average.
+const WAITING: f64 = 0.25;
+/// Seconds for which a pod is young: until its history has as many samples as a trend takes, with
+/// the default interval.
+const YOUTH: i64 = 150;
+/// Two looks must be so many milliseconds apart. The kernel gives CPU time in periods of 100 ms: of
+/// nine whole ones a container that is held back in all of them has used 90 % of its limit.
+pub const SHORTEST_WINDOW: i64 = 900;
+/// What was counted longer ago, in milliseconds, tells of no burst.
+pub const LONGEST_WINDOW: i64 = 60_000;
+
+/// The pods that are to be looked at before the next cycle, the fullest first, at most `most`.
+pub fn listed(outcomes: &[Outcome], policy: &Policy, most: usize) -> Vec<PodKey> {
+    let mut listed: Vec<(f64, &PodKey)> = Vec::new();
+    for Outcome { pod, decided, .. } in outcomes {
+        let decided = decided.iter().flat_map(|decision| decision.decided());
+        let share = |resource: Resource| {
+            let of = decided.clone().map(move |(_, decision)| {
+                let now = decision.observation.utilization(resource);
+                now + rise(decision.trend[resource], policy)
+            });
+            of.fold(0.0, f64::max)
+        };
+        let share = share(Resource::Cpu).max(share(Resource::Memory));
+        if share >= NEAR {
+            listed.push((share, pod));
+        }
+    }
+    listed.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    listed.into_iter().take(most).map(|(_, pod)| pod.clone()).collect()
+}
+
+/// By how much of the limit usage rises until the next cycle, where it goes on as over the last
+/// samples; the trend is of all of them.
+fn rise(trend: f64, policy: &Policy) -> f64 {
+    (trend / (policy.history_window.max(2) - 1) as f64).max(0.0)
+}
+
+/// A container of it has started a short time ago.
+pub fn is_young(pod: &Pod, now: i64) -> bool {
+    let started = pod.states.iter().filter_map(|state| state.started_at).max();
+    started.is_some_and(|started| now - started < YOUTH)
+}
+
+/// What one look found of a container.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Counters {
+    /// When, in milliseconds since the epoch, by the clock of the node.
+    pub at: i64,
+    /// Core-seconds used since the start.
+    pub cpu: Option<f64>,
+    /// MiB.
+    pub memory: Option<f64>,
+    /// Seconds since the start in which something of it waited for CPU (PSI, "some").
+    pub waiting: Option<f64>,
+}
+
+/// What two looks at a container come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Seen {
+    /// Cores and MiB.
+    pub usage: PerResource<Option<f64>>,
+    /// The share of the time in which something of it waited for CPU.
+    pub waiting: Option<f64>,
+}
+
+impl Counters {
+    /// Whether enough time has passed since the earlier look to tell a rate.
+    pub fn are_apart(&self, earlier: &Self) -> bool {
+        self.at - earlier.at >= SHORTEST_WINDOW
+    }
+
+    /// Memory is told by one look, rates by two: the counters must not have fallen, as they do when
+    /// a container starts anew.
+    pub fn since(&self, earlier: Option<&Self>) -> Seen {
+        let apart = earlier
+            .filter(|earlier| (SHORTEST_WINDOW..=LONGEST_WINDOW).contains(&(self.at - earlier.at)));
+        let rate = |of: fn(&Self) -> Option<f64>| {
+            let earlier = apart?;
+            let used = of(self)? - of(earlier)?;
+            (used >= 0.0).then(|| used * 1000.0 / (self.at - earlier.at) as f64)
+        };
+        let cpu = rate(|counters| counters.cpu);
+        // A container that starts anew begins all of them anew.
+        let waiting = cpu.and(rate(|counters| counters.waiting)).map(|share| share.min(1.0));
+        Seen { usage: PerResource::new(cpu, self.memory), waiting }
+    }
+}
+
+/// The fullest of the containers that were seen, as a share of its limit, if one is near it or
+/// waits for CPU that its limit withholds.
+pub fn nearest(pod: &Pod, seen: &[Seen]) -> Option<f64> {
+    let share = |(index, seen): (usize, &Seen)| {
+        let limit = pod.containers.limit_of(index);
+        let shares = Resource::ALL.map(|resource| {
+            let used = seen.usage[resource].unwrap_or_default();
+            if limit[resource] > 0.0 { used / limit[resource] } else { 0.0 }
+        });
+        let fullest = shares[0].max(shares[1]);
+        let waits = limit.cpu > 0.0 && seen.waiting.is_some_and(|share| share >= WAITING);
+        (fullest >= NEAR || waits).then_some(fullest)
+    };
+    seen.iter().enumerate().filter_map(share).reduce(f64::max)
+}
+
+/// As a measurement of the pod. The second in which a window has ended is the one that it counts
+/// for, so that one that began after a change is newer than the change.
+pub fn usage(at: i64, seen: &[Seen]) -> Usage {
+    Usage {
+        at: at.div_euclid(1000) + i64::from(at.rem_euclid(1000) > 0),
+        containers: seen.iter().map(|seen| seen.usage).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::Decision;
+    use crate::observation::Observation;
+    use crate::outcome::Status;
+    use crate::pod::{ContainerResources, ContainerState, PodContainer};
+    use crate::pod_decision::PodDecision;
+
+    fn key(name: &str) -> PodKey {
+        PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() }
+    }
+
+    fn pod() -> Pod {
+        let limits = [("cpu", "1"), ("memory", "1Gi")];
+        let container = |name| PodContainer::new(name, ContainerResources::new(&[], &limits));
+        Pod::new(key("web"), vec![container("app"), container("proxy")])
+    }
+
+    fn outcome(name: &str, cpu: f64, memory: f64, trend: f64) -> Outcome {
+        let usage = PerResource::new(cpu, memory * 1024.0);
+        let observation = Observation::measured(1000, usage, PerResource::new(1.0, 1024.0));
+        let trend = PerResource::new(trend, 0.0);
+        let decision = Decision { trend, ..Decision::maintain(observation) };
+        let decided = Some(PodDecision::single("app", decision));
+        let (status, message) = (Status::NoActionNeeded, String::new());
+        Outcome { pod: key(name), status, message, decided }
+    }
+
+    #[test]
+    fn what_is_near_its_limit_or_will_be_is_listed_the_fullest_first() {
+        let outcomes = [
+            outcome("idle", 0.3, 0.3, 0.0),
+            outcome("near", 0.8, 0.1, 0.0),
+            outcome("full-of-memory", 0.1, 0.95, 0.0),
+            outcome("growing", 0.7, 0.1, 0.44),
+            outcome("growing-slowly", 0.7, 0.1, 0.36),
+            outcome("falling", 0.79, 0.1, -0.5),
+            Outcome { decided: None, ..outcome("unknown", 1.0, 1.0, 1.0) },
+        ];
+        let names = |most| {
+            let listed = listed(&outcomes, &Policy::default(), most);
+            listed.into_iter().map(|pod| pod.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(9), ["full-of-memory", "growing", "near"]);
+        assert_eq!(names(1), ["full-of-memory"]);
+    }
+
+    #[test]
+    fn a_pod_is_young_until_a_trend_can_be_told() {
+        let started = |at| ContainerState { started_at: Some(at), ..ContainerState::default() };
+        let young = Pod { states: Box::new([started(0), started(1000)]), ..pod() };
+        assert!(is_young(&young, 1149) && !is_young(&young, 1150));
+        assert!(!is_young(&pod(), 1000), "nothing is known of its start");
+    }
+
+    fn counters(at: i64, cpu: f64, waiting: f64) -> Counters {
+        Counters { at, cpu: Some(cpu), memory: Some(300.0), waiting: Some(waiting) }
+    }
+
+    #[test]
+    fn usage_is_the_difference_of_two_looks() {
+        let first = counters(10_000, 100.0, 5.0);
+        let alone = first.since(None);
+        assert_eq!((alone.usage, alone.waiting), (PerResource::new(None, Some(300.0)), None));
+        let seen = counters(12_000, 101.5, 6.0).since(Some(&first));
+        assert_eq!(seen.usage, PerResource::new(Some(0.75), Some(300.0)));
+        assert_eq!(seen.waiting, Some(0.5));
+        let none = |later: Counters| later.since(Some(&first));
+        for (why, later) in [
+            ("it has started anew", counters(12_000, 0.5, 9.0)),
+            ("the same look", first),
+            ("too soon", counters(10_000 + SHORTEST_WINDOW - 1, 101.0, 6.0)),
+            ("too late", counters(10_001 + LONGEST_WINDOW, 101.0, 6.0)),
+            ("the clock went back", counters(8_000, 101.0, 6.0)),
+        ] {
+            assert_eq!((none(later).usage.cpu, none(later).waiting), (None, None), "{why}");
+        }
+        let psi_off = Counters { waiting: None, ..counters(12_000, 101.5, 0.0) };
+        assert_eq!(none(psi_off).usage.cpu, Some(0.75));
+    }
+
+    #[test]
+    fn one_container_that_is_near_its_limit_or_waits_is_enough() {
+        let seen = |cpu: Option<f64>, memory: f64, waiting: Option<f64>| Seen {
+            usage: PerResource::new(cpu, Some(memory)),
+            waiting,
+        };
+        let idle = seen(Some(0.1), 100.0, Some(0.0));
+        assert_eq!(nearest(&pod(), &[idle, idle]), None);
+        assert_eq!(nearest(&pod(), &[idle, seen(Some(0.85), 10.0, None)]), Some(0.85));
+        let full = seen(None, 1000.0, None);
+        assert!(nearest(&pod(), &[full, idle]) > Some(0.97));
+        let held_back = seen(Some(0.4), 10.0, Some(0.3));
+        assert_eq!(nearest(&pod(), &[idle, held_back]), Some(0.4));
+        let unlimited =
+            Pod::new(key("free"), vec![PodContainer::new("app", ContainerResources::default())]);
+        assert_eq!(nearest(&unlimited, &[seen(Some(9.0), 1e5, Some(1.0))]), None);
+    }
+
+    #[test]
+    fn a_measurement_counts_for_the_second_in_which_it_has_ended() {
+        let at = |at| usage(at, &[Seen::default()]).at;
+        assert_eq!((at(12_000), at(12_001), at(12_999)), (12, 13, 13));
+    }
+}

@@ -1,0 +1,47 @@
+//! What a cycle leaves to be looked at before the next one.
+
+use std::collections::{BTreeSet, HashSet};
+
+use internment::ArcIntern as Shared;
+
+use crate::config::Config;
+use crate::core::context::OwnedPod;
+use crate::core::observation::Usage;
+use crate::core::outcome::Outcome;
+use crate::core::pod::PodKey;
+use crate::core::second_look::{is_young, listed};
+
+/// Pods that are near their limit, and young ones; the most of each.
+const MOST: usize = 500;
+
+#[derive(Debug, Default)]
+pub struct Watchlist {
+    /// The fullest first, then the young ones.
+    pub pods: Vec<PodKey>,
+    /// Every node that has a pod.
+    pub nodes: BTreeSet<Shared<str>>,
+}
+
+impl Watchlist {
+    /// The nodes of these pods, and those of them that are young.
+    pub fn of(pods: &[(OwnedPod, Option<Usage>)], now: i64) -> Self {
+        let mut nodes = BTreeSet::new();
+        for (owned, _) in pods {
+            if let Some(node) = owned.pod.node_name.as_ref().filter(|node| !nodes.contains(*node)) {
+                nodes.insert(node.clone());
+            }
+        }
+        let young = pods.iter().filter(|(owned, _)| is_young(&owned.pod, now));
+        Self { pods: young.take(MOST).map(|(owned, _)| owned.pod.key.clone()).collect(), nodes }
+    }
+
+    /// The pods that a cycle has found near their limit, before the others.
+    pub fn add_near(&mut self, outcomes: &[Outcome], config: &Config) {
+        let mut pods = listed(outcomes, &config.policy(), MOST);
+        let near: HashSet<&PodKey> = pods.iter().collect();
+        let young = std::mem::take(&mut self.pods).into_iter();
+        let young: Vec<_> = young.filter(|pod| !near.contains(pod)).collect();
+        pods.extend(young);
+        self.pods = pods;
+    }
+}
