@@ -14,6 +14,7 @@ use crate::clock::rfc3339;
 use crate::core::action::Action;
 use crate::core::outcome::{DRY_RUN, Method, Outcome, Status};
 use crate::core::skip_reason::SkipReason;
+use crate::scaler::cycle::Changes;
 
 #[derive(Serialize, ToSchema)]
 pub struct ScaledPod {
@@ -158,12 +159,10 @@ pub struct BriefStatistics {
 )]
 pub async fn scale_all(State(state): SharedState) -> Result<Json<ScaledAll>, ApiError> {
     let cluster = cluster(&state)?;
-    let cycle =
-        finish(
-            &state,
-            |state| async move { state.scaler.scale_all(&cluster, &state.config()).await },
-        )
-        .await??;
+    let cycle = finish(&state, |state| async move {
+        state.scaler.scale_all(&cluster, &state.config(), Changes::Awaited).await
+    })
+    .await??;
     let results: Vec<_> = cycle.outcomes.into_iter().map(result).collect();
     let totals = state.scaler.journal.lock().totals();
     let statistics = BriefStatistics {

@@ -99,8 +99,12 @@ impl Cluster {
         let mut pause = self.clock().real(MIN_POLL_INTERVAL);
         loop {
             tokio::time::sleep(pause.min(deadline.left())).await;
-            let now = self.same_pod(&pod.key).await?;
-            let progress = progress(&now, plan);
+            let progress = match self.watched(&pod.key.namespace, &pod.key.name) {
+                // The watch may still be behind.
+                Some(now) if now.key == pod.key && !holds(&now, plan) => ResizeProgress::InProgress,
+                Some(now) if now.key == pod.key => progress(&now, plan),
+                _ => progress(&self.same_pod(&pod.key).await?, plan),
+            };
             if !matches!(progress, ResizeProgress::InProgress) || deadline.left().is_zero() {
                 return Ok(progress);
             }

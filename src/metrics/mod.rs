@@ -40,6 +40,8 @@ pub struct Metrics {
     resize_duration: Timings<1>,
     events: Counters<1>,
     requests: requests::Requests,
+    dispatched: Histogram,
+    too_old: Counter,
     looked_at: Counter,
     kubelet_requests: Timings<1>,
     silent_kubelets: Gauge,
@@ -87,6 +89,8 @@ impl Default for Metrics {
             resize_duration: Family::new_with_constructor(timing),
             events: Family::default(),
             requests: requests::Requests::default(),
+            dispatched: timing(),
+            too_old: Counter::default(),
             looked_at: Counter::default(),
             kubelet_requests: Family::new_with_constructor(timing),
             silent_kubelets: Gauge::default(),
@@ -144,6 +148,15 @@ impl Metrics {
             self.overrides.clone(),
         );
         r.register("resizes", "Resizes that were carried out, by method", self.resizes.clone());
+        let dispatched = self.dispatched.clone();
+        r.register_with_unit(
+            "dispatch_delay",
+            "Time from a decision until its change is sent",
+            Unit::Seconds,
+            dispatched,
+        );
+        let too_old = self.too_old.clone();
+        r.register("changes_too_old", "Wanted changes that waited too long to be made", too_old);
         r.register("resize_failures", "Resizes that failed", self.failed_resizes.clone());
         let resize = self.resize_duration.clone();
         r.register_with_unit(
@@ -270,6 +283,16 @@ impl Metrics {
             }
         };
         self.resize_duration.get_or_create(&[("result", result)]).observe(took.as_secs_f64());
+    }
+
+    /// A change is sent so many seconds after it was decided on.
+    pub fn dispatched(&self, seconds: i64) {
+        self.dispatched.observe(seconds.max(0) as f64);
+    }
+
+    /// So many changes have waited too long.
+    pub fn too_old(&self, changes: usize) {
+        self.too_old.inc_by(changes as u64);
     }
 
     /// Pods that were decided on between two cycles.

@@ -10,9 +10,12 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 
 use super::agent::Decided;
-use super::apply::{ApplyError, Attempt, Fallback, apply, apply_parts, fall_back, take_back};
+use super::apply::{
+    ApplyError, Attempt, Fallback, Manner, apply, apply_parts, fall_back, take_back,
+};
 use super::cycle::Scaler;
 use super::journal::Entry;
+use super::place::Place;
 use crate::client::error::ClusterError;
 use crate::cluster::Cluster;
 use crate::cluster::template::TemplateChange;
@@ -111,6 +114,7 @@ impl Scaler {
         config: &Config,
         settings: &Settings,
         decided: Decided,
+        place: &Place,
         now: DateTime<Utc>,
     ) -> Outcome {
         let pod = decided.owned.pod.key.clone();
@@ -121,7 +125,7 @@ impl Scaler {
         let left = match self.step(cluster, settings, &decided, overtaken, &mut one) {
             Err(left) => left,
             Ok(step) => {
-                let sent = self.send_step(cluster, config, &decided, step);
+                let sent = self.send_step(cluster, config, &decided, step, place);
                 let sent = AssertUnwindSafe(sent).catch_unwind().await;
                 sent.unwrap_or_else(|_| panicked(&pod))
             }
@@ -137,6 +141,7 @@ impl Scaler {
         config: &Config,
         Decided { owned, decision, .. }: &Decided,
         step: Step,
+        place: &Place,
     ) -> Left {
         let Ok(decision) = decision else {
             unreachable!("a step that sends comes of a decision");
@@ -147,9 +152,13 @@ impl Scaler {
         let (plan, applied) = match step {
             Step::Leave { status, message } => return (status, message),
             Step::Resize { plan, fallback } => {
-                return self
-                    .resize_by_parts(cluster, config, owned, decision, plan, fallback)
-                    .await;
+                let fallback = match fallback {
+                    true => Fallback::Template(TemplateChange::OnlyUp),
+                    false => Fallback::None,
+                };
+                let timeout = Duration::from_secs(config.resize_timeout);
+                let manner = Manner { fallback, timeout, place };
+                return self.resize_by_parts(cluster, config, owned, decision, plan, manner).await;
             }
             Step::TakeBack { plan, refusal } => {
                 let applied = take_back(cluster, owned, &plan, &refusal).await;
@@ -187,17 +196,12 @@ impl Scaler {
         owned: &OwnedPod,
         decision: &PodDecision,
         plan: Plan,
-        fallback: bool,
+        manner: Manner<'_>,
     ) -> Left {
         let (began, key) = (Instant::now(), &owned.pod.key);
-        let timeout = Duration::from_secs(config.resize_timeout);
-        let fallback = match fallback {
-            true => Fallback::Template(TemplateChange::OnlyUp),
-            false => Fallback::None,
-        };
         let mut done: Option<Applied> = None;
         let mut faults: Vec<(Vec<Resource>, ApplyError)> = Vec::new();
-        for attempt in apply_parts(cluster, owned, plan, fallback, timeout).await {
+        for attempt in apply_parts(cluster, owned, plan, manner).await {
             let Attempt { resources, plan, result } = attempt;
             let now = cluster.clock().now().timestamp();
             if let Err(ApplyError::Cluster(ClusterError::Conflict { .. })) = result {
@@ -255,8 +259,9 @@ impl Scaler {
     ) -> Option<Result<Applied, ApplyError>> {
         let _claim = self.claim(&owned.pod.key)?;
         let timeout = Duration::from_secs(config.resize_timeout);
+        let manner = Manner { fallback, timeout, place: &Place::default() };
         let began = Instant::now();
-        let applied = apply(cluster, owned, plan, fallback, timeout).await;
+        let applied = apply(cluster, owned, plan, manner).await;
         self.publish(cluster, owned, plan, &applied, began, ASKED_FOR);
         if applied.is_ok() {
             let now = cluster.clock().now().timestamp();
@@ -373,7 +378,7 @@ mod tests {
 
     async fn act(scaler: &Scaler, cluster: &Cluster, config: &Config, due: Decided) -> Status {
         let now = cluster.clock().now();
-        scaler.act(cluster, config, &config.settings(), due, now).await.status
+        scaler.act(cluster, config, &config.settings(), due, &Place::default(), now).await.status
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::place::Place;
 use crate::client::error::ClusterError;
 use crate::cluster::Cluster;
 use crate::cluster::template::{TemplateChange, TemplateOutcome};
@@ -29,6 +30,16 @@ pub enum Fallback {
     Template(TemplateChange),
 }
 
+/// How a resize is carried out.
+#[derive(Clone, Copy)]
+pub struct Manner<'a> {
+    pub fallback: Fallback,
+    /// How long the kubelet is waited for.
+    pub timeout: Duration,
+    /// Freed before that.
+    pub place: &'a Place,
+}
+
 /// The resources that were asked for together, and what came of it.
 pub struct Attempt {
     pub resources: Vec<Resource>,
@@ -43,17 +54,17 @@ pub async fn apply_parts(
     cluster: &Cluster,
     owned: &OwnedPod,
     plan: Plan,
-    fallback: Fallback,
-    timeout: Duration,
+    manner: Manner<'_>,
 ) -> Vec<Attempt> {
     let parts = Resource::ALL.map(|resource| (resource, part(&plan, resource)));
     let parts: Vec<_> = parts.into_iter().filter(|(_, part)| !part.is_empty()).collect();
     let resources: Vec<_> = parts.iter().map(|(resource, _)| *resource).collect();
     if parts.len() < 2 {
-        let result = apply(cluster, owned, &plan, fallback, timeout).await;
+        let result = apply(cluster, owned, &plan, manner).await;
         return vec![Attempt { resources, plan, result }];
     }
-    let result = apply(cluster, owned, &plan, Fallback::None, timeout).await;
+    let in_place = Manner { fallback: Fallback::None, ..manner };
+    let result = apply(cluster, owned, &plan, in_place).await;
     let refused = matches!(
         result,
         Err(ApplyError::Refused(_)
@@ -74,7 +85,7 @@ pub async fn apply_parts(
                 continue;
             }
         }
-        let result = apply(cluster, &owned, &plan, fallback, timeout).await;
+        let result = apply(cluster, &owned, &plan, manner).await;
         attempts.push(Attempt { resources: vec![resource], plan, result });
     }
     attempts
@@ -85,11 +96,12 @@ pub async fn apply(
     cluster: &Cluster,
     owned: &OwnedPod,
     plan: &Plan,
-    fallback: Fallback,
-    timeout: Duration,
+    Manner { fallback, timeout, place }: Manner<'_>,
 ) -> Result<Applied, ApplyError> {
     let pod = &owned.pod;
-    let updated = match cluster.patch_resize(pod, plan).await {
+    let sent = cluster.patch_resize(pod, plan).await;
+    place.free();
+    let updated = match sent {
         Ok(updated) => updated,
         Err(error @ ClusterError::NotInPlace { .. }) => {
             return fall_back_or_refuse(cluster, owned, plan, fallback, error.to_string()).await;
@@ -257,14 +269,16 @@ mod tests {
         api.patch_resize(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    const TIMEOUT: Duration = Duration::from_secs(10);
-    const UP: Fallback = Fallback::Template(TemplateChange::OnlyUp);
+    fn up(place: &Place) -> Manner<'_> {
+        let fallback = Fallback::Template(TemplateChange::OnlyUp);
+        Manner { fallback, timeout: Duration::from_secs(10), place }
+    }
 
     #[tokio::test]
     async fn what_is_refused_to_one_resource_is_done_for_the_other() {
         let (simulation, cluster, owned) = one_pod(ServerVersion::V1_33).await;
         let plan = plan(&[("cpu", "600m"), ("memory", "400Mi")]);
-        let attempts = apply_parts(&cluster, &owned, plan, UP, TIMEOUT).await;
+        let attempts = apply_parts(&cluster, &owned, plan, up(&Place::default())).await;
         let [cpu, memory] = &attempts[..] else { panic!("{} attempts", attempts.len()) };
         assert_eq!(cpu.resources, [Resource::Cpu]);
         assert_eq!(cpu.result.as_ref().unwrap().method, Method::Vertical);
@@ -280,7 +294,8 @@ mod tests {
     async fn a_change_is_sent_only_to_what_it_was_decided_on() {
         let (simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
         by_hand(&simulation, &owned, json!({"memory": "1Gi"})).await;
-        let applied = apply(&cluster, &owned, &plan(&[("cpu", "600m")]), UP, TIMEOUT).await;
+        let applied =
+            apply(&cluster, &owned, &plan(&[("cpu", "600m")]), up(&Place::default())).await;
         let conflict = applied.err().unwrap();
         assert!(
             matches!(conflict, ApplyError::Cluster(ClusterError::Conflict { .. })),
@@ -294,7 +309,8 @@ mod tests {
     async fn another_version_of_the_same_object_is_no_conflict() {
         let (simulation, cluster, mut owned) = one_pod(ServerVersion::default()).await;
         Arc::make_mut(&mut owned.pod).resource_version = Some("1".into());
-        let applied = apply(&cluster, &owned, &plan(&[("cpu", "600m")]), UP, TIMEOUT).await;
+        let applied =
+            apply(&cluster, &owned, &plan(&[("cpu", "600m")]), up(&Place::default())).await;
         assert_eq!(applied.unwrap().method, Method::Vertical);
         assert_eq!(limits(&simulation, &owned).await.0, "600m");
     }
@@ -307,7 +323,7 @@ mod tests {
         api.patch("web", &PatchParams::default(), &paused).await.unwrap();
         let mut plan = plan(&[("cpu", "64")]);
         plan.values_mut().for_each(|change| change.requests = change.limits.clone());
-        let refused = apply(&cluster, &owned, &plan, UP, TIMEOUT).await.err().unwrap();
+        let refused = apply(&cluster, &owned, &plan, up(&Place::default())).await.err().unwrap();
         assert!(refused.to_string().contains("Deployment web: it is paused"), "{refused}");
         let template = api.get("web").await.unwrap().spec.unwrap().template.spec.unwrap();
         let limits = template.containers[0].resources.clone().unwrap().limits.unwrap();

@@ -8,11 +8,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::cycle::{Cycle, Scaler};
+use super::cycle::{Changes, Cycle, Scaler};
 use crate::clock::Clock;
 use crate::cluster::SharedCluster;
 use crate::config::SharedConfig;
-use crate::core::outcome::Status;
 
 /// The loop, and what it uses.
 pub struct Autoscaler {
@@ -46,13 +45,12 @@ impl Autoscaler {
             if config.auto_scale_enabled
                 && let Some(cluster) = &cluster
             {
-                let cycle = AssertUnwindSafe(self.scaler.scale_all(cluster, &config));
+                let cycle =
+                    AssertUnwindSafe(self.scaler.scale_all(cluster, &config, Changes::Dispatched));
                 match cycle.catch_unwind().await {
                     Ok(Ok(Cycle { outcomes, phases })) => {
-                        let applied = |status: &Status| matches!(status, Status::Success(_));
-                        let applied = outcomes.iter().filter(|one| applied(&one.status)).count();
-                        let (pods, dry_run) = (outcomes.len(), config.dry_run);
-                        tracing::debug!(pods, applied, dry_run, %phases, "cycle");
+                        let (left, wanted) = (outcomes.len(), self.scaler.wanted.waiting());
+                        tracing::debug!(left, wanted, dry_run = config.dry_run, %phases, "cycle");
                     }
                     Ok(Err(error)) => tracing::warn!(%error, "the cycle was given up"),
                     Err(_) => tracing::error!("a panic in the cycle"),

@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::agent::{Agent, Decided, Observed};
 use super::invalid_annotations::InvalidAnnotations;
 use super::journal::Journal;
+use super::place::Place;
 use super::pod_status::PodStatuses;
 use super::stopwatch::Stopwatch;
+use super::wanted::Wanted;
 use super::watchlist::Watchlist;
 use crate::blocking::run_blocking;
 use crate::client::error::ClusterError;
@@ -53,6 +55,7 @@ pub struct Scaler {
     pub(super) invalid_annotations: InvalidAnnotations,
     /// Pods that are being changed right now.
     pub(super) claims: Mutex<HashSet<PodKey>>,
+    pub wanted: Wanted,
     /// What the last cycle found worth a look before the next.
     pub(super) watchlist: Mutex<Arc<Watchlist>>,
     pub(super) stopping: CancellationToken,
@@ -63,12 +66,22 @@ pub(super) struct Round {
     pub budget: Mutex<ResizeBudget>,
     /// Between two cycles: what changes nothing is told by the cycles alone.
     pub between: bool,
+    /// What is wanted is put down for the dispatcher, in place of what cycles before this moment
+    /// wanted; None: it is made at once, and waited for.
+    later_since: Option<i64>,
+}
+
+/// Whether a cycle makes the changes that it wants itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    Awaited,
+    Dispatched,
 }
 
 impl Round {
     pub fn cycle(config: &Config) -> Self {
         let budget = ResizeBudget::new(config.resizes_per_cycle, config.resizes_per_namespace);
-        Self { budget: Mutex::new(budget), between: false }
+        Self { budget: Mutex::new(budget), between: false, later_since: None }
     }
 
     pub fn between_cycles(config: &Config) -> Self {
@@ -101,6 +114,7 @@ impl Scaler {
             events,
             invalid_annotations: InvalidAnnotations::default(),
             claims: Mutex::default(),
+            wanted: Wanted::default(),
             watchlist: Mutex::default(),
             stopping,
         }
@@ -115,8 +129,13 @@ impl Scaler {
     }
 
     /// Every pod of the configured namespaces.
-    pub async fn scale_all(&self, cluster: &Cluster, config: &Config) -> Result<Cycle, CycleError> {
-        let cycle = self.cycle(cluster, config).await;
+    pub async fn scale_all(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        changes: Changes,
+    ) -> Result<Cycle, CycleError> {
+        let cycle = self.cycle(cluster, config, changes).await;
         match &cycle {
             Ok(cycle) => self.metrics.cycle_done(&cycle.phases),
             Err(_) => self.metrics.cycle_failed(),
@@ -124,7 +143,12 @@ impl Scaler {
         cycle
     }
 
-    async fn cycle(&self, cluster: &Cluster, config: &Config) -> Result<Cycle, CycleError> {
+    async fn cycle(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        changes: Changes,
+    ) -> Result<Cycle, CycleError> {
         let mut watch = Stopwatch::start();
         let listing = cluster.pods(&config.namespaces, Deadline::default()).await?;
         for Unreadable { namespace, error } in &listing.unreadable {
@@ -145,11 +169,13 @@ impl Scaler {
                 pods.partition(|owned| self.agent.has_unanswered_kill(&owned.pod, now));
             (killed, by_namespace(others))
         });
+        let later_since = (changes == Changes::Dispatched).then_some(now);
+        let round = Round { later_since, ..Round::cycle(config) };
         // A kill for memory does not wait for metrics, which may be slow or silent.
         let killed: Vec<_> = killed.into_iter().map(|owned| (owned, None)).collect();
         let mut outcomes = match killed.is_empty() {
             true => Vec::new(),
-            false => self.run(cluster, config, killed, &Round::cycle(config), &mut watch).await?,
+            false => self.run(cluster, config, killed, &round, &mut watch).await?,
         };
         let mut pods = Vec::new();
         // As long as answers come, there is time for the next.
@@ -176,7 +202,7 @@ impl Scaler {
             self.metrics.pods(&pods, config);
             Watchlist::of(&pods, now)
         });
-        outcomes.extend(self.run(cluster, config, pods, &Round::cycle(config), &mut watch).await?);
+        outcomes.extend(self.run(cluster, config, pods, &round, &mut watch).await?);
         run_blocking(|| {
             near.add_near(&outcomes, config);
             *self.watchlist.lock() = Arc::new(near);
@@ -226,17 +252,29 @@ impl Scaler {
         let (mut outcomes, due) =
             run_blocking(|| self.plan(cluster, config, &settings, decided, round, now));
         watch.lap(Phase::Plan);
-        let work = due.into_iter().map(|due| self.act(cluster, config, &settings, due, now));
-        let acted = futures::stream::iter(work).buffer_unordered(config.resize_concurrency);
-        outcomes.extend(acted.collect::<Vec<_>>().await);
+        match round.later_since {
+            Some(since) => self.wanted.put(due, now.timestamp(), since),
+            None => {
+                let work = due.into_iter().map(|due| async {
+                    self.act(cluster, config, &settings, due, &Place::default(), now).await
+                });
+                let acted = futures::stream::iter(work).buffer_unordered(config.resize_concurrency);
+                outcomes.extend(acted.collect::<Vec<_>>().await);
+            }
+        }
         outcomes.retain(|outcome| round.tells(outcome));
         run_blocking(|| {
             outcomes.sort_unstable_by(|a, b| a.pod.cmp(&b.pod));
-            self.pod_status.record(&outcomes, now.timestamp());
-            self.metrics.outcomes(&outcomes);
+            self.tell(&outcomes, now.timestamp());
         });
         watch.lap(Phase::Apply);
         Ok(outcomes)
+    }
+
+    /// What came of pods, for those who look.
+    pub(super) fn tell(&self, outcomes: &[Outcome], now: i64) {
+        self.pod_status.record(outcomes, now);
+        self.metrics.outcomes(outcomes);
     }
 
     /// What comes of the pods that nothing is sent for, and the others in the order of their turns:

@@ -6,14 +6,17 @@ pub mod agent;
 mod apply;
 pub mod autoscale;
 pub mod cycle;
+pub mod dispatcher;
 #[cfg(test)]
 mod fixtures;
 mod invalid_annotations;
 pub mod journal;
+mod place;
 pub mod pod_status;
 pub mod second_look;
 pub mod stopwatch;
 mod usage_windows;
+mod wanted;
 mod watchlist;
 
 pub use self::apply::{ApplyError, Fallback};

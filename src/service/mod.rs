@@ -29,6 +29,7 @@ use crate::leader::{self, LeaderArgs, Leadership};
 use crate::model::shipped::{self, Found};
 use crate::scaler::autoscale::Autoscaler;
 use crate::scaler::cycle::Scaler;
+use crate::scaler::dispatcher::Dispatcher;
 use crate::scaler::second_look::SecondLook;
 use crate::sim;
 use crate::sim::simulation::Simulation;
@@ -124,6 +125,7 @@ pub async fn serve(
     let electing = tokio::spawn(elect(&state, ended.clone()));
     let autoscaling = tokio::spawn(autoscaler(&state).run(stopping.clone()));
     let looking = tokio::spawn(second_look(&state).run(stopping.clone()));
+    let dispatching = tokio::spawn(dispatcher(&state).run(stopping.clone()));
     let stop = stopping.clone();
     let stop = async move {
         stop_requested().await;
@@ -138,6 +140,7 @@ pub async fn serve(
     following.abort();
     autoscaling.await.context("the autoscale loop")?;
     looking.await.context("the looks between cycles")?;
+    dispatching.await.context("the dispatcher")?;
     state.under_way.close();
     state.under_way.wait().await;
     worked.cancel();
@@ -158,6 +161,14 @@ pub fn autoscaler(state: &AppState) -> Autoscaler {
         scaler: state.scaler.clone(),
         clock: state.clock,
         alive: state.autoscaler_alive.clone(),
+    }
+}
+
+pub fn dispatcher(state: &AppState) -> Dispatcher {
+    Dispatcher {
+        config: state.config.clone(),
+        cluster: state.cluster.clone(),
+        scaler: state.scaler.clone(),
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use dqn_scaler::leader::{LeaderArgs, Leadership};
 use dqn_scaler::service::elect;
 
+use dqn_scaler::scaler::cycle::Changes;
+
 use super::*;
 
 /// A service that takes part in the election, until `ended`.
@@ -63,8 +65,13 @@ async fn followers_read_refuse_writes_and_take_over_with_the_configuration() {
     assert_eq!(limits(&simulation, &pod).0["cpu"], "500m");
     // Even where the loop reaches a follower, nothing is sent.
     let cluster = second.state.cluster().unwrap();
-    let outcomes =
-        second.state.scaler.scale_all(&cluster, &second.state.config()).await.unwrap().outcomes;
+    let outcomes = second
+        .state
+        .scaler
+        .scale_all(&cluster, &second.state.config(), Changes::Awaited)
+        .await
+        .unwrap()
+        .outcomes;
     assert!(outcomes.iter().all(|outcome| outcome.status.name() == "skipped"));
     assert_eq!(first.post(&resize, up).await.0, StatusCode::OK);
 

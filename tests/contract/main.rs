@@ -42,7 +42,7 @@ use dqn_scaler::leader::Leadership;
 use dqn_scaler::model::{Checkpoint, NamedTensor, Network};
 use dqn_scaler::scaler::cycle::Scaler;
 use dqn_scaler::service::state::AppState;
-use dqn_scaler::service::{autoscaler, publish};
+use dqn_scaler::service::{autoscaler, dispatcher, publish};
 use dqn_scaler::sim::demo::{add_namespace, add_nodes, declare};
 use dqn_scaler::sim::faults::{Effect, Rule};
 use dqn_scaler::sim::resources::Resource;
@@ -100,6 +100,7 @@ impl Service {
     async fn run((state, events): (Arc<AppState>, Receiver<PodEvent>)) -> Self {
         let stopping = state.stopping.clone();
         tokio::spawn(autoscaler(&state).run(stopping.clone()));
+        tokio::spawn(dispatcher(&state).run(stopping.clone()));
         tokio::spawn(AppState::clone(&state).follow_config());
         tokio::spawn(publish(&state, events, stopping.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

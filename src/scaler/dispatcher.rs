@@ -1,0 +1,68 @@
+//! The background task that makes the changes that the cycles want, apart from them: a cycle waits
+//! for no API server and no kubelet.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::cycle::Scaler;
+use super::place::Place;
+use super::wanted::Change;
+use crate::cluster::{Cluster, SharedCluster};
+use crate::config::SharedConfig;
+
+/// Changes that may be under way in all, most of them waiting for a kubelet's word.
+const MOST_UNDER_WAY: usize = 2000;
+
+pub struct Dispatcher {
+    pub config: Arc<SharedConfig>,
+    pub cluster: SharedCluster,
+    pub scaler: Arc<Scaler>,
+}
+
+impl Dispatcher {
+    /// Runs until the service stops; what was begun is finished.
+    pub async fn run(self, stopping: CancellationToken) {
+        let places = Arc::new(Semaphore::new(self.config.current().resize_concurrency));
+        let mut under_way = JoinSet::new();
+        loop {
+            while under_way.try_join_next().is_some() {}
+            if under_way.len() >= MOST_UNDER_WAY {
+                under_way.join_next().await;
+            }
+            let place = tokio::select! {
+                place = places.clone().acquire_owned() => place.ok(),
+                () = stopping.cancelled() => break,
+            };
+            let place = Place::of(place);
+            // Chosen only now that there is room for it.
+            let Some((cluster, change)) = self.next() else {
+                tokio::select! {
+                    () = self.scaler.wanted.more.notified() => continue,
+                    () = stopping.cancelled() => break,
+                }
+            };
+            let (scaler, config) = (self.scaler.clone(), self.config.clone());
+            under_way.spawn(async move {
+                let node = change.decided.owned.pod.node_name.clone();
+                let (now, config) = (cluster.clock().now(), config.current());
+                scaler.metrics.dispatched(now.timestamp() - change.at);
+                let settings = config.settings();
+                let outcome =
+                    scaler.act(&cluster, &config, &settings, change.decided, &place, now).await;
+                scaler.tell(std::slice::from_ref(&outcome), now.timestamp());
+                scaler.wanted.done(node.as_deref().unwrap_or_default());
+            });
+        }
+        while under_way.join_next().await.is_some() {}
+    }
+
+    fn next(&self) -> Option<(Arc<Cluster>, Change)> {
+        let cluster = self.cluster.get()?;
+        let (change, old) = self.scaler.wanted.next(cluster.clock().now().timestamp());
+        self.scaler.metrics.too_old(old);
+        Some((cluster, change?))
+    }
+}
