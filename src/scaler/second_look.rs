@@ -78,6 +78,26 @@ struct Near {
     at: i64,
 }
 
+/// When `metrics.k8s.io` was last asked, and whose turn it is then.
+#[derive(Default)]
+struct MetricsTurn {
+    asked: Option<Instant>,
+    begin: usize,
+}
+
+impl MetricsTurn {
+    /// As many of the pods as one look is for; where there are more, the next ones next time.
+    fn next<T>(&mut self, mut pods: Vec<T>) -> Vec<T> {
+        if pods.len() > MOST_PODS {
+            let begin = self.begin % pods.len();
+            pods.rotate_left(begin);
+            pods.truncate(MOST_PODS);
+            self.begin = begin + MOST_PODS;
+        }
+        pods
+    }
+}
+
 impl SecondLook {
     /// Runs until the service stops; what was begun is finished.
     pub async fn run(self, stopping: CancellationToken) {
@@ -91,12 +111,12 @@ impl SecondLook {
             followed: Mutex::default(),
             round: Mutex::new((Instant::now(), round)),
         });
-        let (mut work, mut asked_metrics) = (JoinSet::new(), None);
+        let (mut work, mut metrics) = (JoinSet::new(), MetricsTurn::default());
         while !stopping.is_cancelled() {
             let began = Instant::now();
             let config = changes.borrow_and_update().clone();
             if let Some(cluster) = self.cluster.get().filter(|of| looks_now(of, &config)) {
-                let look = looks.look(&cluster, &config, &mut asked_metrics, &mut work);
+                let look = looks.look(&cluster, &config, &mut metrics, &mut work);
                 if AssertUnwindSafe(look).catch_unwind().await.is_err() {
                     tracing::error!("a panic in a look between two cycles");
                 }
@@ -125,7 +145,7 @@ impl Looks {
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
         config: &Arc<Config>,
-        asked_metrics: &mut Option<Instant>,
+        metrics: &mut MetricsTurn,
         work: &mut JoinSet<()>,
     ) {
         self.windows.retain_recent(cluster.clock().now().timestamp_millis());
@@ -160,15 +180,15 @@ impl Looks {
         }
         let interval = Duration::from_secs(config.second_look_interval_metrics);
         let pause = self.clock.real(interval);
-        if interval.is_zero() || asked_metrics.is_some_and(|asked| asked.elapsed() < pause) {
+        if interval.is_zero() || metrics.asked.is_some_and(|asked| asked.elapsed() < pause) {
             return;
         }
-        *asked_metrics = Some(Instant::now());
+        metrics.asked = Some(Instant::now());
         let told = |pod: &&Arc<Pod>| {
             let kubelets = cluster.kubelets().zip(pod.node_name.as_ref());
             !kubelets.is_some_and(|(kubelets, node)| kubelets.answers(node))
         };
-        let pods: Vec<_> = listed.iter().filter(told).take(MOST_PODS).cloned().collect();
+        let pods = metrics.next(listed.iter().filter(told).cloned().collect());
         if !pods.is_empty() {
             let (looks, cluster, config) = (self.clone(), cluster.clone(), config.clone());
             work.spawn(async move { looks.look_at_metrics(&cluster, &config, pods).await });
@@ -328,4 +348,38 @@ fn measured(cluster: &Cluster, near: Vec<Near>) -> Vec<(OwnedPod, Option<Usage>)
         Some((owned, Some(usage)))
     });
     with_usage.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::pod::PodKey;
+
+    fn pod(name: &str, node: &str) -> Arc<Pod> {
+        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        Arc::new(Pod { node_name: Some(node.into()), ..Pod::new(key, Vec::new()) })
+    }
+
+    #[test]
+    fn every_pod_has_its_turn() {
+        let mut turn = MetricsTurn::default();
+        let all: Vec<usize> = (0..MOST_PODS + 10).collect();
+        let (first, second) = (turn.next(all.clone()), turn.next(all.clone()));
+        assert_eq!((first.len(), second.len()), (MOST_PODS, MOST_PODS));
+        let asked: HashSet<_> = first.into_iter().chain(second).collect();
+        assert_eq!(asked.len(), all.len());
+        assert_eq!(turn.next(vec![1, 2]), [1, 2]);
+    }
+
+    #[test]
+    fn nodes_of_listed_pods_come_before_others_and_there_is_an_end() {
+        let nodes = (0..2 * MOST_WATCHED).map(|number| Shared::from(format!("node-{number:04}")));
+        let watchlist = Watchlist { pods: Vec::new(), nodes: nodes.collect() };
+        let listed = [pod("a", "node-0400"), pod("b", "node-0007"), pod("c", "node-0400")];
+        let (watched, first) = nodes_of(&listed, &watchlist);
+        assert_eq!((watched.len(), first.len()), (MOST_WATCHED, 2));
+        let begin: Vec<&str> = watched.iter().take(3).map(|node| &**node).collect();
+        assert_eq!(begin, ["node-0400", "node-0007", "node-0000"]);
+        assert_eq!(watched.iter().collect::<HashSet<_>>().len(), MOST_WATCHED);
+    }
 }
