@@ -1,8 +1,8 @@
 //! Which containers are looked at between two cycles, and what two looks at them come to.
 
 use crate::observation::Usage;
-use crate::outcome::Outcome;
 use crate::pod::{Pod, PodKey};
+use crate::pod_decision::PodDecision;
 use crate::policy::Policy;
 use crate::resource::{PerResource, Resource};
 
@@ -22,10 +22,14 @@ pub const SHORTEST_WINDOW: i64 = 900;
 pub const LONGEST_WINDOW: i64 = 60_000;
 
 /// The pods that are to be looked at before the next cycle, the fullest first, at most `most`.
-pub fn listed(outcomes: &[Outcome], policy: &Policy, most: usize) -> Vec<PodKey> {
+pub fn listed<'a>(
+    pods: impl Iterator<Item = (&'a PodKey, &'a PodDecision)>,
+    policy: &Policy,
+    most: usize,
+) -> Vec<PodKey> {
     let mut listed: Vec<(f64, &PodKey)> = Vec::new();
-    for Outcome { pod, decided, .. } in outcomes {
-        let decided = decided.iter().flat_map(|decision| decision.decided());
+    for (pod, decision) in pods {
+        let decided = decision.decided();
         let share = |resource: Resource| {
             let of = decided.clone().map(move |(_, decision)| {
                 let now = decision.observation.utilization(resource);
@@ -129,9 +133,7 @@ mod tests {
     use super::*;
     use crate::decision::Decision;
     use crate::observation::Observation;
-    use crate::outcome::Status;
     use crate::pod::{ContainerResources, ContainerState, PodContainer};
-    use crate::pod_decision::PodDecision;
 
     fn key(name: &str) -> PodKey {
         PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() }
@@ -143,29 +145,27 @@ mod tests {
         Pod::new(key("web"), vec![container("app"), container("proxy")])
     }
 
-    fn outcome(name: &str, cpu: f64, memory: f64, trend: f64) -> Outcome {
+    fn decided(name: &str, cpu: f64, memory: f64, trend: f64) -> (PodKey, PodDecision) {
         let usage = PerResource::new(cpu, memory * 1024.0);
         let observation = Observation::measured(1000, usage, PerResource::new(1.0, 1024.0));
         let trend = PerResource::new(trend, 0.0);
         let decision = Decision { trend, ..Decision::maintain(observation) };
-        let decided = Some(PodDecision::single("app", decision));
-        let (status, message) = (Status::NoActionNeeded, String::new());
-        Outcome { pod: key(name), status, message, decided }
+        (key(name), PodDecision::single("app", decision))
     }
 
     #[test]
     fn what_is_near_its_limit_or_will_be_is_listed_the_fullest_first() {
-        let outcomes = [
-            outcome("idle", 0.3, 0.3, 0.0),
-            outcome("near", 0.8, 0.1, 0.0),
-            outcome("full-of-memory", 0.1, 0.95, 0.0),
-            outcome("growing", 0.7, 0.1, 0.44),
-            outcome("growing-slowly", 0.7, 0.1, 0.36),
-            outcome("falling", 0.79, 0.1, -0.5),
-            Outcome { decided: None, ..outcome("unknown", 1.0, 1.0, 1.0) },
+        let decisions = [
+            decided("idle", 0.3, 0.3, 0.0),
+            decided("near", 0.8, 0.1, 0.0),
+            decided("full-of-memory", 0.1, 0.95, 0.0),
+            decided("growing", 0.7, 0.1, 0.44),
+            decided("growing-slowly", 0.7, 0.1, 0.36),
+            decided("falling", 0.79, 0.1, -0.5),
         ];
         let names = |most| {
-            let listed = listed(&outcomes, &Policy::default(), most);
+            let pods = decisions.iter().map(|(pod, decision)| (pod, decision));
+            let listed = listed(pods, &Policy::default(), most);
             listed.into_iter().map(|pod| pod.name).collect::<Vec<_>>()
         };
         assert_eq!(names(9), ["full-of-memory", "growing", "near"]);

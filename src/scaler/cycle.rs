@@ -16,7 +16,7 @@ use super::place::Place;
 use super::pod_status::PodStatuses;
 use super::stopwatch::Stopwatch;
 use super::wanted::Wanted;
-use super::watchlist::Watchlist;
+use super::watchlist::{MOST, Watchlist};
 use crate::blocking::run_blocking;
 use crate::client::error::ClusterError;
 use crate::client::retry::Deadline;
@@ -33,6 +33,7 @@ use crate::core::phases::{Phase, Phases};
 use crate::core::pod::PodKey;
 use crate::core::pod_decision::{PodDecision, Urgency};
 use crate::core::policy::{Controls, Settings};
+use crate::core::second_look::listed;
 use crate::metrics::Metrics;
 use crate::model::{ModelError, Network};
 
@@ -69,6 +70,8 @@ pub(super) struct Round {
     /// What is wanted is put down for the dispatcher, in place of what cycles before this moment
     /// wanted; None: it is made at once, and waited for.
     later_since: Option<i64>,
+    /// Pods that are near their limit.
+    near: Mutex<Vec<PodKey>>,
 }
 
 /// Whether a cycle makes the changes that it wants itself.
@@ -81,7 +84,12 @@ pub enum Changes {
 impl Round {
     pub fn cycle(config: &Config) -> Self {
         let budget = ResizeBudget::new(config.resizes_per_cycle, config.resizes_per_namespace);
-        Self { budget: Mutex::new(budget), between: false, later_since: None }
+        Self {
+            budget: Mutex::new(budget),
+            between: false,
+            later_since: None,
+            near: Mutex::default(),
+        }
     }
 
     pub fn between_cycles(config: &Config) -> Self {
@@ -204,7 +212,7 @@ impl Scaler {
         });
         outcomes.extend(self.run(cluster, config, pods, &round, &mut watch).await?);
         run_blocking(|| {
-            near.add_near(&outcomes, config);
+            near.add_near(round.near.into_inner());
             *self.watchlist.lock() = Arc::new(near);
         });
         self.pod_status
@@ -249,6 +257,11 @@ impl Scaler {
         .await?;
         *watch = laps;
         let decided = decided?;
+        if !round.between {
+            let on = |of: &'_ Decided| Some((&of.owned.pod.key, of.decision.as_ref().ok()?));
+            let near = listed(decided.iter().filter_map(on), &settings.policy, MOST);
+            round.near.lock().extend(near);
+        }
         let (mut outcomes, due) =
             run_blocking(|| self.plan(cluster, config, &settings, decided, round, now));
         watch.lap(Phase::Plan);

@@ -4,15 +4,13 @@ use std::collections::{BTreeSet, HashSet};
 
 use internment::ArcIntern as Shared;
 
-use crate::config::Config;
 use crate::core::context::OwnedPod;
 use crate::core::observation::Usage;
-use crate::core::outcome::Outcome;
 use crate::core::pod::PodKey;
-use crate::core::second_look::{is_young, listed};
+use crate::core::second_look::is_young;
 
 /// Pods that are near their limit, and young ones; the most of each.
-const MOST: usize = 500;
+pub const MOST: usize = 500;
 
 #[derive(Debug, Default)]
 pub struct Watchlist {
@@ -36,8 +34,7 @@ impl Watchlist {
     }
 
     /// The pods that a cycle has found near their limit, before the others.
-    pub fn add_near(&mut self, outcomes: &[Outcome], config: &Config) {
-        let mut pods = listed(outcomes, &config.policy(), MOST);
+    pub fn add_near(&mut self, mut pods: Vec<PodKey>) {
         let near: HashSet<&PodKey> = pods.iter().collect();
         let young = std::mem::take(&mut self.pods).into_iter();
         let young: Vec<_> = young.filter(|pod| !near.contains(pod)).collect();
