@@ -258,8 +258,10 @@ impl Scaler {
         *watch = laps;
         let decided = decided?;
         if !round.between {
-            let on = |of: &'_ Decided| Some((&of.owned.pod.key, of.decision.as_ref().ok()?));
-            let near = listed(decided.iter().filter_map(on), &settings.policy, MOST);
+            let pods = decided
+                .iter()
+                .filter_map(|of| Some((&of.owned.pod.key, of.decision.as_ref().ok()?)));
+            let near = listed(pods, &settings.policy, MOST);
             round.near.lock().extend(near);
         }
         let (mut outcomes, due) =
