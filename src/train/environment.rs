@@ -1,107 +1,273 @@
-//! One pod under a demand, seen and steered as in production.
+//! One container under a demand, seen and steered as in production.
 
 use std::sync::Arc;
 
 use super::demand::{self, DemandSeries, STEP, STEPS_PER_HOUR};
+use super::meter::{Meter, Sample};
 use super::score::within_bounds;
+use super::timing::Timing;
 use crate::core::decision::Decision;
-use crate::core::history::ContainerHistory;
+use crate::core::history::{AppliedChange, ContainerHistory};
 use crate::core::observation::Observation;
 use crate::core::pod::OomKill;
 use crate::core::policy::Policy;
 use crate::core::resource::PerResource;
+use crate::core::second_look::is_near_limit;
+use crate::sim::bursts;
+use crate::sim::noise::mix;
 use crate::sim::physics::{Container, Resources, Step};
 
-/// A pod of one container that runs through a series from `begin` to `end`.
+/// A container that runs through a series from beginning to end, in one pod after the other.
 #[derive(Debug, Clone)]
 pub struct Pod {
     pub series: Arc<DemandSeries>,
-    begin: usize,
-    end: usize,
-    /// The next step to be lived.
-    now: usize,
+    timing: Timing,
+    /// Tell its moments and its bursts from those of others.
+    moments: u64,
+    fluctuation: u64,
+    /// Ticks lived.
+    ticks: i64,
+    /// When the present life began.
+    born: i64,
+    /// What every life begins with.
+    pub template: Resources,
+    /// In force.
     pub limits: Resources,
+    asked: Option<Asked>,
     container: Container,
+    meter: Meter,
+    /// What CPU demand is multiplied by, tick by tick of the present step.
+    bursts: Vec<f64>,
+    /// CPU seconds of the present step that wait for their turn.
+    waiting: f64,
+    is_near_limit: bool,
     pub history: ContainerHistory,
     oom_kill: Option<OomKill>,
     /// How many containers the pod is said to have.
     pub containers: usize,
 }
 
+/// A resize that is not in force yet.
+#[derive(Debug, Clone)]
+struct Asked {
+    limits: Resources,
+    changes: Vec<AppliedChange>,
+    in_force_at: i64,
+}
+
+/// A part of time that has passed.
+#[derive(Debug, Clone, Copy)]
+pub struct Passed {
+    pub seconds: f64,
+    /// The last part of a step of the series.
+    pub ends_step: bool,
+    pub demand: Resources,
+    pub limits: Resources,
+    pub step: Step,
+}
+
+/// A moment at which something may be decided.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Moment {
+    /// A pod of the template has taken the place of the one before.
+    Birth,
+    /// Nothing is seen of a container that is down, or that was not yet measured.
+    Cycle(Option<Observation>),
+    SecondLook(Observation),
+}
+
 impl Pod {
     /// A pod that runs through the whole series, with limits of twice the mean of its first hour.
-    pub fn new(series: Arc<DemandSeries>) -> Self {
-        let end = series.demand.len();
-        Self::between(series, 0, end)
-    }
-
-    pub fn between(series: Arc<DemandSeries>, begin: usize, end: usize) -> Self {
-        let end = end.min(series.demand.len());
-        let first_hour = &series.demand[begin.min(end)..(begin + STEPS_PER_HOUR).min(end)];
+    pub fn new(series: Arc<DemandSeries>, timing: Timing) -> Self {
+        let first_hour = &series.demand[..STEPS_PER_HOUR.min(series.demand.len())];
         let mean = demand::mean(first_hour);
         let limits = within_bounds(Resources { cpu: 2.0 * mean.cpu, memory: 2.0 * mean.memory });
         Self {
+            moments: series.fingerprint(),
+            fluctuation: series.fingerprint(),
             series,
-            begin,
-            end,
-            now: begin,
+            timing,
+            ticks: 0,
+            born: 0,
+            template: limits,
             limits,
+            asked: None,
             container: Container::default(),
+            meter: Meter::default(),
+            bursts: Vec::new(),
+            waiting: 0.0,
+            is_near_limit: false,
             history: ContainerHistory::default(),
             oom_kill: None,
             containers: 1,
         }
     }
 
+    /// Looked at and measured at the same moments as another container.
+    pub fn beside(self, other: &Self) -> Self {
+        Self { moments: other.moments, ..self }
+    }
+
     pub fn is_over(&self) -> bool {
-        self.now >= self.end
+        self.ticks * self.timing.tick >= self.series.demand.len() as i64 * STEP as i64
     }
 
-    /// How many steps have been lived.
-    pub fn age(&self) -> usize {
-        self.now - self.begin
+    /// The beginning of the last tick.
+    pub fn now(&self) -> i64 {
+        (self.ticks - 1) * self.timing.tick
     }
 
-    /// What is wanted in the next step.
-    pub fn demand(&self) -> Resources {
-        self.series.demand[self.now]
+    /// Lets time pass until something may be decided. None: the series is over.
+    pub fn advance(&mut self, policy: &Policy, mut witness: impl FnMut(&Passed)) -> Option<Moment> {
+        while !self.is_over() {
+            let next = self.ticks * self.timing.tick;
+            if self.timing.life.is_some_and(|life| next >= self.born + life) {
+                self.be_born(next);
+                return Some(Moment::Birth);
+            }
+            let passed = self.pass();
+            witness(&passed);
+            let now = self.now();
+            self.take_effect(policy, now);
+            let due = |every: i64| (now + self.phase(every)) % every == 0;
+            let second_look = self.timing.second_look.filter(|_| self.is_near_limit);
+            let (cycle, look) = (due(self.timing.interval), second_look.is_some_and(due));
+            let sample = match (cycle, look) {
+                (_, true) if self.timing.kubelet => self.meter.look(now, &self.timing),
+                _ if cycle || look => self.meter.newest(now),
+                _ => continue,
+            };
+            // A first look tells nothing yet, and metrics-server is then as good as any.
+            let sample = sample.or_else(|| self.meter.newest(now).filter(|_| cycle));
+            if self.asked.is_some() {
+                continue;
+            }
+            let observation = self.observe(sample, passed.step.up, policy, now);
+            match observation {
+                _ if cycle => return Some(Moment::Cycle(observation)),
+                Some(observation) => return Some(Moment::SecondLook(observation)),
+                None => {}
+            }
+        }
+        None
     }
 
-    /// Lets one step pass under the present limits.
-    pub fn pass(&mut self) -> Step {
-        let time = self.age() as f64 * STEP;
-        let step = self.container.step(time, STEP, self.demand(), self.limits);
-        self.now += 1;
-        step
+    /// What keeps pods from doing all at the same moment.
+    fn phase(&self, every: i64) -> i64 {
+        if self.timing.bursts { (mix(self.moments) % every as u64) as i64 } else { 0 }
     }
 
-    /// Lets one step pass and measures it. While the container is down nothing is measured.
-    pub fn live(&mut self, policy: &Policy) -> (Step, Option<Observation>) {
-        let at = (self.age() as f64 * STEP) as i64;
-        let step = self.pass();
-        if !step.up {
-            return (step, None);
+    fn be_born(&mut self, now: i64) {
+        (self.born, self.limits) = (now, self.template);
+        (self.asked, self.oom_kill, self.is_near_limit) = (None, None, false);
+        (self.container, self.meter) = (Container::default(), Meter::default());
+        self.history = ContainerHistory::default();
+    }
+
+    /// What is wanted in the next tick.
+    fn demand(&mut self) -> Resources {
+        let (tick, step) = (self.timing.tick, STEP as i64);
+        let (index, second) = (self.ticks * tick / step, self.ticks * tick % step);
+        let demand = &self.series.demand;
+        let mut now = demand[index as usize];
+        if !self.timing.hold
+            && let Some(next) = demand.get(index as usize + 1)
+        {
+            let share = second as f64 / step as f64;
+            now.cpu += share * (next.cpu - now.cpu);
+            now.memory += share * (next.memory - now.memory);
+        }
+        if self.timing.bursts {
+            if second == 0 {
+                let seed = self.fluctuation ^ mix(index as u64);
+                self.bursts = bursts::factors(seed, (step / tick) as usize, tick as u64);
+            }
+            now.cpu *= self.bursts[(second / tick) as usize];
+        }
+        now
+    }
+
+    /// Lets one tick pass under the limits in force.
+    fn pass(&mut self) -> Passed {
+        let (tick, limits) = (self.timing.tick, self.limits);
+        let demand = self.demand();
+        self.ticks += 1;
+        let (now, ends_step) = (self.now(), self.ticks * tick % STEP as i64 == 0);
+        // Work that is throttled waits, but not for longer than its step.
+        let asked = Resources { cpu: demand.cpu + self.waiting / tick as f64, ..demand };
+        let mut step = self.container.step(now as f64, tick as f64, asked, limits);
+        self.waiting = 0.0;
+        if self.timing.bursts && !ends_step {
+            self.waiting = std::mem::take(&mut step.unserved) * tick as f64;
+        }
+        if step.up {
+            self.meter.count(now, &step, self.phase(self.timing.window.max(tick)), &self.timing);
+        } else {
+            self.meter = Meter::default();
         }
         if step.oom_killed {
             let restart = self.oom_kill.map_or(0, |kill| kill.restart) + 1;
-            self.oom_kill = Some(OomKill { restart, finished_at: at });
+            self.oom_kill = Some(OomKill { restart, finished_at: now });
         }
-        let usage = PerResource::new(step.usage.cpu, step.usage.memory);
-        let limit = PerResource::new(self.limits.cpu, self.limits.memory);
-        let (containers, oom_kill) = (self.containers, self.oom_kill);
-        let seen = Observation::measured(at, usage, limit);
-        let observation = Observation { containers, oom_kill, ..seen };
-        self.history.observe(&observation, policy, at);
-        (step, Some(observation))
+        Passed { seconds: tick as f64, ends_step, demand, limits, step }
     }
 
-    /// Gives the pod the limits of a decision, as the kubelet does in place.
+    /// What is known now, and not yet answered.
+    fn observe(
+        &mut self,
+        sample: Option<Sample>,
+        up: bool,
+        policy: &Policy,
+        now: i64,
+    ) -> Option<Observation> {
+        let limit = PerResource::new(self.limits.cpu, self.limits.memory);
+        let sample = sample.filter(|_| up);
+        let usage = sample.map_or(Resources::ZERO, |sample| sample.usage);
+        let usage = PerResource::new(usage.cpu, usage.memory);
+        let seen = Observation::measured(sample.map_or(now, |sample| sample.end), usage, limit);
+        let measured = PerResource::new(sample.is_some(), sample.is_some());
+        let (containers, oom_kill) = (self.containers, self.oom_kill);
+        let observation = Observation { measured, containers, oom_kill, ..seen };
+        if sample.is_none() && self.history.unanswered_kill(&observation, now).is_none() {
+            self.is_near_limit &= up;
+            return None;
+        }
+        self.history.observe(&observation, policy, now);
+        self.is_near_limit = is_near_limit(&observation, &self.history);
+        if !self.is_near_limit {
+            self.meter.look_away();
+        }
+        Some(observation)
+    }
+
+    /// Resizes the pod by a decision.
     pub fn apply(&mut self, decision: &Decision, policy: &Policy) {
         if decision.changes_something() {
-            self.limits =
-                Resources { cpu: decision.new_limit.cpu, memory: decision.new_limit.memory };
-            for change in decision.changes() {
-                self.history.applied(&change, policy, decision.observation.at);
+            let limit = decision.new_limit;
+            let limits = Resources { cpu: limit.cpu, memory: limit.memory };
+            self.ask(limits, decision.changes().collect(), policy);
+        }
+    }
+
+    /// Resizes the pod.
+    pub fn resize(&mut self, limits: Resources, policy: &Policy) {
+        if limits != self.limits {
+            self.ask(limits, Vec::new(), policy);
+        }
+    }
+
+    fn ask(&mut self, limits: Resources, changes: Vec<AppliedChange>, policy: &Policy) {
+        let now = self.now();
+        self.asked = Some(Asked { limits, changes, in_force_at: now + self.timing.delay });
+        self.take_effect(policy, now);
+    }
+
+    /// Puts in force what was asked for long enough ago, as the kubelet does in place.
+    fn take_effect(&mut self, policy: &Policy, now: i64) {
+        if let Some(asked) = self.asked.take_if(|asked| asked.in_force_at <= now) {
+            self.limits = asked.limits;
+            for change in &asked.changes {
+                self.history.applied(change, policy, now);
             }
         }
     }
@@ -136,14 +302,12 @@ mod tests {
         let (step, observation) = pod.live(&policy);
         assert!(step.oom_killed);
         let observation = observation.unwrap();
-        let decision = decide(&observation, &pod.history, &keep, &policy, observation.at);
-        pod.apply(&decision, &policy);
+        pod.apply(&decide(&observation, &pod.history, &keep, &policy, observation.at));
         assert!((pod.limits.memory - 240.0).abs() < 1e-9);
         assert!(pod.live(&policy).1.is_none() && pod.live(&policy).1.is_none());
         // Still too little: killed again, raised twice as far, in spite of the cooldown.
         let observation = pod.live(&policy).1.unwrap();
-        let decision = decide(&observation, &pod.history, &keep, &policy, observation.at);
-        pod.apply(&decision, &policy);
+        pod.apply(&decide(&observation, &pod.history, &keep, &policy, observation.at));
         assert!((pod.limits.memory - 336.0).abs() < 1e-9);
     }
 }
