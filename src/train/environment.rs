@@ -17,6 +17,10 @@ use crate::sim::bursts;
 use crate::sim::noise::mix;
 use crate::sim::physics::{Container, Resources, Step};
 
+/// So many seconds' worth of demand wait while a container is throttled; what comes on top is never
+/// served.
+const PATIENCE: f64 = 5.0;
+
 /// A container that runs through a series from beginning to end, in one pod after the other.
 #[derive(Debug, Clone)]
 pub struct Pod {
@@ -38,7 +42,9 @@ pub struct Pod {
     meter: Meter,
     /// What CPU demand is multiplied by, tick by tick of the present step.
     bursts: Vec<f64>,
-    /// CPU seconds of the present step that wait for their turn.
+    /// The CPU demand without bursts.
+    mean_cpu: f64,
+    /// CPU seconds that wait for their turn.
     waiting: f64,
     is_near_limit: bool,
     pub history: ContainerHistory,
@@ -95,6 +101,7 @@ impl Pod {
             container: Container::default(),
             meter: Meter::default(),
             bursts: Vec::new(),
+            mean_cpu: 0.0,
             waiting: 0.0,
             is_near_limit: false,
             history: ContainerHistory::default(),
@@ -182,6 +189,7 @@ impl Pod {
                 let seed = self.fluctuation ^ mix(index as u64);
                 self.bursts = bursts::factors(seed, (step / tick) as usize, tick as u64);
             }
+            self.mean_cpu = now.cpu;
             now.cpu *= self.bursts[(second / tick) as usize];
         }
         now
@@ -193,12 +201,14 @@ impl Pod {
         let demand = self.demand();
         self.ticks += 1;
         let (now, ends_step) = (self.now(), self.ticks * tick % STEP as i64 == 0);
-        // Work that is throttled waits, but not for longer than its step.
+        // Work that is throttled waits for its turn, but not for ever.
         let asked = Resources { cpu: demand.cpu + self.waiting / tick as f64, ..demand };
         let mut step = self.container.step(now as f64, tick as f64, asked, limits);
         self.waiting = 0.0;
-        if self.timing.bursts && !ends_step {
-            self.waiting = std::mem::take(&mut step.unserved) * tick as f64;
+        if self.timing.bursts {
+            let behind = step.unserved * tick as f64;
+            self.waiting = behind.min(PATIENCE * self.mean_cpu);
+            step.unserved = (behind - self.waiting) / tick as f64;
         }
         if step.up {
             self.meter.count(now, &step, self.phase(self.timing.window.max(tick)), &self.timing);
@@ -279,9 +289,25 @@ mod tests {
     use crate::core::decision::decide;
     use crate::core::network::QValues;
 
-    fn pod(demand: &[(f64, f64)]) -> Pod {
+    const UP: QValues = QValues { cpu: [0.0, 0.0, 1.0], memory: [0.0, 1.0, 0.0], future: [0.0; 2] };
+    const KEEP: QValues =
+        QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0; 2] };
+    /// Seconds pass, and demand is as it stands in the series.
+    const REAL: Timing =
+        Timing { tick: 1, window: 15, age: 1, second_look: Some(10), delay: 3, ..Timing::IDEAL };
+
+    fn series(demand: &[(f64, f64)]) -> Arc<DemandSeries> {
         let demand = demand.iter().map(|&(cpu, memory)| Resources { cpu, memory }).collect();
-        Pod::new(Arc::new(DemandSeries { name: "made-up".into(), demand }))
+        Arc::new(DemandSeries { name: "made-up".into(), demand })
+    }
+
+    fn pod(demand: &[(f64, f64)], timing: Timing) -> Pod {
+        Pod::new(series(demand), timing)
+    }
+
+    fn act(pod: &mut Pod, observation: &Observation, answer: &QValues, policy: &Policy) {
+        let decision = decide(observation, &pod.history, answer, policy, pod.now());
+        pod.apply(&decision);
     }
 
     #[test]
@@ -289,25 +315,151 @@ mod tests {
         let mut demand = vec![(1.0, 100.0); 60];
         demand.extend(vec![(2.0, 200.0); 60]);
         demand.extend(vec![(7.0, 900.0); 600]);
-        assert_eq!(pod(&demand).limits, Resources { cpu: 3.0, memory: 300.0 });
-        assert_eq!(pod(&[(0.001, 1.0)]).limits, Resources { cpu: 0.1, memory: 20.0 });
+        let begin = |demand: &[(f64, f64)]| pod(demand, Timing::IDEAL).limits;
+        assert_eq!(begin(&demand), Resources { cpu: 3.0, memory: 300.0 });
+        assert_eq!(begin(&[(0.001, 1.0)]), Resources { cpu: 0.1, memory: 20.0 });
     }
 
     #[test]
     fn an_oom_kill_is_answered_at_once_and_the_restart_is_not_seen() {
         let policy = Policy::default();
-        let mut pod = pod(&[(1.0, 250.0); 6]);
+        let mut pod = pod(&[(1.0, 250.0); 6], Timing::IDEAL);
         pod.limits.memory = 200.0;
-        let keep = QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0, 0.0] };
-        let (step, observation) = pod.live(&policy);
-        assert!(step.oom_killed);
-        let observation = observation.unwrap();
-        pod.apply(&decide(&observation, &pod.history, &keep, &policy, observation.at));
+        let next = |pod: &mut Pod| match pod.advance(&policy, |_| ()) {
+            Some(Moment::Cycle(observation)) => observation,
+            moment => panic!("{moment:?}"),
+        };
+        let observation = next(&mut pod).unwrap();
+        act(&mut pod, &observation, &KEEP, &policy);
         assert!((pod.limits.memory - 240.0).abs() < 1e-9);
-        assert!(pod.live(&policy).1.is_none() && pod.live(&policy).1.is_none());
+        assert!(next(&mut pod).is_none() && next(&mut pod).is_none());
         // Still too little: killed again, raised twice as far, in spite of the cooldown.
-        let observation = pod.live(&policy).1.unwrap();
-        pod.apply(&decide(&observation, &pod.history, &keep, &policy, observation.at));
+        let observation = next(&mut pod).unwrap();
+        act(&mut pod, &observation, &KEEP, &policy);
         assert!((pod.limits.memory - 336.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_kill_is_known_before_the_container_is_measured_again() {
+        let policy = Policy::default();
+        let mut pod = pod(&[(1.0, 250.0); 6], REAL);
+        pod.limits.memory = 200.0;
+        let Some(Moment::Cycle(Some(seen))) = pod.advance(&policy, |_| ()) else { panic!() };
+        assert!(!seen.is_measured() && seen.oom_kill.is_some());
+        act(&mut pod, &seen, &KEEP, &policy);
+        assert_eq!(pod.limits.memory, 200.0, "a resize takes its time");
+        assert_eq!(pod.advance(&policy, |_| ()), Some(Moment::Cycle(None)));
+        assert!((pod.limits.memory - 240.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_cycle_sees_the_newest_sample_of_metrics_server() {
+        let mut demand = vec![(0.2, 50.0); 4];
+        demand.extend([(0.6, 60.0); 4]);
+        let mut pod = pod(&demand, Timing { second_look: None, ..REAL });
+        pod.limits.cpu = 1.0;
+        let mut cycles = Vec::new();
+        while let Some(moment) = pod.advance(&Policy::default(), |_| ()) {
+            let Moment::Cycle(seen) = moment else { panic!("{moment:?}") };
+            cycles.push(seen.map(|seen| (pod.now() - seen.at, (seen.usage.cpu * 100.0).round())));
+        }
+        // The scrape of a cycle's own second can be read a second later.
+        let old = |cpu| Some((15, cpu));
+        assert_eq!(cycles[..2], [None, old(20.0)]);
+        assert_eq!(cycles[4..6], [old(20.0), old(60.0)]);
+    }
+
+    #[test]
+    fn what_is_near_its_limit_is_looked_at_between_cycles() {
+        let looks = |cpu: f64, timing: Timing| {
+            let mut pod = pod(&vec![(cpu, 50.0); 120], timing);
+            pod.limits = Resources { cpu: 1.0, memory: 100.0 };
+            let mut looks = Vec::new();
+            while let Some(moment) = pod.advance(&Policy::default(), |_| ()) {
+                if let Moment::SecondLook(seen) = moment {
+                    looks.push((pod.now(), pod.now() - seen.at));
+                }
+            }
+            looks
+        };
+        assert!(looks(0.7, REAL).is_empty());
+        assert_eq!(looks(0.9, REAL)[..4], [(40, 10), (50, 5), (70, 10), (80, 5)]);
+        let kubelet = Timing { kubelet: true, second_look: Some(2), ..REAL };
+        // The first look has nothing to compare the counter with.
+        assert_eq!(looks(0.9, kubelet)[..3], [(34, 1), (36, 1), (38, 1)]);
+        assert!(looks(0.9, Timing { second_look: None, ..REAL }).is_empty());
+    }
+
+    #[test]
+    fn a_resize_is_in_force_after_its_delay_and_starts_the_cooldown_then() {
+        let policy = Policy::default();
+        let mut pod = pod(&vec![(1.0, 50.0); 20], REAL);
+        pod.limits.cpu = 0.5;
+        let Some(Moment::Cycle(None)) = pod.advance(&policy, |_| ()) else { panic!() };
+        let Some(Moment::Cycle(Some(seen))) = pod.advance(&policy, |_| ()) else { panic!() };
+        act(&mut pod, &seen, &UP, &policy);
+        let asked_at = pod.now();
+        let mut under = Vec::new();
+        pod.advance(&policy, |passed| under.push(passed.limits.cpu));
+        assert_eq!(under[..4], [0.5, 0.5, 0.5, 0.6]);
+        assert_eq!(pod.history.resized_at, Some(asked_at + 3));
+    }
+
+    #[test]
+    fn each_life_begins_with_the_template_and_knows_nothing() {
+        let policy = Policy::default();
+        let timing = Timing { life: Some(3600), ..Timing::IDEAL };
+        let mut pod = pod(&[(1.0, 100.0); 300], timing);
+        let mut births = Vec::new();
+        while let Some(moment) = pod.advance(&policy, |_| ()) {
+            match moment {
+                Moment::Birth => {
+                    births.push(pod.now());
+                    assert_eq!(pod.limits, pod.template);
+                    assert_eq!(pod.history, ContainerHistory::default());
+                }
+                Moment::Cycle(Some(seen)) => act(&mut pod, &seen, &UP, &policy),
+                moment => panic!("{moment:?}"),
+            }
+        }
+        assert_eq!(births, [3570, 7170]);
+    }
+
+    #[test]
+    fn bursts_keep_the_demand_and_what_waits_is_served_in_a_while() {
+        let total = |limit: f64| {
+            let mut pod = pod(&[(1.0, 50.0); 120], Timing { bursts: true, ..REAL });
+            pod.limits = Resources { cpu: limit, memory: 100.0 };
+            let mut sums = [0.0; 4];
+            while pod
+                .advance(&Policy::default(), |passed| {
+                    sums[0] += passed.demand.cpu;
+                    sums[1] += passed.step.usage.cpu;
+                    sums[2] += passed.step.unserved;
+                    sums[3] += f64::from(u8::from(passed.step.throttled));
+                })
+                .is_some()
+            {}
+            sums.map(|sum| sum / 3600.0)
+        };
+        let [wanted, used, unserved, throttled] = total(1.2);
+        assert!((wanted - 1.0).abs() < 1e-9 && (used - 1.0).abs() < 0.01 && unserved < 0.001);
+        assert!((0.1..0.6).contains(&throttled), "{throttled}");
+        // A limit below the mean serves itself, as it does without bursts.
+        let [_, used, unserved, _] = total(0.8);
+        assert!((used - 0.8).abs() < 0.005 && (unserved - 0.2).abs() < 0.005, "{unserved}");
+    }
+
+    #[test]
+    fn steps_are_interpolated_unless_they_are_held() {
+        let demand = |hold| {
+            let mut pod = pod(&[(1.0, 100.0), (2.0, 200.0)], Timing { hold, ..REAL });
+            pod.limits = Resources { cpu: 8.0, memory: 1000.0 };
+            let mut demand = Vec::new();
+            while pod.advance(&Policy::default(), |passed| demand.push(passed.demand)).is_some() {}
+            [demand[0], demand[15], demand[59]].map(|demand| (demand.cpu, demand.memory))
+        };
+        assert_eq!(demand(true), [(1.0, 100.0), (1.0, 100.0), (2.0, 200.0)]);
+        assert_eq!(demand(false), [(1.0, 100.0), (1.5, 150.0), (2.0, 200.0)]);
     }
 }
