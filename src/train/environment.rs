@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::DateTime;
+
 use super::demand::{self, DemandSeries, STEP, STEPS_PER_HOUR};
 use super::meter::{Meter, Sample};
 use super::score::within_bounds;
@@ -9,10 +11,11 @@ use super::timing::Timing;
 use crate::core::decision::Decision;
 use crate::core::history::{AppliedChange, ContainerHistory};
 use crate::core::observation::Observation;
-use crate::core::pod::OomKill;
+use crate::core::pod::{ContainerResources, OomKill, PodContainer, PodKey};
 use crate::core::policy::Policy;
-use crate::core::resource::PerResource;
-use crate::core::second_look::is_near_limit;
+use crate::core::resource::{PerResource, Resource};
+use crate::core::workload::WorkloadContainer;
+use crate::core::{self, memory};
 use crate::sim::bursts;
 use crate::sim::noise::mix;
 use crate::sim::physics::{Container, Resources, Step};
@@ -20,6 +23,9 @@ use crate::sim::physics::{Container, Resources, Step};
 /// So many seconds' worth of demand wait while a container is throttled; what comes on top is never
 /// served.
 const PATIENCE: f64 = 5.0;
+
+/// The share of a limit from which on a container is looked at between cycles.
+const NEAR: f64 = 0.8;
 
 /// A container that runs through a series from beginning to end, in one pod after the other.
 #[derive(Debug, Clone)]
@@ -48,6 +54,8 @@ pub struct Pod {
     waiting: f64,
     is_near_limit: bool,
     pub history: ContainerHistory,
+    /// What is remembered from life to life; None: nothing.
+    workload: Option<WorkloadContainer>,
     oom_kill: Option<OomKill>,
     /// How many containers the pod is said to have.
     pub containers: usize,
@@ -75,8 +83,9 @@ pub struct Passed {
 /// A moment at which something may be decided.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Moment {
-    /// A pod of the template has taken the place of the one before.
-    Birth,
+    /// A pod of the template has taken the place of the one before. Something is to be decided
+    /// where its workload is known to need something else.
+    Birth(Option<Observation>),
     /// Nothing is seen of a container that is down, or that was not yet measured.
     Cycle(Option<Observation>),
     SecondLook(Observation),
@@ -105,6 +114,7 @@ impl Pod {
             waiting: 0.0,
             is_near_limit: false,
             history: ContainerHistory::default(),
+            workload: (timing.life.is_some() && !timing.forget).then(WorkloadContainer::default),
             oom_kill: None,
             containers: 1,
         }
@@ -129,8 +139,10 @@ impl Pod {
         while !self.is_over() {
             let next = self.ticks * self.timing.tick;
             if self.timing.life.is_some_and(|life| next >= self.born + life) {
-                self.be_born(next);
-                return Some(Moment::Birth);
+                return Some(Moment::Birth(self.be_born(next, policy)));
+            }
+            if next == 0 {
+                self.meet(policy);
             }
             let passed = self.pass();
             witness(&passed);
@@ -164,11 +176,28 @@ impl Pod {
         if self.timing.bursts { (mix(self.moments) % every as u64) as i64 } else { 0 }
     }
 
-    fn be_born(&mut self, now: i64) {
+    fn be_born(&mut self, now: i64, policy: &Policy) -> Option<Observation> {
         (self.born, self.limits) = (now, self.template);
         (self.asked, self.oom_kill, self.is_near_limit) = (None, None, false);
         (self.container, self.meter) = (Container::default(), Meter::default());
         self.history = ContainerHistory::default();
+        self.meet(policy);
+        self.observe(None, true, policy, self.now())
+    }
+
+    /// Takes over what the workload remembers.
+    fn meet(&mut self, policy: &Policy) {
+        let now = self.now();
+        let Some(workload) = &mut self.workload else { return };
+        let (cpu, memory) = (self.limits.cpu, self.limits.memory * 1_048_576.0);
+        let (cpu, memory) = (format!("{cpu:.6}"), format!("{memory:.0}"));
+        let limits = ContainerResources::new(&[], &[("cpu", &cpu), ("memory", &memory)]);
+        let container = PodContainer::new("app", limits);
+        let name = self.series.name.clone();
+        let key = PodKey { namespace: "default".into(), uid: name.clone(), name };
+        let created = DateTime::from_timestamp(now, 0);
+        let pod = core::pod::Pod { created, ..core::pod::Pod::new(key, vec![container.clone()]) };
+        memory::meet(&mut self.history, workload, &pod, &container, policy, now);
     }
 
     /// What is wanted in the next tick.
@@ -238,12 +267,21 @@ impl Pod {
         let measured = PerResource::new(sample.is_some(), sample.is_some());
         let (containers, oom_kill) = (self.containers, self.oom_kill);
         let observation = Observation { measured, containers, oom_kill, ..seen };
-        if sample.is_none() && self.history.unanswered_kill(&observation, now).is_none() {
+        let needs = Resource::ALL.iter().any(|of| self.history.known_need(*of, now).is_some());
+        let killed = self.history.unanswered_kill(&observation, now).is_some();
+        if sample.is_none() && !needs && !killed {
             self.is_near_limit &= up;
             return None;
         }
-        self.history.observe(&observation, policy, now);
-        self.is_near_limit = is_near_limit(&observation, &self.history);
+        match &mut self.workload {
+            Some(workload) => {
+                memory::observe(&mut self.history, workload, &observation, policy, now);
+            }
+            None => {
+                self.history.observe(&observation, policy, now);
+            }
+        }
+        self.is_near_limit = is_near_limit(&observation, &self.history, policy);
         if !self.is_near_limit {
             self.meter.look_away();
         }
@@ -281,6 +319,15 @@ impl Pod {
             }
         }
     }
+}
+
+/// Uses most of a limit, or will in the next cycle if it goes on as over the last samples.
+fn is_near_limit(seen: &Observation, history: &ContainerHistory, policy: &Policy) -> bool {
+    Resource::ALL.into_iter().filter(|of| seen.measured[*of]).any(|resource| {
+        let trend = history.trend(resource, seen.limit[resource]).max(0.0);
+        let rise = trend / (policy.history_window.max(2) - 1) as f64;
+        seen.utilization(resource) + rise >= NEAR
+    })
 }
 
 #[cfg(test)]
@@ -408,12 +455,12 @@ mod tests {
     #[test]
     fn each_life_begins_with_the_template_and_knows_nothing() {
         let policy = Policy::default();
-        let timing = Timing { life: Some(3600), ..Timing::IDEAL };
+        let timing = Timing { life: Some(3600), forget: true, ..Timing::IDEAL };
         let mut pod = pod(&[(1.0, 100.0); 300], timing);
         let mut births = Vec::new();
         while let Some(moment) = pod.advance(&policy, |_| ()) {
             match moment {
-                Moment::Birth => {
+                Moment::Birth(None) => {
                     births.push(pod.now());
                     assert_eq!(pod.limits, pod.template);
                     assert_eq!(pod.history, ContainerHistory::default());
@@ -423,6 +470,36 @@ mod tests {
             }
         }
         assert_eq!(births, [3570, 7170]);
+    }
+
+    #[test]
+    fn a_life_begins_with_what_the_one_before_has_taught() {
+        let policy = Policy { cooldown: 0, ..Policy::default() };
+        let timing = Timing { life: Some(3600), delay: 30, ..Timing::IDEAL };
+        let mut pod = pod(&[(1.0, 100.0); 300], timing);
+        let down = QValues { cpu: [1.0, 0.0, 0.0], memory: [1.0, 0.0, 0.0], future: [0.0; 2] };
+        let mut lives = Vec::new();
+        while let Some(moment) = pod.advance(&policy, |_| ()) {
+            match moment {
+                Moment::Birth(seen) => {
+                    assert_eq!(pod.limits, pod.template);
+                    let seen = seen.unwrap();
+                    act(&mut pod, &seen, &KEEP, &policy);
+                    lives.push(Vec::new());
+                }
+                Moment::Cycle(Some(seen)) => {
+                    act(&mut pod, &seen, &down, &policy);
+                    if let Some(life) = lives.last_mut() {
+                        life.push(pod.limits);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for life in lives {
+            let first = life[0];
+            assert!((1.1..1.3).contains(&first.cpu) && (105.0..130.0).contains(&first.memory));
+        }
     }
 
     #[test]

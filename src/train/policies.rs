@@ -272,7 +272,7 @@ impl Life {
         while let Some(moment) = self.advance(setting.policy, |limits| rule.requests(limits)) {
             let limits = self.pod.limits;
             let observation = match moment {
-                Moment::Birth => {
+                Moment::Birth(_) => {
                     self.pod.limits = rule.next_life(self.pod.template);
                     last_kill = None;
                     continue;
@@ -300,8 +300,10 @@ impl Life {
     fn until_seen(&mut self, policy: &Policy) -> Option<Observation> {
         loop {
             match self.advance(policy, |limits| limits)? {
-                Moment::Birth | Moment::Cycle(None) => self.expected = None,
-                Moment::SecondLook(observation) => return Some(observation),
+                Moment::Birth(None) | Moment::Cycle(None) => self.expected = None,
+                Moment::Birth(Some(observation)) | Moment::SecondLook(observation) => {
+                    return Some(observation);
+                }
                 Moment::Cycle(Some(observation)) => {
                     let usage = observation.usage;
                     let came = Resources { cpu: usage.cpu, memory: usage.memory };

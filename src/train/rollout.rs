@@ -237,9 +237,8 @@ fn live_on(pod: &mut Pod, episode: &Episode) -> Option<([f64; 2], Resources, Opt
         usage = passed.step.usage;
     })?;
     match moment {
-        Moment::Cycle(observation) => Some((sums, usage, observation)),
+        Moment::Cycle(observation) | Moment::Birth(observation) => Some((sums, usage, observation)),
         Moment::SecondLook(observation) => Some((sums, usage, Some(observation))),
-        Moment::Birth => Some((sums, usage, None)),
     }
 }
 

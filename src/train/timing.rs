@@ -43,6 +43,9 @@ pub struct TimingArgs {
     /// Pods live so long; then one of the template takes their place
     #[arg(long, value_name = "HOURS")]
     pub lives: Option<f64>,
+    /// What a pod has taught is forgotten with it
+    #[arg(long, requires = "lives")]
+    pub forget: bool,
 }
 
 /// Seconds, all of them.
@@ -64,6 +67,8 @@ pub struct Timing {
     pub delay: i64,
     /// How long a pod lives; None: as long as its series.
     pub life: Option<i64>,
+    /// What a pod has taught is forgotten with it.
+    pub forget: bool,
     /// Demand varies within a step of its series.
     pub bursts: bool,
     /// A step of the series is not interpolated to the next.
@@ -81,6 +86,7 @@ impl Timing {
         kubelet: false,
         delay: 0,
         life: None,
+        forget: false,
         bursts: false,
         hold: true,
     };
@@ -103,6 +109,7 @@ impl TimingArgs {
             kubelet,
             delay: or(self.delay, 1),
             life: self.lives.map(|hours| (hours * 3600.0) as i64),
+            forget: self.forget,
             bursts: !ideal,
             hold,
         };
@@ -130,6 +137,9 @@ impl TimingArgs {
         text += &format!(", resizes in force after {delay} s");
         if let Some(life) = life {
             text += &format!(", lives of {} h", life as f64 / 3600.0);
+        }
+        if self.forget {
+            text += " that teach nothing";
         }
         text
     }
