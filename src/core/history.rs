@@ -506,7 +506,7 @@ impl ContainerHistory {
         let kill = observation.oom_kill.filter(|kill| self.answered_kill != Some(*kill))?;
         if self
             .memory_raised_at
-            .is_some_and(|raised| (1..=UNDER_WAY).contains(&(raised - kill.finished_at)))
+            .is_some_and(|raised| (0..=UNDER_WAY).contains(&(raised - kill.finished_at)))
         {
             return None;
         }
@@ -708,7 +708,7 @@ mod tests {
             observe(&mut history, &seen);
             history.unanswered_kill(&seen, 110).is_some()
         };
-        assert!(!unanswered(99) && !unanswered(100 - UNDER_WAY));
+        assert!(!unanswered(100) && !unanswered(100 - UNDER_WAY));
         assert!(unanswered(101), "under the limit that was raised");
         assert!(unanswered(99 - UNDER_WAY), "of a clock that is behind");
     }

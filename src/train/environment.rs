@@ -354,7 +354,7 @@ mod tests {
 
     fn act(pod: &mut Pod, observation: &Observation, answer: &QValues, policy: &Policy) {
         let decision = decide(observation, &pod.history, answer, policy, pod.now());
-        pod.apply(&decision);
+        pod.apply(&decision, policy);
     }
 
     #[test]

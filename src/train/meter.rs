@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn the_kubelet_tells_of_the_time_since_the_last_look() {
         let mut meter = Meter::default();
-        let mut look = |now: i64, meter: &mut Meter| {
+        let look = |now: i64, meter: &mut Meter| {
             meter.count(now, &used(now as f64, 1.0), 0, &TIMING);
             (now % 2 == 0).then(|| meter.look(now, &TIMING).map(|sample| sample.usage.cpu))
         };
