@@ -6,7 +6,7 @@ use chrono::DateTime;
 
 use super::demand::{self, DemandSeries, STEP, STEPS_PER_HOUR};
 use super::meter::{Meter, Sample};
-use super::score::within_bounds;
+use super::score::{Passed, within_bounds};
 use super::timing::Timing;
 use crate::core::decision::Decision;
 use crate::core::history::{AppliedChange, ContainerHistory};
@@ -18,7 +18,7 @@ use crate::core::workload::WorkloadContainer;
 use crate::core::{self, memory};
 use crate::sim::bursts;
 use crate::sim::noise::mix;
-use crate::sim::physics::{Container, Resources, Step};
+use crate::sim::physics::{Container, Resources};
 
 /// So many seconds' worth of demand wait while a container is throttled; what comes on top is never
 /// served.
@@ -67,17 +67,6 @@ struct Asked {
     limits: Resources,
     changes: Vec<AppliedChange>,
     in_force_at: i64,
-}
-
-/// A part of time that has passed.
-#[derive(Debug, Clone, Copy)]
-pub struct Passed {
-    pub seconds: f64,
-    /// The last part of a step of the series.
-    pub ends_step: bool,
-    pub demand: Resources,
-    pub limits: Resources,
-    pub step: Step,
 }
 
 /// A moment at which something may be decided.

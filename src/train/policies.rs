@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng};
 use super::baselines::{Oracle, Peak, Rule, Seen, Threshold, TwiceTheMean};
 use super::demand::{self, PodSeries};
 use super::demonstrator;
-use super::environment::{Moment, Passed, Pod};
-use super::score::{self, Score, ScoreAccumulator};
+use super::environment::{Moment, Pod};
+use super::score::{self, Passed, Score, ScoreAccumulator};
 use super::timing::Timing;
 use super::vpa::{self, Vpa};
 use crate::core::decision::decide;
@@ -379,4 +379,65 @@ fn outcomes(lives: Vec<Life>, pods: usize) -> Vec<Outcome> {
     let outcome =
         |(containers, course): (Vec<_>, _)| Outcome { score: score::of_pod(&containers), course };
     containers.into_iter().zip(courses).map(outcome).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::train::demand::DemandSeries;
+
+    /// A day of noise with bursts of CPU and memory.
+    fn made_up() -> PodSeries {
+        let demand = |step: u32| Resources {
+            cpu: 0.25
+                + 0.05 * f64::from((step * 7) % 13)
+                + if step % 720 >= 600 { 1.0 } else { 0.0 },
+            memory: f64::from(100 + (step * 31) % 97 + if step % 960 >= 800 { 150 } else { 0 }),
+        };
+        let demand = (0..2880).map(demand).collect();
+        let series = Arc::new(DemandSeries { name: "made-up".into(), demand });
+        PodSeries::combined(&[series], 1).remove(0)
+    }
+
+    fn score(kind: Kind, timing: Timing) -> Score {
+        let policy = Policy::default();
+        let setting = Setting { network: None, policy: &policy, timing, seed: 1, keep: false };
+        replay(kind, &[made_up()], setting).unwrap()[0].score
+    }
+
+    /// The figures are of `score.py`, the reference for what it covers.
+    #[test]
+    fn ideal_time_scores_as_the_reference_does() {
+        for (kind, cost, unserved, ooms, resizes) in [
+            (Kind::Static, 1.235_310_513_672_545_5, 0.034_799_158_347_064_936, 0.0, 0.0),
+            (Kind::Threshold, 1.605_717_027_896_034_7, 0.002_355_721_241_779_688_6, 4.0, 1255.0),
+            (Kind::Peak, 1.014_053_670_984_362_6, 0.000_680_718_879_446_858_2, 2.0, 39.0),
+            (Kind::Oracle, 0.807_527_590_439_863_7, 0.0, 0.0, 46.0),
+        ] {
+            let score = score(kind, Timing::IDEAL);
+            assert!((score.cost - cost).abs() < 1e-9, "{}: {}", kind.name(), score.cost);
+            assert!((score.unserved - unserved).abs() < 1e-12, "{}", kind.name());
+            assert!((score.ooms - ooms).abs() + (score.resizes - resizes).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn what_is_seen_late_costs_more_and_a_second_look_less() {
+        let late = Timing { tick: 1, window: 15, age: 1, delay: 1, ..Timing::IDEAL };
+        let kubelet = Timing { second_look: Some(2), kubelet: true, ..late };
+        let unserved = |timing| score(Kind::GuardRule, timing).unserved;
+        let [ideal, late, quick] = [Timing::IDEAL, late, kubelet].map(unserved);
+        assert!(ideal < late && quick < late / 2.0, "{ideal} {late} {quick}");
+    }
+
+    #[test]
+    fn lives_cost_more_where_they_teach_nothing() {
+        let whole = Timing { life: None, ..Timing::IDEAL };
+        let lives = Timing { life: Some(3 * 3600), ..whole };
+        let cost = |timing| score(Kind::GuardRule, timing).cost;
+        let [whole, taught, forgotten] = [whole, lives, Timing { forget: true, ..lives }].map(cost);
+        assert!(taught < whole + 0.03 && forgotten > taught, "{whole} {taught} {forgotten}");
+    }
 }

@@ -7,9 +7,9 @@ use rand::{RngExt, SeedableRng};
 
 use super::demand::STEPS_PER_DAY;
 use super::demonstrator;
-use super::environment::{Moment, Passed, Pod};
+use super::environment::{Moment, Pod};
 use super::episodes::Episode;
-use super::score::{OOM_PRICE, RESIZE_PRICE, UNSERVED_PRICE};
+use super::score::{OOM_PRICE, Passed, RESIZE_PRICE, UNSERVED_PRICE};
 use crate::core::action::Action;
 use crate::core::decision::{Decision, decide, resolve};
 use crate::core::features::FeatureSet;

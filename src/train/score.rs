@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::environment::Passed;
 use crate::core::resource::PerResource;
-use crate::sim::physics::Resources;
+use crate::sim::physics::{Resources, Step};
 
 /// Prices of the COST, in units of the constant limit at the series' maximum.
 pub const UNSERVED_PRICE: f64 = 10.0;
@@ -23,6 +22,17 @@ pub fn within_bounds(limits: Resources) -> Resources {
         cpu: limits.cpu.clamp(LEAST.cpu, GREATEST.cpu),
         memory: limits.memory.clamp(LEAST.memory, GREATEST.memory),
     }
+}
+
+/// A part of time that has passed.
+#[derive(Debug, Clone, Copy)]
+pub struct Passed {
+    pub seconds: f64,
+    /// The last part of a step of the series.
+    pub ends_step: bool,
+    pub demand: Resources,
+    pub limits: Resources,
+    pub step: Step,
 }
 
 /// Sums over the life of one container, in days.
