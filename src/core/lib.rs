@@ -33,6 +33,7 @@ pub mod policy;
 pub mod progress;
 pub mod quantity;
 pub mod resource;
+pub mod second_look;
 pub mod skip_reason;
 pub mod step;
 mod typical_use;

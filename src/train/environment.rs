@@ -14,6 +14,7 @@ use crate::core::observation::Observation;
 use crate::core::pod::{ContainerResources, OomKill, PodContainer, PodKey};
 use crate::core::policy::Policy;
 use crate::core::resource::{PerResource, Resource};
+use crate::core::second_look::NEAR;
 use crate::core::workload::WorkloadContainer;
 use crate::core::{self, memory};
 use crate::sim::bursts;
@@ -23,9 +24,6 @@ use crate::sim::physics::{Container, Resources};
 /// So many seconds' worth of demand wait while a container is throttled; what comes on top is never
 /// served.
 const PATIENCE: f64 = 5.0;
-
-/// The share of a limit from which on a container is looked at between cycles.
-const NEAR: f64 = 0.8;
 
 /// A container that runs through a series from beginning to end, in one pod after the other.
 #[derive(Debug, Clone)]

@@ -77,7 +77,8 @@ pub struct EvaluateArgs {
 impl EvaluateArgs {
     /// What the model and the guard decide by.
     fn policy(&self) -> Policy {
-        Policy { cooldown: self.cooldown * 60, ..Policy::default() }
+        let sample_interval = self.timing.interval.into();
+        Policy { cooldown: self.cooldown * 60, sample_interval, ..Policy::default() }
     }
 }
 
