@@ -429,7 +429,7 @@ mod tests {
         let kubelet = Timing { second_look: Some(2), kubelet: true, ..late };
         let unserved = |timing| score(Kind::GuardRule, timing).unserved;
         let [ideal, late, quick] = [Timing::IDEAL, late, kubelet].map(unserved);
-        assert!(ideal < late && quick < late / 2.0, "{ideal} {late} {quick}");
+        assert!(ideal < late && quick < 0.75 * late, "{ideal} {late} {quick}");
     }
 
     #[test]
