@@ -192,6 +192,8 @@ pub struct ContainerHistory {
     first_kill: Option<OomKill>,
     /// The last kill that a resize has answered.
     answered_kill: Option<OomKill>,
+    /// When memory was last raised.
+    memory_raised_at: Option<i64>,
     /// What the spec asked for when it was last seen.
     #[serde(skip)]
     spec: Option<u64>,
@@ -218,6 +220,7 @@ impl Default for ContainerHistory {
             seen: false,
             first_kill: None,
             answered_kill: None,
+            memory_raised_at: None,
             spec: None,
         }
     }
@@ -231,6 +234,9 @@ const AT_LIMIT: f64 = 0.98;
 const CUT_WATCHED: i64 = 600;
 /// The longest wait for the next cut, in seconds.
 const MAX_CUT_PAUSE: i64 = 24 * 3600;
+/// Seconds before a raise in which a kill was of the limit before it, and the raise is an answer to
+/// it even if it was asked for earlier.
+const UNDER_WAY: i64 = 20;
 /// A kill that was there before anything was known counts for so many seconds.
 const OLD_KILL: i64 = 3600;
 /// Steps that double: 1, 2, 4, 8 and 16 times the first.
@@ -406,6 +412,7 @@ impl ContainerHistory {
         }
         if resource == Resource::Memory {
             self.answered_kill = kill.or(self.answered_kill);
+            self.memory_raised_at = Some(now);
         }
     }
 
@@ -497,6 +504,12 @@ impl ContainerHistory {
     /// the clocks say; only one that was there before anything was known is judged by its time.
     pub fn unanswered_kill(&self, observation: &Observation, now: i64) -> Option<OomKill> {
         let kill = observation.oom_kill.filter(|kill| self.answered_kill != Some(*kill))?;
+        if self
+            .memory_raised_at
+            .is_some_and(|raised| (0..=UNDER_WAY).contains(&(raised - kill.finished_at)))
+        {
+            return None;
+        }
         if self.seen && self.first_kill != Some(kill) {
             return Some(kill);
         }
@@ -684,6 +697,20 @@ mod tests {
         let raised = Observation { at: 90, limit: PerResource::new(1.0, 400.0), ..seen };
         observe(&mut history, &raised);
         assert!((history.peak(Resource::Memory) - 240.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_kill_while_a_raise_is_under_way_is_answered_by_it() {
+        let mut history = history(&[0.1, 0.1]);
+        history.applied(&raised(Resource::Memory, None), &Policy::default(), 100);
+        let mut unanswered = |finished_at| {
+            let seen = killed(1, finished_at, 110);
+            observe(&mut history, &seen);
+            history.unanswered_kill(&seen, 110).is_some()
+        };
+        assert!(!unanswered(100) && !unanswered(100 - UNDER_WAY));
+        assert!(unanswered(101), "under the limit that was raised");
+        assert!(unanswered(99 - UNDER_WAY), "of a clock that is behind");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod admission;
 pub mod api;
+pub mod bursts;
 mod controllers;
 mod course;
 pub mod custom;
@@ -17,7 +18,7 @@ mod log;
 mod manager;
 mod metrics;
 pub mod node;
-mod noise;
+pub mod noise;
 pub mod oddity;
 mod outage;
 mod patch;

@@ -3,29 +3,41 @@
 
 use std::collections::VecDeque;
 
-use super::demand::DemandSeries;
+use super::demand::{DemandSeries, STEP};
 use super::score::within_bounds;
 use crate::core::action::Action;
-use crate::sim::physics::{Resources, Step};
+use crate::sim::physics::Resources;
 
-/// One step of a pod, as a rule sees it: the number of the step, the limits it ran under and what
-/// it used.
+/// A container at one moment, as a rule sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
-    pub index: usize,
+    pub at: i64,
     pub limits: Resources,
-    pub step: Step,
+    /// None where nothing was measured, as while it restarts. After a kill the memory is the limit.
+    pub usage: Option<Resources>,
+    /// It was killed for memory since the last moment.
+    pub killed: bool,
 }
 
-/// A policy for one pod. It is asked after every step; while the container is down its answer is
+/// A policy for one container. It is asked in every cycle; where nothing was measured its answer is
 /// ignored.
 pub trait Rule {
-    /// The limits to begin with, where they are not the usual ones.
+    /// The limits to begin with, where they are not those of the template.
     fn begin(&mut self, _series: &DemandSeries) -> Option<Resources> {
         None
     }
 
     fn act(&mut self, seen: &Seen) -> Resources;
+
+    /// The limits that a further pod of the template begins with.
+    fn next_life(&mut self, template: Resources) -> Resources {
+        template
+    }
+
+    /// The requests that go with the limits.
+    fn requests(&self, limits: Resources) -> Resources {
+        limits
+    }
 }
 
 const SCALE_FACTOR: f64 = 0.2;
@@ -46,16 +58,27 @@ fn choose(up: bool, down: bool) -> Action {
 }
 
 /// A fixed limit of twice the mean of the whole series.
-pub struct TwiceTheMean;
+pub struct TwiceTheMean(Resources);
+
+impl Default for TwiceTheMean {
+    fn default() -> Self {
+        Self(Resources::UNLIMITED)
+    }
+}
 
 impl Rule for TwiceTheMean {
     fn begin(&mut self, series: &DemandSeries) -> Option<Resources> {
         let mean = series.mean();
-        Some(within_bounds(Resources { cpu: 2.0 * mean.cpu, memory: 2.0 * mean.memory }))
+        self.0 = within_bounds(Resources { cpu: 2.0 * mean.cpu, memory: 2.0 * mean.memory });
+        Some(self.0)
     }
 
     fn act(&mut self, seen: &Seen) -> Resources {
         seen.limits
+    }
+
+    fn next_life(&mut self, _template: Resources) -> Resources {
+        self.0
     }
 }
 
@@ -64,7 +87,8 @@ pub struct Threshold;
 
 impl Rule for Threshold {
     fn act(&mut self, seen: &Seen) -> Resources {
-        let (usage, limits) = (seen.step.usage, seen.limits);
+        let limits = seen.limits;
+        let Some(usage) = seen.usage else { return limits };
         let action = |share: f64| choose(share > 0.8, share < 0.4);
         scaled(limits, action(usage.cpu / limits.cpu), action(usage.memory / limits.memory))
     }
@@ -81,34 +105,34 @@ pub struct Peak {
 
 impl Peak {
     /// Up at 80 %, down when the peak of 30 minutes is under 60 %.
-    pub fn half_an_hour() -> Self {
+    pub fn half_an_hour(interval: i64) -> Self {
         let share = |share| Resources { cpu: share, memory: share };
         Self {
             up: share(0.8),
             down: share(0.6),
-            cpu: SlidingMax::new(60),
-            memory: SlidingMax::new(60),
+            cpu: SlidingMax::new(1800 / interval),
+            memory: SlidingMax::new(1800 / interval),
         }
     }
 
     /// The best of these rules found by hand on recorded series: peaks of 2 h (CPU) and 8 h
     /// (memory).
-    pub fn tuned() -> Self {
+    pub fn tuned(interval: i64) -> Self {
         Self {
             up: Resources { cpu: 0.95, memory: 0.9 },
             down: Resources { cpu: 0.75, memory: 0.72 },
-            cpu: SlidingMax::new(240),
-            memory: SlidingMax::new(960),
+            cpu: SlidingMax::new(2 * 3600 / interval),
+            memory: SlidingMax::new(8 * 3600 / interval),
         }
     }
 }
 
 impl Rule for Peak {
     fn act(&mut self, seen: &Seen) -> Resources {
-        let (usage, limits) = (seen.step.usage, seen.limits);
-        let measured = seen.step.up;
-        let cpu = self.cpu.push(measured.then_some(usage.cpu));
-        let memory = self.memory.push(measured.then_some(usage.memory));
+        let limits = seen.limits;
+        let cpu = self.cpu.push(seen.usage.map(|usage| usage.cpu));
+        let memory = self.memory.push(seen.usage.map(|usage| usage.memory));
+        let Some(usage) = seen.usage else { return limits };
         scaled(
             limits,
             choose(usage.cpu > self.up.cpu * limits.cpu, cpu < self.down.cpu * limits.cpu),
@@ -117,6 +141,12 @@ impl Rule for Peak {
                 memory < self.down.memory * limits.memory,
             ),
         )
+    }
+
+    fn next_life(&mut self, template: Resources) -> Resources {
+        self.cpu = SlidingMax::new(self.cpu.window as i64);
+        self.memory = SlidingMax::new(self.memory.window as i64);
+        template
     }
 }
 
@@ -130,8 +160,13 @@ struct SlidingMax {
 }
 
 impl SlidingMax {
-    fn new(window: usize) -> Self {
-        Self { window, count: 0, last: f64::INFINITY, falling: VecDeque::new() }
+    fn new(window: i64) -> Self {
+        Self {
+            window: window.max(1) as usize,
+            count: 0,
+            last: f64::INFINITY,
+            falling: VecDeque::new(),
+        }
     }
 
     /// Takes in a value (where nothing was measured, the last one again) and tells the largest.
@@ -183,7 +218,9 @@ impl Rule for Oracle {
     }
 
     fn act(&mut self, seen: &Seen) -> Resources {
-        let Some(needed) = self.needed.get(seen.index + 1).or(self.needed.last()) else {
+        let Some(needed) =
+            self.needed.get(seen.at as usize / STEP as usize + 1).or(self.needed.last())
+        else {
             return seen.limits;
         };
         let limits = seen.limits;
@@ -198,10 +235,9 @@ impl Rule for Oracle {
 mod tests {
     use super::*;
 
-    fn seen(index: usize, cpu: f64, memory: f64) -> Seen {
-        let usage = Resources { cpu, memory };
-        let step = Step { up: true, usage, throttled: false, unserved: 0.0, oom_killed: false };
-        Seen { index, limits: Resources { cpu: 1.0, memory: 100.0 }, step }
+    fn seen(index: i64, cpu: f64, memory: f64) -> Seen {
+        let (usage, limits) = (Resources { cpu, memory }, Resources { cpu: 1.0, memory: 100.0 });
+        Seen { at: index * 30, limits, usage: Some(usage), killed: false }
     }
 
     #[test]
@@ -212,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_peak_rule_cuts_only_when_its_window_is_full_and_low() {
-        let mut rule = Peak::tuned();
+        let mut rule = Peak::tuned(30);
         for index in 0..239 {
             assert_eq!(rule.act(&seen(index, 0.74, 50.0)).cpu, 1.0);
         }
@@ -254,8 +290,11 @@ mod tests {
     fn a_fixed_limit_stays() {
         let demand =
             vec![Resources { cpu: 0.5, memory: 50.0 }, Resources { cpu: 1.5, memory: 150.0 }];
-        let begin = TwiceTheMean.begin(&DemandSeries { name: "made-up".into(), demand });
-        assert_eq!(begin, Some(Resources { cpu: 2.0, memory: 200.0 }));
-        assert_eq!(TwiceTheMean.act(&seen(0, 0.1, 1.0)), Resources { cpu: 1.0, memory: 100.0 });
+        let mut rule = TwiceTheMean::default();
+        let begin = rule.begin(&DemandSeries { name: "made-up".into(), demand });
+        let twice = Resources { cpu: 2.0, memory: 200.0 };
+        assert_eq!(begin, Some(twice));
+        assert_eq!(rule.act(&seen(0, 0.1, 1.0)), Resources { cpu: 1.0, memory: 100.0 });
+        assert_eq!(rule.next_life(Resources::ZERO), twice);
     }
 }

@@ -2,6 +2,7 @@
 //! limits, and generated ones.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::sim::physics::Resources;
 use crate::sim::series::WorkloadError;
@@ -28,6 +29,11 @@ impl DemandSeries {
     /// Where the series comes from: its name up to the first `-`.
     pub fn source(&self) -> &str {
         self.name.split('-').next().unwrap_or_default()
+    }
+
+    /// FNV-1a of the name: the same on every platform and in every version.
+    pub fn fingerprint(&self) -> u64 {
+        fingerprint(&self.name)
     }
 
     pub fn days(&self) -> f64 {
@@ -58,6 +64,48 @@ impl DemandSeries {
         }
         self
     }
+}
+
+/// What the containers of one pod want, as long as all of them do.
+#[derive(Debug, Clone)]
+pub struct PodSeries {
+    pub name: String,
+    pub containers: Vec<Arc<DemandSeries>>,
+}
+
+impl PodSeries {
+    /// Pods of so many containers, in the order of the series.
+    pub fn combined(series: &[Arc<DemandSeries>], containers: usize) -> Vec<Self> {
+        series.chunks(containers.max(1)).map(Self::of).collect()
+    }
+
+    fn of(series: &[Arc<DemandSeries>]) -> Self {
+        let steps = series.iter().map(|series| series.demand.len()).min().unwrap_or_default();
+        let cut = |series: &Arc<DemandSeries>| match series.demand.len() > steps {
+            true => Arc::new(DemandSeries {
+                name: series.name.clone(),
+                demand: series.demand[..steps].to_vec(),
+            }),
+            false => series.clone(),
+        };
+        let names: Vec<&str> = series.iter().map(|series| series.name.as_str()).collect();
+        Self { name: names.join("+"), containers: series.iter().map(cut).collect() }
+    }
+
+    /// Of its first container.
+    pub fn source(&self) -> &str {
+        self.containers.first().map_or("", |first| first.source())
+    }
+
+    pub fn days(&self) -> f64 {
+        self.containers.first().map_or(0.0, |first| first.days())
+    }
+}
+
+pub fn fingerprint(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 pub fn mean(demand: &[Resources]) -> Resources {

@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use super::demand::{self, DemandSeries, STEPS_PER_DAY};
 use super::environment::Pod;
 use super::score::within_bounds;
+use super::timing::Timing;
 use crate::core::policy::Policy;
 use crate::sim::physics::Resources;
 use crate::sim::workload::Kind;
@@ -48,7 +49,7 @@ pub struct Episode {
 
 impl Episode {
     pub fn pod(&self) -> Pod {
-        let mut pod = Pod::new(self.series.clone());
+        let mut pod = Pod::new(self.series.clone(), Timing::IDEAL);
         pod.containers = self.containers;
         let Resources { cpu, memory } = pod.limits;
         pod.limits =

@@ -10,10 +10,11 @@ use anyhow::{Context, bail};
 use clap::Args;
 use parking_lot::Mutex;
 
-use super::demand::{self, DemandSeries};
-use super::policies::{self, Kind, Outcome};
+use super::demand::{self, DemandSeries, PodSeries};
+use super::policies::{self, Kind, Outcome, Setting};
 use super::report::{self, Report, ReportArgs};
 use super::table::{self, Row, Run};
+use super::timing::TimingArgs;
 use crate::core::policy::Policy;
 use crate::model::{ModelError, Network};
 use crate::sim::workload;
@@ -21,7 +22,7 @@ use crate::sim::workload;
 /// Days of a generated series, and how many of them there are of each kind.
 const GENERATED_DAYS: f64 = 2.0;
 const GENERATED_EACH: u64 = 6;
-/// Series that one task replays at once: enough for a forward pass to be worth while, few enough to
+/// Pods that one task replays at once: enough for a forward pass to be worth while, few enough to
 /// share the work.
 const BATCH: usize = 56;
 
@@ -63,6 +64,12 @@ pub struct EvaluateArgs {
     /// Draws generated demand and random policies
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Containers of a pod: so many series together
+    #[arg(long, value_name = "COUNT", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub containers: u8,
+    #[command(flatten)]
+    pub timing: TimingArgs,
     #[command(flatten)]
     pub page: ReportArgs,
 }
@@ -70,7 +77,8 @@ pub struct EvaluateArgs {
 impl EvaluateArgs {
     /// What the model and the guard decide by.
     fn policy(&self) -> Policy {
-        Policy { cooldown: self.cooldown * 60, ..Policy::default() }
+        let sample_interval = self.timing.interval.into();
+        Policy { cooldown: self.cooldown * 60, sample_interval, ..Policy::default() }
     }
 }
 
@@ -80,7 +88,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         true => Some(Network::load(&args.model).context("cannot load the model")?),
         false => None,
     };
-    let run = compare(args, &series, &kinds, network.as_ref())?;
+    let pods = PodSeries::combined(&series, args.containers.into());
+    let run = compare(args, &pods, &kinds, network.as_ref())?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&run.to_json())?);
     } else {
@@ -94,6 +103,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
             traces: args.traces.as_deref(),
             curves: args.page.curves.as_deref(),
             policy: &args.policy(),
+            timing: args.timing.timing(args.hold),
             seed: args.seed,
             named: !args.only.is_empty(),
             written_at: report::now(),
@@ -105,7 +115,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
 
 /// True for the third of all series that training leaves out.
 pub fn is_held_out(name: &str) -> bool {
-    policies::fingerprint(name).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 0xffff_ffff
+    demand::fingerprint(name).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 0xffff_ffff
         < u64::from(u32::MAX) / 3
 }
 
@@ -159,16 +169,23 @@ fn kinds_of(args: &EvaluateArgs) -> anyhow::Result<Vec<Kind>> {
     args.policies.iter().map(parse).collect()
 }
 
-/// Replays all series under all policies, with as many threads as there are processors.
+/// Replays all pods under all policies, with as many threads as there are processors.
 pub fn compare(
     args: &EvaluateArgs,
-    series: &[Arc<DemandSeries>],
+    pods: &[PodSeries],
     kinds: &[Kind],
     network: Option<&Network>,
 ) -> anyhow::Result<Run> {
     let started = Instant::now();
     let policy = args.policy();
-    let batches: Vec<Vec<Arc<DemandSeries>>> = series.chunks(BATCH).map(<[_]>::to_vec).collect();
+    let setting = Setting {
+        network,
+        policy: &policy,
+        timing: args.timing.timing(args.hold),
+        seed: args.seed,
+        keep: false,
+    };
+    let batches: Vec<&[PodSeries]> = pods.chunks(BATCH).collect();
     // The network's rows take longest, so they come first.
     let tasks: Vec<(usize, usize)> = (0..kinds.len())
         .rev()
@@ -177,8 +194,7 @@ pub fn compare(
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(tasks.len())));
     let work = || -> Result<(), ModelError> {
         while let Some(&(kind, batch)) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let outcomes =
-                policies::replay(kinds[kind], &batches[batch], network, &policy, args.seed, false)?;
+            let outcomes = policies::replay(kinds[kind], batches[batch], setting)?;
             done.lock().push((kind, batch, outcomes));
         }
         Ok(())
@@ -197,16 +213,16 @@ pub fn compare(
     for (kind, _, outcomes) in done {
         rows[kind].outcomes.extend(outcomes);
     }
-    let sources: BTreeSet<String> =
-        series.iter().map(|series| series.source().to_owned()).collect();
+    let sources: BTreeSet<String> = pods.iter().map(|pod| pod.source().to_owned()).collect();
     Ok(Run {
-        series: series.to_vec(),
+        series: pods.to_vec(),
         sources: sources.into_iter().collect(),
         rows,
         generated: args.traces.is_none(),
         hold: args.hold,
         holdout: args.holdout,
         cooldown: args.cooldown,
+        timing: args.timing.caption(),
         seconds: started.elapsed().as_secs_f64(),
     })
 }

@@ -7,9 +7,9 @@ use rand::{RngExt, SeedableRng};
 
 use super::demand::STEPS_PER_DAY;
 use super::demonstrator;
-use super::environment::Pod;
+use super::environment::{Moment, Pod};
 use super::episodes::Episode;
-use super::score::{OOM_PRICE, RESIZE_PRICE, UNSERVED_PRICE};
+use super::score::{OOM_PRICE, Passed, RESIZE_PRICE, UNSERVED_PRICE};
 use crate::core::action::Action;
 use crate::core::decision::{Decision, decide, resolve};
 use crate::core::features::FeatureSet;
@@ -17,7 +17,7 @@ use crate::core::network::QValues;
 use crate::core::observation::Observation;
 use crate::core::resource::{PerResource, Resource};
 use crate::model::{ModelError, Network};
-use crate::sim::physics::{Resources, Step};
+use crate::sim::physics::Resources;
 
 /// One decision and what came of it until the next one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -152,12 +152,7 @@ impl<'e> EpisodeRun<'e> {
 
     /// Lets one step pass and counts it to the last transition.
     fn step(&mut self, conditions: Conditions<'_>) -> Option<Observation> {
-        if self.pod.is_over() {
-            return None;
-        }
-        let limits = self.pod.limits;
-        let (step, observation) = self.pod.live(&self.episode.policy);
-        let ours = rewards(limits, &step, self.episode);
+        let (ours, usage, observation) = live_on(&mut self.pod, self.episode)?;
         let theirs = self.step_baseline();
         let rewards = [ours[0] - theirs[0], ours[1] - theirs[1]];
         if let Some(transition) = self.trajectory.transitions.last_mut() {
@@ -168,10 +163,8 @@ impl<'e> EpisodeRun<'e> {
             if observation.is_some() && !self.gap {
                 let share = |usage: f64, limit: f64| (usage / limit).clamp(0.0, 1.0) as f32;
                 let under = self.decided_under;
-                transition.future = Some([
-                    share(step.usage.cpu, under.cpu),
-                    share(step.usage.memory, under.memory),
-                ]);
+                transition.future =
+                    Some([share(usage.cpu, under.cpu), share(usage.memory, under.memory)]);
             }
         }
         self.gap = observation.is_none();
@@ -181,9 +174,11 @@ impl<'e> EpisodeRun<'e> {
     /// What the demonstrator gets for the same step. Only what is better or worse than that counts:
     /// no action of ours changes it, and what the demand brings upon both of us teaches nothing.
     fn step_baseline(&mut self) -> [f64; 2] {
-        let (limits, policy) = (self.companion.limits, &self.episode.policy);
-        let (step, observation) = self.companion.live(policy);
-        let [cpu, memory] = rewards(limits, &step, self.episode);
+        let policy = &self.episode.policy;
+        let Some(([cpu, memory], _, observation)) = live_on(&mut self.companion, self.episode)
+        else {
+            return [0.0; 2];
+        };
         let decision = observation
             .map(|observation| demonstrator::act(&mut self.companion, &observation, policy));
         let [cpu_resize, memory_resize] = decision.as_ref().map_or([0.0; 2], resize_rewards);
@@ -232,9 +227,24 @@ impl<'e> EpisodeRun<'e> {
     }
 }
 
-/// The COST of one step, by resource, negated.
-fn rewards(limits: Resources, step: &Step, episode: &Episode) -> [f64; 2] {
-    let ceiling = episode.ceiling;
+/// Lets a pod live on to its next cycle: the rewards until then, the last usage, and what is seen.
+/// None: it is over.
+fn live_on(pod: &mut Pod, episode: &Episode) -> Option<([f64; 2], Resources, Option<Observation>)> {
+    let (mut sums, mut usage) = ([0.0; 2], Resources::ZERO);
+    let moment = pod.advance(&episode.policy, |passed| {
+        let rewards = rewards(passed, episode);
+        sums = [sums[0] + rewards[0], sums[1] + rewards[1]];
+        usage = passed.step.usage;
+    })?;
+    match moment {
+        Moment::Cycle(observation) | Moment::Birth(observation) => Some((sums, usage, observation)),
+        Moment::SecondLook(observation) => Some((sums, usage, Some(observation))),
+    }
+}
+
+/// The COST of a time that has passed, by resource, negated.
+fn rewards(passed: &Passed, episode: &Episode) -> [f64; 2] {
+    let (ceiling, limits, step) = (episode.ceiling, passed.limits, &passed.step);
     let mut cpu = -0.5 * limits.cpu / ceiling.cpu;
     let mut memory = -0.5 * limits.memory / ceiling.memory;
     if step.up {

@@ -1,8 +1,9 @@
 //! What a policy did to one pod, and what that cost.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::demand::STEPS_PER_DAY;
 use crate::core::resource::PerResource;
 use crate::sim::physics::{Resources, Step};
 
@@ -23,10 +24,21 @@ pub fn within_bounds(limits: Resources) -> Resources {
     }
 }
 
-/// Sums over the steps of one series.
-#[derive(Debug, Clone, Copy, Default)]
+/// A part of time that has passed.
+#[derive(Debug, Clone, Copy)]
+pub struct Passed {
+    pub seconds: f64,
+    /// The last part of a step of the series.
+    pub ends_step: bool,
+    pub demand: Resources,
+    pub limits: Resources,
+    pub step: Step,
+}
+
+/// Sums over the life of one container, in days.
+#[derive(Debug, Clone, Default)]
 pub struct ScoreAccumulator {
-    steps: f64,
+    days: f64,
     up: f64,
     throttled: f64,
     unserved: f64,
@@ -34,10 +46,9 @@ pub struct ScoreAccumulator {
     slack: PerResource<f64>,
     allocated: PerResource<f64>,
     oom_kills: f64,
-    resizes: f64,
-    /// Changes of a resource against its previous change, and which way that went (1 up, -1 down, 0
-    /// none yet).
-    reversals: f64,
+    /// When its limits changed, and whether a resource went against its previous change.
+    resizes: Vec<(i64, bool)>,
+    /// Which way the last change of a resource went: 1 up, -1 down, 0 none yet.
     directions: PerResource<f64>,
     /// Absolute errors of the prediction head, as shares of the limit, and of "it stays as it is".
     prediction_error: PerResource<f64>,
@@ -46,36 +57,46 @@ pub struct ScoreAccumulator {
 }
 
 impl ScoreAccumulator {
-    pub fn step(&mut self, demand: Resources, limits: Resources, step: &Step) {
-        self.steps += 1.0;
-        self.allocated.cpu += limits.cpu;
-        self.allocated.memory += limits.memory;
+    /// Counts a time that has passed. What is allocated is the limit, or where the request is less
+    /// whatever is more of request and usage.
+    pub fn pass(&mut self, passed: &Passed, requests: Resources) {
+        let Passed { seconds, demand, limits, step, .. } = passed;
+        let days = seconds / 86_400.0;
+        let allocated = Resources {
+            cpu: requests.cpu.max(step.usage.cpu).min(limits.cpu),
+            memory: requests.memory.max(step.usage.memory).min(limits.memory),
+        };
+        self.days += days;
+        self.allocated.cpu += days * allocated.cpu;
+        self.allocated.memory += days * allocated.memory;
         if !step.up {
             return;
         }
-        self.up += 1.0;
-        self.throttled += f64::from(u8::from(step.throttled));
-        self.unserved += step.unserved;
-        self.wanted += demand.cpu;
-        self.slack.cpu += 1.0 - step.usage.cpu / limits.cpu;
-        self.slack.memory += 1.0 - step.usage.memory / limits.memory;
+        self.up += days;
+        self.throttled += if step.throttled { days } else { 0.0 };
+        self.unserved += days * step.unserved;
+        self.wanted += days * demand.cpu;
+        self.slack.cpu += days * (1.0 - step.usage.cpu / allocated.cpu);
+        self.slack.memory += days * (1.0 - step.usage.memory / allocated.memory);
         self.oom_kills += f64::from(u8::from(step.oom_killed));
     }
 
-    /// Counts a change of the limits, if it is one.
-    pub fn resized(&mut self, from: Resources, to: Resources) {
-        let mut changed = false;
+    /// Counts a change of the limits (or requests), if it is one.
+    pub fn resized(&mut self, at: i64, from: Resources, to: Resources) {
+        let (mut changed, mut reversed) = (false, false);
         for (change, least, last) in [
             (to.cpu - from.cpu, 1e-6, &mut self.directions.cpu),
             (to.memory - from.memory, 1e-3, &mut self.directions.memory),
         ] {
             if change.abs() > least {
                 changed = true;
-                self.reversals += f64::from(u8::from(*last == -change.signum()));
+                reversed |= *last == -change.signum();
                 *last = change.signum();
             }
         }
-        self.resizes += f64::from(u8::from(changed));
+        if changed {
+            self.resizes.push((at, reversed));
+        }
     }
 
     /// Compares a prediction of the next step with what came, and with the usage before it (cores,
@@ -97,14 +118,11 @@ impl ScoreAccumulator {
     /// The score, given the largest demand of the whole series.
     pub fn score(&self, max: Resources) -> Score {
         let ceiling = within_bounds(max);
-        let days = self.steps / STEPS_PER_DAY;
-        let up = self.up.max(1.0);
-        let allocated_cpu = self.allocated.cpu / (ceiling.cpu * self.steps);
-        let allocated_memory = self.allocated.memory / (ceiling.memory * self.steps);
+        let up = self.up.max(f64::MIN_POSITIVE);
+        let allocated_cpu = self.allocated.cpu / (ceiling.cpu * self.days);
+        let allocated_memory = self.allocated.memory / (ceiling.memory * self.days);
         let unserved = self.unserved / self.wanted.max(1e-9);
-        let (ooms, resizes) = (self.oom_kills / days, self.resizes / days);
-        let penalty =
-            UNSERVED_PRICE * unserved + OOM_PRICE * ooms.min(OOM_CAP) + RESIZE_PRICE * resizes;
+        let ooms = self.oom_kills / self.days;
         let predictions = self.predictions.max(1.0);
         Score {
             cpu_slack: self.slack.cpu / up,
@@ -112,21 +130,39 @@ impl ScoreAccumulator {
             throttled: self.throttled / up,
             unserved,
             ooms,
-            resizes,
-            reversals: self.reversals / days,
             allocated_cpu,
             allocated_memory,
-            penalty,
-            cost: (allocated_cpu + allocated_memory) / 2.0 + penalty,
             cpu_error: self.prediction_error.cpu / predictions,
             memory_error: self.prediction_error.memory / predictions,
             cpu_persistence: self.persistence_error.cpu / predictions,
             memory_persistence: self.persistence_error.memory / predictions,
+            penalty: UNSERVED_PRICE * unserved + OOM_PRICE * ooms.min(OOM_CAP),
+            ..Score::default()
         }
     }
 }
 
-/// Shares are 0 to 1; kills, resizes and reversals are per pod-day.
+/// The score of a pod of containers, each given by its sums and the largest demand of its series.
+/// Its kills are those of all containers, its COST their mean and the price of its resizes:
+/// containers that are resized at one moment are resized by one request.
+pub fn of_pod(containers: &[(ScoreAccumulator, Resources)]) -> Score {
+    let scores: Vec<Score> = containers.iter().map(|(sums, max)| sums.score(*max)).collect();
+    let days = containers.first().map_or(1.0, |(sums, _)| sums.days);
+    let mut resizes = BTreeMap::new();
+    for (at, reversed) in containers.iter().flat_map(|(sums, _)| &sums.resizes) {
+        *resizes.entry(at).or_insert(false) |= reversed;
+    }
+    let per_day = |count: usize| count as f64 / days;
+    let mut score = Score::mean(&scores);
+    score.ooms *= scores.len() as f64;
+    score.resizes = per_day(resizes.len());
+    score.reversals = per_day(resizes.into_values().filter(|reversed| *reversed).count());
+    score.penalty += RESIZE_PRICE * score.resizes;
+    score.cost = (score.allocated_cpu + score.allocated_memory) / 2.0 + score.penalty;
+    score
+}
+
+/// Shares are 0 to 1; kills, resizes, and resizes that reverse the one before, are per pod-day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Score {
     pub cpu_slack: f64,
@@ -170,6 +206,11 @@ impl Score {
         }
     }
 
+    /// The share of resizes that reverse the one before.
+    pub fn reversal_share(&self) -> f64 {
+        if self.resizes > 0.0 { self.reversals / self.resizes } else { 0.0 }
+    }
+
     pub fn median_cost(scores: &[Self]) -> f64 {
         let mut costs: Vec<f64> = scores.iter().map(|score| score.cost).collect();
         costs.sort_by(f64::total_cmp);
@@ -186,54 +227,76 @@ mod tests {
     use super::*;
     use crate::sim::physics::Container;
 
-    fn replay(demand: &[(f64, f64)], limits: Resources) -> Score {
+    fn passed(container: &mut Container, now: f64, demand: Resources, limits: Resources) -> Passed {
+        let step = container.step(now, 30.0, demand, limits);
+        Passed { seconds: 30.0, ends_step: true, demand, limits, step }
+    }
+
+    fn counted(demand: &[(f64, f64)], limits: Resources) -> (ScoreAccumulator, Resources) {
         let (mut counts, mut container) = (ScoreAccumulator::default(), Container::default());
         let mut max = Resources::ZERO;
         for (index, &(cpu, memory)) in demand.iter().enumerate() {
             let demand = Resources { cpu, memory };
             max = Resources { cpu: max.cpu.max(cpu), memory: max.memory.max(memory) };
-            counts.step(demand, limits, &container.step(index as f64 * 30.0, 30.0, demand, limits));
+            counts.pass(&passed(&mut container, index as f64 * 30.0, demand, limits), limits);
         }
-        counts.score(max)
+        (counts, max)
+    }
+
+    fn replay(demand: &[(f64, f64)], limits: Resources) -> Score {
+        of_pod(&[counted(demand, limits)])
     }
 
     #[test]
     fn the_limit_at_the_maximum_costs_one() {
         let score = replay(&[(1.0, 100.0), (2.0, 50.0)], Resources { cpu: 2.0, memory: 100.0 });
-        assert_eq!((score.cost, score.penalty), (1.0, 0.0));
-        assert_eq!((score.cpu_slack, score.memory_slack), (0.25, 0.25));
+        assert!((score.cost - 1.0).abs() < 1e-12 && score.penalty == 0.0);
+        assert!((score.cpu_slack - 0.25).abs() + (score.memory_slack - 0.25).abs() < 1e-12);
     }
 
     #[test]
     fn unserved_demand_costs_ten_times_its_share() {
         let score = replay(&[(1.0, 100.0), (3.0, 100.0)], Resources { cpu: 2.0, memory: 100.0 });
-        assert_eq!((score.unserved, score.throttled), (0.25, 0.5));
+        assert!((score.unserved - 0.25).abs() + (score.throttled - 0.5).abs() < 1e-12);
         assert!((score.cost - ((2.0 / 3.0 + 1.0) / 2.0 + 2.5)).abs() < 1e-12);
     }
 
     #[test]
     fn oom_kills_are_counted_by_the_day_up_to_a_cap_and_downtime_is_no_slack() {
         let score = replay(&[(1.0, 200.0); 3], Resources { cpu: 2.0, memory: 100.0 });
-        assert_eq!(score.ooms, 2880.0 / 3.0);
+        assert!((score.ooms - 2880.0 / 3.0).abs() < 1e-9);
         assert_eq!((score.penalty, score.memory_slack, score.cpu_slack), (1.0, 0.0, 0.5));
+    }
+
+    #[test]
+    fn a_request_below_the_limit_is_allocated_or_what_is_used_beyond_it() {
+        let (mut counts, mut container) = (ScoreAccumulator::default(), Container::default());
+        let limits = Resources { cpu: 4.0, memory: 400.0 };
+        let requests = Resources { cpu: 1.0, memory: 100.0 };
+        for demand in [(0.5, 50.0), (3.0, 300.0)] {
+            let demand = Resources { cpu: demand.0, memory: demand.1 };
+            counts.pass(&passed(&mut container, 0.0, demand, limits), requests);
+        }
+        let score = counts.score(limits);
+        assert!((score.allocated_cpu - 0.5).abs() + (score.allocated_memory - 0.5).abs() < 1e-12);
+        assert!((score.cpu_slack - 0.25).abs() < 1e-12);
     }
 
     #[test]
     fn resizes_cost_by_the_day_and_no_change_is_none() {
         let limits = Resources { cpu: 1.0, memory: 100.0 };
-        let mut counts = ScoreAccumulator::default();
-        for _ in 0..2880 {
-            counts.step(limits, limits, &Container::default().step(0.0, 30.0, limits, limits));
-            counts.resized(limits, limits);
-        }
-        counts.resized(limits, Resources { cpu: 1.2, memory: 120.0 });
-        let score = counts.score(limits);
-        assert_eq!(score.resizes, 1.0);
-        assert!((score.cost - 1.0005).abs() < 1e-12);
+        let (mut counts, max) = counted(&[(1.0, 100.0); 2880], limits);
+        counts.resized(0, limits, limits);
+        counts.resized(30, limits, Resources { cpu: 1.2, memory: 120.0 });
+        let score = of_pod(&[(counts, max)]);
+        assert!((score.resizes - 1.0).abs() < 1e-9);
+        assert!((score.cost - 1.0005).abs() < 1e-9);
     }
+
     #[test]
-    fn a_reversal_is_a_change_against_the_previous_one_of_the_same_resource() {
-        let mut counts = ScoreAccumulator::default();
+    fn a_reversal_is_a_resize_against_the_previous_change_of_a_resource() {
+        let (mut counts, max) =
+            counted(&[(1.0, 100.0); 2880], Resources { cpu: 1.5, memory: 150.0 });
         let path = [
             (1.0, 100.0),
             (1.2, 100.0),
@@ -243,12 +306,27 @@ mod tests {
             (1.2, 80.0),
             (1.0, 100.0),
         ];
-        for pair in path.windows(2) {
+        for (at, pair) in path.windows(2).enumerate() {
             let [from, to] = [pair[0], pair[1]].map(|(cpu, memory)| Resources { cpu, memory });
-            counts.step(from, from, &Container::default().step(0.0, 30.0, from, from));
-            counts.resized(from, to);
+            counts.resized(at as i64, from, to);
         }
-        let score = counts.score(Resources { cpu: 1.44, memory: 100.0 });
-        assert_eq!((score.resizes, score.reversals), (2880.0, 2880.0 * 2.0 / 6.0));
+        let score = of_pod(&[(counts, max)]);
+        assert!((score.resizes - 6.0).abs() + (score.reversals - 1.0).abs() < 1e-9);
+        assert!((score.reversal_share() - 1.0 / 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_pod_is_resized_once_however_many_containers_change_and_killed_with_each() {
+        let limits = Resources { cpu: 2.0, memory: 100.0 };
+        let more = Resources { cpu: 3.0, memory: 100.0 };
+        let mut both = [counted(&[(1.0, 200.0); 3], limits), counted(&[(2.0, 100.0); 3], limits)];
+        both[0].0.resized(30, limits, more);
+        both[1].0.resized(30, limits, more);
+        both[1].0.resized(60, more, limits);
+        let (score, day) = (of_pod(&both), 960.0);
+        assert!((score.resizes - 2.0 * day).abs() < 1e-9, "{}", score.resizes);
+        assert!((score.reversals - day).abs() < 1e-9);
+        assert!((score.ooms - day).abs() < 1e-9);
+        assert!((score.penalty - (0.5 + 0.0005 * 2.0 * day)).abs() < 1e-9);
     }
 }

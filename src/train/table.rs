@@ -1,11 +1,9 @@
 //! The results of a comparison: as a table of text and as JSON.
 
-use std::fmt::Write;
-use std::sync::Arc;
-
 use serde_json::{Map, Value, json};
+use std::fmt::Write;
 
-use super::demand::DemandSeries;
+use super::demand::PodSeries;
 use super::policies::{Kind, Outcome};
 use super::score::Score;
 
@@ -24,13 +22,16 @@ impl Row {
 
 #[derive(Debug, Clone)]
 pub struct Run {
-    pub series: Vec<Arc<DemandSeries>>,
+    /// Of each pod.
+    pub series: Vec<PodSeries>,
     pub sources: Vec<String>,
     pub rows: Vec<Row>,
     pub generated: bool,
     pub hold: bool,
     pub holdout: bool,
     pub cooldown: i64,
+    /// How time passed, in words.
+    pub timing: String,
     pub seconds: f64,
 }
 
@@ -41,7 +42,7 @@ impl Run {
 
     /// The scores of one row on the series of one source.
     pub fn of_source(&self, row: &Row, source: &str) -> Vec<Score> {
-        let of = |(series, outcome): (&Arc<DemandSeries>, &Outcome)| {
+        let of = |(series, outcome): (&PodSeries, &Outcome)| {
             (series.source() == source).then_some(outcome.score)
         };
         self.series.iter().zip(&row.outcomes).filter_map(of).collect()
@@ -56,11 +57,16 @@ impl Run {
             (false, false) => ", interpolated",
         };
         let part = if self.holdout { ", held-out third" } else { "" };
+        let containers = self.series.iter().map(|pod| pod.containers.len()).max().unwrap_or(1);
+        let pods = match containers {
+            1 => format!("{} {what} series", self.series.len()),
+            _ => format!("{} pods of {containers} {what} series", self.series.len()),
+        };
         format!(
-            "{} {what} series{part}, {:.0} pod-days{grid}, cooldown of model and guard {} min",
-            self.series.len(),
+            "{pods}{part}, {:.0} pod-days{grid}, cooldown of model and guard {} min; {}",
             self.pod_days(),
-            self.cooldown
+            self.cooldown,
+            self.timing
         )
     }
 
@@ -93,6 +99,7 @@ impl Run {
             "hold": self.hold,
             "holdout": self.holdout,
             "cooldown_minutes": self.cooldown,
+            "timing": self.timing,
             "seconds": self.seconds,
             "policies": self.rows.iter().map(row).collect::<Vec<_>>(),
         })
@@ -107,7 +114,7 @@ pub const COLUMNS: [&str; 9] = [
     "unserved %",
     "OOM/d",
     "resize/d",
-    "reversal/d",
+    "reversed %",
     "COST",
     "median",
 ];
@@ -120,7 +127,7 @@ pub fn cells(score: &Score, median: f64) -> [String; 9] {
         format!("{:.2}", 100.0 * score.unserved),
         format!("{:.2}", score.ooms),
         format!("{:.1}", score.resizes),
-        format!("{:.2}", score.reversals),
+        format!("{:.0}", 100.0 * score.reversal_share()),
         format!("{:.3}", score.cost),
         format!("{median:.3}"),
     ]
@@ -136,10 +143,10 @@ pub fn source_cells(mean: &Score) -> [String; 3] {
 }
 
 pub const LEGEND: &str = "\
-slack: share of the limit that is not used. throttled: share of the steps of 30 s with more CPU
-demand than limit. unserved: share of the CPU demand that was not given. OOM/d, resize/d: OOM kills
-and resizes per pod and day. reversal/d: changes of a resource against the direction of its previous
-change, per pod and day. COST: mean of allocated CPU and memory relative to a constant limit at the
+slack: share of the limit that is not used. throttled: share of the time with more CPU demand than
+limit. unserved: share of the CPU demand that was not given within 30 s. OOM/d, resize/d: OOM kills
+and resizes per pod and day. reversed: share of the resizes that take a resource the other way than
+its change before. COST: mean of allocated CPU and memory relative to a constant limit at the
 series' maximum + 10 x share of CPU demand not served + 0.05 x OOM kills a day (20 at most) + 0.0005
 x resizes a day; mean over the series, lower is better.";
 

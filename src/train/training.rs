@@ -12,13 +12,14 @@ use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::demand::{self, DemandSeries};
+use super::demand::{self, PodSeries};
 use super::episodes::{COOLDOWNS, Episodes};
 use super::evaluate::{self, is_held_out};
-use super::policies::{self, Kind};
+use super::policies::{self, Kind, Setting};
 use super::replay::Replay;
 use super::rollout::{self, Conditions};
 use super::score::Score;
+use super::timing::Timing;
 use crate::core::features::FeatureSet;
 use crate::core::policy::Policy;
 use crate::model::learner::{Learner, Pace};
@@ -136,7 +137,7 @@ struct Training<'a> {
     features: FeatureSet,
     episodes: Episodes,
     /// What the model is chosen by: the training series whole, as they are.
-    judged_on: Vec<Arc<DemandSeries>>,
+    judged_on: Vec<PodSeries>,
     learner: Learner,
     progress: Progress,
 }
@@ -191,11 +192,12 @@ impl<'a> Training<'a> {
                 bail!("no series to train on in {}", folder.display());
             }
         }
-        let mut judged_on = match recorded.is_empty() {
+        let mut judged_on: Vec<_> = match recorded.is_empty() {
             true => evaluate::generated(u64::MAX >> 8).into_iter().map(Arc::new).collect(),
             false => recorded.clone(),
         };
         judged_on.sort_by_key(|series| std::cmp::Reverse(series.demand.len()));
+        let judged_on = PodSeries::combined(&judged_on, 1);
         let mut training = Self {
             learner: Learner::new(features.len(), args.seed, args.hyperparameters.action_gap)?,
             episodes: Episodes::new(recorded, args.hyperparameters.days),
@@ -280,7 +282,14 @@ impl<'a> Training<'a> {
         let (network, series) = (self.network()?, &self.judged_on);
         let under = |cooldown| {
             let policy = Policy { cooldown, ..Policy::default() };
-            policies::replay(Kind::Dqn, series, Some(&network), &policy, 0, false)
+            let setting = Setting {
+                network: Some(&network),
+                policy: &policy,
+                timing: Timing::IDEAL,
+                seed: 0,
+                keep: false,
+            };
+            policies::replay(Kind::Dqn, series, setting)
         };
         let [none, default] = COOLDOWNS;
         let (first, second) = std::thread::scope(|scope| {

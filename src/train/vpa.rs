@@ -1,9 +1,7 @@
 //! The Vertical Pod Autoscaler's recommender with its published constants, and its updater's rules
-//! for in-place resizes: what the cluster's own scaler would have done. For a pod of one container
-//! whose requests are its limits.
+//! for in-place resizes: what the cluster's own scaler would have done, for a pod of one container.
 
 use super::baselines::{Rule, Seen};
-use super::demand::STEP;
 use super::score::within_bounds;
 use crate::sim::physics::Resources;
 
@@ -24,7 +22,21 @@ const OOM_BUMP_BYTES: f64 = 100.0 * MIB;
 const SETTLED_AFTER: f64 = 12.0 * 3600.0;
 const WORTHWHILE_CHANGE: f64 = 0.1;
 const QUICK_OOM: f64 = 600.0;
-const STEPS_PER_MINUTE: usize = 2;
+/// Recommender and updater run once in so many seconds.
+const PERIOD: i64 = 60;
+/// Where requests are less than limits: their share at the start.
+const BURSTABLE: f64 = 0.5;
+
+/// What becomes of the limits when VPA changes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// They are the requests.
+    Equal,
+    /// They keep their ratio to the requests: twice as much (`RequestsAndLimits`).
+    Twice,
+    /// They stay as they are (`RequestsOnly`).
+    Fixed,
+}
 
 /// A histogram with exponentially growing buckets whose samples lose half their weight every day.
 struct Histogram {
@@ -88,6 +100,9 @@ struct Recommendation {
 }
 
 pub struct Vpa {
+    limits: Limits,
+    /// The requests, where limits do not tell them.
+    requests: Option<Resources>,
     cpu: Histogram,
     memory: Histogram,
     /// The largest memory usage of the present interval, and what an OOM kill made of it: a second
@@ -100,6 +115,8 @@ pub struct Vpa {
     confidence: f64,
     recommendation: Option<Recommendation>,
     started_at: f64,
+    /// When recommender and updater first ran.
+    first_at: Option<i64>,
     /// The limit in bytes that an OOM kill happened at and whether it came soon after a start,
     /// until the restart tells of it.
     killed: Option<(f64, bool)>,
@@ -108,9 +125,11 @@ pub struct Vpa {
     quick_oom: bool,
 }
 
-impl Default for Vpa {
-    fn default() -> Self {
+impl Vpa {
+    pub fn new(limits: Limits) -> Self {
         Self {
+            limits,
+            requests: None,
             cpu: Histogram::new(0.01, 1000.0),
             memory: Histogram::new(1e7, 1e12),
             memory_peak: 0.0,
@@ -121,13 +140,12 @@ impl Default for Vpa {
             confidence: 0.0,
             recommendation: None,
             started_at: 0.0,
+            first_at: None,
             killed: None,
             quick_oom: false,
         }
     }
-}
 
-impl Vpa {
     /// All samples weigh the same: they were meant to weigh as much as the request, but the
     /// recommender never fills it in.
     fn observe_cpu(&mut self, at: f64, usage: f64) {
@@ -188,44 +206,78 @@ impl Vpa {
         }
     }
 
-    fn needs_update(&self, at: f64, limits: Resources, recommendation: &Recommendation) -> bool {
+    fn needs_update(&self, at: f64, requests: Resources, recommendation: &Recommendation) -> bool {
         let Recommendation { lower, target, upper } = recommendation;
-        let outside = |limit: f64, lower: f64, upper: f64| limit < lower || limit > upper;
-        let change = (limits.cpu - target.cpu).abs() / limits.cpu
-            + (limits.memory - target.memory).abs() / limits.memory;
-        outside(limits.cpu, lower.cpu, upper.cpu)
-            || outside(limits.memory, lower.memory, upper.memory)
+        let outside = |request: f64, lower: f64, upper: f64| request < lower || request > upper;
+        let change = (requests.cpu - target.cpu).abs() / requests.cpu
+            + (requests.memory - target.memory).abs() / requests.memory;
+        outside(requests.cpu, lower.cpu, upper.cpu)
+            || outside(requests.memory, lower.memory, upper.memory)
             || (self.quick_oom && change > 0.0)
             || (at >= SETTLED_AFTER && change > WORTHWHILE_CHANGE)
     }
 }
 
+impl Vpa {
+    /// The limits that go with new requests.
+    fn grant(&mut self, target: Resources, limits: Resources) -> Resources {
+        let target = within_bounds(target);
+        match self.limits {
+            Limits::Equal => target,
+            Limits::Twice => within_bounds(scaled(target, 1.0 / BURSTABLE)),
+            Limits::Fixed => {
+                let (cpu, memory) = (target.cpu.min(limits.cpu), target.memory.min(limits.memory));
+                self.requests = Some(Resources { cpu, memory });
+                limits
+            }
+        }
+    }
+}
+
+fn scaled(Resources { cpu, memory }: Resources, factor: f64) -> Resources {
+    Resources { cpu: cpu * factor, memory: memory * factor }
+}
+
 impl Rule for Vpa {
     fn act(&mut self, seen: &Seen) -> Resources {
-        let (at, limits, step) = (seen.index as f64 * STEP, seen.limits, seen.step);
-        if !step.up {
-            return limits;
-        }
+        let (at, limits) = (seen.at as f64, seen.limits);
+        let Some(usage) = seen.usage else { return limits };
         if let Some((limit, quick)) = self.killed.take() {
             self.observe_oom(at, limit);
             (self.quick_oom, self.started_at) = (quick, at);
         }
-        if step.oom_killed {
+        if seen.killed {
             self.killed = Some((limits.memory * MIB, at - self.started_at < QUICK_OOM));
         }
-        if !seen.index.is_multiple_of(STEPS_PER_MINUTE) {
+        if (seen.at - *self.first_at.get_or_insert(seen.at)) % PERIOD != 0 {
             return limits;
         }
-        // Recommender and updater run once a minute, each for itself: the updater acts on what was
-        // recommended before.
-        self.observe_cpu(at, step.usage.cpu);
-        self.observe_memory(at, step.usage.memory * MIB);
+        // The updater acts on what the recommender recommended before.
+        self.observe_cpu(at, usage.cpu);
+        self.observe_memory(at, usage.memory * MIB);
         let recommended = self.recommendation.replace(self.recommend());
         match recommended {
-            Some(recommended) if self.needs_update(at, limits, &recommended) => {
-                within_bounds(recommended.target)
+            Some(recommended) if self.needs_update(at, self.requests(limits), &recommended) => {
+                self.grant(recommended.target, limits)
             }
             _ => limits,
+        }
+    }
+
+    /// The admission webhook gives a new pod what is recommended.
+    fn next_life(&mut self, template: Resources) -> Resources {
+        (self.killed, self.quick_oom) = (None, false);
+        match self.recommendation {
+            Some(recommended) => self.grant(recommended.target, template),
+            None => template,
+        }
+    }
+
+    fn requests(&self, limits: Resources) -> Resources {
+        match self.limits {
+            Limits::Equal => limits,
+            Limits::Twice => scaled(limits, BURSTABLE),
+            Limits::Fixed => self.requests.unwrap_or(scaled(limits, BURSTABLE)),
         }
     }
 }
@@ -233,7 +285,6 @@ impl Rule for Vpa {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::physics::Step;
 
     #[test]
     fn a_percentile_is_the_end_of_its_bucket() {
@@ -258,7 +309,7 @@ mod tests {
 
     #[test]
     fn memory_follows_the_peaks_and_an_oom_kill_bumps_them() {
-        let mut vpa = Vpa::default();
+        let mut vpa = Vpa::new(Limits::Equal);
         for minute in 0..60 {
             vpa.observe_memory(f64::from(minute) * 60.0, 1000.0 * MIB - f64::from(minute) * MIB);
         }
@@ -274,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_limit_inside_the_range_is_left_alone_in_the_first_hours() {
-        let mut vpa = Vpa::default();
+        let mut vpa = Vpa::new(Limits::Equal);
         for minute in 0..240 {
             vpa.observe_cpu(f64::from(minute) * 60.0, 0.5);
             vpa.observe_memory(f64::from(minute) * 60.0, 400.0 * MIB);
@@ -289,22 +340,55 @@ mod tests {
     #[test]
     fn an_oom_kill_is_known_by_the_restart_and_answered_a_minute_later() {
         let limits = Resources { cpu: 1.0, memory: 500.0 };
-        let used = |memory, up, oom_killed| Step {
-            up,
-            usage: Resources { cpu: 0.5, memory },
-            throttled: false,
-            unserved: 0.0,
-            oom_killed,
+        let seen = |index: i64, memory: Option<f64>, killed| {
+            let usage = memory.map(|memory| Resources { cpu: 0.5, memory });
+            Seen { at: index * 30, limits, usage, killed }
         };
-        let calm = used(400.0, true, false);
-        let down = used(0.0, false, false);
-        let kill = [used(500.0, true, true), down, down];
-        let mut vpa = Vpa::default();
-        for (index, step) in [calm; 20].into_iter().chain(kill).chain([calm; 3]).enumerate() {
-            assert_eq!(vpa.act(&Seen { index, limits, step }), limits, "{index}");
+        let (calm, down) = ((Some(400.0), false), (None, false));
+        let kill = [(Some(500.0), true), down, down];
+        let mut vpa = Vpa::new(Limits::Equal);
+        for (index, (memory, killed)) in
+            (0..).zip([calm; 20].into_iter().chain(kill).chain([calm; 3]))
+        {
+            assert_eq!(vpa.act(&seen(index, memory, killed)), limits, "{index}");
         }
         // (500 + 20 %) MiB and the margin, at the end of their bucket.
-        let answer = vpa.act(&Seen { index: 26, limits, step: calm });
+        let answer = vpa.act(&seen(26, Some(400.0), false));
         assert!((690.0..690.0 * 1.06).contains(&answer.memory), "{answer:?}");
+    }
+    /// The limits and requests of a container that uses 1 core and 400 MiB for a day.
+    fn after_a_day(limits: Limits) -> (Resources, Resources) {
+        let mut vpa = Vpa::new(limits);
+        let usage = Some(Resources { cpu: 1.0, memory: 400.0 });
+        let mut granted = Resources { cpu: 4.0, memory: 2000.0 };
+        for minute in 0..1440 {
+            let seen = Seen { at: 60 * minute, limits: granted, usage, killed: false };
+            granted = vpa.act(&seen);
+        }
+        (granted, vpa.requests(granted))
+    }
+
+    #[test]
+    fn limits_follow_the_requests_or_stay() {
+        let near = |got: f64, wanted: f64| (wanted..wanted * 1.08).contains(&got);
+        let (limits, requests) = after_a_day(Limits::Equal);
+        assert!(limits == requests && near(limits.cpu, 1.15) && near(limits.memory, 460.0));
+        let (twice, requests) = after_a_day(Limits::Twice);
+        assert!(near(requests.cpu, 1.15) && twice == scaled(requests, 2.0));
+        let (fixed, requests) = after_a_day(Limits::Fixed);
+        assert_eq!(fixed, Resources { cpu: 4.0, memory: 2000.0 });
+        assert!(near(requests.cpu, 1.15) && near(requests.memory, 460.0));
+    }
+
+    #[test]
+    fn a_new_pod_gets_what_is_recommended() {
+        let template = Resources { cpu: 4.0, memory: 2000.0 };
+        let mut vpa = Vpa::new(Limits::Equal);
+        assert_eq!(vpa.next_life(template), template);
+        let usage = Some(Resources { cpu: 1.0, memory: 400.0 });
+        for minute in 0..60 {
+            vpa.act(&Seen { at: 60 * minute, limits: template, usage, killed: false });
+        }
+        assert!(vpa.next_life(template).cpu < 1.3);
     }
 }

@@ -32,6 +32,8 @@ pub fn colour(kind: Kind) -> RGBColor {
         Kind::Threshold => RGBColor(224, 138, 32),
         Kind::Static => RGBColor(132, 136, 140),
         Kind::Vpa => RGBColor(150, 98, 200),
+        Kind::VpaTwice => RGBColor(176, 140, 214),
+        Kind::VpaRequests => RGBColor(112, 88, 160),
         Kind::Oracle => RGBColor(50, 158, 92),
         Kind::GuardRandom => RGBColor(176, 132, 72),
         Kind::GuardMaintain => RGBColor(196, 96, 150),

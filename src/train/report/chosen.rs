@@ -46,7 +46,7 @@ mod tests {
 
     use super::*;
     use crate::sim::physics::Resources;
-    use crate::train::demand::DemandSeries;
+    use crate::train::demand::{DemandSeries, PodSeries};
     use crate::train::policies::{Kind, Outcome};
     use crate::train::score::Score;
 
@@ -63,13 +63,14 @@ mod tests {
             Arc::new(DemandSeries { name: name.into(), demand: vec![Resources::ZERO; 2] })
         };
         let run = Run {
-            series: names.map(series).to_vec(),
+            series: PodSeries::combined(&names.map(series), 1),
             sources: vec!["a".into(), "b".into()],
             rows: Vec::new(),
             generated: false,
             hold: false,
             holdout: false,
             cooldown: 30,
+            timing: String::new(),
             seconds: 0.0,
         };
         let subject = row(Kind::Dqn, &[1.0, 1.0, 9.0, 2.0, 3.0, 4.0]);

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::core::policy::Policy;
 use crate::model::Network;
 use crate::train::table::Run;
+use crate::train::timing::Timing;
 
 pub struct Report<'a> {
     pub run: &'a Run,
@@ -13,6 +14,7 @@ pub struct Report<'a> {
     pub traces: Option<&'a Path>,
     pub curves: Option<&'a Path>,
     pub policy: &'a Policy,
+    pub timing: Timing,
     pub seed: u64,
     /// The series were named on the command line.
     pub named: bool,

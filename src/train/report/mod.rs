@@ -15,7 +15,7 @@ use minijinja::value::Serde;
 
 use self::chosen::Chosen;
 pub use self::inputs::Report;
-use super::policies::{self, Course, Kind};
+use super::policies::{self, Course, Kind, Setting};
 use super::table::{self, Row};
 
 const PAGE: &str = include_str!("page.html");
@@ -65,8 +65,14 @@ impl Report<'_> {
         let series: Vec<_> =
             chosen.iter().map(|Chosen { series, .. }| self.run.series[*series].clone()).collect();
         let replay = |row: &&Row| {
-            let outcomes =
-                policies::replay(row.policy, &series, self.network, self.policy, self.seed, true)?;
+            let setting = Setting {
+                network: self.network,
+                policy: self.policy,
+                timing: self.timing,
+                seed: self.seed,
+                keep: true,
+            };
+            let outcomes = policies::replay(row.policy, &series, setting)?;
             Ok(outcomes.into_iter().map(|outcome| outcome.course.unwrap_or_default()).collect())
         };
         let courses: Vec<Vec<Course>> = rows.iter().map(replay).collect::<anyhow::Result<_>>()?;

@@ -247,7 +247,7 @@ pub fn settings(report: &Report<'_>) -> Vec<Pair> {
         fact(
             "step",
             format!(
-                "30 s, {:.0} % of the limit for a step up or down",
+                "{:.0} % of the limit, up or down, before steps grow",
                 100.0 * policy.scale_factor
             ),
         ),
@@ -258,6 +258,7 @@ pub fn settings(report: &Report<'_>) -> Vec<Pair> {
                 policy.min.cpu, policy.max.cpu, policy.min.memory, policy.max.memory
             ),
         ),
+        fact("time", run.timing.clone()),
         fact("cooldown of model and guard", format!("{} min", run.cooldown)),
     ];
     for (resource, name) in [(Resource::Cpu, "CPU"), (Resource::Memory, "memory")] {
