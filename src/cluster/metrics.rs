@@ -19,6 +19,9 @@ use crate::core::resource::PerResource;
 
 const RESOURCE: &str = "pods.metrics.k8s.io";
 
+/// Of usage, in seconds.
+const LONGEST_WINDOW: f64 = 300.0;
+
 // Texts are borrowed from the answer, which is large: nothing of it is copied but the pods' names.
 
 /// One odd item costs itself alone.
@@ -33,6 +36,8 @@ struct PodMetrics<'a> {
     #[serde(borrow)]
     metadata: Metadata<'a>,
     timestamp: DateTime<Utc>,
+    #[serde(borrow)]
+    window: Option<Cow<'a, str>>,
     #[serde(borrow)]
     containers: Option<Vec<&'a RawValue>>,
 }
@@ -74,8 +79,32 @@ impl PodMetrics<'_> {
                 usage[index] = PerResource::new(cpu, memory);
             }
         }
-        Usage { at: self.timestamp.timestamp(), containers: usage.into() }
+        let window = self.window.as_deref().and_then(seconds).unwrap_or_default();
+        Usage { at: self.timestamp.timestamp(), window, containers: usage.into() }
     }
+}
+
+/// A duration as Go writes it, such as `1m30.5s`, in whole seconds; none that is no window of
+/// usage.
+fn seconds(text: &str) -> Option<i64> {
+    let mut rest = text;
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, unit) = rest.split_at(digits);
+        let letters = unit.find(|c: char| !c.is_alphabetic()).unwrap_or(unit.len());
+        let (unit, left) = unit.split_at(letters);
+        sum += number.parse::<f64>().ok()?
+            * match unit {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                _ => return None,
+            };
+        rest = left;
+    }
+    (0.0..=LONGEST_WINDOW).contains(&sum).then_some(sum.ceil() as i64)
 }
 
 fn path(namespace: &str) -> String {
@@ -156,6 +185,25 @@ pub async fn of_pod(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_are_read_as_go_writes_durations() {
+        for (text, expected) in [
+            ("15s", Some(15)),
+            ("10.013s", Some(11)),
+            ("1m30s", Some(90)),
+            ("1m0.5s", Some(61)),
+            ("800ms", Some(1)),
+            ("0s", Some(0)),
+            ("1h0m0s", None),
+            ("-5s", None),
+            ("15", None),
+            ("s", None),
+            ("1e9s", None),
+        ] {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
+    }
     use crate::core::pod::{ContainerResources, Pod, PodContainer};
 
     fn pod(name: &str) -> OwnedPod {

@@ -158,9 +158,11 @@ pub fn decide(
         ),
         trend: PerResource::build(|resource| history.trend(resource, observation.limit[resource])),
         guard_overrides,
-        cooling_down: (is_cooling_down(observation, history, policy, now)
-            || Resource::ALL.iter().any(|of| history.backoff[*of].holds(now)))
-            && !acts,
+        cooling_down: !acts
+            && Resource::ALL.into_iter().any(|resource| {
+                is_cooling_down(resource, observation, history, policy, now)
+                    || history.backoff[resource].holds(now)
+            }),
         floor: PerResource::build(|resource| resolved[resource].floor),
         basis: PerResource::build(|resource| {
             let (peak, peak_age) = history.deciding_peak(resource, policy);
@@ -215,7 +217,7 @@ pub fn resolve(
 ) -> Resolved {
     let review = guard::review(resource, preferred, observation, history, policy, now);
     let waits = history.backoff[resource].holds(now)
-        || (is_cooling_down(observation, history, policy, now)
+        || (is_cooling_down(resource, observation, history, policy, now)
             && !is_emergency(resource, &review, observation, history, policy));
     let action = if waits { Action::Maintain } else { review.action };
     let limit = observation.limit[resource];
@@ -269,13 +271,14 @@ fn size(
 
 /// What was measured under another limit says nothing of the present one: then all waits.
 fn is_cooling_down(
+    resource: Resource,
     observation: &Observation,
     history: &ContainerHistory,
     policy: &Policy,
     now: i64,
 ) -> bool {
     history.resized_at.is_some_and(|resized| now < resized + policy.cooldown)
-        || !history.is_of_present_limit(observation)
+        || !history.is_of_present_limit(resource, observation)
 }
 
 /// What a cut took too much of is given back at once; so is what a new container needs.
@@ -289,7 +292,7 @@ fn is_emergency(
     let full = observation.measured[resource]
         && !observation.by_request[resource]
         && observation.utilization(resource) >= FULL
-        && history.is_of_present_limit(observation);
+        && history.is_of_present_limit(resource, observation);
     review.action == Action::Increase
         && match review.cause {
             Some(Override::CutHurt) => true,

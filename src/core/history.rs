@@ -285,7 +285,9 @@ impl ContainerHistory {
                 // It did not hurt.
                 (self.cut[resource], self.cuts_rest[resource]) = (None, Backoff::default());
             }
-            if self.is_of_present_limit(observation) && observation.utilization(resource) < FULL {
+            if self.is_of_present_limit(resource, observation)
+                && observation.utilization(resource) < FULL
+            {
                 self.steps[resource] = 0;
             }
         }
@@ -343,7 +345,7 @@ impl ContainerHistory {
     ) -> Option<f64> {
         let cut = self.cut[resource].filter(|cut| now - cut.at <= CUT_WATCHED)?;
         let at_limit = observation.measured[resource]
-            && self.is_of_present_limit(observation)
+            && self.is_of_present_limit(resource, observation)
             && observation.utilization(resource) >= AT_LIMIT;
         let killed =
             resource == Resource::Memory && self.unanswered_kill(observation, now).is_some();
@@ -427,9 +429,9 @@ impl ContainerHistory {
         f64::from(1u32 << self.steps[resource].min(MOST_STEPS))
     }
 
-    /// Whether the usage was measured under the limit that holds now.
-    pub fn is_of_present_limit(&self, observation: &Observation) -> bool {
-        self.resized_at.is_none_or(|resized| observation.at > resized)
+    /// Whether the usage was measured under the limit that holds now, all of the time.
+    pub fn is_of_present_limit(&self, resource: Resource, observation: &Observation) -> bool {
+        self.resized_at.is_none_or(|resized| observation.begin(resource) > resized)
     }
 
     fn restore(&mut self, windows: PerResource<i64>, policy: &Policy, now: i64) {
@@ -726,6 +728,16 @@ mod tests {
         assert_eq!(history.step_factor(Resource::Memory), 1.0);
         observe(&mut history, &observation(1000, 0.5));
         assert_eq!(history.step_factor(Resource::Cpu), 1.0);
+    }
+
+    #[test]
+    fn a_mean_over_a_resize_says_nothing_of_the_new_limit() {
+        let mut history = history(&[0.5]);
+        history.applied(&raised(Resource::Cpu, None), &Policy::default(), 100);
+        let of = |at| Observation { window: 15, ..observation(at, 0.5) };
+        let tells = |resource, at| history.is_of_present_limit(resource, &of(at));
+        assert!(!tells(Resource::Cpu, 115) && tells(Resource::Cpu, 116));
+        assert!(!tells(Resource::Memory, 100) && tells(Resource::Memory, 101));
     }
 
     #[test]

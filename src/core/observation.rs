@@ -15,6 +15,8 @@ const MOST: PerResource<f64> = PerResource { cpu: 1e5, memory: 1e9 };
 pub struct Usage {
     /// Seconds since the epoch.
     pub at: i64,
+    /// CPU is the mean of so many seconds before.
+    pub window: i64,
     /// Cores and MiB of each container, in the order of the pod's; None: not measured.
     pub containers: Box<[PerResource<Option<f64>>]>,
 }
@@ -31,6 +33,9 @@ impl Usage {
 pub struct Observation {
     /// When the usage was measured (seconds since the epoch).
     pub at: i64,
+    /// CPU is the mean of so many seconds before.
+    #[serde(default)]
+    pub window: i64,
     /// 0 where it was not measured.
     pub usage: PerResource<f64>,
     pub measured: PerResource<bool>,
@@ -63,6 +68,7 @@ impl Observation {
     pub fn measured(at: i64, usage: PerResource<f64>, limit: PerResource<f64>) -> Self {
         Self {
             at,
+            window: 0,
             usage,
             measured: PerResource::new(true, true),
             limit,
@@ -87,6 +93,14 @@ impl Observation {
     pub fn utilization(&self, resource: Resource) -> f64 {
         let limit = self.limit[resource];
         if limit > 0.0 { self.usage[resource] / limit } else { 0.0 }
+    }
+
+    /// From when the usage tells.
+    pub fn begin(&self, resource: Resource) -> i64 {
+        match resource {
+            Resource::Cpu => self.at - self.window,
+            Resource::Memory => self.at,
+        }
     }
 
     pub fn is_measured(&self) -> bool {
@@ -119,6 +133,7 @@ pub fn observe(
     let amounts = PerResource::build(plausible);
     Observation {
         at: sample.map_or(now, |usage| usage.at),
+        window: sample.map_or(0, |usage| usage.window),
         usage: PerResource::build(|resource| amounts[resource].unwrap_or_default()),
         measured: PerResource::build(|resource| amounts[resource].is_some()),
         limit: pod.containers.limit_of(index),
@@ -155,7 +170,11 @@ mod tests {
 
     fn usage(at: i64, cpu: Option<f64>, memory: Option<f64>) -> Usage {
         let app = PerResource::new(cpu, memory);
-        Usage { at, containers: Box::new([app, PerResource::new(Some(0.1), Some(10.0))]) }
+        Usage {
+            at,
+            window: 0,
+            containers: Box::new([app, PerResource::new(Some(0.1), Some(10.0))]),
+        }
     }
 
     fn measured(pod: &Pod, usage: &Usage) -> Option<(bool, bool)> {

@@ -124,6 +124,8 @@ pub fn nearest(pod: &Pod, seen: &[Seen]) -> Option<f64> {
 pub fn usage(at: i64, seen: &[Seen]) -> Usage {
     Usage {
         at: at.div_euclid(1000) + i64::from(at.rem_euclid(1000) > 0),
+        // It is of one limit, whatever it is.
+        window: 0,
         containers: seen.iter().map(|seen| seen.usage).collect(),
     }
 }
