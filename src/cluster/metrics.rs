@@ -15,7 +15,7 @@ use crate::core::context::OwnedPod;
 use crate::core::observation::Usage;
 use crate::core::pod::{Containers, PodKey};
 use crate::core::quantity;
-use crate::core::resource::PerResource;
+use crate::core::resource::{PerResource, Resource};
 
 const RESOURCE: &str = "pods.metrics.k8s.io";
 
@@ -69,9 +69,10 @@ impl PodMetrics<'_> {
             };
             let index = containers.iter().position(|of| *of.name == *measured.name);
             if let (Some(index), Some(used)) = (index, measured.usage) {
-                let cpu = used.cpu.and_then(|text| quantity::cores(&text));
-                let memory = used.memory.and_then(|text| quantity::mib(&text));
-                usage[index] = PerResource::new(cpu, memory);
+                let of =
+                    |resource, text: Option<Cow<'_, str>>| quantity::measured(resource, &text?);
+                let cpu = of(Resource::Cpu, used.cpu);
+                usage[index] = PerResource::new(cpu, of(Resource::Memory, used.memory));
             }
         }
         Usage { at: self.timestamp.timestamp(), containers: usage.into() }
@@ -199,6 +200,7 @@ mod tests {
             item("db", "null"),
             item("db", r#"[{"name":"a"}, {"usage":{}}, 7]"#),
             item("db", r#"[{"name":"a","usage":{"cpu":"much","memory":7}}]"#),
+            item("db", r#"[{"name":"a","usage":{"cpu":"90000E","memory":"-1"}}]"#),
             "7".to_owned(),
             r#"{"metadata":null}"#.to_owned(),
             r#"{"metadata":{"name":"db"},"timestamp":"yesterday","containers":[]}"#.to_owned(),

@@ -109,9 +109,10 @@ mod tests {
     async fn reads_take_their_turn_and_wait_no_longer_than_they_may() {
         let limiter = ReadLimiter::default();
         let call = Call::over("get", "pods", "shop");
-        let turns = join_all((0..100).map(|_| {
-            limiter.turn(call.clone(), Deadline::after(Duration::from_millis(500)))
-        }))
+        let turns = join_all(
+            (0..100)
+                .map(|_| limiter.turn(call.clone(), Deadline::after(Duration::from_millis(500)))),
+        )
         .await;
         let passed = turns.iter().filter(|turn| turn.is_ok()).count();
         assert!((20..=35).contains(&passed), "{passed}");

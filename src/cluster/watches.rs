@@ -100,9 +100,11 @@ impl Watches {
     ) -> Self {
         let mut started = Starting { client, caches, ends, tasks: Vec::new() };
         started.typed::<PartialPod, _>("pods", |pod| convert::pod(&pod.0), |of| of.pods.clone());
-        started.controllers(Kind::ReplicaSet, |set| Some(Controller::read(set)), |of| {
-            of.replica_sets.clone()
-        });
+        started.controllers(
+            Kind::ReplicaSet,
+            |set| Some(Controller::read(set)),
+            |of| of.replica_sets.clone(),
+        );
         for (index, kind) in
             [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet].into_iter().enumerate()
         {

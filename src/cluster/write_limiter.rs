@@ -56,10 +56,7 @@ impl WriteLimiter {
 /// `Retry-After`, and sends no write that the leadership was lost over meanwhile.
 pub fn throttled(client: Client, leadership: SharedLeadership) -> Client {
     let namespace = client.default_namespace().to_owned();
-    Client::new(
-        Throttled { client, leadership, held: Arc::default() },
-        namespace,
-    )
+    Client::new(Throttled { client, leadership, held: Arc::default() }, namespace)
 }
 
 #[derive(Clone)]
@@ -114,8 +111,11 @@ impl Service<Request<Body>> for Throttled {
             }
             let response = client.send(request).await?;
             if let Some(wait) = retry_after(response.status(), response.headers()) {
-                tracing::warn!(seconds = wait.as_secs(), resource = traffic.resource,
-                    "the API server asks for a pause");
+                tracing::warn!(
+                    seconds = wait.as_secs(),
+                    resource = traffic.resource,
+                    "the API server asks for a pause"
+                );
                 let until = Instant::now() + wait;
                 let mut held = held.lock();
                 held.retain(|_, until| *until > Instant::now());

@@ -57,7 +57,9 @@ async fn what_passes_is_retried_within_the_request() {
 async fn what_does_not_pass_is_told_with_the_call_that_failed() {
     let simulation = web();
     let names = pods_of(&simulation, "web");
-    let service = Service::on(&simulation, live()).await;
+    // Elsewhere, so that the pod has to be asked for.
+    let elsewhere = Config { namespaces: vec!["kube-system".into()], ..live() };
+    let service = Service::on(&simulation, elsewhere).await;
     for (rule, told) in [
         (refuse(500).on("get", "pods"), vec!["get pods", "in namespace default"]),
         (refuse(403).on("get", "pods"), vec!["get", "pods", "forbidden"]),
