@@ -47,7 +47,8 @@ impl Cluster {
     ) -> Self {
         let (direct, client) = (client.clone(), throttled(client, leadership.clone()));
         Self {
-            inventory: Inventory::new(client.clone()),
+            // Who is bounded to some namespaces does not look at others.
+            inventory: Inventory::new(client.clone(), config.allowed_namespaces.is_empty()),
             client,
             direct,
             clock,

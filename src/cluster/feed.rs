@@ -446,6 +446,14 @@ impl Pauses {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use k8s_openapi::api::core::v1::LimitRange;
+    use kube::Client;
+    use kube::client::Body;
+    use tokio_util::task::AbortOnDropHandle;
+
     use super::*;
 
     #[test]
@@ -455,6 +463,95 @@ mod tests {
         assert!(all[0] < Duration::from_secs(1) && all[1] > MIN_BACKOFF * 3 / 2, "{all:?}");
         assert!(all.iter().all(|pause| *pause <= MAX_BACKOFF * 14 / 10), "{all:?}");
         assert!(all.iter().skip(8).all(|pause| *pause >= MAX_BACKOFF), "{all:?}");
+    }
+
+    const LIST: &str = r#"{"kind":"LimitRangeList","apiVersion":"v1",
+        "metadata":{"resourceVersion":"7"},"items":[
+        {"metadata":{"name":"NAME","namespace":"shop","resourceVersion":"7"}}]}"#;
+
+    /// Lists one object, called after how many lists there were, and answers each watch alike.
+    struct Server {
+        lists: Arc<AtomicU32>,
+        watches: Arc<AtomicU32>,
+        cache: Arc<ResourceCache<u8>>,
+        ends: Arc<WatchEnds>,
+        _task: AbortOnDropHandle<()>,
+    }
+
+    fn serve(watch: &'static str) -> Server {
+        let (lists, watches) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let counts = (lists.clone(), watches.clone());
+        let server = tower::service_fn(move |request: http::Request<Body>| {
+            let query = request.uri().query().unwrap_or_default();
+            let (code, body) = if query.contains("sendInitialEvents") {
+                let message = r#"{"kind":"Status","code":422,"message":"sendInitialEvents: no"}"#;
+                (422, message.to_owned())
+            } else if query.contains("watch=true") {
+                counts.1.fetch_add(1, SeqCst);
+                (200, watch.to_owned())
+            } else {
+                let name = format!("n{}", counts.0.fetch_add(1, SeqCst) + 1);
+                (200, LIST.replace("NAME", &name))
+            };
+            let answer = http::Response::builder().status(code).body(Body::from(body.into_bytes()));
+            async move { answer }
+        });
+        let client = Client::new(server, "shop");
+        let cache = Arc::new(ResourceCache::new("limitranges", "shop"));
+        let ends = Arc::<WatchEnds>::default();
+        let caches = HashMap::from([("shop".to_owned(), cache.clone())]);
+        let feed = Feed::new("limitranges", caches, ends.clone());
+        let api = Api::<LimitRange>::namespaced(client, "shop");
+        let _task = AbortOnDropHandle::new(tokio::spawn(feed.follow(api, |_| Some(1))));
+        Server { lists, watches, cache, ends, _task }
+    }
+
+    async fn until(what: impl Fn() -> bool) {
+        let reached = async {
+            while !what() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), reached).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_ends_at_once_is_asked_for_ever_less_often() {
+        let server = serve("");
+        sleep(Duration::from_secs(3)).await;
+        let asked = server.watches.load(SeqCst);
+        assert!((2..=4).contains(&asked), "{asked}");
+        assert_eq!(server.lists.load(SeqCst), 1, "nothing was missed");
+        let counted = server.ends.counts()[&("limitranges", "ended")];
+        assert!(counted + 1 >= u64::from(asked), "{counted}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_understood_is_followed_by_a_new_list() {
+        for line in [
+            "words\n",
+            "{\"type\":\"ADDED\",\"obj\n",
+            "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":7}}}\n",
+            "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"x\"}}}\n",
+            "{\"type\":\"ERROR\",\"object\":{\"code\":500,\"message\":\"etcd\"}}\n",
+            "{\"type\":\"ERROR\",\"object\":{\"code\":410,\"message\":\"old\"}}\n",
+        ] {
+            let server = serve(line);
+            until(|| server.lists.load(SeqCst) > 1 && server.cache.known().contains_key("n2")).await;
+            let known = server.cache.known();
+            assert!(known.len() == 1 && !known.contains_key("n1"), "{line}: {known:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn half_a_line_at_the_end_is_sent_again() {
+        let server = serve(
+            "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"b\",\"namespace\":\"shop\",\
+             \"resourceVersion\":\"8\"}}}\n{\"type\":\"DELE",
+        );
+        until(|| server.watches.load(SeqCst) > 1).await;
+        assert_eq!(server.lists.load(SeqCst), 1);
+        assert!(server.cache.known().contains_key("b") && server.cache.fault().is_none());
     }
 
     #[tokio::test]

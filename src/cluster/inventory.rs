@@ -44,6 +44,8 @@ pub struct Unreadable {
 
 pub struct Inventory {
     client: Client,
+    /// Many namespaces may be watched by looking at the whole cluster.
+    whole: bool,
     ends: Arc<WatchEnds>,
     watched: Mutex<Watched>,
     reads: Reads,
@@ -69,14 +71,14 @@ struct Reads {
 }
 
 impl Inventory {
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: Client, whole: bool) -> Self {
         let reads = Reads {
             limiter: Arc::default(),
             looks: Once::new(KEPT),
             pods: Once::new(Duration::ZERO),
             probes: Once::new(KEPT),
         };
-        Self { client, ends: Arc::default(), watched: Mutex::default(), reads }
+        Self { client, whole, ends: Arc::default(), watched: Mutex::default(), reads }
     }
 
     /// Watches these namespaces and no others from now on. What is known of those that stay, stays.
@@ -91,10 +93,9 @@ impl Inventory {
             let new = || Arc::new(NamespaceCaches::new(namespace));
             caches.entry(namespace.clone()).or_insert_with(new);
         }
-        let groups: Vec<_> = match wanted.len() {
-            0..=ONE_BY_ONE => wanted.chunks(1).collect(),
-            _ => vec![wanted.as_slice()],
-        };
+        let together = self.whole && wanted.len() > ONE_BY_ONE;
+        let groups: Vec<_> =
+            if together { vec![wanted.as_slice()] } else { wanted.chunks(1).collect() };
         watches.retain(|watches| groups.contains(&watches.namespaces.as_slice()));
         for group in groups {
             if watches.iter().all(|watches| watches.namespaces != group) {
