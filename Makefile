@@ -1,7 +1,7 @@
 # make run: the service on a simulated cluster; make test: everything it needs, then all tests;
 # make lint: what formatters and linters say; make format: what they can mend by themselves.
 .PHONY: run build test e2e bench format lint lint-rust lint-dashboard lint-python lint-shell \
-	lint-lines lint-docs deny libtorch how-long clean
+	lint-lines lint-docs deny sbom soak libtorch how-long clean
 
 PORT ?= 5000
 SIZES ?= 1000,15000,150000
@@ -63,14 +63,17 @@ lint-lines:
 lint-docs:
 	scripts/check-docs.py
 
-# Advisories need a database that is fetched from outside, so they are checked only where it has
-# been put.
+# Advisories are checked against a copy of the database where there is one: ADVISORY_DB=FOLDER.
 deny: $(CARGO_DENY)
 	cargo fetch --quiet --locked --target x86_64-unknown-linux-gnu
 	$(CARGO_DENY) --offline check licenses bans sources
-	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then \
-		$(CARGO_DENY) --offline check advisories; \
-	else echo "deny: no advisory database on this machine, advisories not checked"; fi
+	scripts/advisories.sh $(CARGO_DENY)
+
+# What the binary is made of, as CycloneDX, into target/sbom.json.
+sbom:
+	@mkdir -p target
+	scripts/sbom.py >target/sbom.json
+	@echo "sbom: target/sbom.json names $$(grep -c '"purl"' target/sbom.json) parts"
 
 $(CARGO_DENY):
 	@echo "deny: building cargo-deny into .tools"
