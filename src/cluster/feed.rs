@@ -537,7 +537,8 @@ mod tests {
             "{\"type\":\"ERROR\",\"object\":{\"code\":410,\"message\":\"old\"}}\n",
         ] {
             let server = serve(line);
-            until(|| server.lists.load(SeqCst) > 1 && server.cache.known().contains_key("n2")).await;
+            until(|| server.lists.load(SeqCst) > 1 && server.cache.known().contains_key("n2"))
+                .await;
             let known = server.cache.known();
             assert!(known.len() == 1 && !known.contains_key("n1"), "{line}: {known:?}");
         }

@@ -58,6 +58,8 @@ pub struct Metrics {
     kubernetes_connected: Gauge,
     watch_fresh: Gauge,
     watch_ends: Counters<2>,
+    /// Empty without TLS.
+    certificate_expiry: Family<Labels<0>, Timestamp>,
     config_changed: Timestamp,
 }
 
@@ -70,6 +72,8 @@ pub struct Now<'a> {
     pub watch_fresh: bool,
     /// By resource and reason.
     pub watch_ends: BTreeMap<(&'static str, &'static str), u64>,
+    /// When the certificate expires, in seconds since the epoch.
+    pub certificate_expiry: Option<i64>,
 }
 
 /// 1 ms to 65 s.
@@ -110,6 +114,7 @@ impl Default for Metrics {
             kubernetes_connected: Gauge::default(),
             watch_fresh: Gauge::default(),
             watch_ends: Family::default(),
+            certificate_expiry: Family::default(),
             config_changed: Timestamp::default(),
         };
         metrics.config_changed();
@@ -228,6 +233,13 @@ impl Metrics {
             "watch_ends",
             "Watches that had to be taken up again, by resource and reason",
             self.watch_ends.clone(),
+        );
+        let expiry = self.certificate_expiry.clone();
+        r.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the certificate expires with which the service answers",
+            Unit::Seconds,
+            expiry,
         );
         let changed = self.config_changed.clone();
         r.register_with_unit(
@@ -354,6 +366,9 @@ impl Metrics {
         for ((resource, reason), ends) in &now.watch_ends {
             let labels = [("resource", *resource), ("reason", *reason)];
             self.watch_ends.get_or_create(&labels).inner().fetch_max(*ends, Relaxed);
+        }
+        if let Some(expiry) = now.certificate_expiry {
+            self.certificate_expiry.get_or_create(&[]).set(expiry as f64);
         }
         let mut text = String::new();
         prometheus_client::encoding::prometheus_text::encode(&mut text, &self.registry)?;
