@@ -5,6 +5,7 @@
 
 PORT ?= 5000
 SIZES ?= 1000,15000,150000
+MINUTES ?= 5
 
 # What only the linters need is installed into .tools, each version into a folder of its own.
 BIOME := .tools/biome@2.6.8
@@ -35,6 +36,12 @@ e2e: build
 bench: build
 	cargo bench --locked --bench micro
 	cargo bench --locked --bench cluster -- --sizes $(SIZES)
+
+# Churn and attacks in small doses, for five minutes, MINUTES or HOURS; fails if anything grows without
+# end.
+soak: build
+	DQN_SCALER=target/release/dqn-scaler LD_LIBRARY_PATH=$${LIBTORCH:-.libtorch}/lib \
+		tests/soak/soak.py --minutes $(if $(HOURS),$$(($(HOURS) * 60)),$(MINUTES))
 
 lint: lint-lines lint-shell lint-python lint-dashboard lint-docs deny lint-rust
 

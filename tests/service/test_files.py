@@ -1,6 +1,7 @@
 """Files that are none, have no end, or hold what should not be: the service ends with a word, or sets
 them aside, and waits for nothing."""
 
+import json
 import os
 import struct
 import subprocess
@@ -93,6 +94,31 @@ def test_what_is_no_regular_file_is_refused_at_once(option, what, pipe, key):
     assert code == 1 and "Traceback" not in said
     assert "regular file" in said or "directory" in said, said
     assert path in said and peak < MEMORY, (said, peak)
+
+
+@pytest.mark.parametrize("named", [None, "certificate-authority", "tokenFile"])
+def test_a_pipe_beside_the_kubeconfig_is_told_of_and_not_waited_for(start, tmp_path, pipe, named):
+    cluster, user = {"server": "http://127.0.0.1:9"}, {}
+    if named:
+        (cluster if named == "certificate-authority" else user)[named] = "pipe"
+    kubeconfig = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "one",
+        "clusters": [{"name": "one", "cluster": cluster}],
+        "contexts": [{"name": "one", "context": {"cluster": "one", "user": "one"}}],
+        "users": [{"name": "one", "user": user}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig))
+    path = str(tmp_path / "kubeconfig") if named else pipe
+    service = start(IN_CLUSTER="false", KUBECONFIG=path)
+
+    def told():
+        with open(service.log) as log:
+            return "pipe: not a regular file" in log.read()
+
+    until(told, what="a word of the pipe")
+    assert service.stop() == 0
 
 
 def test_a_file_of_more_than_it_may_hold_is_not_read(tmp_path):
