@@ -37,8 +37,8 @@ bench: build
 	cargo bench --locked --bench micro
 	cargo bench --locked --bench cluster -- --sizes $(SIZES)
 
-# Churn and attacks in small doses, for five minutes, MINUTES or HOURS; fails if anything grows without
-# end.
+# Churn and attacks in small doses, for five minutes, or MINUTES or HOURS; fails if anything grows
+# without end.
 soak: build
 	DQN_SCALER=target/release/dqn-scaler LD_LIBRARY_PATH=$${LIBTORCH:-.libtorch}/lib \
 		tests/soak/soak.py --minutes $(if $(HOURS),$$(($(HOURS) * 60)),$(MINUTES))

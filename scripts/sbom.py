@@ -90,7 +90,9 @@ def main():
     root = packages[meta["resolve"]["root"]]
     libraries = list(wheels())
     crates = [
-        crate(packages[package], sums.get((packages[package]["name"], packages[package]["version"])))
+        crate(
+            packages[package], sums.get((packages[package]["name"], packages[package]["version"]))
+        )
         for package in edges
         if package != root["id"]
     ]

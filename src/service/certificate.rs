@@ -73,11 +73,11 @@ impl Validity {
         match state {
             State::Holds => tracing::info!(%file, until, "the certificate holds"),
             State::NotYet => {
-                tracing::error!(%file, from, "the certificate does not hold yet: clients refuse it");
+                tracing::error!(%file, from, "the certificate does not hold yet, and is refused");
             }
             State::EndsSoon => tracing::warn!(%file, until, "the certificate ends soon"),
             State::Ended => {
-                tracing::error!(%file, until, "the certificate has expired: clients refuse it");
+                tracing::error!(%file, until, "the certificate has expired, and is refused");
             }
         }
     }
@@ -114,8 +114,8 @@ pub async fn watch(file: PathBuf, shared: SharedValidity) {
 mod tests {
     use super::*;
 
-    /// By `openssl ca -selfsign -startdate 20200101000000Z -enddate 20210101000000Z`, its key thrown
-    /// away.
+    /// By `openssl ca -selfsign -startdate 20200101000000Z -enddate 20210101000000Z`, its key
+    /// thrown away.
     const OLD: &str = "-----BEGIN CERTIFICATE-----
 MIIBDzCBtgIBATAKBggqhkjOPQQDAjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwHhcN
 MjAwMTAxMDAwMDAwWhcNMjEwMTAxMDAwMDAwWjAUMRIwEAYDVQQDDAlsb2NhbGhv

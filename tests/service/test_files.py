@@ -1,5 +1,5 @@
-"""Files that are none, have no end, or hold what should not be: the service ends with a word, or sets
-them aside, and waits for nothing."""
+"""Files that are none, have no end, or hold what should not be: the service ends with a word, or
+sets them aside, and waits for nothing."""
 
 import json
 import os
@@ -219,5 +219,3 @@ def test_a_state_that_was_cut_short_is_set_aside(start, tmp_path):
         until(lambda: service.get("/readyz").json()["state"]["written_at"], what="a writing")
         assert service.stop() == 0
     assert len(list(data.glob("state.redb.unreadable-*"))) == 6
-
-

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""A cluster that never rests, clients that mean ill, and an API server with faults, all in small doses
-and for as long as is asked for: what the service holds must have an end.
+"""A cluster that never rests, clients that mean ill, and an API server with faults, all in small
+doses and for as long as is asked for: what the service holds must have an end.
 
     make soak              five minutes
     make soak HOURS=8      or longer
     tests/soak/soak.py --minutes 10 --apart   the simulated cluster in a process of its own
 
-Once a second it is sampled what the service holds: resident memory, descriptors, threads, the series
-of its metrics, the size of its state; and how long /livez and /health take. The first third of the
-time is for getting warm. Of what is left, the median of the second half may be above that of the first
-by no more than GROWTH of it and a small amount (see BOUNDS): what grows without end fails the run. So
-do a probe that fails, a service that ends, and descriptors or threads that stay when all is over.
+Once a second it is sampled what the service holds: resident memory, descriptors, threads, the
+series of its metrics, the size of its state; and how long /livez and /health take. The first third
+of the time is for getting warm. Of what is left, the median of the second half may be above that
+of the first by no more than GROWTH of it and a small amount (see BOUNDS): what grows without end
+fails the run. So do a probe that fails, a service that ends, and descriptors or threads that stay
+when all is over.
 """
 
 import argparse
@@ -60,7 +61,9 @@ class Process:
     def __init__(self, log, *arguments, **environment):
         self.port = free_port()
         command = [os.environ["DQN_SCALER"], "--host", "127.0.0.1", "--port", str(self.port)]
-        known = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+        known = {
+            name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ
+        }
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
                 [*command, *arguments],
