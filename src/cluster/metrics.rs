@@ -15,7 +15,7 @@ use crate::core::context::OwnedPod;
 use crate::core::observation::Usage;
 use crate::core::pod::{Containers, PodKey};
 use crate::core::quantity;
-use crate::core::resource::{PerResource, Resource};
+use crate::core::resource::PerResource;
 
 const RESOURCE: &str = "pods.metrics.k8s.io";
 
@@ -200,7 +200,6 @@ mod tests {
             item("db", "null"),
             item("db", r#"[{"name":"a"}, {"usage":{}}, 7]"#),
             item("db", r#"[{"name":"a","usage":{"cpu":"much","memory":7}}]"#),
-            item("db", r#"[{"name":"a","usage":{"cpu":"90000E","memory":"-1"}}]"#),
             "7".to_owned(),
             r#"{"metadata":null}"#.to_owned(),
             r#"{"metadata":{"name":"db"},"timestamp":"yesterday","containers":[]}"#.to_owned(),

@@ -9,8 +9,7 @@ use crate::resource::{PerResource, Resource};
 /// Bytes in a MiB.
 pub const MIB: f64 = 1024.0 * 1024.0;
 
-/// No node has more: what a person asks for beyond it is a mistake, and what is measured beyond it
-/// is none.
+/// No node has more: what a person asks for beyond it is a mistake.
 pub const MOST: PerResource<f64> = PerResource { cpu: 10_000.0, memory: 100_000_000.0 };
 
 const NANO: i128 = 1_000_000_000;
@@ -216,11 +215,6 @@ pub fn mib(text: &str) -> Option<f64> {
     cores(text).map(|bytes| bytes / MIB)
 }
 
-/// What is used of a resource, if that can be: not below 0, nor more than any node has.
-pub fn measured(resource: Resource, text: &str) -> Option<f64> {
-    amount(resource, text).filter(|amount| (0.0..=MOST[resource]).contains(amount))
-}
-
 /// Cores or MiB.
 pub fn amount(resource: Resource, text: &str) -> Option<f64> {
     match resource {
@@ -301,10 +295,7 @@ mod tests {
             let quantity = Quantity::parse(text).unwrap();
             assert_eq!(quantity.to_units(), i64::MAX, "{text}");
             assert!(cores(text).unwrap() < 1e19 && !quantity.to_string().is_empty());
-            assert_eq!(measured(Resource::Memory, text), None);
         }
-        assert_eq!(measured(Resource::Cpu, "-1"), None);
-        assert_eq!(measured(Resource::Cpu, "250m"), Some(0.25));
     }
 
     #[test]
