@@ -69,10 +69,9 @@ impl PodMetrics<'_> {
             };
             let index = containers.iter().position(|of| *of.name == *measured.name);
             if let (Some(index), Some(used)) = (index, measured.usage) {
-                let of =
-                    |resource, text: Option<Cow<'_, str>>| quantity::measured(resource, &text?);
-                let cpu = of(Resource::Cpu, used.cpu);
-                usage[index] = PerResource::new(cpu, of(Resource::Memory, used.memory));
+                let cpu = used.cpu.and_then(|text| quantity::cores(&text));
+                let memory = used.memory.and_then(|text| quantity::mib(&text));
+                usage[index] = PerResource::new(cpu, memory);
             }
         }
         Usage { at: self.timestamp.timestamp(), containers: usage.into() }
