@@ -59,13 +59,15 @@ pub struct Watches {
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
+type ApiOf<K> = dyn Fn(Option<&str>) -> Api<K> + Send + Sync;
+
 /// One kind in some namespaces: the copies, and what they are fed with.
 struct Watched<K, V> {
     resource: &'static str,
     caches: HashMap<String, Arc<ResourceCache<V>>>,
     metadata: bool,
     /// Of one namespace, or without one.
-    api: Box<dyn Fn(Option<&str>) -> Api<K> + Send + Sync>,
+    api: Box<ApiOf<K>>,
     convert: fn(&K) -> Option<V>,
     ends: Arc<WatchEnds>,
 }

@@ -347,7 +347,7 @@ mod tests {
         transaction.open_table(META).unwrap().insert("changes", b"?".as_slice()).unwrap();
         transaction.commit().unwrap();
         let stored = file.read().unwrap();
-        assert!(stored.changes.is_empty() && stored.pods.len() == 1);
+        assert!(stored.changes.is_empty() && stored.histories.pods.len() == 1);
     }
 
     #[test]
