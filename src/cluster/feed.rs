@@ -12,17 +12,15 @@ use kube::api::{ListParams, Request, WatchEvent, WatchParams};
 use kube::{Api, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::pulse::Pulse;
 use super::resource_cache::ResourceCache;
 use crate::client::error::{Call, ClusterError};
 
 /// A watch that has said nothing for so long is not trusted: everything is listed anew. Servers
 /// send a bookmark each minute, where there is nothing else to say.
 const SILENCE: Duration = Duration::from_secs(80);
-/// What came no longer ago than this is what the API server has.
-const FRESH: Duration = Duration::from_secs(90);
 /// How long the beginning of an answer is waited for.
 const OPENING: Duration = Duration::from_secs(30);
 /// What the server is asked to end a watch after.
@@ -42,39 +40,6 @@ pub struct WatchEnds(Mutex<BTreeMap<(&'static str, &'static str), u64>>);
 impl WatchEnds {
     pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
         self.0.lock().clone()
-    }
-}
-
-/// The life of one watch, for the copies that it feeds.
-pub struct Pulse {
-    heard: Mutex<Instant>,
-    /// It need not rest any longer: the API server answers.
-    wake: Notify,
-}
-
-impl Default for Pulse {
-    fn default() -> Self {
-        Self { heard: Mutex::new(Instant::now()), wake: Notify::new() }
-    }
-}
-
-impl Pulse {
-    /// Whether the server has said something lately.
-    pub fn is_fresh(&self) -> bool {
-        self.heard.lock().elapsed() < FRESH
-    }
-
-    pub fn wake(&self) {
-        self.wake.notify_one();
-    }
-
-    fn beat(&self) {
-        *self.heard.lock() = Instant::now();
-    }
-
-    #[cfg(test)]
-    pub fn of_age(age: Duration) -> Option<Self> {
-        Some(Self { heard: Mutex::new(Instant::now().checked_sub(age)?), wake: Notify::new() })
     }
 }
 
@@ -183,7 +148,7 @@ impl<V: Send + Sync + 'static> Feed<V> {
             let rest = pause.saturating_sub(MIN_BACKOFF);
             tokio::select! {
                 () = sleep(rest) => {}
-                () = self.pulse.wake.notified() => {}
+                () = self.pulse.woken() => {}
             }
         }
     }

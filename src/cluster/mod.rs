@@ -13,6 +13,7 @@ mod metrics;
 mod namespace_limits;
 mod owners;
 mod partial_pod;
+mod pulse;
 mod reads;
 pub mod recent;
 mod resize;

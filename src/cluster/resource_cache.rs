@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
-use super::feed::Pulse;
+use super::pulse::Pulse;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::Deadline;
 
