@@ -113,7 +113,7 @@ class Doses:
         self.threads = [
             threading.Thread(target=self.repeat, args=(dose, pause), daemon=True)
             for dose, pause in (
-                (self.churn, 0.5),
+                (self.churn, 1.0),
                 (self.look, 0.02),
                 (self.look, 0.02),
                 (self.decide, 1.0),
@@ -139,7 +139,7 @@ class Doses:
 
     def hurried(self, dose, pause):
         """The simulated cluster remembers 10,000 changes of each kind: that is to be full soon."""
-        return pause / 100 if dose == self.churn and time.monotonic() < self.warm else pause
+        return pause / 200 if dose == self.churn and time.monotonic() < self.warm else pause
 
     def pods(self):
         namespace = self.random.choice(NAMESPACES)
@@ -301,7 +301,7 @@ def main():
     service.ready()
     rest = {"descriptors": service.descriptors(), "threads": service.status("Threads")}
 
-    warm = time.monotonic() + arguments.minutes * 60 / 3
+    warm = time.monotonic() + (arguments.minutes * 20 if arguments.embedded else 0)
     doses = Doses(service, api, warm)
     for thread in doses.threads[: 1 if arguments.quiet else None]:
         thread.start()
