@@ -1,10 +1,11 @@
 # make run: the service on a simulated cluster; make test: everything it needs, then all tests;
 # make lint: what formatters and linters say; make format: what they can mend by themselves.
 .PHONY: run build test e2e bench format lint lint-rust lint-dashboard lint-python lint-shell \
-	lint-lines lint-docs deny libtorch how-long clean
+	lint-lines lint-docs deny sbom soak libtorch how-long clean
 
 PORT ?= 5000
 SIZES ?= 1000,15000,150000
+MINUTES ?= 5
 
 # What only the linters need is installed into .tools, each version into a folder of its own.
 BIOME := .tools/biome@2.6.8
@@ -36,6 +37,12 @@ bench: build
 	cargo bench --locked --bench micro
 	cargo bench --locked --bench cluster -- --sizes $(SIZES)
 
+# Churn and attacks in small doses, for five minutes, or MINUTES or HOURS; fails if anything grows
+# without end.
+soak: build
+	DQN_SCALER=target/release/dqn-scaler LD_LIBRARY_PATH=$${LIBTORCH:-.libtorch}/lib \
+		tests/soak/soak.py --minutes $(if $(HOURS),$$(($(HOURS) * 60)),$(MINUTES))
+
 lint: lint-lines lint-shell lint-python lint-dashboard lint-docs deny lint-rust
 
 format: $(BIOME) $(RUFF)
@@ -63,14 +70,17 @@ lint-lines:
 lint-docs:
 	scripts/check-docs.py
 
-# Advisories need a database that is fetched from outside, so they are checked only where it has
-# been put.
+# Advisories are checked against a copy of the database where there is one: ADVISORY_DB=FOLDER.
 deny: $(CARGO_DENY)
 	cargo fetch --quiet --locked --target x86_64-unknown-linux-gnu
 	$(CARGO_DENY) --offline check licenses bans sources
-	@if [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then \
-		$(CARGO_DENY) --offline check advisories; \
-	else echo "deny: no advisory database on this machine, advisories not checked"; fi
+	scripts/advisories.sh $(CARGO_DENY)
+
+# What the binary is made of, as CycloneDX, into target/sbom.json.
+sbom:
+	@mkdir -p target
+	scripts/sbom.py >target/sbom.json
+	@echo "sbom: target/sbom.json names $$(grep -c '"purl"' target/sbom.json) parts"
 
 $(CARGO_DENY):
 	@echo "deny: building cargo-deny into .tools"

@@ -14,6 +14,8 @@ proptest! {
         let text = format!("{mantissa}{suffix}");
         let ours = Quantity::parse(&text).unwrap().to_f64();
         let theirs = ParsedQuantity::try_from(text.as_str()).unwrap().to_bytes_f64().unwrap();
+        // The API server takes what is more for the largest whole number of 64 bits.
+        let theirs = theirs.min(i64::MAX as f64);
         // Kubernetes rounds up to billionths.
         prop_assert!(ours - theirs <= 1e-9 + theirs * 1e-12 && theirs - ours <= theirs * 1e-12,
             "{text}: {ours}, {theirs}");

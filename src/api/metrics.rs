@@ -22,7 +22,9 @@ pub async fn metrics(State(state): SharedState) -> Result<impl IntoResponse, Api
         features: state.scaler.features().len(),
         leading: state.leadership.acts(),
         connected: cluster.is_some(),
-        watch_fresh: cluster.is_some_and(|cluster| cluster.is_fresh()),
+        watch_fresh: cluster.as_ref().is_some_and(|cluster| cluster.is_fresh()),
+        certificate_expiry: state.certificate.lock().map(|validity| validity.until),
+        watch_ends: cluster.map(|cluster| cluster.watch_ends()).unwrap_or_default(),
     };
     let text = state.scaler.metrics.text(&now).map_err(|error| ApiError::internal(&error))?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))

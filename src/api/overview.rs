@@ -194,7 +194,7 @@ pub struct OnePod {
     responses((status = 200, body = OnePod), BadRequest, NoSuchPod, NoCluster)
 )]
 pub async fn history(State(state): SharedState, path: PodPath) -> Result<Json<OnePod>, ApiError> {
-    let pod = cluster(&state)?.pod(&path.namespace, &path.name, Deadline::default()).await?;
+    let pod = cluster(&state)?.look(&path.namespace, &path.name, Deadline::default()).await?;
     let owned = pod.select_containers();
     let statuses = &state.scaler.pod_status;
     let seen = Seen { latest: statuses.latest(&owned.pod.key.uid), owned };

@@ -294,8 +294,8 @@ pub struct PodRequests {
 pub async fn read(State(state): SharedState, path: PodPath) -> Result<Json<PodDetails>, ApiError> {
     let cluster = cluster(&state)?;
     let deadline = Deadline::default();
-    let owned = cluster.pod(&path.namespace, &path.name, deadline).await?;
-    let usage = cluster.usage_of(&owned, deadline).await?.map(|usage| usage.total());
+    let owned = cluster.look(&path.namespace, &path.name, deadline).await?;
+    let usage = cluster.look_at_usage(&owned).await?.map(|usage| usage.total());
     let request = owned.pod.request();
     Ok(Json(PodDetails {
         success: true,

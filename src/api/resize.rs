@@ -238,6 +238,16 @@ impl WantedResources {
         if change == Change::default() {
             return Err("names neither requests nor limits".into());
         }
+        for (part, wanted) in [("requests", &change.requests), ("limits", &change.limits)] {
+            for resource in Resource::ALL {
+                let Some(text) = wanted.get(resource.name()) else { continue };
+                let most = quantity::MOST[resource];
+                if quantity::amount(resource, text).is_none_or(|amount| amount > most) {
+                    let name = resource.name();
+                    return Err(format!("{part}.{name}: {text:?} is more than any node has"));
+                }
+            }
+        }
         for (resource, request) in &change.requests {
             if let Some(limit) = change.limits.get(resource)
                 && quantity::cores(request) > quantity::cores(limit)

@@ -12,10 +12,11 @@ use utoipa::ToSchema;
 use super::answers::UnreadableNamespace;
 use super::extract::SharedState;
 use super::json::Json;
-use crate::clock::rfc3339;
+use crate::clock::{self, rfc3339};
 use crate::core::action::Action;
 use crate::leader::Role;
 use crate::model::shipped::CARD;
+use crate::service::certificate::Validity;
 use crate::store;
 
 #[derive(Serialize, ToSchema)]
@@ -101,6 +102,9 @@ pub struct Readiness {
     watch: WatchState,
     metrics: MetricsState,
     state: store::Health,
+    /// With which the service answers; null: it speaks plain HTTP.
+    #[schema(required)]
+    certificate: Option<CertificateState>,
     #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
     timestamp: String,
 }
@@ -130,6 +134,26 @@ pub struct WatchState {
     never_read: Vec<String>,
     /// Namespaces whose pods are not known now: they are left alone, the others are scaled.
     unreadable: Vec<UnreadableNamespace>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct CertificateState {
+    /// It has begun and not expired: clients take it, for what its time is.
+    holds: bool,
+    #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    from: Option<String>,
+    #[schema(required, format = DateTime, example = "2027-02-23T10:30:00.000Z")]
+    until: Option<String>,
+}
+
+impl CertificateState {
+    fn of(validity: Validity) -> Self {
+        Self {
+            holds: validity.holds(chrono::Utc::now().timestamp()),
+            from: clock::at(validity.from),
+            until: clock::at(validity.until),
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -187,6 +211,7 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
             age_seconds: age,
         },
         state: state.store_health.lock().clone(),
+        certificate: state.certificate.lock().map(CertificateState::of),
         timestamp: rfc3339(state.clock.now()),
     };
     (code, Json(details))

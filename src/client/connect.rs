@@ -1,12 +1,16 @@
 //! How the service finds its cluster.
 
+use std::path::{Path, PathBuf};
+
 use http::HeaderValue;
 use http::header::USER_AGENT;
+use kube::config::Kubeconfig;
 use kube::{Client, Config};
 
 use super::error::{Call, ClusterError};
 use super::kubelet::KubeletClient;
 use super::retry::{Deadline, with_retries};
+use crate::files;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -16,6 +20,8 @@ pub enum ConnectError {
     Kubeconfig(#[from] kube::config::KubeconfigError),
     #[error("client: {0}")]
     Client(#[from] kube::Error),
+    #[error("{path}: {error}", path = .0.display(), error = .1)]
+    File(PathBuf, std::io::Error),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
 }
@@ -32,6 +38,8 @@ pub async fn connect(
     identity: &str,
     kubelet_insecure_tls: bool,
 ) -> Result<Connection, ConnectError> {
+    let checked = tokio::task::spawn_blocking(check_files).await;
+    checked.map_err(|error| ConnectError::File(PathBuf::new(), error.into()))??;
     let mut config = match in_cluster {
         Some(true) => Config::incluster()?,
         Some(false) => Config::from_kubeconfig(&Default::default()).await?,
@@ -52,6 +60,47 @@ pub async fn connect(
     let client = Client::try_from(config)?;
     reach(&client).await?;
     Ok(Connection { client, kubelets })
+}
+
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The client reads these files by itself, and would wait for ever for one that is a pipe.
+fn check_files() -> Result<(), ConnectError> {
+    let check = |path: PathBuf| {
+        files::read(&path, files::SMALL).map_err(|error| ConnectError::File(path, error))
+    };
+    for name in ["token", "ca.crt"] {
+        let path = Path::new(SERVICE_ACCOUNT).join(name);
+        if path.exists() {
+            check(path)?;
+        }
+    }
+    for path in kubeconfigs().into_iter().filter(|path| path.exists()) {
+        let text = check(path.clone())?;
+        // What cannot be understood is told of by the client.
+        let Ok(kubeconfig) = Kubeconfig::from_yaml(&String::from_utf8_lossy(&text)) else {
+            continue;
+        };
+        let clusters = kubeconfig.clusters.into_iter().filter_map(|cluster| cluster.cluster);
+        let users = kubeconfig.auth_infos.into_iter().filter_map(|user| user.auth_info);
+        let named = clusters.filter_map(|cluster| cluster.certificate_authority).chain(
+            users.flat_map(|user| {
+                [user.client_certificate, user.client_key, user.token_file].into_iter().flatten()
+            }),
+        );
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for file in named.map(|file| folder.join(file)).filter(|file| file.exists()) {
+            check(file)?;
+        }
+    }
+    Ok(())
+}
+
+fn kubeconfigs() -> Vec<PathBuf> {
+    match std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty()) {
+        Some(paths) => std::env::split_paths(&paths).collect(),
+        None => std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(),
+    }
 }
 
 /// What the API server offers for changing a running pod's resources.

@@ -3,6 +3,7 @@
 use super::inventory::{Inventory, Listing, Unreadable};
 use super::kubelets::Kubelets;
 use super::metrics;
+use super::reads::{KEPT, Once};
 use super::write_limiter::{WriteLimiter, throttled};
 use crate::client::connect::{ResizeSupport, resize_support};
 use crate::client::error::{Call, ClusterError};
@@ -12,9 +13,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::context::OwnedPod;
 use crate::core::observation::Usage;
-use crate::core::pod::Pod;
+use crate::core::pod::{Pod, PodKey};
 use crate::leader::SharedLeadership;
 use kube::Client;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::OnceCell;
@@ -29,6 +31,7 @@ pub struct Cluster {
     resize_support: OnceCell<ResizeSupport>,
     leadership: SharedLeadership,
     write_limiter: WriteLimiter,
+    usages: Once<PodKey, Result<Option<Usage>, ClusterError>>,
     /// When the newest usage that was fetched had been measured, in seconds since the epoch; 0
     /// before there was any.
     measured_at: AtomicI64,
@@ -44,13 +47,15 @@ impl Cluster {
     ) -> Self {
         let (direct, client) = (client.clone(), throttled(client, leadership.clone()));
         Self {
-            inventory: Inventory::new(client.clone()),
+            // Who is bounded to some namespaces does not look at others.
+            inventory: Inventory::new(client.clone(), config.allowed_namespaces.is_empty()),
             client,
             direct,
             clock,
             resize_support: OnceCell::new(),
             leadership,
             write_limiter: WriteLimiter::new(config.writes_per_second, config.resize_concurrency),
+            usages: Once::new(KEPT),
             measured_at: AtomicI64::new(0),
             kubelets: None,
         }
@@ -92,6 +97,16 @@ impl Cluster {
         deadline: Deadline,
     ) -> Result<Listing, ClusterError> {
         self.inventory.pods(namespaces, deadline).await
+    }
+
+    /// For those who only look.
+    pub async fn look(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<OwnedPod, ClusterError> {
+        self.inventory.look(namespace, name, deadline).await
     }
 
     pub async fn pod(
@@ -141,6 +156,23 @@ impl Cluster {
         deadline: Deadline,
     ) -> Result<Option<Usage>, ClusterError> {
         metrics::of_pod(&self.client, owned, deadline).await
+    }
+
+    /// What a pod uses, for those who only look: asked for once for all of them, in its turn.
+    pub async fn look_at_usage(&self, owned: &OwnedPod) -> Result<Option<Usage>, ClusterError> {
+        let (client, limiter) = (self.client.clone(), self.inventory.limiter());
+        let asked = owned.clone();
+        let question = || async move {
+            let deadline = Deadline::default();
+            limiter.turn(metrics::call_of(&asked.pod.key), deadline).await?;
+            metrics::of_pod(&client, &asked, deadline).await
+        };
+        self.usages.ask(owned.pod.key.clone(), question).await
+    }
+
+    /// How often watches had to be taken up again, by resource and reason.
+    pub fn watch_ends(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.inventory.watch_ends()
     }
 
     /// Pods that have begun to run, or were killed for memory, since this was last asked.

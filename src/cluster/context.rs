@@ -5,19 +5,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{join_all, select};
-use futures::{FutureExt, TryFutureExt};
+use futures::future::join_all;
 use internment::ArcIntern as Shared;
-use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use kube::api::ListParams;
 use kube::core::DynamicObject;
 use kube::{Api, Client};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::autoscalers::{from_hpa, from_vpa, serves_vpas, vpa_resource};
-use super::controllers::{Controller, Controllers, Kind, Object, get};
+use super::controllers::{Controller, Controllers, Kind, get};
 use super::namespace_limits::{from_limit_range, from_quota};
 use super::owners::{OwnerCache, Owners};
 use super::resource_cache::{Items, ResourceCache};
@@ -28,15 +25,13 @@ use crate::core::context::{ScalingContext, UnknownContext};
 use crate::core::namespace_limits::NamespaceLimits;
 use crate::core::pod::{Owner, Pod};
 
-const HPAS: &str = "horizontalpodautoscalers";
-const VPAS: &str = "verticalpodautoscalers";
-const LIMIT_RANGES: &str = "limitranges";
-const QUOTAS: &str = "resourcequotas";
+pub(super) const HPAS: &str = "horizontalpodautoscalers";
+pub(super) const VPAS: &str = "verticalpodautoscalers";
+pub(super) const LIMIT_RANGES: &str = "limitranges";
+pub(super) const QUOTAS: &str = "resourcequotas";
 
 /// How long the first answers are waited for.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the cluster is asked whether it knows VerticalPodAutoscalers by now.
-const POLL_INTERVAL: Duration = Duration::from_secs(60);
 /// No pod has more controllers, one above the other.
 const MOST_CONTROLLERS: usize = 10;
 
@@ -48,53 +43,30 @@ fn unknown_autoscalers(why: impl ToString) -> Arc<UnknownContext> {
     Arc::new(UnknownContext::Autoscalers(why.to_string()))
 }
 
-/// Follows the controllers, the autoscalers, the LimitRanges and the ResourceQuotas of a namespace.
+/// The controllers, the autoscalers, the LimitRanges and the ResourceQuotas of a namespace.
 pub struct ContextCache {
-    replica_sets: Arc<ResourceCache<Controller>>,
+    pub(super) replica_sets: Arc<ResourceCache<Controller>>,
     /// Of the other kinds, in their order, those that say something.
-    others: [Arc<ResourceCache<Controller>>; 3],
-    hpas: Arc<ResourceCache<CompetingAutoscaler>>,
-    vpas: Arc<ResourceCache<CompetingAutoscaler>>,
-    limit_ranges: Arc<ResourceCache<NamespaceLimits>>,
-    quotas: Arc<ResourceCache<NamespaceLimits>>,
+    pub(super) others: [Arc<ResourceCache<Controller>>; 3],
+    pub(super) hpas: Arc<ResourceCache<CompetingAutoscaler>>,
+    pub(super) vpas: Arc<ResourceCache<CompetingAutoscaler>>,
+    pub(super) limit_ranges: Arc<ResourceCache<NamespaceLimits>>,
+    pub(super) quotas: Arc<ResourceCache<NamespaceLimits>>,
     owners: OwnerCache,
-    _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl ContextCache {
-    pub fn start(client: &Client, namespace: &str) -> Self {
-        let mut tasks = Vec::new();
-        let mut follow = |kind: Kind, read: fn(&Object) -> Option<Controller>| {
-            let cache = Arc::new(ResourceCache::new(kind.plural(), namespace));
-            tasks.push(tokio::spawn(cache.clone().follow(kind.api(client, namespace), read)));
-            cache
-        };
-        let replica_sets = follow(Kind::ReplicaSet, |set| Some(Controller::read(set)));
-        let others = [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet]
-            .map(|kind| follow(kind, Controller::if_any));
-        let (hpas, vpas) = (
-            Arc::new(ResourceCache::new(HPAS, namespace)),
-            Arc::new(ResourceCache::new(VPAS, namespace)),
-        );
-        tasks.push(tokio::spawn(
-            hpas.clone().follow(Api::namespaced(client.clone(), namespace), from_hpa),
-        ));
-        let (limit_ranges, quotas) = (
-            Arc::new(ResourceCache::new(LIMIT_RANGES, namespace)),
-            Arc::new(ResourceCache::new(QUOTAS, namespace)),
-        );
-        tasks.push(tokio::spawn(
-            limit_ranges
-                .clone()
-                .follow(Api::namespaced(client.clone(), namespace), from_limit_range),
-        ));
-        tasks.push(tokio::spawn(
-            quotas.clone().follow(Api::namespaced(client.clone(), namespace), from_quota),
-        ));
-        tasks.push(tokio::spawn(follow_vpas(vpas.clone(), client.clone(), namespace.to_owned())));
-        let _tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
-        let owners = OwnerCache::default();
-        Self { replica_sets, others, hpas, vpas, limit_ranges, quotas, owners, _tasks }
+    pub fn new(namespace: &str) -> Self {
+        let of_kind = |kind: Kind| Arc::new(ResourceCache::new(kind.plural(), namespace));
+        Self {
+            replica_sets: of_kind(Kind::ReplicaSet),
+            others: [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet].map(of_kind),
+            hpas: Arc::new(ResourceCache::new(HPAS, namespace)),
+            vpas: Arc::new(ResourceCache::new(VPAS, namespace)),
+            limit_ranges: Arc::new(ResourceCache::new(LIMIT_RANGES, namespace)),
+            quotas: Arc::new(ResourceCache::new(QUOTAS, namespace)),
+            owners: OwnerCache::default(),
+        }
     }
 
     /// Whether it is known of every pod which workload it belongs to.
@@ -104,18 +76,18 @@ impl ContextCache {
 
     /// All that is known of the pods, once the ReplicaSets are, which tell the workloads; the rest
     /// is waited for a moment.
-    pub async fn settled(
+    pub async fn settled<F, Fut>(
         &self,
         client: &Client,
         namespace: &str,
         pods: &Items<Pod>,
+        probe: F,
         deadline: Deadline,
-    ) -> Result<KnownContext, ClusterError> {
-        let api = Api::<ReplicaSet>::namespaced(client.clone(), namespace);
-        let one = ListParams::default().limit(1);
-        let call = Call::over("list", Kind::ReplicaSet.plural(), namespace);
-        let probe =
-            || with_retries(call.clone(), deadline, || api.list_metadata(&one)).map_ok(drop);
+    ) -> Result<KnownContext, ClusterError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<(), ClusterError>>,
+    {
         let replica_sets = self.replica_sets.items(deadline, probe).await?;
         self.settle(deadline).await;
         let mut known = self.known_with(replica_sets, Owners::new());
@@ -321,6 +293,10 @@ pub async fn of_one(
             Source::Watches(watches) if kind != Kind::ReplicaSet => {
                 watches.others[kind as usize - 1].last_known_of(&name)
             }
+            Source::Watches(watches) => match watches.replica_sets.fresh(&name).flatten() {
+                Some(known) => Ok(Some(known)),
+                None => get(client, kind, namespace, &name, deadline).await.map(Some),
+            },
             Source::Workload if kind != Kind::ReplicaSet => Err(not_asked(kind.plural())),
             _ => get(client, kind, namespace, &name, deadline).await.map(Some),
         };
@@ -395,41 +371,6 @@ async fn list_autoscalers(
     }
     let autoscalers = hpas.iter().filter_map(from_hpa).chain(vpas.iter().filter_map(from_vpa));
     Ok(CompetingAutoscalers::new(autoscalers.map(Arc::new)))
-}
-
-/// The kind comes and goes with its add-on.
-async fn follow_vpas(
-    cache: Arc<ResourceCache<CompetingAutoscaler>>,
-    client: Client,
-    namespace: String,
-) {
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &vpa_resource());
-    let serves = || serves_vpas(&client, Deadline::default());
-    loop {
-        match serves().await {
-            Ok(true) => {
-                let removed = async {
-                    tokio::time::sleep(POLL_INTERVAL).await;
-                    while !matches!(serves().await, Ok(false)) {
-                        tokio::time::sleep(POLL_INTERVAL).await;
-                    }
-                };
-                let followed = cache.clone().follow(api.clone(), from_vpa);
-                select(followed.boxed(), removed.boxed()).await;
-                // It may be back at once: what was known holds until it is seen to be gone once
-                // more.
-                tokio::time::sleep(POLL_INTERVAL / 6).await;
-            }
-            Ok(false) => {
-                cache.holds_nothing();
-                tokio::time::sleep(POLL_INTERVAL.mul_f64(rand::random_range(0.8..1.2))).await;
-            }
-            Err(fault) => {
-                cache.broken(fault);
-                tokio::time::sleep(POLL_INTERVAL / 6).await;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

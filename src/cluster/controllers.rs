@@ -47,15 +47,18 @@ impl Kind {
         }
     }
 
-    /// For its metadata alone.
-    pub fn api(self, client: &Client, namespace: &str) -> Api<Object> {
+    /// For its metadata alone; of the whole cluster without a namespace.
+    pub fn api(self, client: &Client, namespace: Option<&str>) -> Api<Object> {
         let resource = match self {
             Self::ReplicaSet => ApiResource::erase::<ReplicaSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
             Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::DaemonSet => ApiResource::erase::<DaemonSet>(&()),
         };
-        Api::namespaced_with(client.clone(), namespace, &resource)
+        match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        }
     }
 }
 
@@ -93,7 +96,7 @@ pub async fn get(
     name: &str,
     deadline: Deadline,
 ) -> Result<Arc<Controller>, ClusterError> {
-    let api = kind.api(client, namespace);
+    let api = kind.api(client, Some(namespace));
     match with_retries(Call::on("get", kind.plural(), namespace, name), deadline, || api.get(name))
         .await
     {

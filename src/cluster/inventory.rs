@@ -1,19 +1,23 @@
 //! The pods of the watched namespaces, which workload each belongs to, and what binds it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod as KubePod;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::context::{ContextCache, KnownContext, Source, of_one};
+use super::context::{KnownContext, Source, of_one};
+use super::controllers::Kind;
 use super::convert;
-use super::partial_pod::PartialPod;
-use super::resource_cache::{Items, ResourceCache};
+use super::feed::WatchEnds;
+use super::reads::{KEPT, Once, ReadLimiter};
+use super::resource_cache::Items;
+use super::watches::{NamespaceCaches, ONE_BY_ONE, Watches};
 use crate::blocking::run_blocking;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::{Deadline, with_retries};
@@ -38,41 +42,82 @@ pub struct Unreadable {
     pub error: ClusterError,
 }
 
-struct NamespaceWatch {
-    pods: Arc<ResourceCache<Pod>>,
-    contexts: ContextCache,
-    _task: AbortOnDropHandle<()>,
-}
-
 pub struct Inventory {
     client: Client,
-    watches: Mutex<HashMap<String, Arc<NamespaceWatch>>>,
+    /// Many namespaces may be watched by looking at the whole cluster.
+    whole: bool,
+    ends: Arc<WatchEnds>,
+    watched: Mutex<Watched>,
+    reads: Reads,
+}
+
+#[derive(Default)]
+struct Watched {
+    caches: HashMap<String, Arc<NamespaceCaches>>,
+    watches: Vec<Watches>,
+}
+
+/// By namespace and name.
+type Name = (String, String);
+
+/// What is asked for beside the watches.
+struct Reads {
+    limiter: Arc<ReadLimiter>,
+    /// For those who only look.
+    looks: Once<Name, Result<OwnedPod, ClusterError>>,
+    /// For those who want to change something: nothing that was answered before counts.
+    pods: Once<Name, Result<Arc<Pod>, ClusterError>>,
+    probes: Once<(&'static str, String), Result<(), ClusterError>>,
 }
 
 impl Inventory {
-    pub fn new(client: Client) -> Self {
-        Self { client, watches: Mutex::default() }
+    pub fn new(client: Client, whole: bool) -> Self {
+        let reads = Reads {
+            limiter: Arc::default(),
+            looks: Once::new(KEPT),
+            pods: Once::new(Duration::ZERO),
+            probes: Once::new(KEPT),
+        };
+        Self { client, whole, ends: Arc::default(), watched: Mutex::default(), reads }
     }
 
-    /// Watches these namespaces and no others from now on.
+    /// Watches these namespaces and no others from now on. What is known of those that stay, stays.
     pub fn watch(&self, namespaces: &[String]) {
-        let wanted: HashSet<_> = namespaces.iter().collect();
-        let mut watches = self.watches.lock();
-        watches.retain(|namespace, _| wanted.contains(namespace));
-        for namespace in namespaces {
-            watches.entry(namespace.clone()).or_insert_with(|| Arc::new(self.start(namespace)));
+        let mut wanted: Vec<_> = namespaces.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut watched = self.watched.lock();
+        let Watched { caches, watches } = &mut *watched;
+        caches.retain(|namespace, _| wanted.binary_search(namespace).is_ok());
+        for namespace in &wanted {
+            let new = || Arc::new(NamespaceCaches::new(namespace));
+            caches.entry(namespace.clone()).or_insert_with(new);
+        }
+        let together = self.whole && wanted.len() > ONE_BY_ONE;
+        let groups: Vec<_> =
+            if together { vec![wanted.as_slice()] } else { wanted.chunks(1).collect() };
+        watches.retain(|watches| groups.contains(&watches.namespaces.as_slice()));
+        for group in groups {
+            if watches.iter().all(|watches| watches.namespaces != group) {
+                let of = |name: &String| Some((name.clone(), caches.get(name)?.clone()));
+                let caches: Vec<_> = group.iter().filter_map(of).collect();
+                watches.push(Watches::start(&self.client, &caches, &self.ends));
+            }
         }
     }
 
-    fn start(&self, namespace: &str) -> NamespaceWatch {
-        let pods = Arc::new(ResourceCache::telling("pods", namespace, is_in_need));
-        let of_pods = pods
-            .clone()
-            .follow(Api::<PartialPod>::namespaced(self.client.clone(), namespace), |pod| {
-                convert::pod(&pod.0)
-            });
-        let _task = AbortOnDropHandle::new(tokio::spawn(of_pods));
-        NamespaceWatch { pods, contexts: ContextCache::start(&self.client, namespace), _task }
+    /// How often watches had to be taken up again, by resource and reason.
+    pub fn watch_ends(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.ends.counts()
+    }
+
+    fn caches(&self, namespace: &str) -> Option<Arc<NamespaceCaches>> {
+        self.watched.lock().caches.get(namespace).cloned()
+    }
+
+    fn all_caches(&self) -> Vec<(String, Arc<NamespaceCaches>)> {
+        let watched = self.watched.lock();
+        watched.caches.iter().map(|(name, caches)| (name.clone(), caches.clone())).collect()
     }
 
     /// Every pod of the namespaces. One that cannot be read costs only itself, unless none can.
@@ -111,33 +156,81 @@ impl Inventory {
         namespace: &str,
         deadline: Deadline,
     ) -> Result<(Items<Pod>, KnownContext), ClusterError> {
-        let watch = self.watches.lock().get(namespace).cloned();
-        let watch = watch.unwrap_or_else(|| Arc::new(self.start(namespace)));
-        let pods = watch.pods.items(deadline, || self.probe(namespace, deadline)).await?;
-        let known = watch.contexts.settled(&self.client, namespace, &pods, deadline).await?;
+        let Some(caches) = self.caches(namespace) else {
+            let call = Call::over("list", "pods", namespace);
+            let message = "it is not watched any longer".into();
+            return Err(ClusterError::Unavailable { call, message });
+        };
+        let pods = caches.pods.items(deadline, || self.probe("pods", namespace)).await?;
+        let sets = Kind::ReplicaSet.plural();
+        let probe = || self.probe(sets, namespace);
+        let known =
+            caches.contexts.settled(&self.client, namespace, &pods, probe, deadline).await?;
         Ok((pods, known))
     }
 
-    async fn probe(&self, namespace: &str, deadline: Deadline) -> Result<(), ClusterError> {
-        let api = Api::<KubePod>::namespaced(self.client.clone(), namespace);
-        let one = ListParams::default().limit(1);
-        with_retries(Call::over("list", "pods", namespace), deadline, || api.list_metadata(&one))
-            .await
-            .map(drop)
+    /// Whether the API server answers.
+    async fn probe(&self, resource: &'static str, namespace: &str) -> Result<(), ClusterError> {
+        let (client, of) = (self.client.clone(), namespace.to_owned());
+        let question = || async move {
+            let (one, deadline) = (ListParams::default().limit(1), Deadline::default());
+            let call = Call::over("list", resource, &of);
+            let (pods, sets) = (
+                Api::<KubePod>::namespaced(client.clone(), &of),
+                Api::<ReplicaSet>::namespaced(client, &of),
+            );
+            if resource == "pods" {
+                with_retries(call, deadline, || pods.list_metadata(&one)).await.map(drop)
+            } else {
+                with_retries(call, deadline, || sets.list_metadata(&one)).await.map(drop)
+            }
+        };
+        self.reads.probes.ask((resource, namespace.to_owned()), question).await
     }
 
-    /// One pod and its workload, asked for directly: it may be in a namespace that is not watched,
-    /// of which no more is known.
+    /// One pod and its workload, for those who only look: as the watches have it, and asked for
+    /// where it is not watched, of which no more is known.
+    pub async fn look(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<OwnedPod, ClusterError> {
+        if let Some(caches) = self.caches(namespace)
+            && let Some(found) = caches.pods.fresh(name)
+        {
+            let Some(pod) = found else {
+                let call = Call::on("get", "pods", namespace, name);
+                let message = format!("pods {name:?} not found");
+                return Err(ClusterError::NotFound { call, message });
+            };
+            let source = Source::Watches(&caches.contexts);
+            return with_context(&self.client, pod, source, deadline).await;
+        }
+        let (client, limiter) = (self.client.clone(), self.reads.limiter.clone());
+        let key = (namespace.to_owned(), name.to_owned());
+        let (namespace, name) = key.clone();
+        let question = || async move {
+            let deadline = Deadline::default();
+            limiter.turn(Call::on("get", "pods", &namespace, &name), deadline).await?;
+            let pod = Arc::new(fetch(&client, &namespace, &name, deadline).await?);
+            with_context(&client, pod, Source::Workload, deadline).await
+        };
+        self.reads.looks.ask(key, question).await
+    }
+
+    /// One pod and its workload, asked for directly, since something is to be done with it.
     pub async fn pod(
         &self,
         namespace: &str,
         name: &str,
         deadline: Deadline,
     ) -> Result<OwnedPod, ClusterError> {
-        let watch = self.watches.lock().get(namespace).cloned();
+        let caches = self.caches(namespace);
         let source =
-            watch.as_ref().map_or(Source::Workload, |watch| Source::Watches(&watch.contexts));
-        self.with_context(self.fetch(namespace, name, deadline).await?, source, deadline).await
+            caches.as_ref().map_or(Source::Workload, |caches| Source::Watches(&caches.contexts));
+        let pod = self.ask_for(namespace, name).await?;
+        with_context(&self.client, pod, source, deadline).await
     }
 
     /// The same, with all that binds it.
@@ -147,13 +240,26 @@ impl Inventory {
         name: &str,
         deadline: Deadline,
     ) -> Result<OwnedPod, ClusterError> {
-        let watch = self.watches.lock().get(namespace).cloned();
-        let pod = self.fetch(namespace, name, deadline).await?;
-        let Some(watch) = watch else {
-            return self.with_context(pod, Source::Server, deadline).await;
+        let caches = self.caches(namespace);
+        let pod = self.ask_for(namespace, name).await?;
+        let Some(caches) = caches else {
+            return with_context(&self.client, pod, Source::Server, deadline).await;
         };
-        watch.contexts.settle(deadline).await;
-        self.with_context(pod, Source::Watches(&watch.contexts), deadline).await
+        caches.contexts.settle(deadline).await;
+        with_context(&self.client, pod, Source::Watches(&caches.contexts), deadline).await
+    }
+
+    /// In its turn, and once for all who wait.
+    async fn ask_for(&self, namespace: &str, name: &str) -> Result<Arc<Pod>, ClusterError> {
+        let (client, limiter) = (self.client.clone(), self.reads.limiter.clone());
+        let key = (namespace.to_owned(), name.to_owned());
+        let (namespace, name) = key.clone();
+        let question = || async move {
+            let deadline = Deadline::default();
+            limiter.turn(Call::on("get", "pods", &namespace, &name), deadline).await?;
+            fetch(&client, &namespace, &name, deadline).await.map(Arc::new)
+        };
+        self.reads.pods.ask(key, question).await
     }
 
     /// One pod by itself.
@@ -163,35 +269,23 @@ impl Inventory {
         name: &str,
         deadline: Deadline,
     ) -> Result<Pod, ClusterError> {
-        let api = Api::<KubePod>::namespaced(self.client.clone(), namespace);
-        let call = Call::on("get", "pods", namespace, name);
-        let object = with_retries(call.clone(), deadline, || api.get(name)).await?;
-        convert::pod(&object).ok_or_else(|| ClusterError::Unavailable {
-            call,
-            message: "the answer has no name or uid".into(),
-        })
+        fetch(&self.client, namespace, name, deadline).await
     }
 
-    async fn with_context(
-        &self,
-        pod: Pod,
-        source: Source<'_>,
-        deadline: Deadline,
-    ) -> Result<OwnedPod, ClusterError> {
-        let known = of_one(&self.client, &pod, source, deadline).await?;
-        Ok(owned(Arc::new(pod), &known))
+    /// For what else is asked for because somebody asks.
+    pub fn limiter(&self) -> Arc<ReadLimiter> {
+        self.reads.limiter.clone()
     }
 
     /// Pods that have begun to run, or were killed for memory, since this was last asked.
     pub fn take_news(&self) -> Vec<OwnedPod> {
-        let watches: Vec<_> = self.watches.lock().values().cloned().collect();
-        watches.iter().flat_map(|watch| watch.owned(watch.pods.take_news())).collect()
+        let all = self.all_caches();
+        all.iter().flat_map(|(_, caches)| joined_now(caches, caches.pods.take_news())).collect()
     }
 
     /// What the watches know of a pod now, if they are in order.
     pub fn watched(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
-        let watch = self.watches.lock().get(namespace).cloned()?;
-        watch.pods.is_fresh().then(|| watch.pods.last_known_of(name).ok().flatten())?
+        self.caches(namespace)?.pods.fresh(name).flatten()
     }
 
     /// These pods as the watches know them now, with what binds them; not those of which they know
@@ -201,33 +295,30 @@ impl Inventory {
         for pod in pods {
             by_namespace.entry(pod.key.namespace.clone()).or_default().push(pod);
         }
-        let watches = self.watches.lock();
-        let found = by_namespace
-            .into_iter()
-            .filter_map(|(namespace, pods)| Some((watches.get(&namespace).cloned()?, pods)));
-        let found: Vec<_> = found.collect();
-        drop(watches);
-        found.into_iter().flat_map(|(watch, pods)| watch.owned(pods)).collect()
+        let found = by_namespace.into_iter().filter_map(|(namespace, pods)| {
+            let caches = self.caches(&namespace)?;
+            Some(joined_now(&caches, pods))
+        });
+        found.flatten().collect()
     }
 
-    /// Whether every watch that the pods are known by is complete and in order, but for namespaces
-    /// that this service may not read, unless it may read none.
+    /// Whether every watch that the pods are known by is complete and in order, and has said
+    /// something lately; but for namespaces that this service may not read, unless it may read
+    /// none.
     pub fn is_fresh(&self) -> bool {
-        let watches = self.watches.lock();
-        let is_forbidden = |watch: &&Arc<NamespaceWatch>| {
-            matches!(watch.pods.fault(), Some(ClusterError::Forbidden { .. }))
+        let caches = self.all_caches();
+        let is_forbidden = |caches: &NamespaceCaches| {
+            matches!(caches.pods.fault(), Some(ClusterError::Forbidden { .. }))
         };
-        let mut readable = watches.values().filter(|watch| !is_forbidden(watch)).peekable();
-        (readable.peek().is_some() || watches.is_empty())
-            && readable.all(|watch| watch.pods.is_fresh() && watch.contexts.is_fresh())
+        let mut readable = caches.iter().filter(|(_, caches)| !is_forbidden(caches)).peekable();
+        (readable.peek().is_some() || caches.is_empty())
+            && readable.all(|(_, caches)| caches.pods.is_fresh() && caches.contexts.is_fresh())
     }
 
     /// The namespaces whose pods cannot be read now.
     pub fn unreadable(&self) -> Vec<Unreadable> {
-        let watches = self.watches.lock();
-        let faults = watches.iter().filter_map(|(namespace, watch)| {
-            let error = watch.pods.fault()?;
-            Some(Unreadable { namespace: namespace.clone(), error })
+        let faults = self.all_caches().into_iter().filter_map(|(namespace, caches)| {
+            Some(Unreadable { namespace, error: caches.pods.fault()? })
         });
         let mut unreadable: Vec<_> = faults.collect();
         unreadable.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
@@ -236,68 +327,55 @@ impl Inventory {
 
     /// Why it is not known what binds some pods, so that they are not changed.
     pub fn never_read(&self) -> Vec<ClusterError> {
-        let watches: Vec<_> = self.watches.lock().values().cloned().collect();
-        watches.iter().flat_map(|watch| watch.contexts.never_read()).collect()
+        let all = self.all_caches();
+        all.iter().flat_map(|(_, caches)| caches.contexts.never_read()).collect()
     }
 
     /// The pods that the watches have brought so far.
     pub fn known(&self) -> Vec<OwnedPod> {
-        let watches: Vec<_> = self.watches.lock().values().cloned().collect();
         let mut all = Vec::new();
-        for watch in watches {
-            all.extend(joined(watch.pods.known(), &watch.contexts.known()));
+        for (_, caches) in self.all_caches() {
+            all.extend(joined(caches.pods.known(), &caches.contexts.known()));
         }
         all
     }
 }
 
-impl NamespaceWatch {
-    fn owned(&self, pods: Vec<Arc<Pod>>) -> Vec<OwnedPod> {
-        if pods.is_empty() || !self.pods.is_fresh() || !self.contexts.is_fresh() {
-            return Vec::new();
-        }
-        let known = self.contexts.known_of(pods.iter().map(Arc::as_ref));
-        pods.into_iter().map(|pod| owned(pod, &known)).collect()
-    }
+async fn fetch(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    deadline: Deadline,
+) -> Result<Pod, ClusterError> {
+    let api = Api::<KubePod>::namespaced(client.clone(), namespace);
+    let call = Call::on("get", "pods", namespace, name);
+    let object = with_retries(call.clone(), deadline, || api.get(name)).await?;
+    convert::pod(&object).ok_or_else(|| ClusterError::Unavailable {
+        call,
+        message: "the answer has no name or uid".into(),
+    })
 }
 
-/// A pod that has begun to run, or of which a container was killed for memory.
-fn is_in_need(before: Option<&Pod>, now: &Pod) -> bool {
-    let runs = |pod: &Pod| &*pod.phase == "Running" && !pod.deleting;
-    let before = before.filter(|before| before.key.uid == now.key.uid && runs(before));
-    let Some(before) = before else { return runs(now) };
-    let kills = |pod: &Pod| pod.states.iter().map(|state| state.oom_kill).collect::<Vec<_>>();
-    runs(now) && kills(now) != kills(before)
+async fn with_context(
+    client: &Client,
+    pod: Arc<Pod>,
+    source: Source<'_>,
+    deadline: Deadline,
+) -> Result<OwnedPod, ClusterError> {
+    let known = of_one(client, &pod, source, deadline).await?;
+    Ok(owned(pod, &known))
+}
+
+/// Pods with what is known of the controllers behind them, if that is in order.
+fn joined_now(caches: &NamespaceCaches, pods: Vec<Arc<Pod>>) -> Vec<OwnedPod> {
+    if pods.is_empty() || !caches.pods.is_fresh() || !caches.contexts.is_fresh() {
+        return Vec::new();
+    }
+    let known = caches.contexts.known_of(pods.iter().map(Arc::as_ref));
+    pods.into_iter().map(|pod| owned(pod, &known)).collect()
 }
 
 /// Pods with what is known of the controllers behind them.
 fn joined(pods: Items<Pod>, known: &KnownContext) -> impl Iterator<Item = OwnedPod> {
     pods.into_values().map(|pod| owned(pod, known))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::pod::{ContainerResources, ContainerState, OomKill, PodContainer, PodKey};
-
-    #[test]
-    fn a_pod_is_in_need_when_it_begins_to_run_and_with_each_kill() {
-        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u1".into() };
-        let app = PodContainer::new("app", ContainerResources::default());
-        let running = Pod::new(key, vec![app]);
-        let pending = Pod { phase: "Pending".into(), ..running.clone() };
-        let killed = |restart| {
-            let kill = OomKill { restart, finished_at: 100 };
-            let state = ContainerState { oom_kill: Some(kill), ..ContainerState::default() };
-            Pod { states: Box::new([state]), ..running.clone() }
-        };
-        let mut another = running.clone();
-        another.key.uid = "u2".into();
-        let leaving = Pod { deleting: true, ..running.clone() };
-        assert!(is_in_need(None, &running) && is_in_need(Some(&pending), &running));
-        assert!(is_in_need(Some(&another), &running), "a StatefulSet gives a name again");
-        assert!(is_in_need(Some(&running), &killed(1)) && is_in_need(Some(&killed(1)), &killed(2)));
-        assert!(!is_in_need(Some(&running), &running) && !is_in_need(None, &pending));
-        assert!(!is_in_need(Some(&killed(1)), &killed(1)) && !is_in_need(None, &leaving));
-    }
 }

@@ -167,6 +167,10 @@ pub fn read_list(
     Ok(pods.iter().map(usage).collect())
 }
 
+pub fn call_of(PodKey { namespace, name, .. }: &PodKey) -> Call {
+    Call::on("get", RESOURCE, namespace, name)
+}
+
 /// The usage of one pod; None when there is none (yet), or no metrics API at all.
 pub async fn of_pod(
     client: &Client,
@@ -174,7 +178,7 @@ pub async fn of_pod(
     deadline: Deadline,
 ) -> Result<Option<Usage>, ClusterError> {
     let PodKey { namespace, name, .. } = &owned.pod.key;
-    let call = Call::on("get", RESOURCE, namespace, name);
+    let call = call_of(&owned.pod.key);
     match get(client, call.clone(), &format!("{}/{name}", path(namespace)), deadline).await {
         Ok(body) => Ok(Some(read::<PodMetrics>(&body, call)?.usage(&owned.pod.containers))),
         Err(error) if error.is_not_found() => Ok(None),

@@ -1,20 +1,12 @@
 //! A local copy of one kind of object in one namespace, fed by a watch.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::{Stream, StreamExt};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch};
-use kube::{Api, Resource};
 use parking_lot::RwLock;
-use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+use super::pulse::Pulse;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::Deadline;
 
@@ -40,6 +32,10 @@ struct State<V> {
     incoming: Items<V>,
     synced: bool,
     fault: Option<ClusterError>,
+    /// Of the watch that feeds it. What an earlier one still brings is of no use.
+    pulse: Arc<Pulse>,
+    /// There is nothing to watch.
+    is_empty: bool,
     /// Names of what is news since somebody last asked.
     news: VecDeque<Arc<str>>,
 }
@@ -51,6 +47,8 @@ impl<V> Default for State<V> {
             incoming: HashMap::new(),
             synced: false,
             fault: None,
+            pulse: Arc::default(),
+            is_empty: false,
             news: VecDeque::new(),
         }
     }
@@ -64,12 +62,6 @@ impl<V> State<V> {
                 self.news.pop_front();
             }
             self.news.push_back(name.clone());
-        }
-    }
-
-    fn forget(&mut self, meta: &ObjectMeta) {
-        if let Some(name) = &meta.name {
-            self.items.remove(name.as_str());
         }
     }
 }
@@ -108,90 +100,73 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
         known.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// Follows the watch for ever. An object that `convert` makes nothing of is left out.
-    pub async fn follow<K>(self: Arc<Self>, api: Api<K>, convert: fn(&K) -> Option<V>)
-    where
-        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    {
-        // Where the server offers it, the list comes as a stream too, and neither side holds it
-        // whole.
-        let streaming = watcher::Config::default().streaming_lists();
-        if self.follow_by(watch(api.clone(), streaming), convert).await == Ended::NoStreamingLists {
-            tracing::debug!(call = %self.call, "this server lists by pages");
-            self.follow_by(watch(api, watcher::Config::default()), convert).await;
-        }
+    /// From now on by this watch, and no other. What is known stays until that has listed.
+    pub(super) fn fed_by(&self, pulse: &Arc<Pulse>) {
+        self.state.write().pulse = pulse.clone();
     }
 
-    async fn follow_by<K: Resource>(
-        &self,
-        events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
-        convert: fn(&K) -> Option<V>,
-    ) -> Ended {
-        let mut events = std::pin::pin!(events.backoff(Pauses(MIN_BACKOFF)));
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => self.take(event, convert),
-                Err(error) if offers_no_streaming_lists(&error) => return Ended::NoStreamingLists,
-                Err(error) => self.fail(&error),
-            }
-            self.changed.notify_waiters();
-        }
-        Ended::Over
-    }
-
-    fn take<K: Resource>(&self, event: Event<K>, convert: fn(&K) -> Option<V>) {
-        let entry =
-            |object: &K| Some((object.meta().name.as_deref()?.into(), Arc::new(convert(object)?)));
+    fn take(&self, from: &Arc<Pulse>, change: impl FnOnce(&mut State<V>)) {
         let mut state = self.state.write();
-        state.fault = None;
-        match event {
-            Event::Init => state.incoming.clear(),
-            Event::InitApply(object) => state.incoming.extend(entry(&object)),
-            Event::InitDone => {
-                let incoming = std::mem::take(&mut state.incoming);
-                for (name, value) in &incoming {
-                    state.tell(name, value, self.is_news);
-                }
-                state.items = incoming;
-                state.synced = true;
-            }
-            Event::Apply(object) => match entry(&object) {
-                Some((name, value)) => {
-                    state.tell(&name, &value, self.is_news);
-                    state.items.insert(name, value);
-                }
-                // One that had something to say may have nothing any more.
-                None => state.forget(object.meta()),
-            },
-            Event::Delete(object) => state.forget(object.meta()),
+        if Arc::ptr_eq(&state.pulse, from) {
+            change(&mut state);
         }
     }
 
-    fn fail(&self, error: &watcher::Error) {
-        let listing = Call { verb: "list", ..self.call.clone() };
-        let fault = match error {
-            watcher::Error::InitialListFailed(error) => ClusterError::from_kube(listing, error),
-            watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
-                ClusterError::from_kube(self.call.clone(), error)
-            }
-            // The watcher lists anew by itself; nothing is wrong yet.
-            watcher::Error::WatchError(status) if status.code == 410 => return,
-            other => {
-                ClusterError::Unavailable { call: self.call.clone(), message: other.to_string() }
-            }
-        };
-        self.broken(fault);
+    pub(super) fn list_begins(&self, from: &Arc<Pulse>) {
+        self.take(from, |state| state.incoming.clear());
     }
 
-    pub fn broken(&self, fault: ClusterError) {
-        tracing::warn!(error = %fault, "a watch is broken");
-        self.state.write().fault = Some(fault);
+    pub(super) fn listed(&self, from: &Arc<Pulse>, name: &str, value: Option<V>) {
+        self.take(from, |state| {
+            state.incoming.extend(value.map(|value| (name.into(), Arc::new(value))));
+        });
+    }
+
+    pub(super) fn list_ends(&self, from: &Arc<Pulse>) {
+        self.take(from, |state| {
+            let incoming = std::mem::take(&mut state.incoming);
+            for (name, value) in &incoming {
+                state.tell(name, value, self.is_news);
+            }
+            state.items = incoming;
+            (state.synced, state.fault, state.is_empty) = (true, None, false);
+        });
+        self.changed.notify_waiters();
+    }
+
+    /// An object is gone, too, that had something to say and has nothing any more.
+    pub(super) fn changed(&self, from: &Arc<Pulse>, name: &str, value: Option<V>) {
+        self.take(from, |state| match value {
+            Some(value) => {
+                let name = name.into();
+                state.tell(&name, &value, self.is_news);
+                state.items.insert(name, Arc::new(value));
+            }
+            None => drop(state.items.remove(name)),
+        });
+        self.changed.notify_waiters();
+    }
+
+    /// The watch goes on where it was.
+    pub(super) fn in_order(&self, from: &Arc<Pulse>) {
+        self.take(from, |state| state.fault = None);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn broken(&self, from: &Arc<Pulse>, fault: &ClusterError) {
+        self.take(from, |state| state.fault = Some(fault.clone()));
+        self.changed.notify_waiters();
+    }
+
+    /// It cannot be told whether there is something to watch.
+    pub fn unknown(&self, fault: &ClusterError) {
+        self.state.write().fault = Some(fault.clone());
         self.changed.notify_waiters();
     }
 
     /// There is nothing to follow.
     pub fn holds_nothing(&self) {
-        *self.state.write() = State { synced: true, ..State::default() };
+        *self.state.write() = State { synced: true, is_empty: true, ..State::default() };
         self.changed.notify_waiters();
     }
 
@@ -239,8 +214,8 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
     }
 
     /// What there is now, once the copy is complete and its watch in order. `probe` asks the API
-    /// server directly when the watch is broken: it may have recovered without having had anything
-    /// to say yet.
+    /// server directly when the watch is broken: once that answers, the watch need not rest any
+    /// longer.
     pub async fn items<F, Fut>(
         &self,
         deadline: Deadline,
@@ -252,27 +227,31 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
     {
         loop {
             let changed = self.changed.notified();
-            let (synced, fault) = {
+            let (fault, pulse) = {
                 let state = self.state.read();
-                if state.synced && state.fault.is_none() {
+                if state.is_fresh() {
                     return Ok(state.items.clone());
                 }
-                (state.synced, state.fault.clone())
+                (state.fault.clone(), state.pulse.clone())
             };
             if let Some(fault) = fault {
                 if !matches!(fault, ClusterError::Unavailable { .. }) {
                     return Err(fault);
                 }
                 probe().await?;
-                if synced {
-                    self.state.write().fault = None;
-                    continue;
-                }
             }
+            pulse.wake();
             if tokio::time::timeout(deadline.left(), changed).await.is_err() {
-                return Err(self.unanswered("timed out: no answer"));
+                let fault = self.state.read().fault.clone();
+                return Err(fault.unwrap_or_else(|| self.unanswered("timed out: no answer")));
             }
         }
+    }
+
+    /// One object as it is now, if that is known without asking: Some(None) where there is none.
+    pub fn fresh(&self, name: &str) -> Option<Option<Arc<V>>> {
+        let state = self.state.read();
+        state.is_fresh().then(|| state.items.get(name).cloned())
     }
 
     /// Why the watch is out of order, if it is.
@@ -280,10 +259,9 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
         self.state.read().fault.clone()
     }
 
-    /// Complete, and fed by a watch that is in order.
+    /// Complete, and fed by a watch that is in order and has said something lately.
     pub fn is_fresh(&self) -> bool {
-        let state = self.state.read();
-        state.synced && state.fault.is_none()
+        self.state.read().is_fresh()
     }
 
     /// What is known, complete or not.
@@ -292,70 +270,53 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Ended {
-    NoStreamingLists,
-    Over,
-}
-
-/// Before 1.34 they are off unless asked for.
-fn offers_no_streaming_lists(error: &watcher::Error) -> bool {
-    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else { return false };
-    status.code == 422 && status.message.contains("sendInitialEvents")
-}
-
-const MIN_BACKOFF: Duration = Duration::from_millis(500);
-const MAX_BACKOFF: Duration = Duration::from_secs(8);
-
-/// Doubling pauses between attempts to watch, with a little jitter so that watches do not come back
-/// in step.
-struct Pauses(Duration);
-
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = (pause * 2).min(MAX_BACKOFF);
-        Some(pause.mul_f64(rand::random_range(0.8..1.2)))
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.0 = MIN_BACKOFF;
+impl<V> State<V> {
+    fn is_fresh(&self) -> bool {
+        self.synced && self.fault.is_none() && (self.is_empty || self.pulse.is_fresh())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::ConfigMap;
+    use std::time::Duration;
 
     use super::*;
 
+    #[tokio::test]
+    async fn it_is_fresh_only_while_its_watch_speaks() {
+        let cache = ResourceCache::<u8>::new("pods", "shop");
+        let pulse = Arc::new(Pulse::default());
+        cache.fed_by(&pulse);
+        cache.list_begins(&pulse);
+        cache.listed(&pulse, "web", Some(1));
+        assert!(!cache.is_fresh() && cache.fresh("web").is_none(), "the list is not complete");
+        cache.list_ends(&pulse);
+        assert_eq!(cache.fresh("web").flatten().as_deref(), Some(&1));
+        assert_eq!(cache.fresh("db"), Some(None));
+        let silent = Arc::new(Pulse::of_age(Duration::from_secs(95)).unwrap());
+        cache.fed_by(&silent);
+        assert!(!cache.is_fresh() && cache.fresh("web").is_none());
+        let late = Deadline::after(Duration::from_millis(50));
+        assert!(cache.items(late, async || Ok(())).await.is_err(), "it is not decided on");
+        cache.holds_nothing();
+        assert!(cache.is_fresh(), "nothing is watched, so nothing is said");
+    }
+
     type Entry = (&'static str, u32);
 
-    fn object((name, value): Entry) -> ConfigMap {
-        let data = [("value".to_owned(), value.to_string())].into();
-        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-        ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }
-    }
-
-    fn value(object: &ConfigMap) -> Option<u32> {
-        object.data.as_ref()?.get("value")?.parse().ok()
-    }
-
     /// It is news when a value has grown, or begins.
-    fn cache() -> ResourceCache<u32> {
-        ResourceCache::telling("configmaps", "shop", |before, now| before < Some(now))
+    fn telling() -> (ResourceCache<u32>, Arc<Pulse>) {
+        let cache =
+            ResourceCache::telling("configmaps", "shop", |before, now| before < Some(now));
+        let pulse = Arc::new(Pulse::default());
+        cache.fed_by(&pulse);
+        (cache, pulse)
     }
 
-    fn list(cache: &ResourceCache<u32>, entries: &[Entry]) {
-        cache.take(Event::<ConfigMap>::Init, value);
-        for entry in entries {
-            cache.take(Event::InitApply(object(*entry)), value);
-        }
-        cache.take(Event::<ConfigMap>::InitDone, value);
+    fn list(cache: &ResourceCache<u32>, pulse: &Arc<Pulse>, entries: &[Entry]) {
+        cache.list_begins(pulse);
+        entries.iter().for_each(|(name, value)| cache.listed(pulse, name, Some(*value)));
+        cache.list_ends(pulse);
     }
 
     fn news(cache: &ResourceCache<u32>) -> Vec<u32> {
@@ -366,29 +327,42 @@ mod tests {
 
     #[test]
     fn what_changes_in_a_telling_way_is_told_once_as_it_is_now() {
-        let cache = cache();
-        list(&cache, &[("a", 1), ("b", 2)]);
+        let (cache, pulse) = telling();
+        list(&cache, &pulse, &[("a", 1), ("b", 2)]);
         assert!(news(&cache).is_empty(), "what was there at first is no news");
-        for entry in [("a", 5), ("a", 7), ("b", 1), ("c", 3), ("d", 9)] {
-            cache.take(Event::Apply(object(entry)), value);
+        for (name, value) in [("a", 5), ("a", 7), ("b", 1), ("c", 3), ("d", 9)] {
+            cache.changed(&pulse, name, Some(value));
         }
-        cache.take(Event::Delete(object(("d", 9))), value);
+        cache.changed(&pulse, "d", None);
         assert_eq!(news(&cache), [3, 7]);
         assert!(news(&cache).is_empty());
-        list(&cache, &[("a", 7), ("b", 4), ("e", 6)]);
+        list(&cache, &pulse, &[("a", 7), ("b", 4), ("e", 6)]);
         assert_eq!(news(&cache), [4, 6], "what a new list brings");
     }
 
     #[test]
     fn news_that_nobody_asks_for_are_bounded() {
-        let cache = cache();
-        list(&cache, &[]);
+        let (cache, pulse) = telling();
+        list(&cache, &pulse, &[]);
         for number in 0..=MOST_NEWS as u32 {
-            let mut one = object(("x", number + 1));
-            one.metadata.name = Some(format!("pod-{number}"));
-            cache.take(Event::Apply(one), value);
+            cache.changed(&pulse, &format!("pod-{number}"), Some(number + 1));
         }
         let news = news(&cache);
         assert_eq!((news.len(), news[0]), (MOST_NEWS, 2), "the oldest is forgotten");
+    }
+
+    #[test]
+    fn what_an_earlier_watch_still_brings_is_of_no_use() {
+        let cache = ResourceCache::<u8>::new("pods", "shop");
+        let (old, new) = (Arc::new(Pulse::default()), Arc::new(Pulse::default()));
+        cache.fed_by(&old);
+        cache.list_begins(&old);
+        cache.listed(&old, "gone", Some(1));
+        cache.fed_by(&new);
+        cache.list_begins(&new);
+        cache.listed(&old, "gone", Some(1));
+        cache.list_ends(&new);
+        cache.changed(&old, "gone", Some(1));
+        assert!(cache.known().is_empty());
     }
 }

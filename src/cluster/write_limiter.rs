@@ -1,5 +1,6 @@
 //! The API server is everybody's: how much of it this service takes.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,13 +15,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::{BoxError, Service};
 
-use crate::client::retry::NOT_LEADING;
+use crate::client::retry::{BUDGET, NOT_LEADING};
 use crate::leader::SharedLeadership;
 
 /// So that replicas and shards do not come in step.
 const JITTER: Duration = Duration::from_millis(100);
 /// No server may stop us for longer at once.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+const MAX_RETRY_AFTER: Duration = BUDGET;
 
 /// At most so many writes a second, and so many at the same time.
 pub struct WriteLimiter {
@@ -51,22 +52,42 @@ impl WriteLimiter {
     }
 }
 
-/// A client that holds everything back for as long as the API server asks for with `Retry-After`,
-/// and sends no write that the leadership was lost over meanwhile.
+/// A client that holds back what is like a request that the API server asked to wait with
+/// `Retry-After`, and sends no write that the leadership was lost over meanwhile.
 pub fn throttled(client: Client, leadership: SharedLeadership) -> Client {
     let namespace = client.default_namespace().to_owned();
-    Client::new(
-        Throttled { client, leadership, until: Arc::new(Mutex::new(Instant::now())) },
-        namespace,
-    )
+    Client::new(Throttled { client, leadership, held: Arc::default() }, namespace)
 }
 
 #[derive(Clone)]
 struct Throttled {
     client: Client,
     leadership: SharedLeadership,
-    /// Nothing is sent before.
-    until: Arc<Mutex<Instant>>,
+    /// Nothing of a kind is sent before.
+    held: Arc<Mutex<HashMap<Traffic, Instant>>>,
+}
+
+/// Requests that the API server queues alike, as far as we can tell: reads or writes of a resource,
+/// in whatever namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Traffic {
+    reads: bool,
+    resource: String,
+}
+
+impl Traffic {
+    fn of(request: &Request<Body>) -> Self {
+        let mut parts: Vec<_> = request.uri().path().split('/').filter(|p| !p.is_empty()).collect();
+        let version = if parts.first() == Some(&"apis") { 3 } else { 2 };
+        if parts.len() > version + 2 && parts[version] == "namespaces" {
+            parts.drain(version..version + 2);
+        }
+        // The name, but not the subresource behind it.
+        if parts.len() > version + 1 {
+            parts.remove(version + 1);
+        }
+        Self { reads: request.method().is_safe(), resource: parts.join("/") }
+    }
 }
 
 impl Service<Request<Body>> for Throttled {
@@ -79,13 +100,10 @@ impl Service<Request<Body>> for Throttled {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Self { client, leadership, until } = self.clone();
+        let Self { client, leadership, held } = self.clone();
         Box::pin(async move {
-            loop {
-                let wait = until.lock().saturating_duration_since(Instant::now());
-                if wait.is_zero() {
-                    break;
-                }
+            let traffic = Traffic::of(&request);
+            while let Some(wait) = wait_for(&held, &traffic) {
                 tokio::time::sleep(wait + JITTER.mul_f64(rand::random())).await;
             }
             if !request.method().is_safe() && !leadership.acts() {
@@ -93,13 +111,25 @@ impl Service<Request<Body>> for Throttled {
             }
             let response = client.send(request).await?;
             if let Some(wait) = retry_after(response.status(), response.headers()) {
-                tracing::warn!(seconds = wait.as_secs(), "the API server asks for a pause");
-                let mut until = until.lock();
-                *until = (*until).max(Instant::now() + wait);
+                tracing::warn!(
+                    seconds = wait.as_secs(),
+                    resource = traffic.resource,
+                    "the API server asks for a pause"
+                );
+                let until = Instant::now() + wait;
+                let mut held = held.lock();
+                held.retain(|_, until| *until > Instant::now());
+                let before = held.entry(traffic).or_insert(until);
+                *before = (*before).max(until);
             }
             Ok(response)
         })
     }
+}
+
+fn wait_for(held: &Mutex<HashMap<Traffic, Instant>>, traffic: &Traffic) -> Option<Duration> {
+    let until = *held.lock().get(traffic)?;
+    Some(until.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero())
 }
 
 /// Priority and fairness answers 429 with this header, and a body that says nothing of it.
@@ -157,6 +187,49 @@ mod tests {
             tokio::join!(client.request_text(request()), client.request_text(request()));
         assert!(one.is_ok() && other.is_ok() && began.elapsed() >= Duration::from_secs(1));
         assert_eq!(asked.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn what_is_held_back_is_of_one_resource_and_direction() {
+        let of = |method: &str, path: &str| {
+            let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+            Traffic::of(&request)
+        };
+        for (path, resource) in [
+            ("/api/v1/namespaces/shop/pods/web?x=1", "api/v1/pods"),
+            ("/api/v1/namespaces/shop/pods/web/resize", "api/v1/pods/resize"),
+            ("/api/v1/pods?watch=true", "api/v1/pods"),
+            ("/apis/metrics.k8s.io/v1beta1/namespaces/a/pods", "apis/metrics.k8s.io/v1beta1/pods"),
+            ("/apis/apps/v1/replicasets", "apis/apps/v1/replicasets"),
+            ("/version", "version"),
+        ] {
+            assert_eq!(of("GET", path).resource, resource);
+        }
+        assert_ne!(of("GET", "/api/v1/pods"), of("POST", "/api/v1/pods"));
+    }
+
+    #[tokio::test]
+    async fn a_huge_pause_holds_back_only_its_like_and_not_for_ever() {
+        let server = tower::service_fn(|request: Request<Body>| {
+            let answer = match request.uri().path() {
+                "/api/v1/events" => {
+                    Response::builder().status(429).header("Retry-After", "4294967295")
+                }
+                _ => Response::builder(),
+            };
+            async move { answer.body(Body::from(b"{}".to_vec())) }
+        });
+        let client = throttled(Client::new(server, "default"), Arc::new(Leadership::alone()));
+        let ask = |path: &str| client.request_text(Request::get(path).body(Vec::new()).unwrap());
+        assert!(ask("/api/v1/events").await.is_err());
+        let began = Instant::now();
+        assert!(ask("/api/v1/pods").await.is_ok());
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        let held = tokio::time::timeout(Duration::from_millis(300), ask("/api/v1/events"));
+        assert!(held.await.is_err(), "its like waits");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("4294967295"));
+        assert_eq!(retry_after(StatusCode::TOO_MANY_REQUESTS, &headers), Some(BUDGET));
     }
 
     #[tokio::test]

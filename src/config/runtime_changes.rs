@@ -37,14 +37,20 @@ impl RuntimeChanges {
         for (field, Change { from, to }) in &self.0 {
             if shown[field] != *from {
                 tracing::warn!(
-                    %field, %from, now = %shown[field],
+                    field = brief(field),
+                    from = brief(from),
+                    now = brief(&shown[field]),
                     "a stored change no longer holds: its field is set otherwise since"
                 );
                 continue;
             }
             match change(&config, field, to) {
                 Ok(changed) => config = changed,
-                Err(error) => tracing::warn!(%field, %error, "a stored change is not valid"),
+                Err(error) => tracing::warn!(
+                    field = brief(field),
+                    error = brief(error),
+                    "a stored change is not valid"
+                ),
             }
         }
         config
@@ -53,6 +59,17 @@ impl RuntimeChanges {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// As a line of the log may hold it.
+fn brief(value: impl ToString) -> String {
+    const LONGEST: usize = 200;
+    let mut shown: String = value.to_string().chars().take(LONGEST + 1).collect();
+    if shown.chars().count() > LONGEST {
+        shown.pop();
+        shown.push('…');
+    }
+    shown
 }
 
 /// The fields that can be changed at run time.
@@ -75,7 +92,8 @@ impl std::fmt::Display for RuntimeChanges {
         let shown = self
             .0
             .iter()
-            .map(|(field, change)| format!("{field}={} (was {})", change.to, change.from));
+            .map(|(field, Change { from, to })| (brief(field), brief(from), brief(to)))
+            .map(|(field, from, to)| format!("{field}={to} (was {from})"));
         f.write_str(&shown.collect::<Vec<_>>().join(", "))
     }
 }
@@ -115,6 +133,19 @@ mod tests {
             changes.onto(&Config::default()),
             Config { dry_run: false, ..Config::default() }
         );
+    }
+
+    #[test]
+    fn what_is_more_than_can_be_carried_is_left_out_and_told_in_short() {
+        let many: Vec<_> = (0..10_000).map(|number| format!("team-{number}")).collect();
+        let stored = json!({
+            "namespaces": {"from": ["default"], "to": many},
+            "dry_run": {"from": true, "to": false}
+        });
+        let changes: RuntimeChanges = serde_json::from_value(stored).unwrap();
+        let held = changes.onto(&Config::default());
+        assert_eq!((held.namespaces.len(), held.dry_run), (1, false));
+        assert!(changes.to_string().len() < 700, "{}", changes.to_string().len());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use super::declare::OptionSpec;
 use super::error::ConfigError;
 use super::options::{Config, ConfigOverrides, groups};
+use crate::files;
 
 impl Config {
     /// Defaults, then the file, then what the environment and the command line say.
@@ -27,7 +28,7 @@ impl Config {
 
 fn read(path: &Path) -> Result<ConfigOverrides, ConfigError> {
     let fault = |error: String| ConfigError::File(format!("{}: {error}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    let text = files::read_text(path, files::SMALL).map_err(|error| fault(error.to_string()))?;
     // An empty file says nothing, and that is fine.
     let overrides: Option<ConfigOverrides> =
         serde_norway::from_str(&text).map_err(|error| fault(error.to_string()))?;

@@ -38,6 +38,20 @@ pub struct PodEvent {
 }
 
 impl PodEvent {
+    /// That something was done, where no more can be said of it.
+    pub fn without_words(owned: &OwnedPod, done: bool, at: DateTime<Utc>) -> Self {
+        Self {
+            pod: owned.pod.key.clone(),
+            workload: None,
+            at,
+            warning: !done,
+            reason: if done { "Resized" } else { "ResizeFailed" },
+            what: "resources".into(),
+            why: "no more can be said of it".into(),
+            of_workload: false,
+        }
+    }
+
     /// `cause` is why the resize was tried.
     pub fn of(
         owned: &OwnedPod,
@@ -159,7 +173,7 @@ fn amount(resource: Resource, amount: f64) -> String {
     match resource {
         Resource::Cpu => quantity::format_cpu((amount * 1000.0).round() as u64),
         Resource::Memory if (amount - amount.round()).abs() < 0.05 => {
-            quantity::format_memory(amount.round() as u64 * 1024)
+            quantity::format_memory((amount.round() as u64).saturating_mul(1024))
         }
         Resource::Memory => format!("{amount:.1}Mi"),
     }

@@ -55,8 +55,9 @@ impl PodOverrides {
     }
 
     fn set(&mut self, option: &str, value: &str) -> Result<(), String> {
-        let cores = || amount(quantity::cores(value), value, "cores, such as 500m or 2");
-        let mib = || match amount(quantity::mib(value), value, "bytes, such as 256Mi or 2Gi")? {
+        let amount = |resource, example| amount(resource, value, example);
+        let cores = || amount(Resource::Cpu, "cores, such as 500m or 2");
+        let mib = || match amount(Resource::Memory, "bytes, such as 256Mi or 2Gi")? {
             mib if mib < 1.0 => {
                 Err(format!("{value:?} is less than 1Mi: it needs a unit, such as 256Mi or 2Gi"))
             }
@@ -163,10 +164,14 @@ impl PodOverrides {
     }
 }
 
-fn amount(parsed: Option<f64>, text: &str, example: &str) -> Result<f64, String> {
-    parsed
-        .filter(|amount| *amount > 0.0)
-        .ok_or_else(|| format!("{text:?} is no quantity of {example}"))
+fn amount(resource: Resource, text: &str, example: &str) -> Result<f64, String> {
+    match quantity::amount(resource, text) {
+        Some(amount) if amount > quantity::MOST[resource] => {
+            Err(format!("{text:?} is more than any node has"))
+        }
+        Some(amount) if amount > 0.0 => Ok(amount),
+        _ => Err(format!("{text:?} is no quantity of {example}")),
+    }
 }
 
 #[cfg(test)]

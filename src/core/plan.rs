@@ -119,8 +119,8 @@ fn scaled(
                 (Action::Increase, Controls::Both) | (_, Controls::Requests) => {
                     (Some(new_limit.saturating_sub(1)), Some(new_limit))
                 }
-                (_, Controls::Limits) => (None, Some(request.ceil() as u64 + 1)),
-                _ => (Some(new_request), Some(new_request + 1)),
+                (_, Controls::Limits) => (None, Some((request.ceil() as u64).saturating_add(1))),
+                _ => (Some(new_request), Some(new_request.saturating_add(1))),
             }
         }
         (request, limit) => (request.map(|r| r.1), limit.map(|l| l.1)),

@@ -4,12 +4,17 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::resource::Resource;
+use crate::resource::{PerResource, Resource};
 
 /// Bytes in a MiB.
 pub const MIB: f64 = 1024.0 * 1024.0;
 
+/// No node has more: what a person asks for beyond it is a mistake.
+pub const MOST: PerResource<f64> = PerResource { cpu: 10_000.0, memory: 100_000_000.0 };
+
 const NANO: i128 = 1_000_000_000;
+/// The API server takes what is more for this.
+const LARGEST: i128 = i64::MAX as i128 * NANO;
 
 /// How a quantity is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +103,8 @@ impl Quantity {
                 Format::Exponent,
             )
         };
-        Ok(Self { nano: scaled(mantissa, unit).ok_or(NotAQuantity)?, format })
+        let nano = scaled(mantissa, unit).ok_or(NotAQuantity)?;
+        Ok(Self { nano: nano.clamp(-LARGEST, LARGEST), format })
     }
 
     /// In the base unit: cores or bytes.
@@ -280,6 +286,15 @@ mod tests {
             "99999999999999999999999999999999999999",
         ] {
             assert_eq!(Quantity::parse(text), Err(NotAQuantity), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_huge_is_read_as_the_most_that_there_is() {
+        for text in ["90000E", "9223372036854775807", "1e25", "99999Ei"] {
+            let quantity = Quantity::parse(text).unwrap();
+            assert_eq!(quantity.to_units(), i64::MAX, "{text}");
+            assert!(cores(text).unwrap() < 1e19 && !quantity.to_string().is_empty());
         }
     }
 

@@ -5,6 +5,7 @@ mod requests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -56,6 +57,9 @@ pub struct Metrics {
     autoscale_interval: Gauge,
     kubernetes_connected: Gauge,
     watch_fresh: Gauge,
+    watch_ends: Counters<2>,
+    /// Empty without TLS.
+    certificate_expiry: Family<Labels<0>, Timestamp>,
     config_changed: Timestamp,
 }
 
@@ -66,6 +70,10 @@ pub struct Now<'a> {
     pub leading: bool,
     pub connected: bool,
     pub watch_fresh: bool,
+    /// By resource and reason.
+    pub watch_ends: BTreeMap<(&'static str, &'static str), u64>,
+    /// When the certificate expires, in seconds since the epoch.
+    pub certificate_expiry: Option<i64>,
 }
 
 /// 1 ms to 65 s.
@@ -105,6 +113,8 @@ impl Default for Metrics {
             autoscale_interval: Gauge::default(),
             kubernetes_connected: Gauge::default(),
             watch_fresh: Gauge::default(),
+            watch_ends: Family::default(),
+            certificate_expiry: Family::default(),
             config_changed: Timestamp::default(),
         };
         metrics.config_changed();
@@ -218,6 +228,18 @@ impl Metrics {
             "watch_fresh",
             "1: what is known of the pods is what the API server has",
             self.watch_fresh.clone(),
+        );
+        r.register(
+            "watch_ends",
+            "Watches that had to be taken up again, by resource and reason",
+            self.watch_ends.clone(),
+        );
+        let expiry = self.certificate_expiry.clone();
+        r.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the certificate expires with which the service answers",
+            Unit::Seconds,
+            expiry,
         );
         let changed = self.config_changed.clone();
         r.register_with_unit(
@@ -341,6 +363,13 @@ impl Metrics {
         self.autoscale_interval.set(config.auto_scale_interval as i64);
         self.kubernetes_connected.set(now.connected.into());
         self.watch_fresh.set(now.watch_fresh.into());
+        for ((resource, reason), ends) in &now.watch_ends {
+            let labels = [("resource", *resource), ("reason", *reason)];
+            self.watch_ends.get_or_create(&labels).inner().fetch_max(*ends, Relaxed);
+        }
+        if let Some(expiry) = now.certificate_expiry {
+            self.certificate_expiry.get_or_create(&[]).set(expiry as f64);
+        }
         let mut text = String::new();
         prometheus_client::encoding::prometheus_text::encode(&mut text, &self.registry)?;
         Ok(text)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ndarray::{ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tch::Tensor;
@@ -16,6 +16,10 @@ use crate::core::network::QValues;
 /// many pods there are.
 const CHUNK_ELEMENTS: usize = 4 << 20;
 const MAX_CHUNK_ROWS: usize = 16 * 1024;
+/// States that a network is tried out on.
+const TRIALS: usize = 27;
+/// Far above what any reward adds up to.
+const LARGEST_Q: f32 = 1e9;
 
 /// The Q-network of a checkpoint, ready to run: immutable, and shared between threads.
 #[derive(Debug)]
@@ -130,6 +134,31 @@ impl Network {
                 reason: format!("the network answers {:?}", answers[row]),
             }),
             None => Ok(answers),
+        }
+    }
+
+    /// Lets the network answer to states at the corners of what it may see: one whose weights are
+    /// beyond all measure is found before anything is decided by it.
+    pub fn try_out(&self) -> Result<(), ModelError> {
+        let dim = self.state_dim();
+        let corner = |row: usize, column: usize| match row {
+            0 => 0.0,
+            1 => 1.0,
+            2 => -1.0,
+            // Signs that differ from row to row, and change ever more slowly along it.
+            _ if (column >> (row % 12)) % 2 == (row / 12) % 2 => 1.0,
+            _ => -1.0,
+        };
+        let states = Array2::from_shape_fn((TRIALS, dim), |(row, column)| corner(row, column));
+        let answers = self
+            .forward(states.view())
+            .map_err(|error| ModelError::Format(format!("it gives no sensible answer: {error}")))?;
+        let all = answers.iter().flat_map(|answer| answer.cpu.iter().chain(&answer.memory));
+        match all.copied().find(|q| q.abs() > LARGEST_Q) {
+            Some(q) => Err(ModelError::Format(format!(
+                "it gives no sensible answer: Q values such as {q:e}; were the weights saved whole?"
+            ))),
+            None => Ok(()),
         }
     }
 

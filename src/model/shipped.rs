@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::Checkpoint;
 use super::error::ModelError;
 use super::network::Network;
+use crate::files;
 
 const SHIPPED: &[u8] = include_bytes!("../../models/final-models/dqn_model.pth");
 /// What is known of it.
@@ -49,9 +50,8 @@ pub fn find(path: &Path, fallback: bool) -> Result<Found, NotFound> {
         });
     };
     let network = Network::load(file)?;
-    let size = std::fs::metadata(file).map(|metadata| metadata.len()).unwrap_or_default();
-    let same = size == SHIPPED.len() as u64;
-    let shipped = same && std::fs::read(file).is_ok_and(|bytes| bytes == SHIPPED);
+    network.try_out().map_err(|error| error.of_file(file.display()))?;
+    let shipped = files::read(file, SHIPPED.len() as u64).is_ok_and(|bytes| bytes == SHIPPED);
     Ok(Found { network, file: Some(file.clone()), shipped })
 }
 

@@ -176,15 +176,15 @@ impl Scaler {
                 (plan, applied)
             }
         };
-        self.publish(cluster, owned, &plan, &applied, began, &cause(decision));
         let now = cluster.clock().now().timestamp();
         self.agent.back_off(key, now, pause);
+        if applied.is_ok() {
+            let names = owned.pod.containers.iter().map(|container| &*container.name);
+            self.agent.resized(key, names, now);
+        }
+        self.publish(cluster, owned, &plan, &applied, began, || cause(decision));
         match applied {
-            Ok(applied) => {
-                let names = owned.pod.containers.iter().map(|container| &*container.name);
-                self.agent.resized(key, names, now);
-                (Status::Success(applied.method), DONE.into())
-            }
+            Ok(applied) => (Status::Success(applied.method), DONE.into()),
             Err(error) => failed(key, &error),
         }
     }
@@ -208,21 +208,23 @@ impl Scaler {
                 faults.extend(result.err().map(|error| (resources, error)));
                 continue;
             }
-            self.publish(cluster, owned, &plan, &result, began, &cause(decision));
+            match &result {
+                Ok(_) => self.agent.applied(key, decision, &resources, &config.policy(), now),
+                Err(_) => {
+                    let pause = config.auto_scale_interval as i64;
+                    self.agent.failed(key, decision, &resources, now, pause);
+                }
+            }
+            self.publish(cluster, owned, &plan, &result, began, || cause(decision));
             match result {
                 Ok(applied) => {
-                    self.agent.applied(key, decision, &resources, &config.policy(), now);
                     log_resized(key, decision, &resources, &applied);
                     done = Some(match done {
                         Some(first) => first.with(applied),
                         None => applied,
                     });
                 }
-                Err(error) => {
-                    let pause = config.auto_scale_interval as i64;
-                    self.agent.failed(key, decision, &resources, now, pause);
-                    faults.push((resources, error));
-                }
+                Err(error) => faults.push((resources, error)),
             }
         }
         let Some(applied) = done else {
@@ -262,15 +264,16 @@ impl Scaler {
         let manner = Manner { fallback, timeout, place: &Place::default() };
         let began = Instant::now();
         let applied = apply(cluster, owned, plan, manner).await;
-        self.publish(cluster, owned, plan, &applied, began, ASKED_FOR);
         if applied.is_ok() {
             let now = cluster.clock().now().timestamp();
             self.agent.resized(&owned.pod.key, plan.keys().map(String::as_str), now);
         }
+        self.publish(cluster, owned, plan, &applied, began, || ASKED_FOR.into());
         Some(applied)
     }
 
-    /// Publishes a resize that was tried.
+    /// Publishes a resize that was tried, after it has been written down: what happens in telling
+    /// of it changes nothing of what was done.
     fn publish(
         &self,
         cluster: &Cluster,
@@ -278,11 +281,19 @@ impl Scaler {
         plan: &Plan,
         applied: &Result<Applied, ApplyError>,
         began: Instant,
-        cause: &str,
+        cause: impl FnOnce() -> String,
     ) {
         self.metrics.resized(began.elapsed(), applied.as_ref().ok());
-        let applied = applied.as_ref().map_err(ToString::to_string);
-        self.send(PodEvent::of(owned, plan, applied, cause, cluster.clock().now()));
+        let now = cluster.clock().now();
+        let told = AssertUnwindSafe(|| {
+            let applied = applied.as_ref().map_err(ToString::to_string);
+            PodEvent::of(owned, plan, applied, &cause(), now)
+        });
+        self.send(catch_unwind(told).unwrap_or_else(|_| {
+            tracing::error!(pod = %owned.pod.key.name, namespace = %owned.pod.key.namespace,
+                "a panic in telling of a resize");
+            PodEvent::without_words(owned, applied.is_ok(), now)
+        }));
     }
 
     fn send(&self, event: PodEvent) {
@@ -427,6 +438,20 @@ mod tests {
         assert!(by_hand().await.unwrap().is_ok());
         assert_eq!(act(&scaler, &cluster, &config, late).await, busy);
         assert_eq!(limits(&simulation, &owned).await, ("600m".to_owned(), "512Mi".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_telling_hides_nothing() {
+        let (_simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
+        let (queue, mut events) = Queue::new();
+        let found = shipped::find(std::path::Path::new("no/such.pth"), true).unwrap();
+        let features = FeatureSet::documented();
+        let scaler = Scaler::new(found.network, features, queue, CancellationToken::new());
+        let applied = Ok(Applied { method: Method::Vertical, pending: None, refusal: None });
+        let cause = || panic!("on purpose");
+        scaler.publish(&cluster, &owned, &Plan::new(), &applied, Instant::now(), cause);
+        let event = events.try_recv().unwrap();
+        assert_eq!((event.reason, &event.pod), ("Resized", &owned.pod.key));
     }
 
     #[tokio::test]

@@ -10,6 +10,8 @@ use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use tokio::net::TcpListener;
 
+use crate::files;
+
 /// How often the files of the certificate are looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long clients may take to end after the service has been asked to stop.
@@ -49,7 +51,9 @@ type Pem = (Vec<u8>, Vec<u8>);
 
 async fn read(certificate: &Path, key: &Path) -> anyhow::Result<Pem> {
     let read = async |file: &Path| {
-        tokio::fs::read(file).await.with_context(|| format!("{}", file.display()))
+        let path = file.to_owned();
+        let read = tokio::task::spawn_blocking(move || files::read(&path, files::SMALL));
+        read.await?.with_context(|| format!("{}", file.display()))
     };
     Ok((read(certificate).await?, read(key).await?))
 }

@@ -1,5 +1,6 @@
 //! The service from start to stop.
 
+pub mod certificate;
 pub mod listen;
 pub mod state;
 pub mod token;
@@ -17,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::state::AppState;
 use crate::client::kubelet::KubeletClient;
@@ -133,6 +135,9 @@ pub async fn serve(
         stop.cancel();
     };
     let tls = tls_cert.as_deref().zip(tls_key.as_deref());
+    let _reminding = tls_cert.clone().map(|file| {
+        AbortOnDropHandle::new(tokio::spawn(certificate::watch(file, state.certificate.clone())))
+    });
     let router = router(Arc::new(state.clone()));
     listen::answer(listener, router, tls, stop).await.context("serving")?;
     stopping.cancel();

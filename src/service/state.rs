@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::certificate::SharedValidity;
 use crate::client::connect::{self, Connection};
 use crate::client::kubelet::KubeletClient;
 use crate::clock::Clock;
@@ -26,6 +27,7 @@ pub struct AppState {
     /// Whether the task of the autoscale loop is in its loop.
     pub autoscaler_alive: Arc<AtomicBool>,
     pub store_health: SharedHealth,
+    pub certificate: SharedValidity,
     /// The model that decides is the one that this version ships.
     pub shipped_model: bool,
     pub stopping: CancellationToken,
@@ -49,6 +51,7 @@ impl AppState {
             scaler: Arc::new(scaler),
             autoscaler_alive: Arc::default(),
             store_health: SharedHealth::default(),
+            certificate: SharedValidity::default(),
             shipped_model: false,
             stopping,
             under_way: TaskTracker::new(),

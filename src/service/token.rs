@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
+use crate::files;
+
 const SHORTEST_TOKEN: usize = 16;
+const LONGEST_FILE: u64 = 4096;
 
 /// The token as the file holds it now: it may change at any time.
 pub async fn read(file: &Path) -> anyhow::Result<String> {
-    let text = tokio::fs::read_to_string(file).await?;
+    let path = file.to_owned();
+    let text = tokio::task::spawn_blocking(move || files::read_text(&path, LONGEST_FILE)).await??;
     let token = text.trim();
     anyhow::ensure!(
         token.len() >= SHORTEST_TOKEN,

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::physics::Resources;
+use crate::files;
 
 /// The flat memory of a recording that has none, in MiB.
 pub const FLAT_MEMORY: f64 = 700.0;
+
+const LONGEST_RECORDING: u64 = 256 << 20;
 
 /// Why recorded workloads could not be read. Every message names the file.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +37,7 @@ pub struct Series {
 impl Series {
     pub fn load(path: &Path) -> Result<Self, WorkloadError> {
         let read = |source| WorkloadError::Read { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(read)?;
+        let file = files::open(path, LONGEST_RECORDING).map_err(read)?;
         parse(path, file)
     }
 

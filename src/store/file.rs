@@ -77,6 +77,9 @@ pub struct StateFile {
 impl StateFile {
     /// Opens the file, or makes a new one, and checks all of it.
     pub fn open(path: &Path) -> Result<Self, FileError> {
+        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(FileError::Unreadable(path.to_owned(), "not a regular file".into()));
+        }
         let mut database = redb::Builder::new()
             .set_cache_size(CACHE)
             .create(path)
@@ -107,7 +110,7 @@ impl StateFile {
             )));
         }
         let mut stored = Stored {
-            changes: get("changes")?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default(),
+            changes: get("changes")?.map(|bytes| self.changes(&bytes)).unwrap_or_default(),
             totals: get("totals")?.map(|bytes| decode(&bytes)).transpose()?.unwrap_or_default(),
             ..Stored::default()
         };
@@ -139,6 +142,15 @@ impl StateFile {
             }
         }
         Ok(stored)
+    }
+
+    /// What was set at run time is worth less than all the rest.
+    fn changes(&self, bytes: &[u8]) -> RuntimeChanges {
+        decode(bytes).unwrap_or_else(|_| {
+            tracing::warn!(path = %self.path.display(), "the stored configuration cannot be read: \
+                what was changed at run time holds no longer");
+            RuntimeChanges::default()
+        })
     }
 
     pub fn write(&self, batch: &Batch) -> Result<(), FileError> {
@@ -230,8 +242,14 @@ fn opening(path: &Path, error: DatabaseError) -> FileError {
     let path = path.to_owned();
     match error {
         DatabaseError::DatabaseAlreadyOpen => FileError::InUse(path),
+        // A file that was cut short has an end where there should be more.
         DatabaseError::Storage(StorageError::Io(error))
-            if error.kind() != std::io::ErrorKind::InvalidData =>
+            if !matches!(
+                error.kind(),
+                std::io::ErrorKind::InvalidData
+                    | std::io::ErrorKind::UnexpectedEof
+                    | std::io::ErrorKind::InvalidInput
+            ) =>
         {
             FileError::Io(path, error)
         }
@@ -301,6 +319,35 @@ mod tests {
         assert_eq!((stored.changes, stored.histories.pods.len()), (changes, 0));
         file.write(&batch()).unwrap();
         assert_eq!(file.read().unwrap().histories.pods.len(), 1);
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_unreadable_and_no_fault_of_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        StateFile::open(&path).unwrap().write(&batch()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in (1..512).chain((512..whole.len()).step_by(whole.len() / 64)) {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let opened = std::panic::catch_unwind(|| StateFile::open(&path)?.read());
+            assert!(
+                matches!(opened, Ok(Ok(_) | Err(FileError::Unreadable(..))) | Err(_)),
+                "{length}: {:?}",
+                opened.ok().and_then(Result::err)
+            );
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_read_cost_only_themselves() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::open(&folder.path().join("state")).unwrap();
+        file.write(&batch()).unwrap();
+        let transaction = file.database.begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert("changes", b"?".as_slice()).unwrap();
+        transaction.commit().unwrap();
+        let stored = file.read().unwrap();
+        assert!(stored.changes.is_empty() && stored.histories.pods.len() == 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod documented;
 mod events;
 mod falling_back;
 mod faults;
+mod hostile_server;
 mod leading;
 mod listing;
 mod overview;

@@ -10,8 +10,8 @@ use crate::model::error::ModelError;
 
 /// Far above a real file's sizes (131,000 recorded losses take 1.2 MB of pickle), low enough for a
 /// small container.
-const MAX_FILE: u64 = 4 << 30;
-const MAX_PICKLE: u64 = 64 << 20;
+pub(super) const MAX_FILE: u64 = 256 << 20;
+const MAX_PICKLE: u64 = 16 << 20;
 
 pub(super) struct Archive<R> {
     zip: ZipArchive<R>,

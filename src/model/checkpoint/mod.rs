@@ -16,15 +16,15 @@ mod tensor;
 mod write;
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use self::archive::Archive;
+use self::archive::{Archive, MAX_FILE};
 pub use self::tensor::NamedTensor;
 use super::error::ModelError;
+use crate::files;
 
 /// A model's tensors in the order of its state dict, and the plain values saved with them under
 /// `metadata`.
@@ -47,12 +47,7 @@ impl Checkpoint {
     }
 
     fn open(path: &Path) -> Result<Self, ModelError> {
-        let file = File::open(path)?;
-        // A device or a pipe has no end to look for a zip directory at.
-        if !file.metadata()?.is_file() {
-            return Err(ModelError::Format("not a regular file".into()));
-        }
-        Self::read_archive(BufReader::new(file))
+        Self::read_archive(BufReader::new(files::open(path, MAX_FILE)?))
     }
 
     fn read_archive(reader: impl Read + Seek) -> Result<Self, ModelError> {

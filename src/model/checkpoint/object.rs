@@ -40,7 +40,7 @@ pub(super) struct Heap<'a> {
 }
 
 impl<'a> Heap<'a> {
-    const MAX_OBJECTS: usize = 1 << 19;
+    const MAX_OBJECTS: usize = 1 << 18;
 
     pub fn add(&mut self, object: Object<'a>) -> Result<Value<'a>, String> {
         if self.objects.len() == Self::MAX_OBJECTS {

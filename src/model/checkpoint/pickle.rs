@@ -9,8 +9,8 @@ use super::object::{Global, Heap, Object, Value};
 use crate::model::error::ModelError;
 
 /// Each opcode pushes at most one value, so this bounds the machine's memory.
-const MAX_OPCODES: usize = 4 << 20;
-const MAX_MEMO: usize = 1 << 20;
+const MAX_OPCODES: usize = 1 << 20;
+const MAX_MEMO: usize = 1 << 18;
 
 /// Runs a pickle; gives the objects it built and its final value.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Heap<'_>, Value<'_>), ModelError> {

@@ -6,10 +6,10 @@ use std::io::{Read, Seek};
 use super::archive::Archive;
 use super::object::TensorView;
 
-/// 200 times the parameters of the usual network. A view with stride 0 makes a large tensor of a
+/// 25 times the parameters of the usual network. A view with stride 0 makes a large tensor of a
 /// small file, so the elements are bounded as well as the bytes.
-const MAX_ELEMENTS: usize = 32 << 20;
-const MAX_STORAGE_BYTES: u64 = 256 << 20;
+const MAX_ELEMENTS: usize = 4 << 20;
+const MAX_STORAGE_BYTES: u64 = 32 << 20;
 
 /// Reads each storage once, since tensors may share one, and only so much in all.
 pub(super) struct Storages<'z, R> {
@@ -65,9 +65,13 @@ impl<'z, R: Read + Seek> Storages<'z, R> {
 
     fn storage(&mut self, key: &str, length: usize) -> Result<&[u8], String> {
         if !self.bytes.contains_key(key) {
+            // What all storages say of their length is bounded before one of them is inflated.
+            if length as u64 > self.bytes_left {
+                return Err(format!("the model has more than {MAX_STORAGE_BYTES} bytes"));
+            }
             let bytes = self
                 .archive
-                .entry(&format!("data/{key}"), self.bytes_left)
+                .entry(&format!("data/{key}"), length as u64)
                 .map_err(|error| error.to_string())?;
             self.bytes_left -= bytes.len() as u64;
             self.bytes.insert(key.to_owned(), bytes);
