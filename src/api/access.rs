@@ -11,9 +11,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
-use super::cors;
 use super::error::ApiError;
 use super::extract::SharedState;
+use super::{bodies, cors};
 use crate::config::Config;
 use crate::service::token;
 
@@ -29,7 +29,10 @@ pub async fn guard(State(state): SharedState, request: Request, next: Next) -> R
             line.by = by;
             next.run(Request::from_parts(parts, body)).await
         }
-        Err(error) => refusal(error),
+        Err(error) => {
+            let unread = Request::from_parts(parts, body);
+            refusal(bodies::discard(unread).await.err().unwrap_or(error))
+        }
     };
     line.status = Some(response.status());
     response

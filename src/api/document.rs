@@ -70,7 +70,13 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
                 ""
             };
             answers(write, "403", &format!("{refused}{outside}."));
-            answers(write, "503", "This replica follows another, or the token cannot be read.");
+            answers(write, "408", "The body did not come within 10 seconds.");
+            answers(
+                write,
+                "503",
+                "This replica follows another, the token cannot be read, or too many bodies are \
+                    being read.",
+            );
         }
     }
 }

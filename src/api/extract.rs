@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -19,7 +19,6 @@ use super::query::QueryError;
 use crate::core::names;
 use crate::service::state::AppState;
 
-const LARGEST_BODY: usize = 1024 * 1024;
 /// Which some editors write at the beginning of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -95,7 +94,7 @@ pub struct JsonBody<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
         if !kind.trim().eq_ignore_ascii_case(JSON) {
@@ -103,7 +102,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                 "Expected request with `Content-Type: {JSON}`"
             )));
         }
-        let body = read(request.into_body()).await?;
+        // It has been read before: see `bodies`.
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
         let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
         let axum::Json(value) = axum::Json::<Value>::from_bytes(text)
             .map_err(|error| ApiError::bad_request(error.body_text()))?;
@@ -114,15 +115,4 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             .map(Self)
             .map_err(|error| ApiError::bad_request(error.to_string()))
     }
-}
-
-/// The body, if it is not too large.
-pub async fn read(body: Body) -> Result<Bytes, ApiError> {
-    to_bytes(body, LARGEST_BODY).await.map_err(|error| {
-        if error.into_inner().is::<http_body_util::LengthLimitError>() {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB")
-        } else {
-            ApiError::bad_request("the body ended before its time")
-        }
-    })
 }

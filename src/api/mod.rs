@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod autoscale;
+mod bodies;
 mod configuration;
 mod cors;
 mod dashboard;
@@ -25,6 +26,7 @@ mod workloads;
 
 use std::sync::Arc;
 
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Extension, Router, middleware};
@@ -70,6 +72,7 @@ pub fn routes(state: Arc<AppState>) -> Router {
         .routes(routes!(autoscale::start))
         .routes(routes!(autoscale::stop))
         .routes(routes!(autoscale::status))
+        .route_layer(middleware::from_fn_with_state(bodies::Room::default(), bodies::read))
         .route_layer(middleware::from_fn_with_state(state.clone(), layers::leading))
         .route_layer(middleware::from_fn_with_state(state.clone(), access::guard))
         .split_for_parts();
@@ -79,13 +82,16 @@ pub fn routes(state: Arc<AppState>) -> Router {
         .route("/dashboard", get(dashboard::folder))
         .route("/dashboard/", get(dashboard::index))
         .route("/dashboard/{file}", get(dashboard::file))
-        .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "Endpoint not found") })
-        .method_not_allowed_fallback(|| async {
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+        .fallback(|request| refused(request, StatusCode::NOT_FOUND, "Endpoint not found"))
+        .method_not_allowed_fallback(|request| {
+            refused(request, StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
         })
         .layer(Extension(Arc::new(document)))
-        .layer(middleware::from_fn(layers::bounded))
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(middleware::from_fn_with_state(state.clone(), cors::cors))
         .with_state(state)
+}
+
+async fn refused(request: Request, status: StatusCode, message: &'static str) -> ApiError {
+    bodies::discard(request).await.err().unwrap_or_else(|| ApiError::new(status, message))
 }

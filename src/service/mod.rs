@@ -1,6 +1,8 @@
 //! The service from start to stop.
 
+pub mod connection;
 pub mod listen;
+pub mod places;
 pub mod state;
 pub mod token;
 
@@ -18,6 +20,9 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::connection::Patience;
+use self::listen::Bounds;
+use self::places::Places;
 use self::state::AppState;
 use crate::client::kubelet::KubeletClient;
 use crate::clock::Clock;
@@ -91,6 +96,8 @@ pub async fn serve(
     let config = Config::load(args.config.as_deref(), args.config_overrides);
     let config = config.context("configuration")?;
     let (tls_cert, tls_key) = (config.tls_cert.clone(), config.tls_key.clone());
+    let (most, most_from_one_address) =
+        (config.max_connections, config.max_connections_per_address);
     if let Some(file) = &config.write_token_file {
         token::read(file).await.with_context(|| format!("token {}", file.display()))?;
     }
@@ -132,9 +139,14 @@ pub async fn serve(
         tracing::info!("stopping: what is under way is finished, nothing new is begun");
         stop.cancel();
     };
+    let bounds = Bounds {
+        places: Places::new(places::room_for(most), most_from_one_address),
+        patience: Patience::default(),
+        counted: state.scaler.metrics.connections.clone(),
+    };
     let tls = tls_cert.as_deref().zip(tls_key.as_deref());
     let router = router(Arc::new(state.clone()));
-    listen::answer(listener, router, tls, stop).await.context("serving")?;
+    listen::answer(listener, router, tls, bounds, stop).await.context("serving")?;
     stopping.cancel();
     connecting.abort();
     following.abort();
