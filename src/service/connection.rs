@@ -145,7 +145,8 @@ pub async fn serve(
                         connection.as_mut().graceful_shutdown();
                         ending = Some(Some(now + patience.ending));
                     }
-                    Some(Some(end)) if now > end => return Ok(()),
+                    // What is left of an answer is not taken.
+                    Some(Some(end)) if now > end => return Err(Cut::Stalled),
                     _ => {}
                 },
             },

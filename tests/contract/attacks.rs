@@ -64,3 +64,87 @@ async fn a_connection_that_asks_nothing_is_ended() {
     let text = rest(service.raw("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await).await;
     assert!(text.ends_with("ok"), "{text}");
 }
+
+#[tokio::test]
+async fn probes_are_answered_when_all_places_are_taken() {
+    let service = with(20, Patience::default()).await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(service.raw("GET /livez HTTP/1.1\r\n").await);
+    }
+    let ask = async |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        rest(service.raw(&request).await).await
+    };
+    for _ in 0..20 {
+        for path in ["/livez", "/health"] {
+            let answer = ask(path).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        }
+    }
+    assert!(ask("/readyz").await.contains("not ready"));
+    let refused = ask("/config").await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.ends_with("{\"success\":false,\"error\":\"Too many connections\"}\n"));
+    drop(silent);
+    until("the places are given back", async || ask("/config").await.contains("200 OK")).await;
+    let bound = "dqn_scaler_connections_refused_total{reason=\"total\"}";
+    assert!(service.metric(bound).await >= 180.0 + 40.0);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_is_cut_off() {
+    let service = with(100, HURRIED).await;
+    // More than the sockets hold, asked for again and again, and never read.
+    let request = "GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    let mut stream = service.raw(&request).await;
+    let stalled = "dqn_scaler_connections_cut_total{reason=\"stalled\"}";
+    until("the connection is cut off", async || service.metric(stalled).await == 1.0).await;
+    let mut taken = vec![0; 16 * 1024 * 1024];
+    let mut sum = 0;
+    while let Ok(read @ 1..) = stream.read(&mut taken).await {
+        sum += read;
+    }
+    assert!(sum < 5_000_000, "{sum} bytes were sent to a client that reads nothing");
+}
+
+#[tokio::test]
+async fn who_may_not_write_has_no_body_read() {
+    let config = Config { read_only: true, ..quiet() };
+    let service = Service::with(config, Clock::new(1.0)).await;
+    let head = "POST /config HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    // Told beforehand, and sent before the answer.
+    let told = format!("{head}Expect: 100-continue\r\nContent-Length: 1000000\r\n\r\n");
+    let answer = rest(service.raw(&told).await).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(!answer.contains("100 Continue"));
+    let sent = format!("{head}Connection: close\r\nContent-Length: 1000000\r\n\r\n");
+    let answer = rest(service.raw(&(sent + &"x".repeat(1_000_000))).await).await;
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("read-only"), "{answer}");
+    let large = format!("{head}Content-Length: 1048577\r\n\r\n");
+    let answer = rest(service.raw(&large).await).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn all_bodies_together_take_so_much_memory_and_time() {
+    let service = with(100, Patience::default()).await;
+    let head = "POST /config HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+        Content-Length: 1048576\r\nConnection: close\r\n\r\n";
+    let almost = head.to_owned() + &"x".repeat(1024 * 1024 - 1);
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(service.raw(&almost).await);
+    }
+    until("there is no room for another", async || {
+        let (status, answer) = service.post("/config", json!({"ignored": "x".repeat(10)})).await;
+        status == 503 && answer == failure("Too many bodies are being read")
+    })
+    .await;
+    assert_eq!(service.send(Method::GET, "/livez").await.status(), 200);
+    for stream in held {
+        let answer = rest(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+    assert_eq!(service.post("/config", json!({})).await.0, 200);
+}
