@@ -7,7 +7,8 @@
 //! The modules stand on floors, and none imports from a floor above its own:
 //!
 //! * [`core`]: how a decision is made, without I/O; a package of its own
-//! * [`clock`], [`blocking`]: the time that the service lives in; long work on async threads
+//! * [`clock`], [`blocking`], [`logging`]: the time that the service lives in; long work on async
+//!   threads; the log
 //! * [`config`]: defaults, file, environment, flags and updates at run time
 //! * [`model`]: the `.pth` file and the network in libtorch
 //! * [`sim`]: a simulated cluster, and the Kubernetes API over it
@@ -30,6 +31,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod leader;
+pub mod logging;
 pub mod metrics;
 pub mod model;
 pub mod scaler;

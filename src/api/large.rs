@@ -49,8 +49,7 @@ pub async fn bounded(State(places): State<Arc<Places>>, request: Request, next: 
     };
     let Ok(place) = timeout(WAIT, turn).await else {
         let message = "Too many large answers are under way";
-        let mut response =
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+        let mut response = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response();
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
         return response;
     };

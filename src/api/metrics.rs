@@ -25,6 +25,7 @@ pub async fn metrics(State(state): SharedState) -> Result<impl IntoResponse, Api
         connected: cluster.is_some(),
         watch_fresh: cluster.is_some_and(|cluster| cluster.is_fresh()),
     };
-    let text = run_blocking(|| state.scaler.metrics.text(&now)).map_err(|error| ApiError::internal(&error))?;
+    let text = run_blocking(|| state.scaler.metrics.text(&now))
+        .map_err(|error| ApiError::internal(&error))?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }
