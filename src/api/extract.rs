@@ -11,14 +11,19 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use utoipa::IntoParams;
 
 use super::error::ApiError;
 use super::json::JSON;
 use super::query::QueryError;
+use crate::blocking::run_blocking;
 use crate::core::names;
 use crate::service::state::AppState;
 
+/// What is parsed at once. JSON takes many times its length, so larger ones are parsed one by one.
+const SMALL_BODY: usize = 64 * 1024;
+static PARSING: Semaphore = Semaphore::const_new(1);
 /// Which some editors write at the beginning of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -106,13 +111,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         let body = Bytes::from_request(request, state).await;
         let body = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
         let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
-        let axum::Json(value) = axum::Json::<Value>::from_bytes(text)
-            .map_err(|error| ApiError::bad_request(error.body_text()))?;
-        if !value.is_object() {
-            return Err(ApiError::bad_request("the body must be a JSON object"));
+        if text.len() <= SMALL_BODY {
+            return parsed(text).map(Self);
         }
-        serde_path_to_error::deserialize(value)
-            .map(Self)
-            .map_err(|error| ApiError::bad_request(error.to_string()))
+        let _turn = PARSING.acquire().await;
+        run_blocking(|| parsed(text)).map(Self)
     }
+}
+
+fn parsed<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    let axum::Json(value) = axum::Json::<Value>::from_bytes(text)
+        .map_err(|error| ApiError::bad_request(error.body_text()))?;
+    if !value.is_object() {
+        return Err(ApiError::bad_request("the body must be a JSON object"));
+    }
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| ApiError::bad_request(error.to_string()))
 }

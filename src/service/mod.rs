@@ -140,7 +140,7 @@ pub async fn serve(
         stop.cancel();
     };
     let bounds = Bounds {
-        places: Places::new(places::room_for(most), most_from_one_address),
+        places: Places::with_descriptors(most, most_from_one_address),
         patience: Patience::default(),
         counted: state.scaler.metrics.connections.clone(),
     };

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
-/// Places that are kept for probes.
-const SPARE: usize = 64;
+/// Places that are kept for probes: more than clients can connect while one is answered.
+const SPARE: usize = 256;
 /// More descriptors than this are never asked for.
 const MOST_DESCRIPTORS: u64 = 65_536;
 
@@ -36,6 +36,7 @@ impl Full {
 pub struct Places {
     total: usize,
     from_one_address: usize,
+    spare: usize,
     taken: Mutex<Taken>,
 }
 
@@ -49,7 +50,19 @@ struct Taken {
 
 impl Places {
     pub fn new(total: usize, from_one_address: usize) -> Arc<Self> {
-        Arc::new(Self { total, from_one_address, taken: Mutex::default() })
+        Arc::new(Self { total, from_one_address, spare: SPARE, taken: Mutex::default() })
+    }
+
+    /// Fewer where the descriptors of the process do not suffice: half of them are for these
+    /// places, and a quarter for those that are kept for probes.
+    pub fn with_descriptors(total: usize, from_one_address: usize) -> Arc<Self> {
+        let descriptors = descriptors();
+        let room = descriptors / 2;
+        if room < total {
+            tracing::warn!(descriptors, max_connections = room, "too few descriptors for more");
+        }
+        let (total, spare) = (total.min(room), SPARE.min(descriptors / 4));
+        Arc::new(Self { total, from_one_address, spare, taken: Mutex::default() })
     }
 
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
@@ -71,7 +84,7 @@ impl Places {
     pub fn spare(self: &Arc<Self>) -> SparePlace {
         let displaced = CancellationToken::new();
         let mut taken = self.taken.lock();
-        while taken.spare.len() >= SPARE {
+        while taken.spare.len() >= self.spare {
             let Some((_, first)) = taken.spare.pop_first() else { break };
             first.cancel();
         }
@@ -125,27 +138,18 @@ impl Drop for SparePlace {
     }
 }
 
-/// Asks for as many file descriptors as this process may have, and says how many connections there
-/// is room for: `wanted`, or half of the descriptors where those are fewer.
-pub fn room_for(wanted: usize) -> usize {
+/// As many file descriptors as this process may have, which it asks for.
+fn descriptors() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let most = maximum.unwrap_or(MOST_DESCRIPTORS).min(MOST_DESCRIPTORS);
-    let mut descriptors = current.unwrap_or(u64::MAX);
+    let mut descriptors = current.unwrap_or(MOST_DESCRIPTORS);
     if descriptors < most {
         match setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum }) {
             Ok(()) => descriptors = most,
             Err(error) => tracing::warn!(%error, descriptors, "no more descriptors are to be had"),
         }
     }
-    let room = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
-    if room < wanted {
-        tracing::warn!(
-            descriptors,
-            max_connections = room,
-            "the descriptors of the process do not suffice for MAX_CONNECTIONS"
-        );
-    }
-    room.min(wanted)
+    usize::try_from(descriptors).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
