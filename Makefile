@@ -1,7 +1,7 @@
 # make run: the service on a simulated cluster; make test: everything it needs, then all tests;
 # make lint: what formatters and linters say; make format: what they can mend by themselves.
-.PHONY: run build test e2e bench format lint lint-rust lint-dashboard lint-python lint-shell \
-	lint-lines lint-docs deny libtorch how-long clean
+.PHONY: run build test e2e bench attack format lint lint-rust lint-dashboard lint-python \
+	lint-shell lint-lines lint-docs deny libtorch how-long clean
 
 PORT ?= 5000
 SIZES ?= 1000,15000,150000
@@ -35,6 +35,10 @@ e2e: build
 bench: build
 	cargo bench --locked --bench micro
 	cargo bench --locked --bench cluster -- --sizes $(SIZES)
+
+# What attacks cost the release binary, and how probes fare meanwhile: about 10 minutes.
+attack: build
+	tests/attack/run.py
 
 lint: lint-lines lint-shell lint-python lint-dashboard lint-docs deny lint-rust
 

@@ -144,7 +144,7 @@ impl Drop for AuditLine {
     fn drop(&mut self) {
         let client = self.client.map(|address| address.to_string()).unwrap_or_default();
         let status = self.status.map(|status| status.as_u16()).unwrap_or_default();
-        // Two places in the code, so that a flood of refused writes takes no line of a permitted one.
+        // Places of their own in the code: a flood of refused writes takes no line of others.
         macro_rules! write_line {
             ($message:literal) => {
                 tracing::info!(

@@ -1,5 +1,6 @@
 """The attacks: each a function of a port, bounded in count and time. They go to 127.0.0.1 alone."""
 
+import contextlib
 import itertools
 import resource
 import socket
@@ -47,11 +48,9 @@ def send(connection, data):
 def read(connection):
     """What comes until the other side ends, or for three seconds."""
     count = 0
-    try:
+    with contextlib.suppress(OSError):
         while part := connection.recv(65536):
             count += len(part)
-    except OSError:
-        pass
     return count
 
 
@@ -115,10 +114,8 @@ def handshakes(port, seconds):
     """TLS that is begun: half a ClientHello."""
     context = ssl.create_default_context()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    try:
+    with contextlib.suppress(ssl.SSLWantReadError):
         context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
-    except ssl.SSLWantReadError:
-        pass
     hello = outgoing.read()
     held = opened(port, 1200, hello[: len(hello) // 2])
     time.sleep(seconds)
@@ -258,18 +255,17 @@ def repeated(path, clients):
 
 def long_paths(length):
     def attack(port, seconds):
-        request = f"POST /config?a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}"
-        request = request.replace("/config?a", "/config/" + "a" * length)
-        # Of a route that is guarded.
-        request = request.replace("/config/", "/scale/pod/default/").encode()
+        path = "/scale/pod/default/" + "a" * length
+        request = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}"
         end = time.monotonic() + seconds
         for _ in range(2000):
             if time.monotonic() > end:
                 break
             connection = connect(port)
             if connection:
-                send(connection, request)
-                connection.recv(100)
+                send(connection, request.encode())
+                with contextlib.suppress(OSError):
+                    connection.recv(100)
                 connection.close()
         return []
 

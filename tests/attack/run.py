@@ -2,7 +2,7 @@
 """run.py [--seconds N] [--only NAME,…] [--write FILE] [--before FILE]: attacks a service of its own
 on 127.0.0.1, one attack after the other, and prints what each cost and how probes fared meanwhile.
 
-DQN_SCALER names the binary. `--write` keeps the figures, `--before` shows those of another run
+DQN_SCALER names another binary than target/release/dqn-scaler. `--write` keeps the figures, `--before` shows those of another run
 beside them."""
 
 import argparse
@@ -13,6 +13,7 @@ import pathlib
 import re
 import resource
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,11 @@ import time
 import attacks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = pathlib.Path(
+    os.environ.get("DQN_SCALER")
+    or pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), "release/dqn-scaler")
+)
+LIBRARIES = pathlib.Path(os.environ.get("LIBTORCH", ROOT / ".libtorch"), "lib")
 MIB = 1024 * 1024
 # As kubelets do by default.
 PATIENCE = 1
@@ -43,9 +49,7 @@ ATTACKS = {
     "slow-bodies": Attack("300 bodies, 100 bytes a second", attacks.slow_bodies),
     "almost-bodies": Attack("250 bodies of 1 MiB but for a byte", attacks.almost_bodies),
     "large-bodies": Attack("40 clients post 1 MiB of lists", attacks.large_bodies),
-    "refused-bodies": Attack(
-        "the same, READ_ONLY", attacks.large_bodies, READ_ONLY="true"
-    ),
+    "refused-bodies": Attack("the same, READ_ONLY", attacks.large_bodies, READ_ONLY="true"),
     "streams": Attack("200 HTTP/2 streams with bodies", attacks.streams),
     "unread": Attack("600 clients take no answer", attacks.unread),
     "unread-pages": Attack("300 take no script of 1.4 MB", attacks.unread_pages),
@@ -75,21 +79,45 @@ def free_port():
 class Service:
     def __init__(self, attack, folder):
         self.port, self.log = free_port(), folder / "log"
-        variables = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH")
-                     if name in os.environ}
+        variables = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        variables |= {"LD_LIBRARY_PATH": str(LIBRARIES)}
         variables |= attack.environment
         if attack.tls:
-            certificate = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                           "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost",
-                           "-keyout", folder / "key", "-out", folder / "certificate"]
+            certificate = [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-subj",
+                "/CN=localhost",
+                "-keyout",
+                folder / "key",
+                "-out",
+                folder / "certificate",
+            ]
             subprocess.run(certificate, check=True, capture_output=True)
             variables |= {"TLS_CERT": str(folder / "certificate"), "TLS_KEY": str(folder / "key")}
         limit = (attack.descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         with open(self.log, "ab") as output:
             self.process = subprocess.Popen(
-                [os.environ["DQN_SCALER"], "--host", "127.0.0.1", "--port", str(self.port),
-                 "--simulate", "--speed", "60"],
-                cwd=ROOT, env=variables, stdout=output, stderr=output,
+                [
+                    BINARY.absolute(),
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(self.port),
+                    "--simulate",
+                    "--speed",
+                    "60",
+                ],
+                cwd=ROOT,
+                env=variables,
+                stdout=output,
+                stderr=output,
                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit),
             )
         self.tls = attack.tls
@@ -120,8 +148,6 @@ class Service:
 def ask(port, method, path, patience, tls=False):
     connection = socket.create_connection(("127.0.0.1", port), timeout=patience)
     if tls:
-        import ssl
-
         context = ssl._create_unverified_context()
         connection = context.wrap_socket(connection, server_hostname="localhost")
     with connection:
@@ -221,8 +247,12 @@ def summary(times):
 
 def shown(figures):
     """The cells of one run."""
-    cells = [f"{figures['before']:.0f} / {figures['peak']:.0f} / {figures['after']:.0f}",
-             f"{figures['sockets']:.0f}", str(figures["descriptors"]), f"{figures['log']:.1f}"]
+    cells = [
+        f"{figures['before']:.0f} / {figures['peak']:.0f} / {figures['after']:.0f}",
+        f"{figures['sockets']:.0f}",
+        str(figures["descriptors"]),
+        f"{figures['log']:.1f}",
+    ]
     for path in PROBED:
         probes = figures["probes"][path]
         p99 = "none" if probes["p99_ms"] is None else f"{probes['p99_ms']:.0f} ms"
@@ -239,8 +269,15 @@ def main():
     parser.add_argument("--before", type=pathlib.Path)
     arguments = parser.parse_args()
     earlier = json.loads(arguments.before.read_text()) if arguments.before else {}
-    head = ["attack", "", "RSS before / peak / 10 s after, MiB", "sockets, MiB", "descriptors",
-            "log, MiB", *(f"p99 `{path}`" for path in PROBED)]
+    head = [
+        "attack",
+        "",
+        "RSS before / peak / 10 s after, MiB",
+        "sockets, MiB",
+        "descriptors",
+        "log, MiB",
+        *(f"p99 `{path}`" for path in PROBED),
+    ]
     print(f"| {' | '.join(head)} |")
     print("|" + "---|" * len(head))
     figures = {}

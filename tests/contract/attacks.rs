@@ -148,3 +148,44 @@ async fn all_bodies_together_take_so_much_memory_and_time() {
     }
     assert_eq!(service.post("/config", json!({})).await.0, 200);
 }
+
+#[tokio::test]
+async fn so_many_large_answers_are_under_way_and_the_next_one_waits() {
+    let service =
+        with(100, Patience { answer: Duration::from_secs(2), ..Patience::default() }).await;
+    // More than the sockets hold, and not read.
+    let request = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let mut stream = service.raw(request).await;
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 200");
+        held.push(stream);
+    }
+    let begun = std::time::Instant::now();
+    let mut waiting = std::pin::pin!(service.get("/decisions"));
+    assert!(tokio::time::timeout(Duration::from_secs(1), waiting.as_mut()).await.is_err());
+    assert_eq!(service.send(Method::GET, "/livez").await.status(), 200);
+    assert_eq!(waiting.await.0, 200);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn so_many_decisions_are_given_at_once() {
+    let simulation = cluster(|world| add(world, Resource::Pods, "lonely", 1, 0.1, 100.0));
+    let service = Service::on(&simulation, quiet()).await;
+    let newest = || service.state.scaler.journal.lock().newest(1, |_| true).pop();
+    until("a decision", async || {
+        service.send(Method::POST, "/scale/all").await;
+        newest().is_some()
+    })
+    .await;
+    let entry = newest().unwrap();
+    for _ in 0..10_100 {
+        service.state.scaler.journal.lock().record((*entry).clone(), 20_000);
+    }
+    let answer = service.get("/decisions?limit=9000000000000000000").await.1;
+    assert_eq!(answer["count"], 10_000);
+    assert_eq!(answer["decisions"].as_array().unwrap().len(), 10_000);
+}
