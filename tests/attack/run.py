@@ -2,8 +2,8 @@
 """run.py [--seconds N] [--only NAME,…] [--write FILE] [--before FILE]: attacks a service of its own
 on 127.0.0.1, one attack after the other, and prints what each cost and how probes fared meanwhile.
 
-DQN_SCALER names another binary than target/release/dqn-scaler. `--write` keeps the figures, `--before` shows those of another run
-beside them."""
+DQN_SCALER names another binary than target/release/dqn-scaler. `--write` keeps the figures,
+`--before` shows those of another run beside them."""
 
 import argparse
 import json
