@@ -55,6 +55,7 @@ pub fn routes(state: Arc<AppState>) -> Router {
         .routes(routes!(overview::overview))
         .routes(routes!(decisions::decisions))
         .routes(routes!(metrics::metrics))
+        .routes(routes!(workloads::list))
         .route_layer(places.clone());
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(service::index))
@@ -67,7 +68,6 @@ pub fn routes(state: Arc<AppState>) -> Router {
         .routes(routes!(configuration::read, configuration::update))
         .routes(routes!(pods::read))
         .routes(routes!(overview::history))
-        .routes(routes!(workloads::list))
         .routes(routes!(scaling::scale_pod))
         .routes(routes!(scaling::scale_all))
         .routes(routes!(resize::resize))

@@ -152,7 +152,7 @@ async fn all_bodies_together_take_so_much_memory_and_time() {
 #[tokio::test]
 async fn so_many_large_answers_are_under_way_and_the_next_one_waits() {
     let service =
-        with(100, Patience { answer: Duration::from_secs(2), ..Patience::default() }).await;
+        with(100, Patience { answer: Duration::from_secs(6), ..Patience::default() }).await;
     // More than the sockets hold, and not read.
     let request = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut held = Vec::new();
@@ -163,12 +163,11 @@ async fn so_many_large_answers_are_under_way_and_the_next_one_waits() {
         assert_eq!(&begin, b"HTTP/1.1 200");
         held.push(stream);
     }
-    let begun = std::time::Instant::now();
     let mut waiting = std::pin::pin!(service.get("/decisions"));
-    assert!(tokio::time::timeout(Duration::from_secs(1), waiting.as_mut()).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(300), waiting.as_mut()).await.is_err());
     assert_eq!(service.send(Method::GET, "/livez").await.status(), 200);
+    // Until those are cut off.
     assert_eq!(waiting.await.0, 200);
-    assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test]
