@@ -56,10 +56,6 @@ pub async fn answer(
             (Some(config), Some(AbortOnDropHandle::new(reloading)))
         }
     };
-    // Taken over by each connection.
-    let socket = SockRef::from(&listener);
-    socket.set_send_buffer_size(SOCKET_BUFFER)?;
-    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     let server = Arc::new(Server { router, tls, bounds, stopping: CancellationToken::new() });
     let connections = TaskTracker::new();
     tokio::select! {
@@ -124,8 +120,11 @@ impl Server {
 
     async fn secured(&self, stream: TcpStream, peer: SocketAddr, held: &Held) -> Result<(), Cut> {
         // What cannot be set is of a connection that has ended.
-        let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(NOTHING_TAKEN));
+        let socket = SockRef::from(&stream);
+        let _ = socket.set_tcp_nodelay(true);
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+        let _ = socket.set_tcp_user_timeout(Some(NOTHING_TAKEN));
         let (patience, router) = (self.bounds.patience, self.router.clone());
         let displaced = held.spare.as_ref().map(|spare| &spare.displaced);
         let Some(tls) = &self.tls else {

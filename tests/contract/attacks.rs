@@ -151,8 +151,9 @@ async fn all_bodies_together_take_so_much_memory_and_time() {
 
 #[tokio::test]
 async fn so_many_large_answers_are_under_way_and_the_next_one_waits() {
-    let service =
-        with(100, Patience { answer: Duration::from_secs(6), ..Patience::default() }).await;
+    let answer = Duration::from_secs(5);
+    let patience = Patience { answer, bytes_per_second: 1024 * 1024, ..Patience::default() };
+    let service = with(100, patience).await;
     // More than the sockets hold, and not read.
     let request = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut held = Vec::new();
@@ -164,7 +165,8 @@ async fn so_many_large_answers_are_under_way_and_the_next_one_waits() {
         held.push(stream);
     }
     let mut waiting = std::pin::pin!(service.get("/decisions"));
-    assert!(tokio::time::timeout(Duration::from_millis(300), waiting.as_mut()).await.is_err());
+    let early = tokio::time::timeout(Duration::from_millis(300), waiting.as_mut()).await;
+    assert!(early.is_err(), "{early:?}");
     assert_eq!(service.send(Method::GET, "/livez").await.status(), 200);
     // Until those are cut off.
     assert_eq!(waiting.await.0, 200);
