@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 /// Places that are kept for probes: more than clients can connect while one is answered.
-const SPARE: usize = 256;
+const SPARE: usize = 512;
 /// More descriptors than this are never asked for.
 const MOST_DESCRIPTORS: u64 = 65_536;
 
