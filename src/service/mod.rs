@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::Router;
 use clap::Args;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
@@ -39,6 +39,10 @@ use crate::scaler::second_look::SecondLook;
 use crate::sim;
 use crate::sim::simulation::Simulation;
 use crate::store::{self, Sources, Store};
+
+/// Connections that the kernel keeps until they are accepted: in a storm a probe whose connection it
+/// drops comes back after a second, which is too late.
+const WAITING: u32 = 4096;
 
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -112,7 +116,7 @@ pub async fn serve(
     let store = args.data_dir.as_deref().map(|folder| Store::open(folder, sources(&state)));
     let store = store.transpose().context("state")?;
     let address = SocketAddr::new(args.host, args.port);
-    let listener = listen_at(address).await?;
+    let listener = listen_at(address)?;
     if args.simulate.simulate {
         introduce(listener.local_addr()?, args.simulate.speed);
     }
@@ -297,8 +301,14 @@ fn load_scaler(
 }
 
 /// What to do where the address cannot be had.
-async fn listen_at(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+fn listen_at(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(WAITING)
+    };
+    listen().map_err(|error: std::io::Error| {
         let advice = match error.kind() {
             ErrorKind::AddrInUse => {
                 "another program listens there: end it, or choose another port with --port or PORT"
