@@ -1,7 +1,7 @@
 # make run: the service on a simulated cluster; make test: everything it needs, then all tests;
 # make lint: what formatters and linters say; make format: what they can mend by themselves.
-.PHONY: run build test e2e bench format lint lint-rust lint-dashboard lint-python lint-shell \
-	lint-lines lint-docs deny sbom soak libtorch how-long clean
+.PHONY: run build test e2e bench attack soak format lint lint-rust lint-dashboard lint-python \
+	lint-shell lint-lines lint-docs deny sbom libtorch how-long clean
 
 PORT ?= 5000
 SIZES ?= 1000,15000,150000
@@ -42,6 +42,10 @@ bench: build
 soak: build
 	DQN_SCALER=target/release/dqn-scaler LD_LIBRARY_PATH=$${LIBTORCH:-.libtorch}/lib \
 		tests/soak/soak.py --minutes $(if $(HOURS),$$(($(HOURS) * 60)),$(MINUTES))
+
+# What attacks cost the release binary, and how probes fare meanwhile: about 10 minutes.
+attack: build
+	tests/attack/run.py
 
 lint: lint-lines lint-shell lint-python lint-dashboard lint-docs deny lint-rust
 

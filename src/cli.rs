@@ -1,12 +1,12 @@
 //! The command line: `serve` by default.
 
-use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::io::{stdin, stdout};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use clap::{Args, Parser, Subcommand};
 
 use crate::api;
+use crate::logging::{self, Format};
 use crate::model::inspect;
 use crate::service::{ServeArgs, serve};
 use crate::train::evaluate::{self, EvaluateArgs};
@@ -21,14 +21,8 @@ pub struct Cli {
     #[command(flatten)]
     serve: ServeArgs,
     /// How log lines are written to standard error (RUST_LOG chooses which)
-    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
-    log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = Format::Text, global = true)]
+    log_format: Format,
 }
 
 #[derive(Subcommand)]
@@ -63,7 +57,7 @@ struct PredictArgs {
 
 impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
-        log_to_stderr(self.log_format);
+        logging::to_stderr(self.log_format);
         match self.command {
             None => run(serve(self.serve, api::router)),
             Some(Command::Serve(args)) => run(serve(*args, api::router)),
@@ -81,22 +75,4 @@ impl Cli {
 
 fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(service)
-}
-
-fn log_to_stderr(format: LogFormat) {
-    // Who changed what is logged whatever else is: only `audit=off` silences it.
-    let wanted = std::env::var("RUST_LOG")
-        .ok()
-        .filter(|wanted| !wanted.is_empty())
-        .unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(format!("audit=info,{wanted}"))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal());
-    match format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-    }
 }

@@ -7,8 +7,8 @@
 //! The modules stand on floors, and none imports from a floor above its own:
 //!
 //! * [`core`]: how a decision is made, without I/O; a package of its own
-//! * [`clock`], [`blocking`], [`files`]: the time that the service lives in; long work on async
-//!   threads; files from outside
+//! * [`clock`], [`blocking`], [`files`], [`logging`]: the time that the service lives in; long work
+//!   on async threads; files from outside; the log
 //! * [`config`]: defaults, file, environment, flags and updates at run time
 //! * [`model`]: the `.pth` file and the network in libtorch
 //! * [`sim`]: a simulated cluster, and the Kubernetes API over it
@@ -32,6 +32,7 @@ pub mod cluster;
 pub mod config;
 pub mod files;
 pub mod leader;
+pub mod logging;
 pub mod metrics;
 pub mod model;
 pub mod scaler;

@@ -1,6 +1,10 @@
 use clap::Parser;
 use dqn_scaler::cli::Cli;
 
+/// Gives back to the system what is freed, which glibc keeps (docs/security.md has the figures).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> anyhow::Result<()> {
     Cli::parse().run()
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the service, the lowest floor first. Nothing imports from a floor above its own.
 const FLOORS: [&[&str]; 14] = [
     &["core"],
-    &["clock", "blocking", "files"],
+    &["clock", "blocking", "files", "logging"],
     &["config"],
     &["model"],
     &["sim"],

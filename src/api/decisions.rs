@@ -1,6 +1,7 @@
 //! Past decisions, all or those that are asked for.
 
 use axum::extract::State;
+use axum::response::Response;
 use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,10 +10,11 @@ use super::answers::{
     Confidence, ContainerResult, CurrentMetrics, Explanation, FuturePredictions, Predictions,
     QValues, ResourceChanges, StatusName, containers, describe,
 };
-use super::error::BadRequest;
+use super::error::{ApiError, BadRequest};
 use super::extract::{Query, SharedState};
-use super::json::Json;
+use super::large;
 use super::query;
+use crate::blocking::run_blocking;
 use crate::clock::rfc3339;
 use crate::core::action::Action;
 use crate::core::resource::Resource;
@@ -95,7 +97,7 @@ pub struct Utilization {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct DecisionQuery {
-    /// How many decisions at most: 50 if it is absent or no whole number
+    /// How many decisions at most: 50 if it is absent or no whole number, 10,000 if it is more
     #[serde(default = "default_limit", deserialize_with = "limit")]
     #[param(value_type = i64, minimum = 1, example = 10)]
     limit: usize,
@@ -129,13 +131,16 @@ fn default_limit() -> usize {
     50
 }
 
+/// More are not given at once.
+const MOST: usize = 10_000;
+
 fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let text = String::deserialize(deserializer)?;
     let Ok(limit) = text.trim().parse::<i64>() else { return Ok(default_limit()) };
     if limit < 1 {
         return Err(D::Error::custom("must be at least 1"));
     }
-    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+    Ok(usize::try_from(limit).unwrap_or(MOST).min(MOST))
 }
 
 fn lowercase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -168,11 +173,13 @@ impl DecisionQuery {
 pub async fn decisions(
     State(state): SharedState,
     Query(query): Query<DecisionQuery>,
-) -> Json<Decisions> {
-    let entries = state.scaler.journal.lock().newest(query.limit, |entry| query.takes(entry));
+) -> Result<Response, ApiError> {
+    let entries = run_blocking(|| {
+        state.scaler.journal.lock().newest(query.limit, |entry| query.takes(entry))
+    });
     let details = query.details.unwrap_or(false);
-    let decisions: Vec<_> = entries.iter().map(|entry| shown(entry, details)).collect();
-    Json(Decisions { success: true, count: decisions.len(), decisions })
+    let frame = Decisions { success: true, count: entries.len(), decisions: Vec::new() };
+    large::list(&frame, entries, move |entry| shown(entry, details))
 }
 
 fn shown(entry: &Entry, details: bool) -> PastDecision {

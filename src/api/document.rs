@@ -1,16 +1,17 @@
 //! The OpenAPI document, made from the routes themselves, and the page that shows it.
 
-use std::sync::Arc;
-
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Ref, Response, ResponseBuilder};
+use utoipa::openapi::{Ref, ResponseBuilder};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::error::Failure;
-use super::json::Json;
+use super::json::JSON;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -70,14 +71,20 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
                 ""
             };
             answers(write, "403", &format!("{refused}{outside}."));
-            answers(write, "503", "This replica follows another, or the token cannot be read.");
+            answers(write, "408", "The body did not come within 10 seconds.");
+            answers(
+                write,
+                "503",
+                "This replica follows another, the token cannot be read, or too many bodies are \
+                    being read.",
+            );
         }
     }
 }
 
 fn answers(operation: &mut Operation, status: &str, description: &str) {
     let content = utoipa::openapi::Content::new(Some(Ref::from_schema_name("Failure")));
-    let response: Response = ResponseBuilder::new()
+    let response: utoipa::openapi::Response = ResponseBuilder::new()
         .description(description)
         .content("application/json", content)
         .build();
@@ -87,10 +94,22 @@ fn answers(operation: &mut Operation, status: &str, description: &str) {
 /// This document
 #[utoipa::path(get, path = "/openapi.json", tag = "service",
     responses((status = 200, body = std::collections::HashMap<String, serde_json::Value>)))]
-pub async fn read(
-    Extension(document): Extension<Arc<utoipa::openapi::OpenApi>>,
-) -> Json<utoipa::openapi::OpenApi> {
-    Json(utoipa::openapi::OpenApi::clone(&document))
+pub async fn read(Extension(Written(document)): Extension<Written>) -> Response {
+    ([(CONTENT_TYPE, JSON)], document).into_response()
+}
+
+/// The document as it is sent.
+#[derive(Clone)]
+pub struct Written(Bytes);
+
+impl Written {
+    pub fn of(document: &utoipa::openapi::OpenApi) -> Self {
+        let text = document.to_json().unwrap_or_else(|error| {
+            tracing::error!(%error, "the OpenAPI document cannot be written");
+            String::new()
+        });
+        Self(Bytes::from(text + "\n"))
+    }
 }
 
 /// The document for people, at `/docs`: all of it comes from the binary, and nothing is asked of

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -11,15 +11,19 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use utoipa::IntoParams;
 
 use super::error::ApiError;
 use super::json::JSON;
 use super::query::QueryError;
+use crate::blocking::run_blocking;
 use crate::core::names;
 use crate::service::state::AppState;
 
-const LARGEST_BODY: usize = 1024 * 1024;
+/// What is parsed at once. JSON takes many times its length, so larger ones are parsed one by one.
+const SMALL_BODY: usize = 64 * 1024;
+static PARSING: Semaphore = Semaphore::const_new(1);
 /// Which some editors write at the beginning of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -95,7 +99,7 @@ pub struct JsonBody<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
         if !kind.trim().eq_ignore_ascii_case(JSON) {
@@ -103,26 +107,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                 "Expected request with `Content-Type: {JSON}`"
             )));
         }
-        let body = read(request.into_body()).await?;
+        // It has been read before: see `bodies`.
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
         let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
-        let axum::Json(value) = axum::Json::<Value>::from_bytes(text)
-            .map_err(|error| ApiError::bad_request(error.body_text()))?;
-        if !value.is_object() {
-            return Err(ApiError::bad_request("the body must be a JSON object"));
+        if text.len() <= SMALL_BODY {
+            return parsed(text).map(Self);
         }
-        serde_path_to_error::deserialize(value)
-            .map(Self)
-            .map_err(|error| ApiError::bad_request(error.to_string()))
+        let _turn = PARSING.acquire().await;
+        run_blocking(|| parsed(text)).map(Self)
     }
 }
 
-/// The body, if it is not too large.
-pub async fn read(body: Body) -> Result<Bytes, ApiError> {
-    to_bytes(body, LARGEST_BODY).await.map_err(|error| {
-        if error.into_inner().is::<http_body_util::LengthLimitError>() {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 1 MiB")
-        } else {
-            ApiError::bad_request("the body ended before its time")
-        }
-    })
+fn parsed<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    let axum::Json(value) = axum::Json::<Value>::from_bytes(text)
+        .map_err(|error| ApiError::bad_request(error.body_text()))?;
+    if !value.is_object() {
+        return Err(ApiError::bad_request("the body must be a JSON object"));
+    }
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| ApiError::bad_request(error.to_string()))
 }

@@ -8,8 +8,9 @@ use axum::http::{Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::bodies;
 use super::error::ApiError;
-use super::extract::{SharedState, read};
+use super::extract::SharedState;
 use crate::leader::Role;
 
 /// Several slashes in a row in a path count as one.
@@ -41,14 +42,6 @@ pub fn allow_options(mut response: Response) -> Response {
     response
 }
 
-/// Reads the body, whether the route cares for it or not: one that is too large is refused
-/// everywhere.
-pub async fn bounded(request: Request, next: Next) -> Result<Response, ApiError> {
-    let (parts, body) = request.into_parts();
-    let body = read(body).await?;
-    Ok(next.run(Request::from_parts(parts, body.into())).await)
-}
-
 /// A follower answers what is asked; what is to be changed is the leader's to change.
 pub async fn leading(
     State(state): SharedState,
@@ -57,7 +50,8 @@ pub async fn leading(
 ) -> Result<Response, ApiError> {
     match state.leadership.role() {
         Role::Follower(leader) if request.method() == Method::POST => {
-            Err(ApiError::follower(leader.as_deref()))
+            let error = ApiError::follower(leader.as_deref());
+            Err(bodies::discard(request).await.err().unwrap_or(error))
         }
         _ => Ok(next.run(request).await),
     }

@@ -6,6 +6,7 @@ use axum::response::IntoResponse;
 
 use super::error::ApiError;
 use super::extract::SharedState;
+use crate::blocking::run_blocking;
 use crate::metrics::Now;
 
 /// Metrics in the text format of Prometheus
@@ -26,6 +27,7 @@ pub async fn metrics(State(state): SharedState) -> Result<impl IntoResponse, Api
         certificate_expiry: state.certificate.lock().map(|validity| validity.until),
         watch_ends: cluster.map(|cluster| cluster.watch_ends()).unwrap_or_default(),
     };
-    let text = state.scaler.metrics.text(&now).map_err(|error| ApiError::internal(&error))?;
+    let text = run_blocking(|| state.scaler.metrics.text(&now))
+        .map_err(|error| ApiError::internal(&error))?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }

@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod autoscale;
+mod bodies;
 mod configuration;
 mod cors;
 mod dashboard;
@@ -11,6 +12,7 @@ mod document;
 mod error;
 mod extract;
 mod json;
+mod large;
 mod layers;
 mod metrics;
 mod overview;
@@ -25,6 +27,7 @@ mod workloads;
 
 use std::sync::Arc;
 
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Extension, Router, middleware};
@@ -34,7 +37,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::document::Document;
+use self::document::{Document, Written};
 use self::error::ApiError;
 use crate::service::state::AppState;
 
@@ -46,6 +49,14 @@ pub fn router(state: Arc<AppState>) -> Router {
 
 /// The routes, by the path as it is.
 pub fn routes(state: Arc<AppState>) -> Router {
+    let places = middleware::from_fn_with_state(large::places(), large::bounded);
+    let large = OpenApiRouter::new()
+        .routes(routes!(pods::list))
+        .routes(routes!(overview::overview))
+        .routes(routes!(decisions::decisions))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(workloads::list))
+        .route_layer(places.clone());
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(service::index))
         .routes(routes!(service::health))
@@ -55,37 +66,37 @@ pub fn routes(state: Arc<AppState>) -> Router {
         .routes(routes!(service::model_card))
         .routes(routes!(document::read))
         .routes(routes!(configuration::read, configuration::update))
-        .routes(routes!(pods::list))
-        .routes(routes!(overview::overview))
         .routes(routes!(pods::read))
         .routes(routes!(overview::history))
-        .routes(routes!(workloads::list))
         .routes(routes!(scaling::scale_pod))
         .routes(routes!(scaling::scale_all))
         .routes(routes!(resize::resize))
-        .routes(routes!(decisions::decisions))
         .routes(routes!(statistics::statistics))
         .routes(routes!(statistics::timeline))
-        .routes(routes!(metrics::metrics))
         .routes(routes!(autoscale::start))
         .routes(routes!(autoscale::stop))
         .routes(routes!(autoscale::status))
+        .merge(large)
+        .route_layer(middleware::from_fn_with_state(bodies::Room::default(), bodies::read))
         .route_layer(middleware::from_fn_with_state(state.clone(), layers::leading))
         .route_layer(middleware::from_fn_with_state(state.clone(), access::guard))
         .split_for_parts();
     document::complete(&mut document);
     router
-        .merge(document::page())
+        .merge(document::page().route_layer(places))
         .route("/dashboard", get(dashboard::folder))
         .route("/dashboard/", get(dashboard::index))
         .route("/dashboard/{file}", get(dashboard::file))
-        .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "Endpoint not found") })
-        .method_not_allowed_fallback(|| async {
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+        .fallback(|request| refused(request, StatusCode::NOT_FOUND, "Endpoint not found"))
+        .method_not_allowed_fallback(|request| {
+            refused(request, StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
         })
-        .layer(Extension(Arc::new(document)))
-        .layer(middleware::from_fn(layers::bounded))
+        .layer(Extension(Written::of(&document)))
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(middleware::from_fn_with_state(state.clone(), cors::cors))
         .with_state(state)
+}
+
+async fn refused(request: Request, status: StatusCode, message: &'static str) -> ApiError {
+    bodies::discard(request).await.err().unwrap_or_else(|| ApiError::new(status, message))
 }

@@ -1,19 +1,17 @@
 //! The pods: all of the configured namespaces, or one with its usage.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::iter::once;
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answers::UnreadableNamespace;
 use super::error::{ApiError, BadRequest, NoCluster, NoSuchPod};
 use super::extract::{PodPath, SharedState};
-use super::json::{JSON, Json};
+use super::json::Json;
+use super::large;
 use super::work::cluster;
 use crate::client::retry::Deadline;
 use crate::clock::rfc3339;
@@ -193,9 +191,6 @@ impl ListedOwner {
     }
 }
 
-/// Pods of one piece of the answer.
-const PIECE: usize = 500;
-
 /// Every pod of the configured namespaces
 #[utoipa::path(
     get, path = "/pods", tag = "pods", responses((status = 200, body = PodList), NoCluster)
@@ -206,22 +201,8 @@ pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     let pods = listing.pods;
     let unreadable = listing.unreadable.iter().map(Into::into).collect();
     let frame = PodList { success: true, count: pods.len(), unreadable, pods: Vec::new() };
-    let frame = serde_json::to_string(&frame).map_err(|error| ApiError::internal(&error))?;
-    let (begin, end) = frame.rsplit_once("[]").unwrap_or_default();
-    let (begin, end) = (format!("{begin}["), format!("]{end}\n"));
     let (policy, exclusions) = (config.policy(), config.exclusions());
-    // Each piece is made when the one before has been taken: the answer of a large cluster is never
-    // in memory as a whole.
-    let pieces = (0..pods.len()).step_by(PIECE).map(move |first| {
-        let piece = &pods[first..(first + PIECE).min(pods.len())];
-        let piece: Vec<_> = piece.iter().map(|pod| shown(pod, &exclusions, &policy)).collect();
-        let comma = if first == 0 { "" } else { "," };
-        let text = serde_json::to_string(&piece)?;
-        Ok(comma.to_owned() + text.trim_start_matches('[').trim_end_matches(']'))
-    });
-    let all = once(Ok(begin)).chain(pieces).chain(once(Ok::<_, serde_json::Error>(end)));
-    let body = Body::from_stream(futures::stream::iter(all));
-    Ok(([(CONTENT_TYPE, JSON)], body).into_response())
+    large::list(&frame, pods, move |pod| shown(pod, &exclusions, &policy))
 }
 
 fn shown(owned: &OwnedPod, exclusions: &Exclusions, policy: &Policy) -> ListedPod {

@@ -170,6 +170,12 @@ options! {
         write_token_file: Option<PathBuf> = None, env "WRITE_TOKEN_FILE";
         /// Origins whose pages may ask and write; `*`: all.
         cors_origins: Vec<String> = vec!["*".into()], env "CORS_ORIGINS", within origins(1, 1000);
+        /// Connections to the service at the same time; beyond them only `/livez`, `/readyz` and
+        /// `/health` are answered. Half of the file descriptors are the most.
+        max_connections: usize = 1024, env "MAX_CONNECTIONS", within from_to(1, 30_000, "");
+        /// Those of them that come from one address (IPv6: from one /64 network).
+        max_connections_per_address: usize = 256, env "MAX_CONNECTIONS_PER_ADDRESS",
+            within from_to(1, 30_000, "");
         /// Certificate (PEM), with which the service speaks TLS; unset: plain HTTP.
         tls_cert: Option<PathBuf> = None, env "TLS_CERT";
         /// Key of the certificate (PEM); both or neither must be given.

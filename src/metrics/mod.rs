@@ -1,5 +1,6 @@
 //! What is published to Prometheus: counted where it happens, written when it is asked for.
 
+pub mod connections;
 mod inputs;
 mod requests;
 
@@ -46,6 +47,7 @@ pub struct Metrics {
     looked_at: Counter,
     kubelet_requests: Timings<1>,
     silent_kubelets: Gauge,
+    pub connections: connections::Connections,
     pods_watched: Gauge,
     pods_monitored: Gauge,
     recorded: Recorded,
@@ -102,6 +104,7 @@ impl Default for Metrics {
             looked_at: Counter::default(),
             kubelet_requests: Family::new_with_constructor(timing),
             silent_kubelets: Gauge::default(),
+            connections: connections::Connections::default(),
             pods_watched: Gauge::default(),
             pods_monitored: Gauge::default(),
             recorded: Recorded::default(),
@@ -181,6 +184,7 @@ impl Metrics {
             self.events.clone(),
         );
         self.requests.register(r);
+        self.connections.register(r);
         r.register(
             "second_look_pods",
             "Pods that were decided on between two cycles",

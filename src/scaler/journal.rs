@@ -1,6 +1,7 @@
 //! What was decided and done: the newest decisions, and counts over all of them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,8 @@ impl Totals {
 
 #[derive(Debug, Default)]
 pub struct Journal {
-    entries: VecDeque<Entry>,
+    /// Shared with the answers that tell of them.
+    entries: VecDeque<Arc<Entry>>,
     totals: Totals,
 }
 
@@ -99,7 +101,7 @@ impl Journal {
         while self.entries.len() >= keep {
             self.entries.pop_front();
         }
-        self.entries.push_back(entry);
+        self.entries.push_back(Arc::new(entry));
     }
 
     /// At most `most` of those that are kept with a number of `first` or more, and the number of
@@ -108,19 +110,20 @@ impl Journal {
         let oldest = self.totals.decisions - self.entries.len() as u64;
         let first = first.clamp(oldest, self.totals.decisions);
         let skipped = (first - oldest) as usize;
-        (first, self.entries.iter().skip(skipped).take(most).cloned().collect())
+        let entries = self.entries.iter().skip(skipped).take(most);
+        (first, entries.map(|entry| Entry::clone(entry)).collect())
     }
 
     /// Puts what an earlier life has decided before what is here.
     pub fn restore(&mut self, earlier: Vec<Entry>, totals: Totals) {
-        earlier.into_iter().rev().for_each(|entry| self.entries.push_front(entry));
+        earlier.into_iter().rev().for_each(|entry| self.entries.push_front(Arc::new(entry)));
         self.totals.add(&totals);
         // However much of it was lost, what is kept has been counted.
         self.totals.decisions = self.totals.decisions.max(self.entries.len() as u64);
     }
 
     /// The newest `limit` of those that are `wanted`, oldest first.
-    pub fn newest(&self, limit: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    pub fn newest(&self, limit: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
         let mut found: Vec<_> =
             self.entries.iter().rev().filter(|entry| wanted(entry)).take(limit).cloned().collect();
         found.reverse();

@@ -1,14 +1,24 @@
 //! The socket: plain HTTP, or TLS with a certificate that may change while the service runs.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
-use tokio::net::TcpListener;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::connection::{self, Cut, Patience};
+use super::places::{Place, Places, SparePlace};
+use crate::metrics::connections::Connections;
 
 use crate::files;
 
@@ -16,35 +26,138 @@ use crate::files;
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long clients may take to end after the service has been asked to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(25);
+/// How long to wait where no connection can be accepted: there are no descriptors left.
+const NONE_ACCEPTED: Duration = Duration::from_millis(100);
+/// What the kernel keeps of an answer that is not taken, and of a request that is not read; it
+/// takes twice as much.
+const SOCKET_BUFFER: usize = 32 * 1024;
+/// How long the kernel waits for a client that takes nothing, also after the connection has ended.
+const NOTHING_TAKEN: Duration = Duration::from_secs(20);
+
+/// Who may be connected, and for how long.
+pub struct Bounds {
+    pub places: Arc<Places>,
+    pub patience: Patience,
+    pub counted: Connections,
+}
 
 /// Answers until `stop` is over and what is under way has been answered.
 pub async fn answer(
     listener: TcpListener,
     router: Router,
     tls: Option<(&Path, &Path)>,
-    stop: impl Future<Output = ()> + Send + 'static,
+    bounds: Bounds,
+    stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let listener = listener.into_std()?;
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let handle = Handle::new();
-    let ending = handle.clone();
-    tokio::spawn(async move {
-        stop.await;
-        ending.graceful_shutdown(Some(LAST_ANSWERS));
-    });
-    match tls {
-        None => axum_server::from_tcp(listener)?.handle(handle).serve(service).await?,
+    let (tls, _reloading) = match tls {
+        None => (None, None),
         Some((certificate, key)) => {
             let (config, seen) = load(certificate, key).await?;
             let reloading =
                 tokio::spawn(reload(config.clone(), certificate.to_owned(), key.to_owned(), seen));
-            let served =
-                axum_server::from_tcp_rustls(listener, config)?.handle(handle).serve(service).await;
-            reloading.abort();
-            served?;
+            (Some(config), Some(AbortOnDropHandle::new(reloading)))
         }
+    };
+    let server = Arc::new(Server { router, tls, bounds, stopping: CancellationToken::new() });
+    let connections = TaskTracker::new();
+    tokio::select! {
+        () = stop => {}
+        () = server.accept(&listener, &connections) => {}
+    }
+    drop(listener);
+    server.stopping.cancel();
+    connections.close();
+    if timeout(LAST_ANSWERS, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "some clients did not end in time");
     }
     Ok(())
+}
+
+struct Server {
+    router: Router,
+    tls: Option<RustlsConfig>,
+    bounds: Bounds,
+    stopping: CancellationToken,
+}
+
+/// What a connection holds until it ends.
+struct Held {
+    _own: Option<Place>,
+    spare: Option<SparePlace>,
+}
+
+impl Server {
+    async fn accept(self: &Arc<Self>, listener: &TcpListener, connections: &TaskTracker) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let held = match self.bounds.places.take(peer.ip()) {
+                        Ok(own) => Held { _own: Some(own), spare: None },
+                        Err(full) => {
+                            let bound = full.name();
+                            self.bounds.counted.refused(bound);
+                            tracing::warn!(client = %peer, bound, "too many connections");
+                            Held { _own: None, spare: Some(self.bounds.places.spare()) }
+                        }
+                    };
+                    connections.spawn(self.clone().serve(stream, peer, held));
+                }
+                Err(error) if is_of_the_client(&error) => {}
+                Err(error) => {
+                    self.bounds.counted.refused("accept");
+                    tracing::error!(%error, "no connection can be accepted");
+                    tokio::time::sleep(NONE_ACCEPTED).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, held: Held) {
+        let _open = self.bounds.counted.opened();
+        if let Err(cut) = self.secured(stream, peer, &held).await {
+            self.bounds.counted.cut(cut.name());
+            tracing::debug!(client = %peer, reason = cut.name(), "a connection was cut off");
+        }
+    }
+
+    async fn secured(&self, stream: TcpStream, peer: SocketAddr, held: &Held) -> Result<(), Cut> {
+        // What cannot be set is of a connection that has ended.
+        let socket = SockRef::from(&stream);
+        let _ = socket.set_tcp_nodelay(true);
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+        let _ = socket.set_tcp_user_timeout(Some(NOTHING_TAKEN));
+        let (patience, router) = (self.bounds.patience, self.router.clone());
+        let displaced = held.spare.as_ref().map(|spare| &spare.displaced);
+        let Some(tls) = &self.tls else {
+            return connection::serve(stream, peer, router, patience, displaced, &self.stopping)
+                .await;
+        };
+        let handshake = TlsAcceptor::from(tls.get_inner()).accept(stream);
+        let displacing = async {
+            match displaced {
+                Some(displaced) => displaced.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let stream = tokio::select! {
+            done = timeout(patience.first_request, handshake) => match done {
+                Ok(Ok(stream)) => stream,
+                // A client that speaks no TLS, or does not know the certificate.
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => return Err(Cut::Silent),
+            },
+            () = displacing => return Err(Cut::Displaced),
+            () = self.stopping.cancelled() => return Ok(()),
+        };
+        connection::serve(stream, peer, router, patience, displaced, &self.stopping).await
+    }
+}
+
+/// The client was gone before it was accepted.
+fn is_of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 type Pem = (Vec<u8>, Vec<u8>);

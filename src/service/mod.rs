@@ -1,7 +1,9 @@
 //! The service from start to stop.
 
 pub mod certificate;
+pub mod connection;
 pub mod listen;
+pub mod places;
 pub mod state;
 pub mod token;
 
@@ -13,13 +15,16 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::Router;
 use clap::Args;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::connection::Patience;
+use self::listen::Bounds;
+use self::places::Places;
 use self::state::AppState;
 use crate::client::kubelet::KubeletClient;
 use crate::clock::Clock;
@@ -36,6 +41,10 @@ use crate::scaler::second_look::SecondLook;
 use crate::sim;
 use crate::sim::simulation::Simulation;
 use crate::store::{self, Sources, Store};
+
+/// Connections that the kernel keeps until they are accepted: in a storm a probe whose connection it
+/// drops comes back after a second, which is too late.
+const WAITING: u32 = 4096;
 
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -93,6 +102,8 @@ pub async fn serve(
     let config = Config::load(args.config.as_deref(), args.config_overrides);
     let config = config.context("configuration")?;
     let (tls_cert, tls_key) = (config.tls_cert.clone(), config.tls_key.clone());
+    let (most, most_from_one_address) =
+        (config.max_connections, config.max_connections_per_address);
     if let Some(file) = &config.write_token_file {
         token::read(file).await.with_context(|| format!("token {}", file.display()))?;
     }
@@ -107,7 +118,7 @@ pub async fn serve(
     let store = args.data_dir.as_deref().map(|folder| Store::open(folder, sources(&state)));
     let store = store.transpose().context("state")?;
     let address = SocketAddr::new(args.host, args.port);
-    let listener = listen_at(address).await?;
+    let listener = listen_at(address)?;
     if args.simulate.simulate {
         introduce(listener.local_addr()?, args.simulate.speed);
     }
@@ -134,12 +145,17 @@ pub async fn serve(
         tracing::info!("stopping: what is under way is finished, nothing new is begun");
         stop.cancel();
     };
+    let bounds = Bounds {
+        places: Places::with_descriptors(most, most_from_one_address),
+        patience: Patience::default(),
+        counted: state.scaler.metrics.connections.clone(),
+    };
     let tls = tls_cert.as_deref().zip(tls_key.as_deref());
     let _reminding = tls_cert.clone().map(|file| {
         AbortOnDropHandle::new(tokio::spawn(certificate::watch(file, state.certificate.clone())))
     });
     let router = router(Arc::new(state.clone()));
-    listen::answer(listener, router, tls, stop).await.context("serving")?;
+    listen::answer(listener, router, tls, bounds, stop).await.context("serving")?;
     stopping.cancel();
     connecting.abort();
     following.abort();
@@ -290,8 +306,14 @@ fn load_scaler(
 }
 
 /// What to do where the address cannot be had.
-async fn listen_at(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+fn listen_at(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(WAITING)
+    };
+    listen().map_err(|error: std::io::Error| {
         let advice = match error.kind() {
             ErrorKind::AddrInUse => {
                 "another program listens there: end it, or choose another port with --port or PORT"

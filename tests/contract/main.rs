@@ -4,6 +4,7 @@
 
 mod admission;
 mod annotations;
+mod attacks;
 mod autoscaling;
 mod bounded;
 mod configuration;
@@ -42,6 +43,9 @@ use dqn_scaler::core::quantity;
 use dqn_scaler::leader::Leadership;
 use dqn_scaler::model::{Checkpoint, NamedTensor, Network};
 use dqn_scaler::scaler::cycle::Scaler;
+use dqn_scaler::service::connection::Patience;
+use dqn_scaler::service::listen::{self, Bounds};
+use dqn_scaler::service::places::Places;
 use dqn_scaler::service::state::AppState;
 use dqn_scaler::service::{autoscaler, dispatcher, publish};
 use dqn_scaler::sim::demo::{add_namespace, add_nodes, declare};
@@ -98,7 +102,16 @@ impl Service {
         service
     }
 
-    async fn run((state, events): (Arc<AppState>, Receiver<PodEvent>)) -> Self {
+    async fn run(parts: (Arc<AppState>, Receiver<PodEvent>)) -> Self {
+        Self::bounded(parts, 1000, Patience::default()).await
+    }
+
+    /// With so many connections at the same time, and so much patience for each.
+    async fn bounded(
+        (state, events): (Arc<AppState>, Receiver<PodEvent>),
+        most: usize,
+        patience: Patience,
+    ) -> Self {
         let stopping = state.stopping.clone();
         tokio::spawn(autoscaler(&state).run(stopping.clone()));
         tokio::spawn(dispatcher(&state).run(stopping.clone()));
@@ -107,7 +120,12 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (stopped, router) = (stopping.clone().cancelled_owned(), api::router(state.clone()));
-        tokio::spawn(async { axum::serve(listener, router).with_graceful_shutdown(stopped).await });
+        let bounds = Bounds {
+            places: Places::new(most, most),
+            patience,
+            counted: state.scaler.metrics.connections.clone(),
+        };
+        tokio::spawn(listen::answer(listener, router, None, bounds, stopped));
         Self { base, client: reqwest::Client::new(), state, _stop: stopping.drop_guard() }
     }
 

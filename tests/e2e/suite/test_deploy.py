@@ -58,6 +58,8 @@ VARIABLES = {
     "POD_METRICS": ("pod", "pod"),
     "ALLOWED_NAMESPACES": (f"{NAMESPACE},default,other", [NAMESPACE, "default", "other"]),
     "READ_ONLY": ("true", True),
+    "MAX_CONNECTIONS": ("500", 500),
+    "MAX_CONNECTIONS_PER_ADDRESS": ("100", 100),
     "CORS_ORIGINS": ("https://a.example,http://b:3000", ["https://a.example", "http://b:3000"]),
 }
 # They name files that the pod does not have, and a folder: the tests of the service set them.
