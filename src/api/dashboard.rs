@@ -42,11 +42,13 @@ files! {
     "dom.js": SCRIPT,
     "fields.js": SCRIPT,
     "format.js": SCRIPT,
+    "listing.js": SCRIPT,
     "markdown.js": SCRIPT,
     "model.js": SCRIPT,
     "overview.js": SCRIPT,
     "pod.js": SCRIPT,
     "pods.js": SCRIPT,
+    "workloads.js": SCRIPT,
 }
 
 /// To the folder of the page, relative to where the page is asked for: a proxy may serve it below a

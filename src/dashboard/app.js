@@ -8,10 +8,12 @@ import { duration } from "./format.js";
 import { model } from "./model.js";
 import { overview } from "./overview.js";
 import { pods } from "./pods.js";
+import { workloads } from "./workloads.js";
 
 const VIEWS = {
   overview: [overview, "Overview", "M4 4h7v7H4zM13 4h7v4h-7zM13 10h7v10h-7zM4 13h7v7H4z"],
   pods: [pods, "Pods", "M12 3l8 4.5v9L12 21l-8-4.500v-9zM4 7.500l8 4.500 8-4.500M12 12v9"],
+  workloads: [workloads, "Workloads", "M12 4l8 4-8 4-8-4zM4 12l8 4 8-4M4 16l8 4 8-4"],
   decisions: [decisions, "Decisions", "M5 6h2M10 6h9M5 12h2M10 12h9M5 18h2M10 18h9"],
   configuration: [configuration, "Configuration", "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4"],
   model: [

@@ -29,7 +29,7 @@ export function why({ last_decision: last, message }) {
 
 /** What annotations ask for and what other autoscalers have, in a few words each. */
 export function terms({ overrides = {}, managed_by: competing = [] }) {
-  const { mode, up_only: upOnly, containers } = overrides;
+  const { mode, up_only: upOnly, controls, containers } = overrides;
   const bounds = RESOURCES.flatMap(([key]) => {
     const label = key === "cpu" ? "CPU" : key;
     const [min, max] = ["min", "max"].map(
@@ -44,6 +44,7 @@ export function terms({ overrides = {}, managed_by: competing = [] }) {
     mode && `mode ${mode}`,
     ...bounds,
     upOnly && "never cut",
+    controls && controls !== "both" && `${controls} alone`,
     containers && `only ${containers.join(", ")}`,
   ].filter(Boolean);
   const left = competing.map(

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { changed, chip, explained, statusChip } from "./decision.js";
 import { attribute, h, keyed, text } from "./dom.js";
 import { ago, date, number, plural } from "./format.js";
-import { field, select } from "./pods.js";
+import { field, select, typed } from "./listing.js";
 
 const STEP = 50;
 const MOST = 1000;
@@ -13,13 +13,13 @@ export function decisions(app) {
   const filters = { pod: "", action: "", applied: "", limit: STEP, ...app.query() };
   filters.limit = Number(filters.limit) || STEP;
   let paused = false;
-  let pause;
+  const soon = typed(ask);
   const pod = h("input", {
     type: "search",
     id: "decisions-pod",
     placeholder: "A part of namespace/name",
     value: filters.pod,
-    input: () => soon(),
+    input: () => soon({ pod: pod.value.trim() }),
   });
   const action = select(
     "decisions-action",
@@ -75,11 +75,6 @@ export function decisions(app) {
     attribute(hold, "aria-pressed", String(paused));
     text(hold, paused ? "Resume" : "Pause");
     if (!paused) app.refresh();
-  }
-
-  function soon() {
-    clearTimeout(pause);
-    pause = setTimeout(() => ask({ pod: pod.value.trim() }), 200);
   }
 
   function ask(change) {

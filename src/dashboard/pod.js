@@ -6,6 +6,7 @@ import { changed, chip, explained, RESOURCES, statusChip, terms, why } from "./d
 import { open, refused } from "./dialogs.js";
 import { busy, h } from "./dom.js";
 import { ago, words } from "./format.js";
+import { workloadLink } from "./workloads.js";
 
 export async function scaleNow(app, button, namespace, name) {
   await busy(button, async () => {
@@ -78,14 +79,10 @@ export async function showPod(app, namespace, name) {
         h(
           "p",
           { class: "muted" },
-          [
-            namespace,
-            pod.workload && `${pod.workload.kind} ${pod.workload.name}`,
-            pod.status,
-            pod.cannot_scale && `not scaled: ${words(pod.cannot_scale)}`,
-          ]
-            .filter(Boolean)
-            .join(" · "),
+          `${namespace} · `,
+          workloadLink(pod),
+          ` · ${pod.status}`,
+          pod.cannot_scale && ` · not scaled: ${words(pod.cannot_scale)}`,
         ),
         terms(pod).map((term) => h("p", { class: "muted terms" }, term)),
         RESOURCES.map(([key]) => usageChart(pod, key)),

@@ -6,9 +6,10 @@ import { chip, statusChip, terms, why } from "./decision.js";
 import { confirm, refused, toast } from "./dialogs.js";
 import { attribute, busy, h, keyed, text } from "./dom.js";
 import { ago, amount, count, percent, plural, STATUS, words } from "./format.js";
+import { field, namespaceSelect, PAGE, pager, select, typed } from "./listing.js";
 import { scaleNow, showPod } from "./pod.js";
+import { workloadLink } from "./workloads.js";
 
-const PAGE = 50;
 const COLUMNS = [
   ["name", "Pod", "asc"],
   ["cpu_utilization", "CPU", "desc"],
@@ -44,6 +45,7 @@ export function pods(app) {
     ...app.query(),
   };
   filters.offset = Number(filters.offset) || 0;
+  const soon = typed(ask);
   const search = h("input", {
     type: "search",
     id: "pods-search",
@@ -51,10 +53,9 @@ export function pods(app) {
     value: filters.search,
     input: () => soon({ search: search.value.trim() }),
   });
-  const namespace = h("select", {
-    id: "pods-namespace",
-    change: () => ask({ namespace: namespace.value }),
-  });
+  const namespaces = namespaceSelect("pods-namespace", app, filters, (value) =>
+    ask({ namespace: value }),
+  );
   const show = select("pods-show", SHOW, filters.show, (value) => ask({ show: value }));
   const sort = select(
     "pods-sort",
@@ -101,8 +102,7 @@ export function pods(app) {
     body,
   );
   const empty = h("p", { class: "empty" }, "Loading the pods …");
-  const found = h("p", { class: "found", role: "status" });
-  const [back, on] = [pager("Previous", -PAGE), pager("Next", PAGE)];
+  const pages = pager(filters, (offset) => ask({ offset }));
   const node = h(
     "div",
     { class: "view" },
@@ -110,33 +110,13 @@ export function pods(app) {
       "div",
       { class: "toolbar", role: "search" },
       field("Search", search),
-      field("Namespace", namespace),
+      field("Namespace", namespaces.node),
       field("Show", show),
       field("Sort by", sort),
       all,
     ),
-    h(
-      "section",
-      { class: "panel flush" },
-      table,
-      empty,
-      h("div", { class: "pager" }, found, back, on),
-    ),
+    h("section", { class: "panel flush" }, table, empty, pages.node),
   );
-  let pause;
-
-  function pager(label, step) {
-    return h(
-      "button",
-      { type: "button", click: () => ask({ offset: Math.max(0, filters.offset + step) }) },
-      label,
-    );
-  }
-
-  function soon(change) {
-    clearTimeout(pause);
-    pause = setTimeout(() => ask(change), 200);
-  }
 
   function ask(change) {
     Object.assign(filters, { offset: 0 }, change);
@@ -149,18 +129,8 @@ export function pods(app) {
     return app.refresh();
   }
 
-  function showNamespaces() {
-    const names = ["", ...(app.config?.namespaces ?? [])];
-    if (filters.namespace && !names.includes(filters.namespace)) names.push(filters.namespace);
-    if (names.join() === [...namespace.options].map((option) => option.value).join()) return;
-    namespace.replaceChildren(
-      ...names.map((name) => h("option", { value: name }, name || "All namespaces")),
-    );
-    namespace.value = filters.namespace;
-  }
-
   async function refresh() {
-    showNamespaces();
+    namespaces.update();
     attribute(all, "disabled", !app.connected);
     if (!app.connected) {
       update([]);
@@ -192,12 +162,7 @@ export function pods(app) {
         ? "There are no pods in the namespaces that are watched."
         : "No pod fits the search.",
     );
-    const upto = answer.offset + answer.count;
-    const shown = `${count(answer.offset + 1)}–${count(upto)} of ${plural(answer.found, "pod")}`;
-    const ofAll = answer.found < answer.total ? ` (${count(answer.total)} in all)` : "";
-    text(found, answer.count === 0 ? "" : shown + ofAll);
-    attribute(back, "disabled", answer.offset === 0);
-    attribute(on, "disabled", upto >= answer.found);
+    pages.update(answer, "pod");
     showSort();
   }
 
@@ -229,21 +194,10 @@ function header(key, label, click) {
   return { node, update };
 }
 
-export function select(id, options, value, change) {
-  const node = h(
-    "select",
-    { id, change: () => change(node.value) },
-    options.map(([key, label]) => h("option", { value: key, selected: key === value }, label)),
-  );
-  return node;
-}
-
-export const field = (label, input) =>
-  h("div", { class: "field" }, h("label", { for: input.id }, label), input);
-
 function row(app, pod) {
   const usage = { cpu: usageCell("cpu"), memory: usageCell("memory") };
-  const where = h("small", {});
+  const status = h("span", {});
+  const where = h("small", {}, `${pod.namespace} · `, workloadLink(pod), status);
   const chips = h("span", { class: "chips" });
   const said = h("p", { class: "why" });
   const button = h(
@@ -272,16 +226,7 @@ function row(app, pod) {
   );
   let lastKey;
   const update = (now) => {
-    text(
-      where,
-      [
-        now.namespace,
-        now.workload && `${now.workload.kind} ${now.workload.name}`,
-        now.status !== "Running" && now.status,
-      ]
-        .filter(Boolean)
-        .join(" · "),
-    );
+    text(status, now.status === "Running" ? "" : ` · ${now.status}`);
     usage.cpu.update(now, now.metrics.cpu_usage, now.resources.cpu_limit);
     usage.memory.update(now, now.metrics.memory_usage_mb, now.resources.memory_limit_mb);
     attribute(node, "data-monitored", now.monitored ? null : "no");

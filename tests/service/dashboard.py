@@ -5,7 +5,7 @@ import re
 
 from playwright.sync_api import expect
 
-VIEWS = ("overview", "pods", "decisions", "configuration", "model")
+VIEWS = ("overview", "pods", "workloads", "decisions", "configuration", "model")
 DESKTOP = {"width": 1360, "height": 900}
 PHONE = {"width": 360, "height": 740}
 
@@ -41,6 +41,7 @@ def settled(page, view):
     there = {
         "overview": ".card .big:not(:text-is('–'))",
         "pods": ".pods tbody tr",
+        "workloads": ".workloads .sizes td",
         "decisions": ".decisions .row",
         "configuration": ".facts.columns dt",
         "model": ".card-text h2",

@@ -4,9 +4,10 @@ the simulated cluster."""
 import re
 
 import pytest
+import requests
 from playwright.sync_api import expect
 
-from conftest import until
+from conftest import free_port, until
 from dashboard import buttons, dashboard, go, settled, toast
 
 
@@ -181,6 +182,98 @@ def test_a_pod_is_shown_with_its_charts_and_decisions(browser, live):
         assert set(page.locator(".row .pod").all_inner_texts()) == {"postgres-0\ndata"}
 
 
+def test_workloads_tell_what_a_new_pod_starts_with_and_needs(browser, live):
+    with dashboard(browser, live.url, "workloads") as page:
+        settled(page, "workloads")
+        assert buttons(page) == {"Previous", "Next"}
+        rows = page.locator(".workloads > li")
+        told = live.get("/workloads").json()
+        expect(rows).to_have_count(told["found"])
+        page.get_by_label("Namespace").select_option("data")
+        page.get_by_role("searchbox", name="Search").fill("POSTGRES-0")
+        expect(rows).to_have_count(1)
+        assert "search=POSTGRES-0" in page.url and "namespace=data" in page.url
+        row = rows.first
+        expect(row.locator("h2")).to_have_text("postgres-0")
+        expect(row.locator(".who")).to_contain_text("data · StatefulSet postgres")
+        heads = row.locator("thead th").all_inner_texts()
+        assert heads == ["Template", "Now", "Needed", "Peak", "Typical use"]
+        cpu, memory = (
+            line.locator("td").all_inner_texts() for line in row.locator("tbody tr").all()
+        )
+        assert cpu[0] == "500m / 2" and memory[0] == "1Gi / 4Gi"
+
+        def same():
+            """The limits and the usage of CPU, as the service tells them and as the page does."""
+            known = live.get("/workloads?search=postgres-0").json()["workloads"][0]["containers"][0]
+            cores = [known["now"]["cpu_limit"], known["needed"]["cpu_limit"]]
+            cores += [known["peak"]["cpu_cores"], known["typical"]["cpu_cores"]]
+            shown = row.locator("tbody tr").first.locator("td").all_inner_texts()[1:]
+            shown = [text.split(" / ")[-1] for text in shown]
+            shown = [
+                float(text[:-1]) / 1000 if text.endswith("m") else float(text) for text in shown
+            ]
+            return shown == pytest.approx(cores, abs=0.006)
+
+        until(same, what="the same figures")
+        # In the time of the cluster, an hour of which passes in a minute.
+        expect(row.locator("time").first).to_contain_text(
+            re.compile(r"known since .*, [\d.]+\s\w+ ago")
+        )
+        known = live.get("/workloads?search=postgres-0").json()
+        since = known["workloads"][0]["containers"][0]["known_since"]
+        expect(row.locator("time").first).to_have_attribute("datetime", since)
+        page.get_by_role("searchbox", name="Search").fill("nobody")
+        expect(page.locator(".empty")).to_have_text("No workload that is remembered fits.")
+        page.get_by_role("searchbox", name="Search").fill("statefulset")
+        expect(rows).to_have_count(5)
+        page.get_by_role("searchbox", name="Search").fill("kafka-1")
+        expect(rows).to_have_count(1)
+        page.get_by_role("link", name="1 pod").click()
+        settled(page, "pods")
+        expect(page.locator(".pods tbody tr")).to_have_count(1)
+        page.get_by_role("link", name="StatefulSet kafka").click()
+        settled(page, "workloads")
+        expect(page.locator(".workloads h2")).to_have_text(["kafka-1"])
+        go(page, "pods")
+        settled(page, "pods")
+        for pod, link, name in [
+            ("web-", "Deployment web", "web"),
+            ("debug-shell", "Pod of its own", "debug-shell"),
+        ]:
+            page.get_by_role("searchbox", name="Search").fill(pod)
+            page.get_by_role("link", name=link).first.click()
+            settled(page, "workloads")
+            expect(page.locator(".workloads h2")).to_have_text([name])
+            page.go_back()
+        page.get_by_role("searchbox", name="Search").fill("web-")
+        page.locator(".pods tbody th a").first.click()
+        page.get_by_role("dialog").get_by_role("link", name="Deployment web").click()
+        expect(page.locator("dialog")).to_have_count(0)
+        expect(page.locator(".workloads .remembered b")).to_have_text(["web", "proxy"])
+
+
+def test_a_workload_whose_pods_are_gone_is_still_told_of(browser, start):
+    api = f"127.0.0.1:{free_port()}"
+    service = start("--simulate", "--simulate-listen", api, "--speed", "60", NAMESPACES="default")
+
+    def remembered():
+        return service.get("/workloads?search=worker").json()["workloads"]
+
+    until(remembered, what="a first cycle")
+    path = f"http://{api}/apis/apps/v1/namespaces/default/deployments/worker"
+    requests.delete(path, timeout=10).raise_for_status()
+    until(lambda: remembered()[0]["pods"] == 0, what="the end of its pods")
+    with dashboard(browser, service.url, "workloads?search=worker") as page:
+        settled(page, "workloads")
+        row = page.locator(".workloads > li")
+        expect(row.locator(".pods-of")).to_have_text("0 pods")
+        expect(row.locator(".seen")).to_contain_text("last seen")
+        shown = row.locator("tbody tr").first.locator("td")
+        expect(shown.first).to_have_text("1 / 4")
+        expect(shown.nth(1)).to_have_text("–")
+
+
 def test_decisions_are_filtered_and_explained(browser, live):
     with dashboard(browser, live.url, "decisions") as page:
         settled(page, "decisions")
@@ -333,7 +426,7 @@ def test_the_model_card_is_shown(browser, demo):
 
 def test_the_address_leads_to_every_view_and_back(browser, demo):
     with dashboard(browser, demo.url) as page:
-        for view in ("pods", "decisions", "configuration", "model", "overview"):
+        for view in ("pods", "workloads", "decisions", "configuration", "model", "overview"):
             go(page, view)
             settled(page, view)
             assert page.url.endswith(f"/dashboard/#/{view}")

@@ -272,7 +272,7 @@ def test_what_is_in_the_way_of_a_pod_is_named_everywhere(browser, start):
         ).raise_for_status()
 
     annotate("default/deployments/web", max_cpu="lots")
-    annotate("data/statefulsets/kafka", mode="recommend", max_memory="4Gi")
+    annotate("data/statefulsets/kafka", mode="recommend", max_memory="4Gi", controls="requests")
     hpa = {
         "metadata": {"name": "pg-hpa"},
         "spec": {
@@ -304,7 +304,7 @@ def test_what_is_in_the_way_of_a_pod_is_named_everywhere(browser, start):
         expect(row("web-")).to_contain_text(fault, timeout=30_000)
         expect(row("kafka-0")).to_contain_text(held)
         expect(row("kafka-0")).to_contain_text(
-            "by annotation: mode recommend, memory of at most 4Gi"
+            "by annotation: mode recommend, memory of at most 4Gi, requests alone"
         )
         expect(row("kafka-0")).not_to_contain_text("Dry run")
         expect(row("postgres-0")).to_contain_text("cpu left to HorizontalPodAutoscaler pg-hpa")
