@@ -14,7 +14,7 @@ fn one_pod() -> Arc<Simulation> {
     cluster(|world| add(world, Resource::Deployments, "web", 1, 0.45, 100.0))
 }
 
-async fn annotate<K>(simulation: &Arc<Simulation>, name: &str, annotations: &[(&str, &str)])
+pub async fn annotate<K>(simulation: &Arc<Simulation>, name: &str, annotations: &[(&str, &str)])
 where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,

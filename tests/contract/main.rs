@@ -28,6 +28,7 @@ mod safety_resizes;
 mod safety_time;
 mod scaling;
 mod second_look;
+mod sizes;
 mod without_a_cluster;
 mod workloads;
 

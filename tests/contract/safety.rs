@@ -59,6 +59,13 @@ pub fn add_pod(world: &mut World, name: &str, spec: Value, cpu: f64, memory: f64
     declare(world, Resource::Pods, "default", name, 1, spec, workload);
 }
 
+/// From now on the pod wants so much.
+pub fn load(simulation: &Simulation, pod: &str, cpu: f64, memory: f64) {
+    let mut world = simulation.world();
+    let pod = world.pods.get_mut(&Key::new("default", pod)).unwrap();
+    pod.workload = Workload::constant(cpu, memory);
+}
+
 /// The limits that the spec of a container asks for.
 pub fn limit(simulation: &Simulation, pod_name: &str, container: &str) -> PerResource<f64> {
     let limits = container_of(simulation, pod_name, container)["resources"]["limits"].clone();

@@ -50,13 +50,6 @@ fn quiet_pods(names: &[&str]) -> impl FnOnce(&mut World) {
     }
 }
 
-/// From now on the pod wants so much.
-fn load(simulation: &Simulation, pod: &str, cpu: f64, memory: f64) {
-    let mut world = simulation.world();
-    let pod = world.pods.get_mut(&Key::new("default", pod)).unwrap();
-    pod.workload = Workload::constant(cpu, memory);
-}
-
 fn asked_kubelets(simulation: &Simulation) -> usize {
     let requests = simulation.faults().log.requests();
     requests.iter().filter(|request| request.path == "/metrics/resource").count()

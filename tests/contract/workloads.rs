@@ -1,5 +1,8 @@
 //! What outlives pods: new ones get what others of their workload have settled on.
 
+use dqn_scaler::service::sources;
+use dqn_scaler::store::{self, Store};
+
 use super::safety::*;
 use super::*;
 
@@ -48,6 +51,79 @@ async fn after_a_rollout_the_new_pod_gets_in_one_step_what_the_old_one_had() {
     assert_eq!((&known["kind"], &known["name"]), (&json!("Deployment"), &json!("web")));
     assert_eq!(known["containers"][0]["template"]["memory_limit_mb"], 512.0);
     assert_eq!(known["instance"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_pod_of_a_stateful_set_that_is_made_anew_gets_the_size_of_its_own_past() {
+    let simulation = cluster(|world| add(world, Resource::StatefulSets, "db", 2, 0.1, 100.0));
+    let service = preferring(&simulation, looping(), [MAINTAIN, MAINTAIN]).await;
+    resize_by_hand(&simulation, "db-0", "app", json!({"cpu": "1", "memory": "1Gi"})).await;
+    until("that is remembered", async || {
+        let (_, body) = service.get("/workloads?search=db-0").await;
+        body["workloads"][0]["containers"][0]["needed"]["memory_limit_mb"] == 1024.0
+    })
+    .await;
+    let uid = |name: &str| pod(&simulation, name)["metadata"]["uid"].clone();
+    let old = ["db-0", "db-1"].map(uid);
+    simulation.faults().log.forget();
+    for name in ["db-0", "db-1"] {
+        simulation.world().delete_pod(&Key::new("default", name), Some(0));
+    }
+    until("it has its size again", async || {
+        let there = pods_of(&simulation, "db");
+        there == ["db-0", "db-1"]
+            && ["db-0", "db-1"].map(uid) != old
+            && limit_of(&simulation, "db-0") == PerResource::new(1.0, 1024.0)
+    })
+    .await;
+    pass(&simulation, 30.0).await;
+    assert_eq!(limit_of(&simulation, "db-1"), PerResource::new(0.5, 512.0), "it has its own past");
+    assert_eq!(resizes(&simulation, None), [200], "one step of one pod");
+}
+
+/// A service that keeps its state in a folder, and what ends its store.
+async fn storing(
+    simulation: &Arc<Simulation>,
+    folder: &std::path::Path,
+) -> (Service, impl Future<Output = ()> + use<>) {
+    let network = network_that_wants(MAINTAIN, MAINTAIN);
+    let begun = state_of(&network, looping(), *simulation.clock(), Leadership::alone());
+    let store = Store::open(folder, sources(&begun.0)).unwrap();
+    let ended = CancellationToken::new();
+    let storing = tokio::spawn(store::run(Some(store), ended.clone()));
+    let service = Service::run(begun).await;
+    service.state.connected(simulation.client());
+    (service, async move {
+        ended.cancel();
+        storing.await.unwrap();
+    })
+}
+
+#[tokio::test]
+async fn what_a_workload_has_taught_outlives_the_service() {
+    let (simulation, folder) = (shop(), tempfile::tempdir().unwrap());
+    let (first, end) = storing(&simulation, folder.path()).await;
+    let settled = learned(&simulation, &first).await;
+    let known = workload(&first).await["containers"].clone();
+    drop(first);
+    end.await;
+    // While nobody looks the pod is made anew.
+    let old = pods_of(&simulation, "web").remove(0);
+    simulation.world().delete_pod(&Key::new("default", &old), Some(0));
+    until("a new pod is there", async || {
+        pods_of(&simulation, "web").first().is_some_and(|new| *new != old)
+    })
+    .await;
+    let new = pods_of(&simulation, "web").remove(0);
+    assert_eq!(limit_of(&simulation, &new).memory, 512.0);
+    let (second, _end) = storing(&simulation, folder.path()).await;
+    until("it has what is needed", async || limit_of(&simulation, &new).memory >= settled - 1.0)
+        .await;
+    assert_eq!(resizes(&simulation, Some(&new)), [200], "in one step");
+    let now = workload(&second).await["containers"].clone();
+    for field in ["template", "known_since"] {
+        assert_eq!(now[0][field], known[0][field], "{field}");
+    }
 }
 
 #[tokio::test]
