@@ -13,6 +13,7 @@ use super::query;
 use crate::blocking::run_blocking;
 use crate::clock::{at, rfc3339};
 use crate::core::context::OwnedPod;
+use crate::core::eligibility::own_policy;
 use crate::core::pod::{ContainerResources, PodContainer};
 use crate::core::policy::Policy;
 use crate::core::resource::{PerResource, Resource};
@@ -210,6 +211,9 @@ fn shown(
     pods: &[&OwnedPod],
     policy: &Policy,
 ) -> ListedWorkload {
+    // What annotations ask for binds new pods, too.
+    let own = pods.first().and_then(|owned| own_policy(owned, policy).ok().flatten());
+    let policy = own.as_deref().unwrap_or(policy);
     let container = |(name, known): (&str, &WorkloadContainer)| {
         let of_pods = pods.iter().flat_map(|owned| owned.pod.containers.iter());
         let now: Vec<_> = of_pods.filter(|container| *container.name == *name).collect();

@@ -178,7 +178,10 @@ fn review_usage(
         return unless(Action::Maintain, Override::RestartRequired);
     }
     let review = match (need, history.undone_cut(resource, observation, now)) {
-        (Some(need), _) => towards(need.max(floor), SMALLEST_CHANGE, Override::KnownNeed),
+        (Some(need), _) => {
+            let least = if observation.by_request[resource] { 0.0 } else { floor };
+            towards(need.max(least), SMALLEST_CHANGE, Override::KnownNeed)
+        }
         (None, Some(before)) => towards(before, SMALLEST_CHANGE, Override::CutHurt),
         (None, None) if observation.by_request[resource] => {
             let target = typical_request(resource, history, policy);

@@ -9,7 +9,7 @@ use crate::guard::lowest_safe_limit;
 use crate::history::{ContainerHistory, News, PodHistory};
 use crate::observation::Observation;
 use crate::pod::{Pod, PodContainer, PodKey};
-use crate::policy::Policy;
+use crate::policy::{Controls, Policy};
 use crate::resource::{PerResource, Resource};
 use crate::workload::{KEPT, WorkloadContainer, WorkloadHistory, WorkloadKey};
 
@@ -87,8 +87,9 @@ impl Memory {
 }
 
 /// A container is seen for the first time: it takes over what its workload has taught. One that has
-/// just been made needs the limits that the others of its workload have; of another image or
-/// template only what protects is taken over, and nothing is cut for it.
+/// just been made needs the limits that the others of its workload have, or the requests where it
+/// is decided on by those; of another image or template only what protects is taken over, and
+/// nothing is cut for it.
 pub fn meet(
     history: &mut ContainerHistory,
     workload: &mut WorkloadContainer,
@@ -103,14 +104,22 @@ pub fn meet(
     let until = pod.created.map(|created| created.timestamp() + NEW);
     let Some(until) = until.filter(|until| *until >= now && as_made.is_some()) else { return };
     for resource in Resource::ALL {
-        let Some(limit) = container.limit_in_force(resource) else { continue };
-        let floor = lowest_safe_limit(resource, history, policy);
-        let need = match inheritance.settled {
-            Some(settled) if settled[resource] > 0.0 => settled[resource].max(floor),
-            _ if floor > limit => floor,
-            _ => continue,
+        let settled = inheritance.settled.map(|settled| settled[resource]).filter(|of| *of > 0.0);
+        let limit = container.limit_in_force(resource);
+        let limit = limit.filter(|_| policy.controls != Controls::Requests);
+        let need = match limit {
+            Some(limit) => {
+                let floor = lowest_safe_limit(resource, history, policy);
+                let raised = (floor > limit).then_some(floor);
+                settled.map(|settled| settled.max(floor)).or(raised)
+            }
+            None if policy.controls == Controls::Limits => None,
+            // Nothing is killed at a request: what the others have come to is enough.
+            None => container.request_in_force(resource).and(settled),
         };
-        history.know_need(resource, need, until);
+        if let Some(need) = need {
+            history.know_need(resource, need, until);
+        }
     }
 }
 
@@ -170,7 +179,10 @@ mod tests {
         let limit = owned.pod.limit();
         let measured = PerResource::new(cpu.is_some(), cpu.is_some());
         let usage = PerResource::new(cpu.unwrap_or_default(), 900.0);
-        let seen = Observation { measured, ..Observation::measured(now, usage, limit) };
+        let by_request = PerResource::build(|resource| {
+            owned.pod.containers[0].limit_in_force(resource).is_none()
+        });
+        let seen = Observation { measured, by_request, ..Observation::measured(now, usage, limit) };
         let (pod, workload) = memory.of(owned, now);
         let container = &owned.pod.containers[0];
         let history = pod.container_mut(&container.name);
@@ -226,6 +238,31 @@ mod tests {
             assert_eq!(decision.basis.cpu.sized_by, Some(SizedBy::Cause));
             assert_eq!(decision.actions.memory, Action::Maintain, "it has what is needed");
         }
+    }
+
+    #[test]
+    fn without_limits_a_new_pod_gets_the_request_that_the_others_have() {
+        let by_request = |name: &str, cpu: &str, created: i64| {
+            let mut owned = owned(name, "Deployment", "1", created);
+            let resources = ContainerResources::new(&[("cpu", cpu), ("memory", "1Gi")], &[]);
+            let container = PodContainer { resources, ..owned.pod.containers[0].clone() };
+            let containers = crate::pod::Containers::new([container].into());
+            Arc::make_mut(&mut owned.pod).containers = Shared::new(containers);
+            owned
+        };
+        let mut memory = Memory::default();
+        look(&mut memory, &by_request("web-0", "1", 0), Some(0.3), 0);
+        let (last, now) = (by_request("web-0", "340m", 0), HOUR);
+        (60..now).step_by(60).for_each(|now| drop(look(&mut memory, &last, Some(0.3), now)));
+        // One burst, which says nothing of what is typical.
+        look(&mut memory, &last, Some(3.0), now);
+        let new = by_request("web-1", "1", now);
+        let decision = look(&mut memory, &new, None, now);
+        assert!((decision.new_limit.cpu - 0.34).abs() < 1e-6, "{decision:?}");
+        assert_eq!(decision.basis.cpu.cause, Some(crate::guard::Override::KnownNeed));
+        let (_, workload) = memory.of(&new, now);
+        let needed = workload.container("app").unwrap().needed(Resource::Cpu, &Policy::default());
+        assert_eq!(needed, (None, Some(0.34)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::context::OwnedPod;
 use crate::observation::{CLOCK_TOLERANCE, Observation};
 use crate::peaks::PeakWindow;
 use crate::pod::{ContainerResources, OomKill};
-use crate::policy::Policy;
+use crate::policy::{Controls, Policy};
 use crate::resource::{PerResource, Resource};
 use crate::typical_use::TypicalUse;
 
@@ -253,26 +253,32 @@ impl WorkloadContainer {
         self.known_since.zip(self.last_at).map_or(0, |(since, last)| last - since)
     }
 
-    /// The limit and the request that a pod like its template needs: cores, MiB; None where the
-    /// template has none.
+    /// The limit and the request that a new pod like its template is given: cores, MiB; None where
+    /// the template has none.
     pub fn needed(&self, resource: Resource, policy: &Policy) -> (Option<f64>, Option<f64>) {
         let template = &self.template;
         let (limit, request) = (template.limit(resource), template.request(resource));
+        let settled = self.settled().map(|settled| settled[resource]).filter(|of| *of > 0.0);
+        let bounded = |amount: f64| amount.max(policy.min[resource]).min(policy.max[resource]);
+        let Some(limit) = limit.filter(|_| policy.controls != Controls::Requests) else {
+            let settled =
+                settled.filter(|_| policy.controls != Controls::Limits && request != limit);
+            let most = limit.unwrap_or(f64::INFINITY);
+            let of_request = |request| settled.map_or(request, |of| bounded(of).min(most));
+            return (limit, request.map(of_request));
+        };
         let peak = self.peaks[resource].faded_peak(policy.guard.fade[resource]);
         let floor = policy.guard.with_headroom(resource, peak, self.known_for());
-        let settled = self.settled().map_or(0.0, |settled| settled[resource]);
-        let bounded = |amount: f64| amount.max(policy.min[resource]).min(policy.max[resource]);
-        let needed = match (limit, settled) {
-            (Some(limit), 0.0) => limit.max(bounded(floor)),
-            _ => bounded(settled.max(floor)),
+        let needed = match settled {
+            Some(settled) => bounded(settled.max(floor)),
+            None => limit.max(bounded(floor)),
         };
-        let of_request = |request: f64| match limit {
-            Some(limit) if limit > 0.0 => {
-                (request * needed / limit).max(request.min(self.typical(resource))).min(needed)
-            }
-            _ => needed,
+        let of_request = |request: f64| match policy.controls {
+            Controls::Limits => request,
+            _ if limit <= 0.0 => request.min(needed),
+            _ => (request * needed / limit).max(request.min(self.typical(resource))).min(needed),
         };
-        (limit.map(|_| needed), request.map(of_request))
+        (Some(needed), request.map(of_request))
     }
 
     fn restore(&mut self, windows: PerResource<i64>, policy: &Policy, now: i64) {

@@ -41,7 +41,7 @@ def settled(page, view):
     there = {
         "overview": ".card .big:not(:text-is('–'))",
         "pods": ".pods tbody tr",
-        "workloads": ".workloads .sizes td",
+        "workloads": ".workloads .sizes tbody td",
         "decisions": ".decisions .row",
         "configuration": ".facts.columns dt",
         "model": ".card-text h2",
