@@ -209,8 +209,8 @@ impl KnownContext {
         (Some(workload.clone()), context)
     }
 
-    /// Reads the owners of pods that no watch knows, to the top of their chains: of Jobs, which may
-    /// be a CronJob's, and of others where an autoscaler may target one of them.
+    /// Reads the owners of pods that no watch knows: Jobs, which may be a CronJob's, and where an
+    /// autoscaler may target one of them all others, to the top of their chains.
     async fn follow_owners(
         &mut self,
         client: &Client,
@@ -222,10 +222,11 @@ impl KnownContext {
         let custom = self.autoscalers.as_ref().is_ok_and(CompetingAutoscalers::have_custom_targets);
         let timeout = Deadline::after(deadline.left().min(TIMEOUT));
         let owners = pods.filter_map(|pod| pod.owner.as_ref());
-        let mut owners: HashSet<_> =
-            owners.filter(|owner| custom || owner.is_job()).cloned().collect();
+        let is_wanted = |owner: &Shared<Owner>| custom || owner.is_job();
+        let mut owners: HashSet<_> = owners.filter(|owner| is_wanted(owner)).cloned().collect();
         for _ in 0..MOST_CONTROLLERS {
-            owners = owners.iter().filter_map(|owner| self.first_unread(owner)).collect();
+            let unread = owners.iter().filter_map(|owner| self.first_unread(owner));
+            owners = unread.filter(is_wanted).collect();
             if owners.is_empty() {
                 break;
             }

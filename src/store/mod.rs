@@ -1,5 +1,5 @@
 //! State that outlives the process: what `POST /config` changed, the decisions, and what is
-//! remembered of each pod.
+//! remembered of each pod and of each workload.
 //!
 //! One background task writes, once a second, what has changed since: nothing waits for the disk,
 //! and no lock is held while it is written. A fault of the disk is logged, shown on `/readyz`, and
@@ -105,7 +105,8 @@ impl Store {
         (self.decisions, self.restored) = (stored.totals.decisions, true);
         tracing::info!(
             path = %self.path.display(), decisions = stored.decisions.len(),
-                pods = stored.histories.pods.len(), workloads = stored.histories.workloads.len(), "restored the state of an earlier process"
+            pods = stored.histories.pods.len(), workloads = stored.histories.workloads.len(),
+            "restored the state of an earlier process"
         );
         if !stored.changes.is_empty() && config.changes().is_empty() {
             tracing::info!(

@@ -335,16 +335,26 @@ async fn with_custom_owners(names: &[&str]) -> Arc<Simulation> {
     simulation
 }
 
-/// Creates an object of a custom kind and gives a reference to it.
 async fn own(simulation: &Arc<Simulation>, kind: &str, name: &str, owner: Option<&Value>) -> Value {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("example.test", "v1", kind));
+    own_of_group(simulation, "example.test", kind, name, owner).await
+}
+
+/// Creates an object of a custom kind and gives a reference to it.
+pub async fn own_of_group(
+    simulation: &Arc<Simulation>,
+    group: &str,
+    kind: &str,
+    name: &str,
+    owner: Option<&Value>,
+) -> Value {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
     let api =
         kube::Api::<DynamicObject>::namespaced_with(simulation.client(), "default", &resource);
     let mut object = DynamicObject::new(name, &resource);
     object.metadata.owner_references =
         owner.map(|owner| vec![serde_json::from_value(owner.clone()).unwrap()]);
     let created = api.create(&PostParams::default(), &object).await.unwrap();
-    json!({"apiVersion": "example.test/v1", "kind": kind, "name": name, "controller": true,
+    json!({"apiVersion": resource.api_version, "kind": kind, "name": name, "controller": true,
         "uid": created.metadata.uid})
 }
 
@@ -352,7 +362,7 @@ fn mall() -> Value {
     json!({"apiVersion": "example.test/v1", "kind": "Mall", "name": "mall"})
 }
 
-fn reads_of(simulation: &Simulation, plural: &str) -> usize {
+pub fn reads_of(simulation: &Simulation, plural: &str) -> usize {
     let log = simulation.faults().log.requests();
     log.iter().filter(|request| request.path.contains(&format!("/{plural}/"))).count()
 }

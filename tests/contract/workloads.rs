@@ -1,8 +1,10 @@
 //! What outlives pods: new ones get what others of their workload have settled on.
 
 use dqn_scaler::service::sources;
+use dqn_scaler::sim::custom::CustomKind;
 use dqn_scaler::store::{self, Store};
 
+use super::annotations::{own_of_group, reads_of};
 use super::safety::*;
 use super::*;
 
@@ -124,6 +126,40 @@ async fn what_a_workload_has_taught_outlives_the_service() {
     for field in ["template", "known_since"] {
         assert_eq!(now[0][field], known[0][field], "{field}");
     }
+}
+
+#[tokio::test]
+async fn the_runs_of_a_cron_job_are_one_workload_for_which_jobs_alone_are_read() {
+    let runs = ["nightly-1", "nightly-2"];
+    let simulation = cluster(|world| {
+        for (plural, kind) in [("jobs", "Job"), ("cronjobs", "CronJob")] {
+            world.custom.define(CustomKind::new("batch", "v1", plural, kind));
+        }
+        for run in runs {
+            add_pod(world, run, json!({"containers": [container("app", half())]}), 0.1, 100.0);
+        }
+    });
+    let cron_job = own_of_group(&simulation, "batch", "CronJob", "nightly", None).await;
+    for run in runs {
+        let job = own_of_group(&simulation, "batch", "Job", run, Some(&cron_job)).await;
+        let path = format!("/api/v1/namespaces/default/pods/{run}");
+        let body = json!({"metadata": {"ownerReferences": [job]}});
+        send(&simulation, "PATCH", &path, body).await.unwrap();
+    }
+    let service = Service::on(&simulation, quiet()).await;
+    let mut body = Value::Null;
+    until("both runs are known", async || {
+        service.post("/scale/all", json!({})).await;
+        body = service.get("/workloads").await.1;
+        body["workloads"][0]["pods"] == 2
+    })
+    .await;
+    let known = &body["workloads"][0];
+    assert_eq!(
+        (&body["found"], &known["group"], &known["kind"], &known["name"], &known["instance"]),
+        (&json!(1), &json!("batch"), &json!("CronJob"), &json!("nightly"), &Value::Null)
+    );
+    assert_eq!((reads_of(&simulation, "jobs"), reads_of(&simulation, "cronjobs")), (2, 0));
 }
 
 #[tokio::test]
