@@ -306,8 +306,7 @@ mod tests {
 
     /// It is news when a value has grown, or begins.
     fn telling() -> (ResourceCache<u32>, Arc<Pulse>) {
-        let cache =
-            ResourceCache::telling("configmaps", "shop", |before, now| before < Some(now));
+        let cache = ResourceCache::telling("configmaps", "shop", |before, now| before < Some(now));
         let pulse = Arc::new(Pulse::default());
         cache.fed_by(&pulse);
         (cache, pulse)

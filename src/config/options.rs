@@ -113,7 +113,7 @@ options! {
         emergency_scale_up: bool = true, env "EMERGENCY_SCALE_UP";
         /// What is changed: requests and limits, `requests` alone or `limits` alone.
         controls: Controls = Controls::default(), env "CONTROLS";
-        /// Resizes under way at the same time.
+        /// Resizes that are sent at the same time.
         resize_concurrency: usize = 4, env "RESIZE_CONCURRENCY", within from_to(1, 256, "");
         /// Resizes and templates written to the API server a second; the rest wait their turn.
         /// Events may be half as many besides.

@@ -11,7 +11,7 @@ use crate::resource::Resource;
 
 /// A cut, or what a quota leaves for a raise, of less than this share of the limit is not worth a
 /// resize.
-const SMALLEST_CHANGE: f64 = 0.03;
+const SMALLEST_CHANGE: f64 = 0.06;
 /// A request may be off from what is typically used by this share.
 const REQUEST_SLACK: f64 = 0.1;
 
@@ -310,14 +310,14 @@ mod tests {
     #[test]
     fn a_cut_keeps_clear_of_the_recent_peak_and_is_worth_a_resize() {
         let cut = |cpu| reviewed(Cpu, Decrease, &observed(800, cpu, 30), &policy());
-        assert_eq!(cut(0.96), (Decrease, None));
-        assert_eq!(cut(0.98), (Maintain, Some(Override::RecentPeak)));
+        assert_eq!(cut(0.93), (Decrease, None));
+        assert_eq!(cut(0.95), (Maintain, Some(Override::RecentPeak)));
     }
 
     #[test]
     fn a_half_known_past_asks_for_more_room() {
         let cut = |cpu| reviewed(Cpu, Decrease, &observed(10, cpu, 30), &policy()).0;
-        assert_eq!((cut(0.9), cut(0.87)), (Maintain, Decrease));
+        assert_eq!((cut(0.87), cut(0.85)), (Maintain, Decrease));
     }
 
     #[test]

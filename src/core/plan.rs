@@ -42,8 +42,8 @@ pub fn plan(pod: &Pod, decision: &PodDecision) -> Plan {
                 continue;
             }
             let ratio = decision.new_limit[resource] / old;
-            let typical = decision.basis[resource].typical;
-            let scale = Scale { ratio, action, typical, controls: decision.controls };
+            let used = decision.basis[resource].typical.max(decision.observation.usage[resource]);
+            let scale = Scale { ratio, action, used, controls: decision.controls };
             let (request, limit) = scaled(container, resource, &scale);
             let name = resource.name();
             let set = |units: Option<u64>| Some((name.to_owned(), format(resource, units?)));
@@ -74,8 +74,8 @@ pub fn part(plan: &Plan, resource: Resource) -> Plan {
 struct Scale {
     ratio: f64,
     action: Action,
-    /// Cores, MiB: a cut leaves the request as much.
-    typical: f64,
+    /// Typically or now, in cores or MiB: a cut leaves the request as much.
+    used: f64,
     controls: Controls,
 }
 
@@ -85,7 +85,7 @@ fn scaled(
     resource: Resource,
     scale: &Scale,
 ) -> (Option<u64>, Option<u64>) {
-    let Scale { ratio, action, typical, controls } = *scale;
+    let Scale { ratio, action, used, controls } = *scale;
     let units = |amount: f64| amount * units_per_base(resource);
     let request = container.request_in_force(resource).map(units);
     let limit = container.limit_in_force(resource).map(units);
@@ -99,7 +99,7 @@ fn scaled(
         // Together with the limit, so that their ratio never grows, but for what is used.
         (Some(request), Some((limit, new_limit)), Controls::Both) if limit > 0.0 => {
             let in_ratio = (new_limit as f64 * request / limit).ceil();
-            let used = request.min(units(typical)).ceil();
+            let used = request.min(units(used)).ceil();
             Some(if action == Action::Decrease { in_ratio.max(used) } else { in_ratio } as u64)
         }
         (Some(request), ..) => Some(scaled(request)),

@@ -42,8 +42,8 @@ use crate::sim;
 use crate::sim::simulation::Simulation;
 use crate::store::{self, Sources, Store};
 
-/// Connections that the kernel keeps until they are accepted: in a storm a probe whose connection it
-/// drops comes back after a second, which is too late.
+/// Connections that the kernel keeps until they are accepted: in a storm a probe whose connection
+/// it drops comes back after a second, which is too late.
 const WAITING: u32 = 4096;
 
 #[derive(Debug, Clone, Args)]
