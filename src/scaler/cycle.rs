@@ -288,6 +288,9 @@ impl Scaler {
 
     /// What came of pods, for those who look.
     pub(super) fn tell(&self, outcomes: &[Outcome], now: i64) {
+        if outcomes.is_empty() {
+            return;
+        }
         self.pod_status.record(outcomes, now);
         self.metrics.outcomes(outcomes);
     }

@@ -58,7 +58,9 @@ def test_what_is_counted_is_what_happened(start):
     before = samples(service)
     assert before["dqn_scaler_autoscale_enabled"] == 0 and before["dqn_scaler_dry_run"] == 0
     assert before["dqn_scaler_kubernetes_connected"] == 1
+    # What is watched is known without a request.
     assert service.get("/pods/default/nobody").status_code == 404
+    assert service.get("/pods/elsewhere/nobody").status_code == 404
     assert service.post("/scale/all").ok
     resize = {"containers": {"postgres": {"limits": {"cpu": "3"}}}}
     assert (
