@@ -292,7 +292,7 @@ fn is_emergency(
     let full = observation.measured[resource]
         && !observation.by_request[resource]
         && observation.utilization(resource) >= FULL
-        && history.is_of_present_limit(resource, observation);
+        && history.would_show_full(resource, observation);
     review.action == Action::Increase
         && match review.cause {
             Some(Override::CutHurt) => true,

@@ -434,6 +434,14 @@ impl ContainerHistory {
         self.resized_at.is_none_or(|resized| observation.begin(resource) > resized)
     }
 
+    /// Whether a resource that was measured to be full is full under the limit that holds now. After
+    /// a raise a mean that is in part of before is too low at most.
+    pub fn would_show_full(&self, resource: Resource, observation: &Observation) -> bool {
+        let raised = self.steps[resource] > 0
+            && self.resized_at.is_some_and(|resized| observation.at > resized);
+        raised || self.is_of_present_limit(resource, observation)
+    }
+
     fn restore(&mut self, windows: PerResource<i64>, policy: &Policy, now: i64) {
         self.keep_time(policy, now);
         for resource in Resource::ALL {
@@ -738,6 +746,13 @@ mod tests {
         let tells = |resource, at| history.is_of_present_limit(resource, &of(at));
         assert!(!tells(Resource::Cpu, 115) && tells(Resource::Cpu, 116));
         assert!(!tells(Resource::Memory, 100) && tells(Resource::Memory, 101));
+        // But for one that is full in spite of what was before.
+        let full = |at| history.would_show_full(Resource::Cpu, &of(at));
+        assert!(!full(100) && full(101));
+        let cut = AppliedChange { to: 0.8, ..raised(Resource::Cpu, None) };
+        history.applied(&cut, &Policy::default(), 200);
+        let full = |at| history.would_show_full(Resource::Cpu, &of(at));
+        assert!(!full(215) && full(216), "before a cut it may have been more");
     }
 
     #[test]
