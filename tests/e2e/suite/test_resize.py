@@ -7,6 +7,7 @@ import admission
 import audit
 from case import MIB, ScalerTest
 from cluster import container, millicores, resize_conditions, resources, status_of, until
+from scaler import Scaler
 
 
 class Resize(ScalerTest):
@@ -49,6 +50,16 @@ class Resize(ScalerTest):
         now = self.cluster.pod("best-effort")
         self.assertEqual(now["status"]["qosClass"], "BestEffort")
         self.assertEqual(now["spec"]["containers"][0]["resources"], {})
+
+    def test_namespace_that_is_not_watched(self):
+        """Whose the pod is has to be asked for there."""
+        self.start("Deployment")
+        name = self.cluster.pods_of("deployment")[0]["metadata"]["name"]
+        with Scaler("unwatched", namespaces="default") as scaler:
+            wanted = resources(("150m", "64Mi"), ("250m", "128Mi"))
+            code, answer = scaler.resize(name, {"app": wanted}, fallback=False)
+            self.assertEqual(code, 200, answer)
+        self.assert_in_force(name, wanted, (250, 128 * MIB))
 
     def test_sidecar(self):
         sidecar = container(
