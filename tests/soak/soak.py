@@ -324,6 +324,8 @@ def main():
     doses.over.set()
     if service.process.poll() is not None:
         sys.exit(f"soak: the service ended by itself: {folder}/service.log")
+    # Each namespace takes connections: as many as at the beginning.
+    ask(doses.service, "POST", "/config", json.dumps({"namespaces": NAMESPACES}))
     time.sleep(20)
     last = {"descriptors": service.descriptors(), "threads": service.status("Threads")}
     faults += judge(samples)

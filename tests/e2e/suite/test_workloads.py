@@ -75,6 +75,7 @@ class Workloads(ClusterTest):
         self.measured("spacious")
         settings = {
             **QUICK,
+            "scale_factor": 0.5,
             "scaling_cooldown": 0,
             "guard_cpu_window": 60,
             "guard_memory_window": 60,
