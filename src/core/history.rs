@@ -434,8 +434,8 @@ impl ContainerHistory {
         self.resized_at.is_none_or(|resized| observation.begin(resource) > resized)
     }
 
-    /// Whether a resource that was measured to be full is full under the limit that holds now. After
-    /// a raise a mean that is in part of before is too low at most.
+    /// Whether a resource that was measured to be full is full under the limit that holds now.
+    /// After a raise a mean that is in part of before is too low at most.
     pub fn would_show_full(&self, resource: Resource, observation: &Observation) -> bool {
         let raised = self.steps[resource] > 0
             && self.resized_at.is_some_and(|resized| observation.at > resized);
