@@ -257,13 +257,6 @@ impl Scaler {
         .await?;
         *watch = laps;
         let decided = decided?;
-        if !round.between {
-            let pods = decided
-                .iter()
-                .filter_map(|of| Some((&of.owned.pod.key, of.decision.as_ref().ok()?)));
-            let near = listed(pods, &settings.policy, MOST);
-            round.near.lock().extend(near);
-        }
         let (mut outcomes, due) =
             run_blocking(|| self.plan(cluster, config, &settings, decided, round, now));
         watch.lap(Phase::Plan);
@@ -307,6 +300,12 @@ impl Scaler {
         round: &Round,
         now: DateTime<Utc>,
     ) -> (Vec<Outcome>, Vec<Decided>) {
+        if !round.between {
+            let pods = decided
+                .iter()
+                .filter_map(|of| Some((&of.owned.pod.key, of.decision.as_ref().ok()?)));
+            round.near.lock().extend(listed(pods, &settings.policy, MOST));
+        }
         decided.sort_by_cached_key(|Decided { owned, decision, .. }| {
             let urgency = decision.as_ref().map_or(Urgency::Stays, PodDecision::urgency);
             let begun = owned.pod.resize.is_some();
