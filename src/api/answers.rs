@@ -10,9 +10,10 @@ use crate::cluster::Unreadable;
 use crate::core::action::Action;
 use crate::core::decision::Decision;
 use crate::core::explain::explain;
+use crate::core::observation::Observation;
 use crate::core::outcome::Status;
 use crate::core::pod_decision::{ContainerDecision, PodDecision};
-use crate::core::resource::Resource;
+use crate::core::resource::{PerResource, Resource};
 use crate::core::skip_reason::SkipReason;
 
 /// What came of a decision.
@@ -152,6 +153,21 @@ pub struct CurrentMetrics {
     memory_limit_mb: f64,
 }
 
+/// Cores and MiB.
+#[derive(Serialize, ToSchema)]
+pub struct Resources {
+    #[schema(minimum = 0, example = 0.5)]
+    cpu_cores: f64,
+    #[schema(minimum = 0, example = 512.0)]
+    memory_mb: f64,
+}
+
+impl Resources {
+    pub fn of(amounts: &PerResource<f64>) -> Self {
+        Self { cpu_cores: rounded(amounts.cpu), memory_mb: rounded(amounts.memory) }
+    }
+}
+
 impl CurrentMetrics {
     pub fn of(decision: &Decision) -> Self {
         let (usage, limit) = (&decision.observation.usage, &decision.observation.limit);
@@ -193,31 +209,36 @@ pub struct ContainerResult {
     /// Its requests: cores and MiB; 0 where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    requests: Option<Amounts>,
+    requests: Option<Resources>,
     #[serde(flatten)]
     #[schema(inline)]
     decided: Described,
 }
 
-#[derive(Serialize, ToSchema)]
-pub struct Amounts {
-    #[schema(minimum = 0, example = 0.25)]
-    cpu_cores: f64,
-    #[schema(minimum = 0, example = 256.0)]
-    memory_mb: f64,
+impl ContainerResult {
+    /// One that nothing was decided on, with what is known of it.
+    pub fn left(name: &str, reason: Option<SkipReason>, seen: &Observation, why: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            reason,
+            requests: Some(Resources::of(&seen.request)),
+            decided: left(seen, reason, why),
+        }
+    }
+
+    pub fn decided(name: &str, decision: &Decision) -> Self {
+        Self {
+            name: name.to_owned(),
+            reason: None,
+            requests: Some(Resources::of(&decision.observation.request)),
+            decided: describe(decision),
+        }
+    }
 }
 
 pub fn containers(decision: &PodDecision) -> Vec<ContainerResult> {
     let one = |of: &ContainerDecision| match &of.decision {
-        Ok(decision) => {
-            let request = &decision.observation.request;
-            ContainerResult {
-                name: of.name.to_string(),
-                reason: None,
-                requests: Some(Amounts { cpu_cores: request.cpu, memory_mb: request.memory }),
-                decided: describe(decision),
-            }
-        }
+        Ok(decision) => ContainerResult::decided(&of.name, decision),
         Err(reason) => ContainerResult {
             name: of.name.to_string(),
             reason: Some(*reason),
@@ -228,17 +249,33 @@ pub fn containers(decision: &PodDecision) -> Vec<ContainerResult> {
     decision.containers.iter().map(one).collect()
 }
 
+/// What is told of a pod or a container that is left as it is, and why.
+pub fn left(seen: &Observation, reason: Option<SkipReason>, why: &str) -> Described {
+    let mut decision = Decision::maintain(*seen);
+    decision.future = seen.usage;
+    let factors = reason.map(|reason| reason.name().to_owned()).into_iter().collect();
+    let explanation = Some(Explanation { reasoning: format!("{why}."), factors });
+    Described { explanation, ..describe(&decision) }
+}
+
+impl ResourceChanges {
+    pub fn of(decision: &Decision) -> Self {
+        let change = |resource| {
+            let (current, new) =
+                (decision.observation.limit[resource], decision.new_limit[resource]);
+            let percent = if current > 0.0 { (new / current - 1.0) * 100.0 } else { 0.0 };
+            ResourceChange {
+                current: rounded(current),
+                new: rounded(new),
+                change_percent: rounded(percent),
+                action: decision.actions[resource],
+            }
+        };
+        Self { cpu: change(Resource::Cpu), memory: change(Resource::Memory) }
+    }
+}
+
 pub fn describe(decision: &Decision) -> Described {
-    let change = |resource| {
-        let (current, new) = (decision.observation.limit[resource], decision.new_limit[resource]);
-        let percent = if current > 0.0 { (new / current - 1.0) * 100.0 } else { 0.0 };
-        ResourceChange {
-            current: rounded(current),
-            new: rounded(new),
-            change_percent: rounded(percent),
-            action: decision.actions[resource],
-        }
-    };
     let (predicted, q_values, explanation) =
         (&decision.predicted, &decision.q_values, explain(decision));
     Described {
@@ -252,10 +289,7 @@ pub fn describe(decision: &Decision) -> Described {
         confidence: Some(Confidence::of(decision)),
         future_predictions: Some(FuturePredictions::of(decision)),
         q_values: Some(QValues { cpu_q_values: q_values.cpu, memory_q_values: q_values.memory }),
-        resource_changes: Some(ResourceChanges {
-            cpu: change(Resource::Cpu),
-            memory: change(Resource::Memory),
-        }),
+        resource_changes: Some(ResourceChanges::of(decision)),
         explanation: Some(Explanation {
             reasoning: explanation.reasoning,
             factors: explanation.factors,

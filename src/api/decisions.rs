@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answers::{
     Confidence, ContainerResult, CurrentMetrics, Explanation, FuturePredictions, Predictions,
-    QValues, ResourceChanges, StatusName, containers, describe,
+    QValues, ResourceChanges, Resources, StatusName, containers, describe,
 };
 use super::error::{ApiError, BadRequest};
 use super::extract::{Query, SharedState};
@@ -17,6 +17,7 @@ use super::query;
 use crate::blocking::run_blocking;
 use crate::clock::rfc3339;
 use crate::core::action::Action;
+use crate::core::outcome::Status;
 use crate::core::resource::Resource;
 use crate::scaler::journal::Entry;
 
@@ -45,7 +46,17 @@ pub struct PastDecision {
     can_scale: bool,
     current_metrics: CurrentMetrics,
     utilization: Utilization,
-    future_predictions: FuturePredictions,
+    future_predictions: NextUsage,
+    /// Whether the cluster was changed.
+    applied: bool,
+    /// Why the pod was skipped, or what came of it, in words.
+    #[schema(example = "cooldown_period")]
+    reason: String,
+    resource_changes: ResourceChanges,
+    /// The limits that the pod had.
+    current_resources: Resources,
+    /// The limits that it was to have.
+    proposed_resources: Resources,
     #[serde(flatten)]
     #[schema(inline)]
     details: Details,
@@ -62,14 +73,7 @@ pub struct Details {
     q_values: Option<QValues>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    resource_changes: Option<ResourceChanges>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     explanation: Option<Explanation>,
-    /// Whether the cluster was changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    applied: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     status: Option<StatusName>,
@@ -80,6 +84,20 @@ pub struct Details {
     /// The same of each container.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     containers: Vec<ContainerResult>,
+}
+
+/// The usage that the network expects at the next step, each under two names.
+#[derive(Serialize, ToSchema)]
+pub struct NextUsage {
+    #[serde(flatten)]
+    #[schema(inline)]
+    documented: FuturePredictions,
+    /// Cores.
+    #[schema(minimum = 0, example = 0.18)]
+    cpu: f64,
+    /// MiB.
+    #[schema(minimum = 0, example = 250.0)]
+    memory: f64,
 }
 
 /// Usage as a share of the limit.
@@ -199,7 +217,19 @@ fn shown(entry: &Entry, details: bool) -> PastDecision {
             cpu_percentage: percentage(Resource::Cpu),
             memory_percentage: percentage(Resource::Memory),
         },
-        future_predictions: FuturePredictions::of(decision),
+        future_predictions: NextUsage {
+            documented: FuturePredictions::of(decision),
+            cpu: decision.future.cpu,
+            memory: decision.future.memory,
+        },
+        applied: entry.applied(),
+        reason: match entry.status {
+            Status::Skipped(reason) => reason.name().to_owned(),
+            _ => entry.message.clone(),
+        },
+        resource_changes: ResourceChanges::of(decision),
+        current_resources: Resources::of(&decision.observation.limit),
+        proposed_resources: Resources::of(&decision.new_limit),
         details: if details { in_detail(entry) } else { Details::default() },
     }
 }
@@ -209,9 +239,7 @@ fn in_detail(entry: &Entry) -> Details {
     Details {
         predictions: described.predictions,
         q_values: described.q_values,
-        resource_changes: described.resource_changes,
         explanation: described.explanation,
-        applied: Some(entry.applied()),
         status: Some((&entry.status).into()),
         message: Some(entry.message.clone()),
         containers: containers(&entry.containers),

@@ -243,18 +243,20 @@ pub struct PodDetails {
     /// Namespace and name.
     #[schema(example = "data/postgres-0")]
     pod: String,
-    metrics: PodUsage,
+    /// Null where there are none.
+    #[schema(required)]
+    metrics: Option<PodUsage>,
     resources: PodRequests,
 }
 
-/// Usage summed over the containers; null where there are no metrics.
+/// Usage summed over the containers.
 #[derive(Serialize, ToSchema)]
 pub struct PodUsage {
-    #[schema(required, minimum = 0, example = 0.15)]
-    cpu_usage_cores: Option<f64>,
+    #[schema(minimum = 0, example = 0.15)]
+    cpu_usage_cores: f64,
     /// MiB.
-    #[schema(required, minimum = 0, example = 256.5)]
-    memory_usage_mb: Option<f64>,
+    #[schema(minimum = 0, example = 256.5)]
+    memory_usage_mb: f64,
 }
 
 /// Requests summed over the containers.
@@ -281,10 +283,8 @@ pub async fn read(State(state): SharedState, path: PodPath) -> Result<Json<PodDe
     Ok(Json(PodDetails {
         success: true,
         pod: format!("{}/{}", path.namespace, path.name),
-        metrics: PodUsage {
-            cpu_usage_cores: usage.map(|u| u.cpu),
-            memory_usage_mb: usage.map(|u| u.memory),
-        },
+        metrics: usage
+            .map(|usage| PodUsage { cpu_usage_cores: usage.cpu, memory_usage_mb: usage.memory }),
         resources: PodRequests {
             cpu_requests_cores: request.cpu,
             memory_requests_mb: request.memory,

@@ -4,7 +4,7 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answers::{ContainerResult, Described, StatusName, containers, describe};
+use super::answers::{ContainerResult, Described, Resources, StatusName, describe, left};
 use super::error::{ApiError, BadRequest, NoCluster, NoSuchPod};
 use super::extract::{PodPath, SharedState};
 use super::json::Json;
@@ -12,7 +12,10 @@ use super::statistics::{ActionDistribution, Overview};
 use super::work::{cluster, finish};
 use crate::clock::rfc3339;
 use crate::core::action::Action;
+use crate::core::decision::Decision;
+use crate::core::observation::{Observation, observe, together};
 use crate::core::outcome::{DRY_RUN, Method, Outcome, Status};
+use crate::core::pod::{Pod, PodContainer};
 use crate::core::skip_reason::SkipReason;
 use crate::scaler::cycle::Changes;
 
@@ -23,8 +26,8 @@ pub struct ScaledPod {
     result: ScalingResult,
 }
 
-/// What was decided on the pod and what came of it. A pod on which nothing can be decided has no
-/// figures.
+/// What was decided on the pod and what came of it. Of a pod on which nothing can be decided there
+/// is what is known of it, and why it is left alone.
 #[derive(Serialize, ToSchema)]
 pub struct ScalingResult {
     #[schema(example = "postgres-0")]
@@ -55,8 +58,15 @@ pub struct ScalingResult {
     scaling_method: Option<Method>,
     /// The same of each container: of the pod there are sums, and the Q values of the container
     /// that decides.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     containers: Vec<ContainerResult>,
+    /// What is left of the preferred action after guard, cooldown and bounds.
+    cpu_action: Action,
+    /// The same of memory.
+    memory_action: Action,
+    /// The limits that the pod has.
+    current_resources: Resources,
+    /// The limits that it is to have.
+    proposed_resources: Resources,
 }
 
 /// Decide on one pod, and act on it unless this is a dry run
@@ -69,39 +79,81 @@ pub async fn scale_pod(
     path: PodPath,
 ) -> Result<Json<ScaledPod>, ApiError> {
     let cluster = cluster(&state)?;
-    let mut outcomes = finish(&state, |state| async move {
-        state.scaler.scale_one(&cluster, &state.config(), &path.namespace, &path.name).await
+    let scaled = finish(&state, |state| async move {
+        let (namespace, name) = (path.namespace, path.name);
+        state.scaler.scale_one(&cluster, &state.config(), &namespace, &name).await
     })
     .await??;
+    let (owned, usage, mut outcomes) = (scaled.owned, scaled.usage, scaled.outcomes);
     let outcome = outcomes.pop().ok_or_else(|| ApiError::internal(&"a pod without an outcome"))?;
-    let (status, method) = (StatusName::from(&outcome.status), method(&outcome.status));
-    let skipped = matches!(outcome.status, Status::Skipped(_));
-    let partly = matches!(outcome.status, Status::Success(_)) && outcome.remark().is_some();
-    let result = ScalingResult {
-        pod_name: outcome.pod.name,
-        namespace: outcome.pod.namespace,
-        timestamp: rfc3339(state.clock.now()),
-        decided: outcome
-            .decided
-            .as_ref()
-            .map(|decision| describe(&decision.summary()))
-            .unwrap_or_default(),
-        can_scale: !skipped,
-        status,
-        applied: method.is_some(),
-        reason: match outcome.status {
-            Status::Skipped(reason) => Some(reason.name().to_owned()),
-            Status::Failed => Some(outcome.message.clone()),
-            _ => None,
-        },
-        message: (skipped
-            || partly
-            || outcome.status == Status::DryRun && outcome.message != DRY_RUN)
-            .then_some(outcome.message),
-        scaling_method: method,
-        containers: outcome.decided.as_ref().map(containers).unwrap_or_default(),
-    };
+    let now = state.clock.now();
+    let max_age = state.config().settings().metrics_max_age;
+    let seen = |index| observe(&owned.pod, index, usage.as_ref(), max_age, now.timestamp());
+    let seen: Vec<_> = (0..owned.pod.containers.len()).map(seen).collect();
+    let result = ScalingResult::of(&outcome, &owned.pod, &seen, rfc3339(now));
     Ok(Json(ScaledPod { success: true, result }))
+}
+
+impl ScalingResult {
+    fn of(outcome: &Outcome, pod: &Pod, seen: &[Observation], timestamp: String) -> Self {
+        let Outcome { pod: key, status, message, decided } = outcome;
+        let (method, skipped) = (method(status), matches!(status, Status::Skipped(_)));
+        let why_left = if let Status::Skipped(reason) = status { Some(*reason) } else { None };
+        let partly = method.is_some() && outcome.remark().is_some();
+        let summary = match decided {
+            Some(decided) => decided.summary(),
+            None => Decision::maintain(together(seen)),
+        };
+        let described = match decided {
+            Some(_) => describe(&summary),
+            None => left(&summary.observation, why_left, message),
+        };
+        Self {
+            pod_name: key.name.clone(),
+            namespace: key.namespace.clone(),
+            timestamp,
+            decided: described,
+            can_scale: !skipped,
+            status: StatusName::from(status),
+            applied: method.is_some(),
+            reason: match status {
+                Status::Skipped(reason) => Some(reason.name().to_owned()),
+                Status::Failed => Some(message.clone()),
+                _ => None,
+            },
+            message: (skipped || partly || *status == Status::DryRun && message != DRY_RUN)
+                .then(|| message.clone()),
+            scaling_method: method,
+            containers: each(outcome, pod, seen),
+            cpu_action: summary.actions.cpu,
+            memory_action: summary.actions.memory,
+            current_resources: Resources::of(&summary.observation.limit),
+            proposed_resources: Resources::of(&summary.new_limit),
+        }
+    }
+}
+
+/// The containers in the order of the spec, whether or not anything was decided on them.
+fn each(outcome: &Outcome, pod: &Pod, seen: &[Observation]) -> Vec<ContainerResult> {
+    let decided = outcome.decided.as_ref().map(|decided| &*decided.containers);
+    let decided = decided.unwrap_or_default();
+    let one = |(container, seen): (&PodContainer, &Observation)| {
+        let name = &*container.name;
+        let of = decided.iter().find(|of| *of.name == *name).map(|of| &of.decision);
+        match of {
+            Some(Ok(decision)) => ContainerResult::decided(name, decision),
+            Some(Err(reason)) => {
+                let why = reason.message(&pod.key.name);
+                ContainerResult::left(name, Some(*reason), seen, &why)
+            }
+            None => {
+                let reason =
+                    if let Status::Skipped(reason) = outcome.status { Some(reason) } else { None };
+                ContainerResult::left(name, reason, seen, &outcome.message)
+            }
+        }
+    };
+    pod.containers.iter().zip(seen).map(one).collect()
 }
 
 fn method(status: &Status) -> Option<Method> {

@@ -108,6 +108,24 @@ impl Observation {
     }
 }
 
+/// What is known of the containers of a pod, summed.
+pub fn together(containers: &[Observation]) -> Observation {
+    let none = PerResource::default();
+    let blank = Observation { containers: 0, ..Observation::measured(0, none, none) };
+    let sum = |of: fn(&Observation, Resource) -> f64| {
+        PerResource::build(|resource| containers.iter().map(|one| of(one, resource)).sum())
+    };
+    Observation {
+        usage: sum(|one, resource| one.usage[resource]),
+        limit: sum(|one, resource| one.limit[resource]),
+        request: sum(|one, resource| one.request[resource]),
+        measured: PerResource::build(|resource| {
+            containers.iter().any(|one| one.measured[resource])
+        }),
+        ..containers.first().copied().unwrap_or(blank)
+    }
+}
+
 /// What is known of one container: what was measured at most `max_age` seconds ago, since its last
 /// start, and a kill for memory.
 pub fn observe(

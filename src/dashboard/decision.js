@@ -81,9 +81,9 @@ export function explained(decision) {
     future_predictions: future,
     current_metrics: now,
   } = decision;
-  if (!q) {
-    const why = decision.message ?? words(decision.reason ?? "no reason given");
-    return h("p", { class: "muted" }, `Nothing could be decided: ${why}.`);
+  // The network is sure of something, or has not been asked.
+  if (confidence.cpu === 0) {
+    return h("p", { class: "muted" }, `Nothing could be decided: ${explanation.reasoning}`);
   }
   const head = {
     cpu: [q.cpu_q_values, predictions.cpu_action],

@@ -33,7 +33,7 @@ function scaled(app, result) {
       dry && h("span", { class: "muted" }, "dry run: nothing is changed"),
     ]),
     h("p", { class: "deltas" }, changed(result)),
-    result.q_values &&
+    result.confidence.cpu > 0 &&
       (result.message ?? result.reason) &&
       h(
         "p",

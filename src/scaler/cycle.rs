@@ -107,6 +107,13 @@ pub struct Cycle {
     pub phases: Phases,
 }
 
+/// One pod, what was measured of it, and what came of it.
+pub struct ScaledOne {
+    pub owned: OwnedPod,
+    pub usage: Option<Usage>,
+    pub outcomes: Vec<Outcome>,
+}
+
 impl Scaler {
     pub fn new(
         network: Network,
@@ -227,12 +234,13 @@ impl Scaler {
         config: &Config,
         namespace: &str,
         name: &str,
-    ) -> Result<Vec<Outcome>, CycleError> {
+    ) -> Result<ScaledOne, CycleError> {
         let deadline = Deadline::default();
         let owned = cluster.pod_with_context(namespace, name, deadline).await?.select_containers();
         let usage = measured(cluster.usage_of(&owned, deadline).await);
-        let round = Round::cycle(config);
-        self.run(cluster, config, vec![(owned, usage)], &round, &mut Stopwatch::start()).await
+        let (round, pods) = (Round::cycle(config), vec![(owned.clone(), usage.clone())]);
+        let outcomes = self.run(cluster, config, pods, &round, &mut Stopwatch::start()).await?;
+        Ok(ScaledOne { owned, usage, outcomes })
     }
 
     /// Decides on these pods and acts: the one way for all that is measured, whenever it is.

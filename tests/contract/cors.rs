@@ -1,5 +1,6 @@
 //! Cross-origin rules, on every kind of answer.
 
+use super::faults::refuse;
 use super::*;
 
 const ORIGIN: &str = "http://dashboard.example:3000";
@@ -24,6 +25,19 @@ async fn any_origin_is_allowed_and_an_origin_is_echoed_on_every_answer() {
         assert_eq!(foreign.headers()["access-control-allow-origin"], ORIGIN, "{path}");
         assert_eq!(foreign.headers()["vary"], "Origin", "{path}");
     }
+}
+
+#[tokio::test]
+async fn also_on_an_answer_of_500() {
+    let simulation = cluster(|world| add(world, Resource::Deployments, "web", 1, 0.1, 100.0));
+    let elsewhere = Config { namespaces: vec!["kube-system".into()], ..quiet() };
+    let service = Service::on(&simulation, elsewhere).await;
+    simulation.faults().add(refuse(500).on("get", "pods"));
+    let request = service.request(Method::GET, "/pods/default/web").header("Origin", ORIGIN);
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 500);
+    assert_eq!(response.headers()["access-control-allow-origin"], ORIGIN);
+    assert_eq!(response.headers()["vary"], "Origin");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use dqn_scaler::core::quantity;
 
 use super::*;
 
-fn refuse(code: u16) -> Rule {
+pub fn refuse(code: u16) -> Rule {
     Rule::new(Effect::Status { code, message: None, retry_after: None })
 }
 

@@ -1,5 +1,6 @@
 //! `/pods` and `/pods/{namespace}/{pod}`.
 
+use super::faults::refuse;
 use super::*;
 
 #[tokio::test]
@@ -64,6 +65,13 @@ async fn a_pod_is_shown_with_its_usage_and_requests() {
             "resources": {"cpu_requests_cores": 0.25, "memory_requests_mb": 256.0}
         })
     );
+    let without = Rule { group: Some("metrics.k8s.io".into()), ..refuse(404) };
+    simulation.faults().add(without);
+    until("the last answer is forgotten", async || {
+        let (_, body) = service.get(&format!("/pods/default/{name}")).await;
+        body["metrics"].is_null()
+    })
+    .await;
     let (status, body) = service.get("/pods/default/nobody").await;
     assert_eq!((status.as_u16(), &body["success"]), (404, &json!(false)));
     assert!(body["error"].as_str().unwrap().contains("nobody"), "{body}");

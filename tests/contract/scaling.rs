@@ -26,8 +26,19 @@ async fn a_decision_is_explained_and_a_dry_run_changes_nothing() {
         "status",
         "applied",
         "containers",
+        "cpu_action",
+        "memory_action",
+        "current_resources",
+        "proposed_resources",
     ];
     assert_eq!(keys(result), documented);
+    assert_eq!(
+        (&result["cpu_action"], &result["memory_action"]),
+        (&json!("INCREASE"), &json!("MAINTAIN"))
+    );
+    let amounts = |cpu: f64| json!({"cpu_cores": cpu, "memory_mb": 512.0});
+    assert_eq!(result["current_resources"], amounts(0.5));
+    assert_eq!(result["proposed_resources"], amounts(0.6));
     assert_eq!((&result["pod_name"], &result["namespace"]), (&json!(name), &json!("default")));
     let metrics = json!({"cpu_usage": 0.45, "memory_usage_mb": 200.0, "cpu_limit": 0.5,
         "memory_limit_mb": 512.0});
@@ -173,6 +184,55 @@ async fn all_pods_are_processed_and_each_says_what_came_of_it() {
     }
 }
 
+/// What is answered of a pod that nothing is decided on has every documented key, too.
+#[tokio::test]
+async fn a_pod_that_is_left_alone_is_told_with_every_key_and_why() {
+    let simulation = cluster(|world| {
+        add(world, Resource::Deployments, "web", 1, 0.1, 100.0);
+        add(world, Resource::Deployments, "redis", 1, 0.1, 100.0);
+        add_with(world, Resource::Pods, "modest", 1, json!({}), Workload::constant(0.1, 50.0));
+        let huge = json!({"requests": {"cpu": "100"}, "limits": {"cpu": "100", "memory": "1Gi"}});
+        add_with(world, Resource::Pods, "waiting", 1, huge, Workload::constant(0.1, 50.0));
+    });
+    let service = Service::on(&simulation, quiet()).await;
+    let scale = async |app: &str| {
+        let name = pods_of(&simulation, app).remove(0);
+        let (status, body) = service.post(&format!("/scale/pod/default/{name}"), json!({})).await;
+        assert_eq!(status, 200, "{body}");
+        body["result"].clone()
+    };
+    let decided = scale("web").await;
+    for (app, reason, cpu, limits) in [
+        ("redis", "excluded", json!(0.1), [0.5, 512.0]),
+        ("modest", "no_resource_spec", json!(0.1), [0.0, 0.0]),
+        ("waiting", "not_running", json!(0.0), [100.0, 1024.0]),
+    ] {
+        let left = scale(app).await;
+        let missing: Vec<_> =
+            keys(&decided).into_iter().filter(|key| left.get(key).is_none()).collect();
+        assert!(missing.is_empty(), "{app}: {missing:?}");
+        assert_eq!((&left["reason"], &left["can_scale"]), (&json!(reason), &json!(false)));
+        let (metrics, changes) = (&left["current_metrics"], &left["resource_changes"]);
+        assert_eq!(metrics["cpu_usage"], cpu, "{app}");
+        assert_eq!(
+            (&metrics["cpu_limit"], &metrics["memory_limit_mb"]),
+            (&json!(limits[0]), &json!(limits[1]))
+        );
+        assert_eq!(changes["cpu"]["new"], changes["cpu"]["current"], "{app}");
+        assert_eq!(left["predictions"]["memory_action"], "MAINTAIN");
+        assert_eq!(left["confidence"], json!({"cpu": 0.0, "memory": 0.0}));
+        assert_eq!(left["q_values"]["cpu_q_values"], json!([0.0, 0.0, 0.0]));
+        assert_eq!((&left["cpu_action"], &left["applied"]), (&json!("MAINTAIN"), &json!(false)));
+        assert_eq!(left["proposed_resources"], left["current_resources"]);
+        assert_eq!(left["explanation"]["factors"], json!([reason]));
+        let said = left["message"].as_str().unwrap();
+        assert_eq!(left["explanation"]["reasoning"], format!("{said}."));
+        let container = &left["containers"][0];
+        assert_eq!((&container["name"], &container["reason"]), (&json!("app"), &json!(reason)));
+        assert_eq!(container["current_metrics"], left["current_metrics"]);
+    }
+}
+
 #[tokio::test]
 async fn stale_metrics_are_not_acted_on() {
     let simulation = cluster(|world| add(world, Resource::Deployments, "web", 1, 2.0, 100.0));
@@ -220,8 +280,22 @@ async fn decisions_are_kept_oldest_first_and_counted() {
         "current_metrics",
         "utilization",
         "future_predictions",
+        "applied",
+        "reason",
+        "resource_changes",
+        "current_resources",
+        "proposed_resources",
     ];
     assert_eq!(keys(&decisions[0]), documented);
+    assert_eq!(
+        decisions[0]["future_predictions"],
+        json!({"next_step_cpu": 0.25, "next_step_memory": 256.0, "cpu": 0.25, "memory": 256.0})
+    );
+    assert_eq!(decisions[0]["applied"], false);
+    assert_eq!(decisions[0]["reason"], "Dry run: nothing was changed");
+    assert_eq!(decisions[0]["current_resources"], json!({"cpu_cores": 0.5, "memory_mb": 512.0}));
+    assert_eq!(decisions[0]["proposed_resources"], json!({"cpu_cores": 0.6, "memory_mb": 512.0}));
+    assert_eq!(decisions[0]["resource_changes"]["cpu"]["action"], "INCREASE");
     assert_eq!(
         decisions[0]["utilization"],
         json!({"cpu_percentage": 90.0, "memory_percentage": 39.1})
