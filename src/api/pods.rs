@@ -99,6 +99,10 @@ pub struct ListedOverrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     restarts_allowed: Option<bool>,
+    /// For how long a container starts after its start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 90)]
+    startup_seconds: Option<i64>,
     /// The only ones that are scaled.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = json!(["app"]))]
@@ -121,6 +125,7 @@ impl ListedOverrides {
             up_only: overrides.up_only,
             controls: overrides.controls,
             restarts_allowed: overrides.restarts_allowed,
+            startup_seconds: overrides.startup,
             containers: overrides.containers.clone(),
             fault: own_policy(owned, policy).err().map(|fault| fault.to_string()),
         })

@@ -109,6 +109,7 @@ fn state(status: &ContainerStatus) -> ContainerState {
     let started = running.and_then(|running| running.started_at.as_ref());
     ContainerState {
         down: ended && running.is_none(),
+        unready: running.is_some() && !status.ready,
         started_at: started.map(|time| time.0.as_second()),
         oom_kill: oom_kill(status),
     }

@@ -111,6 +111,9 @@ options! {
     "Resizing": {
         /// An INCREASE at 90 % of the limit, or after an OOM kill, does not wait for the cooldown.
         emergency_scale_up: bool = true, env "EMERGENCY_SCALE_UP";
+        /// Seconds after its start in which what a container uses of CPU is no peak, and it is cut
+        /// to what its workload is known to need at most.
+        startup_period: u64 = 120, env "STARTUP_PERIOD", within from_to(0, 3600, "seconds");
         /// What is changed: requests and limits, `requests` alone or `limits` alone.
         controls: Controls = Controls::default(), env "CONTROLS";
         /// Resizes that are sent at the same time.

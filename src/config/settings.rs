@@ -32,6 +32,7 @@ impl Config {
             sample_interval: self.auto_scale_interval as i64,
             cooldown: self.scaling_cooldown as i64 * 60,
             emergency_scale_up: self.emergency_scale_up,
+            startup: self.startup_period as i64,
             controls: self.controls,
             guard: GuardSettings {
                 window: PerResource::new(

@@ -182,6 +182,7 @@ fn guard_says(why: Override) -> (&'static str, &'static str) {
         }
         Override::KnownNeed => ("sets it", "its workload is known to need as much"),
         Override::CutHurt => ("undoes a cut", "an earlier cut was too much"),
+        Override::Starting => ("keeps it", "the container has just started, or is not ready"),
         Override::TypicalUse => ("sets it", "without a limit the request follows typical use"),
     }
 }

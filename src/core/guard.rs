@@ -47,6 +47,8 @@ pub enum Override {
     CutHurt,
     /// There is no limit: the request follows the typical use.
     TypicalUse,
+    /// The container has just started, or is not ready: nothing is cut.
+    Starting,
 }
 
 impl Override {
@@ -66,6 +68,7 @@ impl Override {
             Self::KnownNeed => "known_need",
             Self::CutHurt => "cut_hurt",
             Self::TypicalUse => "typical_use",
+            Self::Starting => "starting",
         }
     }
 }
@@ -177,9 +180,11 @@ fn review_usage(
     if observation.restarts[resource] && !policy.restarts_allowed {
         return unless(Action::Maintain, Override::RestartRequired);
     }
+    let starts = observation.starts_at(now, policy.startup);
     let review = match (need, history.undone_cut(resource, observation, now)) {
         (Some(need), _) => {
-            let least = if observation.by_request[resource] { 0.0 } else { floor };
+            let of_start = if starts { history.start_need[resource] } else { 0.0 };
+            let least = if observation.by_request[resource] { 0.0 } else { floor.max(of_start) };
             towards(need.max(least), SMALLEST_CHANGE, Override::KnownNeed)
         }
         (None, Some(before)) => towards(before, SMALLEST_CHANGE, Override::CutHurt),
@@ -194,6 +199,9 @@ fn review_usage(
     }
     if policy.up_only {
         return maintain(Override::UpOnly);
+    }
+    if observation.unready || (starts && need.is_none()) {
+        return maintain(Override::Starting);
     }
     let in_place = policy.memory_cuts || observation.restarts[resource];
     if resource == Resource::Memory && !in_place && !observation.by_request[resource] {

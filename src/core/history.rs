@@ -187,6 +187,9 @@ pub struct ContainerHistory {
     known_need: PerResource<Option<KnownNeed>>,
     /// What the containers of its workload typically use: cores, MiB.
     pub typical: PerResource<f64>,
+    /// The limit that they need to start: cores, MiB.
+    #[serde(default)]
+    pub start_need: PerResource<f64>,
     /// Whether the container was ever seen, and the kill that was there then.
     seen: bool,
     first_kill: Option<OomKill>,
@@ -217,6 +220,7 @@ impl Default for ContainerHistory {
             known_for: 0,
             known_need: PerResource::default(),
             typical: PerResource::default(),
+            start_need: PerResource::default(),
             seen: false,
             first_kill: None,
             answered_kill: None,
@@ -277,10 +281,15 @@ impl ContainerHistory {
         for resource in Resource::ALL.into_iter().filter(|of| observation.measured[*of]) {
             let used = observation.usage[resource];
             sample[resource] = used as f32;
-            if in_turn {
-                self.observed[resource] = self.observed[resource].saturating_add(1);
+            // Memory that a start takes is taken by the next one, too, or it is killed.
+            let passes =
+                resource == Resource::Cpu && observation.is_of_start(resource, policy.startup);
+            if !passes {
+                if in_turn {
+                    self.observed[resource] = self.observed[resource].saturating_add(1);
+                }
+                self.peaks[resource].observe(observation.at, used, policy.guard.window[resource]);
             }
-            self.peaks[resource].observe(observation.at, used, policy.guard.window[resource]);
             if self.cut[resource].is_some_and(|cut| observation.at > cut.at + CUT_WATCHED) {
                 // It did not hurt.
                 (self.cut[resource], self.cuts_rest[resource]) = (None, Backoff::default());

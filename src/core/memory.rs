@@ -118,7 +118,8 @@ pub fn meet(
             None => container.request_in_force(resource).and(settled),
         };
         if let Some(need) = need {
-            history.know_need(resource, need, until);
+            // After the start there is still the time of a new one to give back what that took.
+            history.know_need(resource, need, until + policy.startup);
         }
     }
 }
@@ -137,7 +138,10 @@ pub fn observe(
         workload.learn(seen, needed, news == News::Sample, policy, now);
     }
     history.typical = PerResource::build(|resource| workload.typical(resource));
-    if let Some(generation) = history.settled_generation(now).filter(|_| news == News::Sample) {
+    history.start_need = PerResource::build(|resource| workload.start_need(resource, policy));
+    let starts = seen.unready || seen.starts_at(now, policy.startup);
+    let tells = news == News::Sample && !starts;
+    if let Some(generation) = history.settled_generation(now).filter(|_| tells) {
         workload.settle(generation, seen.limit, now);
     }
 }
@@ -175,6 +179,17 @@ mod tests {
 
     /// One look at a pod: what is decided when the network prefers to keep all.
     fn look(memory: &mut Memory, owned: &OwnedPod, cpu: Option<f64>, now: i64) -> Decision {
+        look_at(memory, owned, cpu, now, (None, false))
+    }
+
+    /// The same of a container that was started then, and may not be ready.
+    fn look_at(
+        memory: &mut Memory,
+        owned: &OwnedPod,
+        cpu: Option<f64>,
+        now: i64,
+        (started_at, unready): (Option<i64>, bool),
+    ) -> Decision {
         let policy = Policy::default();
         let limit = owned.pod.limit();
         let measured = PerResource::new(cpu.is_some(), cpu.is_some());
@@ -182,7 +197,8 @@ mod tests {
         let by_request = PerResource::build(|resource| {
             owned.pod.containers[0].limit_in_force(resource).is_none()
         });
-        let seen = Observation { measured, by_request, ..Observation::measured(now, usage, limit) };
+        let seen = Observation::measured(now, usage, limit);
+        let seen = Observation { measured, by_request, started_at, unready, ..seen };
         let (pod, workload) = memory.of(owned, now);
         let container = &owned.pod.containers[0];
         let history = pod.container_mut(&container.name);
@@ -332,6 +348,52 @@ mod tests {
         assert!((decision.new_limit.cpu - 4.0).abs() < 1e-6, "what it settled on still holds");
         memory.retain(|_, _| false, now + KEPT + 60);
         assert!(memory.workloads.is_empty());
+    }
+
+    #[test]
+    fn what_a_start_takes_is_no_peak_and_is_given_to_the_next_one() {
+        let (mut memory, now) = settled("Deployment", 0.1, "300m");
+        let cpu = |memory: &mut Memory, pod: &OwnedPod, used, at, unready| {
+            look_at(memory, pod, used, at, (Some(now), unready)).new_limit.cpu
+        };
+        // Nobody has seen a start yet: it keeps what the template gives it.
+        let first = owned("web-1", "Deployment", "1", now);
+        for second in [5, 30, 60, 90] {
+            assert_eq!(cpu(&mut memory, &first, Some(0.7), now + second, false), 1.0);
+        }
+        assert_eq!(cpu(&mut memory, &first, Some(0.1), now + 130, true), 1.0, "it is not ready");
+        assert!((cpu(&mut memory, &first, Some(0.1), now + 160, false) - 0.3).abs() < 1e-6);
+        let (history, workload) = memory.of(&first, now + 160);
+        let (history, workload) = (history.container("app"), workload.container("app").unwrap());
+        assert!(history.unwrap().peak(Resource::Cpu) < 0.2);
+        assert!(workload.peak(Resource::Cpu) < 0.2 && workload.typical(Resource::Cpu) < 0.2);
+        assert!((workload.settled().unwrap().cpu - 0.3).abs() < 1e-6, "a start settles nothing");
+
+        let now = now + 200;
+        let next = owned("web-2", "Deployment", "1", now);
+        let cpu = |memory: &mut Memory, pod: &OwnedPod, at, unready| {
+            look_at(memory, pod, None, at, (Some(now), unready)).new_limit.cpu
+        };
+        assert_eq!(cpu(&mut memory, &next, now + 1, true), 1.0, "cuts wait until it is ready");
+        assert!((cpu(&mut memory, &next, now + 5, false) - 0.7 * 1.1).abs() < 1e-3);
+        assert!((cpu(&mut memory, &next, now + 125, false) - 0.3).abs() < 1e-6, "given back");
+    }
+
+    #[test]
+    fn a_container_that_was_restarted_is_not_cut_while_it_starts() {
+        let (mut memory, now) = learned("Deployment", 0.1);
+        let pod = owned("web-0", "Deployment", "1", 0);
+        let container = |memory: &mut Memory, at, started| {
+            let down = QValues { cpu: [1.0, 0.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0; 2] };
+            let usage = PerResource::new(0.1, 900.0);
+            let seen = Observation::measured(at, usage, pod.pod.limit());
+            let seen = Observation { started_at: Some(started), ..seen };
+            let (history, _) = memory.of(&pod, at);
+            decide(&seen, history.container("app").unwrap(), &down, &Policy::default(), at)
+        };
+        let starting = container(&mut memory, now, now - 60);
+        assert_eq!(starting.overridden(Resource::Cpu), Some(crate::guard::Override::Starting));
+        assert_eq!(container(&mut memory, now, now - 130).actions.cpu, Action::Decrease);
     }
 
     #[test]

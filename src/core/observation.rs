@@ -52,6 +52,12 @@ pub struct Observation {
     pub oom_kill: Option<OomKill>,
     /// The resources whose change restarts the container.
     pub restarts: PerResource<bool>,
+    /// The last start, in seconds since the epoch; None where it is not known.
+    #[serde(default)]
+    pub started_at: Option<i64>,
+    /// It runs and is not ready.
+    #[serde(default)]
+    pub unready: bool,
 }
 
 impl Observation {
@@ -77,6 +83,8 @@ impl Observation {
             containers: 1,
             oom_kill: None,
             restarts: PerResource::new(false, false),
+            started_at: None,
+            unready: false,
         }
     }
 
@@ -101,6 +109,16 @@ impl Observation {
             Resource::Cpu => self.at - self.window,
             Resource::Memory => self.at,
         }
+    }
+
+    /// Whether the container starts at that moment: for so many seconds after its last start.
+    pub fn starts_at(&self, at: i64, startup: i64) -> bool {
+        self.started_at.is_some_and(|started| at < started + startup)
+    }
+
+    /// Whether the usage tells of the start, be it in part.
+    pub fn is_of_start(&self, resource: Resource, startup: i64) -> bool {
+        self.starts_at(self.begin(resource), startup)
     }
 
     pub fn is_measured(&self) -> bool {
@@ -166,6 +184,8 @@ pub fn observe(
         containers: pod.containers.len(),
         oom_kill: state.oom_kill,
         restarts: pod.containers.get(index).map(|of| of.restarts).unwrap_or_default(),
+        started_at: (started > i64::MIN).then_some(started.min(now)),
+        unready: state.unready,
     }
 }
 

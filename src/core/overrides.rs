@@ -12,6 +12,8 @@ use crate::quantity;
 use crate::resource::{PerResource, Resource};
 
 pub const PREFIX: &str = "dqn-scaler.io/";
+/// No start takes more seconds.
+const LONGEST_STARTUP: i64 = 3600;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -34,6 +36,8 @@ pub struct PodOverrides {
     pub controls: Option<Controls>,
     /// Resources whose change restarts the container are changed all the same.
     pub restarts_allowed: Option<bool>,
+    /// For how many seconds after its start a container starts.
+    pub startup: Option<i64>,
     /// The containers that are scaled; the others are as if they were not there.
     pub containers: Option<BTreeSet<String>>,
     /// The first annotation that is not understood.
@@ -93,6 +97,7 @@ impl PodOverrides {
                         format!("{value:?} is none of both, requests and limits")
                     })?);
             }
+            "startup" => self.startup = Some(seconds(value)?),
             "min-cpu" => self.min.cpu = Some(cores()?),
             "max-cpu" => self.max.cpu = Some(cores()?),
             "min-memory" => self.min.memory = Some(mib()?),
@@ -122,6 +127,7 @@ impl PodOverrides {
             up_only: self.up_only.or(workload.up_only),
             controls: self.controls.or(workload.controls),
             restarts_allowed: self.restarts_allowed.or(workload.restarts_allowed),
+            startup: self.startup.or(workload.startup),
             containers: self.containers.clone().or_else(|| workload.containers.clone()),
             fault: self.fault.clone().or_else(|| workload.fault.clone()),
         }
@@ -159,9 +165,21 @@ impl PodOverrides {
             up_only,
             controls: self.controls.unwrap_or(policy.controls),
             restarts_allowed,
+            startup: self.startup.unwrap_or(policy.startup),
             ..policy.clone()
         })
     }
+}
+
+fn seconds(text: &str) -> Result<i64, String> {
+    let (number, unit) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds = number.parse::<u16>().ok().map(|number| i64::from(number) * unit);
+    seconds
+        .filter(|seconds| *seconds <= LONGEST_STARTUP)
+        .ok_or_else(|| format!("{text:?} is no time of up to an hour, such as 90s or 5m"))
 }
 
 fn amount(resource: Resource, text: &str, example: &str) -> Result<f64, String> {
@@ -223,6 +241,9 @@ mod tests {
             ("min-memory", "512m"),
             ("containers", ""),
             ("containers", "app,,proxy"),
+            ("startup", "soon"),
+            ("startup", "-5s"),
+            ("startup", "61m"),
             ("maxcpu", "1"),
         ] {
             let fault = parse(&[(name, value)]).narrow(&Policy::default()).unwrap_err();

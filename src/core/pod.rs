@@ -91,6 +91,8 @@ pub struct ContainerState {
     /// False while it waits for a start, as between two crashes, and after its end; true where the
     /// status says nothing.
     pub down: bool,
+    /// It runs, and its probes do not say yet that it is ready.
+    pub unready: bool,
     /// The last start, in seconds since the epoch, by the kubelet's clock.
     pub started_at: Option<i64>,
     pub oom_kill: Option<OomKill>,

@@ -73,6 +73,8 @@ pub struct Policy {
     pub cooldown: i64,
     /// An urgent INCREASE does not wait for the cooldown.
     pub emergency_scale_up: bool,
+    /// Seconds after its start in which a container starts: what it uses of CPU then is no peak.
+    pub startup: i64,
     pub guard: GuardSettings,
     /// Limits grow and are never cut.
     pub up_only: bool,
@@ -155,6 +157,7 @@ impl Default for Policy {
             sample_interval: 30,
             cooldown: 30 * 60,
             emergency_scale_up: true,
+            startup: 120,
             guard: GuardSettings::default(),
             up_only: false,
             controls: Controls::default(),

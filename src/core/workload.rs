@@ -66,6 +66,12 @@ pub struct WorkloadContainer {
     generation: u32,
     peaks: PerResource<PeakWindow>,
     typical: PerResource<TypicalUse>,
+    /// Of its starts in the last days.
+    #[serde(default = "no_peaks")]
+    starts: PerResource<PeakWindow>,
+    /// One of them was seen to its end.
+    #[serde(default)]
+    start_known: bool,
     /// When the present generation was first and last measured.
     known_since: Option<i64>,
     last_at: Option<i64>,
@@ -98,6 +104,10 @@ impl Settled {
     fn limit(&self) -> PerResource<f64> {
         self.before.map_or(self.limit, |before| largest(before, self.limit))
     }
+}
+
+fn no_peaks() -> PerResource<PeakWindow> {
+    PerResource::new(PeakWindow::new(), PeakWindow::new())
 }
 
 fn largest(a: PerResource<f64>, b: PerResource<f64>) -> PerResource<f64> {
@@ -149,8 +159,10 @@ impl Default for WorkloadContainer {
             image: String::new(),
             template: ContainerResources::default(),
             generation: 0,
-            peaks: PerResource::new(PeakWindow::new(), PeakWindow::new()),
+            peaks: no_peaks(),
             typical: PerResource::default(),
+            starts: no_peaks(),
+            start_known: false,
             known_since: None,
             last_at: None,
             settled: None,
@@ -214,6 +226,15 @@ impl WorkloadContainer {
         self.last_at = self.last_at.max(Some(seen.at));
         for resource in Resource::ALL.into_iter().filter(|of| seen.measured[*of]) {
             let used = seen.usage[resource];
+            let starts = seen.is_of_start(resource, policy.startup);
+            if starts {
+                self.starts[resource].observe(seen.at, used, KEPT);
+            } else if seen.is_of_start(resource, 2 * policy.startup) {
+                self.start_known |= self.starts[resource].faded_peak(0.0) > 0.0;
+            }
+            if starts && resource == Resource::Cpu {
+                continue;
+            }
             self.peaks[resource].observe(seen.at, used, window[resource]);
             if is_sample {
                 self.typical[resource].observe(seen.at, used * per_unit(resource));
@@ -242,6 +263,17 @@ impl WorkloadContainer {
     /// The largest usage of the guard's window: cores, MiB.
     pub fn peak(&self, resource: Resource) -> f64 {
         self.peaks[resource].faded_peak(0.0)
+    }
+
+    /// The limit that a start needs: cores, MiB. As long as none was seen, that is the template's,
+    /// and no more than that is given for a start alone.
+    pub fn start_need(&self, resource: Resource, policy: &Policy) -> f64 {
+        let Some(limit) = self.template.limit(resource).filter(|_| policy.startup > 0) else {
+            return 0.0;
+        };
+        let peak = self.starts[resource].faded_peak(0.0);
+        let needed = peak * (1.0 + policy.guard.headroom[resource]);
+        if self.start_known && peak > 0.0 { needed.min(limit) } else { limit }
     }
 
     /// When the present generation was first measured.
@@ -298,6 +330,7 @@ impl WorkloadContainer {
         self.known_since = self.known_since.map(|since| since - ahead);
         for resource in Resource::ALL {
             self.peaks[resource].shift(ahead, policy.guard.window[resource]);
+            self.starts[resource].shift(ahead, KEPT);
         }
     }
 }

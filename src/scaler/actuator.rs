@@ -378,7 +378,7 @@ mod tests {
     fn decided(agent: &Agent, cluster: &Cluster, owned: &OwnedPod) -> Decided {
         let now = cluster.clock().now().timestamp();
         let oom_kill = Some(OomKill { restart: 1, finished_at: now - 5 });
-        let state = ContainerState { down: true, started_at: None, oom_kill };
+        let state = ContainerState { down: true, oom_kill, ..Default::default() };
         let pod = Pod { states: Box::new([state]), ..(*owned.pod).clone() };
         let containers = Ok(vec![observe(&pod, 0, None, 120, now)]);
         let owned = OwnedPod { pod: Arc::new(pod), ..owned.clone() };

@@ -419,7 +419,7 @@ mod tests {
     fn a_kill_is_decided_on_without_metrics_until_it_is_answered() {
         let agent = agent();
         let kill = OomKill { restart: 1, finished_at: NOW - 5 };
-        let state = ContainerState { down: true, started_at: None, oom_kill: Some(kill) };
+        let state = ContainerState { down: true, oom_kill: Some(kill), ..Default::default() };
         let killed = Pod { states: Box::new([state, ContainerState::default()]), ..pod("a") };
         assert!(agent.has_unanswered_kill(&killed, NOW));
         let seen = |now| observe(&killed, 0, None, 120, now);

@@ -61,6 +61,7 @@ class Scaler:
             "NAMESPACES": NAMESPACE,
             "AUTO_SCALE_ENABLED": "false",
             "DRY_RUN": "false",
+            "STARTUP_PERIOD": "0",  # nobody waits for it but its own test
             "RUST_LOG": "info,dqn_scaler=debug",
         }
         environment |= {key.upper(): str(value) for key, value in settings.items()}
