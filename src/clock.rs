@@ -33,6 +33,11 @@ impl Clock {
         self.epoch + chrono::Duration::milliseconds((elapsed * 1000.0) as i64)
     }
 
+    /// Seconds of this clock since a moment of the real one.
+    pub fn elapsed(&self, since: Instant) -> f64 {
+        since.elapsed().as_secs_f64() * self.speed
+    }
+
     /// How long to wait in real time for `duration` of this clock to pass.
     pub fn real(&self, duration: Duration) -> Duration {
         duration.div_f64(self.speed)

@@ -113,9 +113,7 @@ pub struct ResourceChange {
 /// Derived from the state, the Q values and the guard's changes.
 #[derive(Serialize, ToSchema)]
 pub struct Explanation {
-    #[schema(
-        example = "CPU utilization is high (92 % of the limit); the network prefers INCREASE."
-    )]
+    #[schema(example = "CPU: 92 % of the limit is in use; the network prefers INCREASE.")]
     reasoning: String,
     #[schema(example = json!(["cpu_trend_increasing", "memory_stable"]))]
     factors: Vec<String>,

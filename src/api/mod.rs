@@ -4,6 +4,7 @@ mod access;
 mod answers;
 mod autoscale;
 mod bodies;
+mod changes;
 mod configuration;
 mod cors;
 mod dashboard;
@@ -54,6 +55,8 @@ pub fn routes(state: Arc<AppState>) -> Router {
         .routes(routes!(pods::list))
         .routes(routes!(overview::overview))
         .routes(routes!(decisions::decisions))
+        .routes(routes!(changes::list))
+        .routes(routes!(changes::export))
         .routes(routes!(metrics::metrics))
         .routes(routes!(workloads::list))
         .route_layer(places.clone());

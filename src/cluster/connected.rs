@@ -86,6 +86,11 @@ impl Cluster {
         &self.clock
     }
 
+    /// What this replica is called.
+    pub fn replica(&self) -> &str {
+        self.leadership.identity()
+    }
+
     /// Begins to watch the namespaces, so that the first question finds an answer.
     pub fn watch(&self, namespaces: &[String]) {
         self.inventory.watch(namespaces);

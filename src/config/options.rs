@@ -157,6 +157,10 @@ options! {
     "Reporting": {
         /// Decisions kept for `GET /decisions`.
         decisions_kept: usize = 1000, env "DECISIONS_KEPT", within from_to(1000, 1_000_000, "");
+        /// Changes kept for `GET /changes`, at most.
+        changes_kept: usize = 10_000, env "CHANGES_KEPT", within from_to(100, 1_000_000, "");
+        /// Days for which changes are kept.
+        changes_kept_days: u32 = 7, env "CHANGES_KEPT_DAYS", within from_to(1, 365, "days");
         /// For what usage, requests and limits are told to Prometheus: sums by namespace, six
         /// series for each pod, or nothing.
         pod_metrics: PodMetrics = PodMetrics::default(), env "POD_METRICS";

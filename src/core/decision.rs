@@ -56,6 +56,23 @@ pub struct Basis {
     pub cause: Option<Override>,
     /// Why the new limit is as far away as it is; None where nothing changes.
     pub sized_by: Option<SizedBy>,
+    /// Where one step down would lead, whatever speaks against it.
+    #[serde(default)]
+    pub step_down: f64,
+    /// What an action waits for that nothing else speaks against.
+    #[serde(default)]
+    pub wait: Option<Wait>,
+}
+
+/// What an action waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wait {
+    /// So many seconds more after the last change.
+    Cooldown(u32),
+    /// So many seconds more after a resize that failed.
+    Rest(u32),
+    /// A measurement under the limit that holds now.
+    Measurement,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,8 +177,9 @@ pub fn decide(
         guard_overrides,
         cooling_down: !acts
             && Resource::ALL.into_iter().any(|resource| {
-                is_cooling_down(resource, observation, history, policy, now)
-                    || history.backoff[resource].holds(now)
+                rest(resource, history, now)
+                    .or_else(|| cooldown(resource, observation, history, policy, now))
+                    .is_some()
             }),
         floor: PerResource::build(|resource| resolved[resource].floor),
         basis: PerResource::build(|resource| {
@@ -173,6 +191,8 @@ pub fn decide(
                 known_need: history.known_need(resource, now),
                 cause: resolved[resource].cause,
                 sized_by: resolved[resource].sized_by,
+                step_down: observation.limit[resource] * (1.0 - policy.scale_factor),
+                wait: resolved[resource].wait,
             }
         }),
         controls: policy.controls,
@@ -204,6 +224,7 @@ pub struct Resolved {
     pub floor: f64,
     pub cause: Option<Override>,
     pub sized_by: Option<SizedBy>,
+    pub wait: Option<Wait>,
 }
 
 /// One resource's preferred action after guard, cooldown and bounds.
@@ -216,10 +237,12 @@ pub fn resolve(
     now: i64,
 ) -> Resolved {
     let review = guard::review(resource, preferred, observation, history, policy, now);
-    let waits = history.backoff[resource].holds(now)
-        || (is_cooling_down(resource, observation, history, policy, now)
-            && !is_emergency(resource, &review, observation, history, policy));
-    let action = if waits { Action::Maintain } else { review.action };
+    let wait = rest(resource, history, now).or_else(|| {
+        cooldown(resource, observation, history, policy, now)
+            .filter(|_| !is_emergency(resource, &review, observation, history, policy))
+    });
+    let action = if wait.is_some() { Action::Maintain } else { review.action };
+    let wait = wait.filter(|_| review.action != Action::Maintain);
     let limit = observation.limit[resource];
     let Review { overridden, floor, cause, .. } = review;
     let (wanted, sized_by) = size(resource, action, &review, limit, history, policy);
@@ -230,7 +253,7 @@ pub fn resolve(
         _ if limit != wanted => Some(SizedBy::Bounds),
         _ => Some(sized_by),
     };
-    Resolved { action, limit, overridden, floor, cause, sized_by }
+    Resolved { action, limit, overridden, floor, cause, sized_by, wait }
 }
 
 /// How far an action goes, before bounds.
@@ -269,16 +292,28 @@ fn size(
     }
 }
 
+fn rest(resource: Resource, history: &ContainerHistory, now: i64) -> Option<Wait> {
+    let until = history.backoff[resource].retry_at.filter(|until| now < *until)?;
+    Some(Wait::Rest(left(until, now)))
+}
+
+fn left(until: i64, now: i64) -> u32 {
+    u32::try_from(until - now).unwrap_or(u32::MAX)
+}
+
 /// What was measured under another limit says nothing of the present one: then all waits.
-fn is_cooling_down(
+fn cooldown(
     resource: Resource,
     observation: &Observation,
     history: &ContainerHistory,
     policy: &Policy,
     now: i64,
-) -> bool {
-    history.resized_at.is_some_and(|resized| now < resized + policy.cooldown)
-        || !history.is_of_present_limit(resource, observation)
+) -> Option<Wait> {
+    let until = history.resized_at.map(|resized| resized + policy.cooldown);
+    match until.filter(|until| now < *until) {
+        Some(until) => Some(Wait::Cooldown(left(until, now))),
+        None => (!history.is_of_present_limit(resource, observation)).then_some(Wait::Measurement),
+    }
 }
 
 /// What a cut took too much of is given back at once; so is what a new container needs.

@@ -6,6 +6,8 @@ use crate::decision::{Bound, Decision, SizedBy};
 use crate::guard::Override;
 use crate::outcome::{DecisionSummary, LastOutcome, Method, Status};
 use crate::resource::{PerResource, Resource};
+use crate::skip_reason::SkipReason;
+use crate::words::{ago, amount, at_its_bound, guard_says, waits, where_it_is};
 
 /// Utilization above which usage is called high, and below which low.
 const HIGH: f64 = 0.8;
@@ -53,32 +55,33 @@ pub fn explain(decision: &Decision) -> Explanation {
 }
 
 fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String {
-    let label = label(resource);
     let (preferred, done) = (decision.predicted[resource], decision.actions[resource]);
-    let level = match utilization {
-        u if u >= HIGH => "high",
-        u if u <= LOW => "low",
-        _ => "moderate",
-    };
-    let mut text =
-        format!("{label} utilization is {level} ({:.0} % of the limit); ", utilization * 100.0);
+    let of = if decision.observation.by_request[resource] { "request" } else { "limit" };
+    let used = utilization * 100.0;
+    let mut text = format!("{}: {used:.0} % of the {of} is in use; ", begin(resource));
     text += &format!("the network prefers {}", preferred.name());
+    let figures = (&decision.basis[resource]).into();
     match decision.overridden(resource) {
         Some(why) => {
-            let (verb, reason) = match why {
-                Override::CutHurt if done == Action::Maintain => ("keeps it", guard_says(why).1),
-                _ => guard_says(why),
+            let (verb, reason) = match (why, guard_says(why, resource, &figures)) {
+                (Override::CutHurt, (_, reason)) if done == Action::Maintain => {
+                    ("keeps the limit", reason)
+                }
+                (_, said) => said,
             };
             text += &format!(", the guard {verb}: {reason}");
         }
-        None if done != preferred && decision.cooling_down => text += ", held back by the cooldown",
         None if done != preferred && done == Action::Maintain => {
-            text += ", held by the bounds or the cooldown"
+            text += &match figures.wait {
+                Some(wait) => format!(", and {}", waits(wait)),
+                None if decision.cooling_down => ", and waits after the last change".to_owned(),
+                None => format!(", and {}", at_its_bound(preferred)),
+            };
         }
         None => {}
     }
     text += &size(resource, decision);
-    text += &figures(resource, decision);
+    text += &known(resource, decision);
     if let Some(bound) = decision.out_of_bounds[resource] {
         let when = match bound {
             Bound::Min => "is raised when the network prefers to",
@@ -116,12 +119,12 @@ fn size(resource: Resource, decision: &Decision) -> String {
 }
 
 /// What is known of the container's needs.
-fn figures(resource: Resource, decision: &Decision) -> String {
+fn known(resource: Resource, decision: &Decision) -> String {
     let basis = &decision.basis[resource];
     let mut known = Vec::new();
     if basis.peak > 0.0 {
         let (peak, floor) = (basis.peak, decision.floor[resource]);
-        let when = age(basis.peak_age);
+        let when = ago(basis.peak_age);
         known.push(format!("recent peak {}, {when}", amount(resource, peak)));
         known.push(format!("lowest safe limit {}", amount(resource, floor)));
     }
@@ -134,60 +137,8 @@ fn figures(resource: Resource, decision: &Decision) -> String {
     if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) }
 }
 
-fn amount(resource: Resource, amount: f64) -> String {
-    match resource {
-        Resource::Cpu if amount < 1.0 => format!("{:.0}m", amount * 1000.0),
-        Resource::Cpu => format!("{amount:.2} cores"),
-        Resource::Memory => format!("{amount:.0} MiB"),
-    }
-}
-
-fn age(seconds: i64) -> String {
-    match seconds {
-        seconds if seconds < 120 => "now".to_owned(),
-        seconds if seconds < 7200 => format!("{} min ago", seconds / 60),
-        seconds => format!("{} h ago", seconds / 3600),
-    }
-}
-
-fn where_it_is(resource: Resource, bound: Bound) -> String {
-    let name = resource.name();
-    match bound {
-        Bound::Min => format!("the limit is below its min-{name}"),
-        Bound::Max => format!("the limit is above its max-{name}"),
-    }
-}
-
-/// What the guard does to a preferred action, and for which reason.
-fn guard_says(why: Override) -> (&'static str, &'static str) {
-    match why {
-        Override::RecentPeak => ("keeps it", "a cut would come too close to the recent peak"),
-        Override::TooFewSamples => ("keeps it", "too few measurements to know a peak"),
-        Override::OomKilled => ("raises it", "a container was killed for memory"),
-        Override::NoMetrics => ("leaves it", "there are no fresh metrics"),
-        Override::NoResourceSpec => ("leaves it", "the pod has no limit or request of it"),
-        Override::ManagedByHpa => {
-            ("leaves it", "a HorizontalPodAutoscaler measures the workload by it")
-        }
-        Override::UpOnly => ("keeps it", "by an annotation nothing is cut"),
-        Override::RestartRequired => {
-            ("leaves it", "by its resizePolicy a change would restart the container")
-        }
-        Override::NoMemoryCuts => {
-            ("keeps it", "this version of Kubernetes does not lower memory limits in place")
-        }
-        Override::LimitRange => ("keeps it", "a LimitRange of the namespace does not admit it"),
-        Override::ResourceQuota => {
-            ("keeps it", "a ResourceQuota of the namespace has no room for more")
-        }
-        Override::KnownNeed => ("sets it", "its workload is known to need as much"),
-        Override::CutHurt => ("undoes a cut", "an earlier cut was too much"),
-        Override::Starting => ("keeps it", "the container has just started, or is not ready"),
-        Override::TypicalUse => ("sets it", "without a limit the request follows typical use"),
-    }
-}
-
-fn label(resource: Resource) -> &'static str {
+/// At the beginning of a sentence.
+fn begin(resource: Resource) -> &'static str {
     match resource {
         Resource::Cpu => "CPU",
         Resource::Memory => "Memory",
@@ -205,7 +156,7 @@ pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
             }
             obstacles => {
                 let one = |resource| {
-                    obstacles[resource].as_ref().map(|why| format!("{}: {why}.", label(resource)))
+                    obstacles[resource].as_ref().map(|why| format!("{}: {why}.", begin(resource)))
                 };
                 sentences.extend(Resource::ALL.into_iter().filter_map(one));
             }
@@ -215,6 +166,8 @@ pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
         Status::Skipped(_) | Status::DryRun if message.is_some() => {
             message.map(|message| message + ".")
         }
+        // What is waited for has been said.
+        Status::Skipped(SkipReason::CooldownPeriod) if !sentences.is_empty() => None,
         Status::Skipped(reason) => Some(format!("Skipped: {}.", reason.name().replace('_', " "))),
         Status::Failed => Some(match &last.remark {
             Some(remark) => format!("The resize failed: {remark}."),
@@ -236,23 +189,26 @@ pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
 
 fn blocked_by(resource: Resource, decided: &DecisionSummary) -> Option<String> {
     let (preferred, done) = (decided.predicted[resource], decided.actions[resource]);
-    let overridden = match decided.overridden[resource] {
-        Some(why) => Some(guard_says(why).1.into()),
-        None if done != preferred => {
-            Some(format!("{} held by bounds or cooldown", preferred.name()))
-        }
+    let figures = &decided.figures[resource];
+    let held = match decided.overridden[resource] {
+        Some(why) => Some(guard_says(why, resource, figures).1),
+        None if done != preferred && done == Action::Maintain => Some(match figures.wait {
+            Some(wait) => format!("{} {}", preferred.name(), waits(wait)),
+            None => at_its_bound(preferred).to_owned(),
+        }),
         None => None,
     };
     let out_of_bounds =
         decided.out_of_bounds[resource].as_ref().map(|bound| where_it_is(resource, *bound));
-    let both: Vec<_> = out_of_bounds.into_iter().chain(overridden).collect();
+    let both: Vec<_> = out_of_bounds.into_iter().chain(held).collect();
     (!both.is_empty()).then(|| both.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::skip_reason::SkipReason;
+    use crate::decision::Wait;
+    use crate::outcome::Figures;
 
     #[test]
     fn the_figures_behind_a_decision_are_told() {
@@ -264,6 +220,7 @@ mod tests {
         let mut decision = crate::decision::Decision::maintain(observation);
         decision.floor.cpu = 0.442;
         decision.basis.cpu.peak = 0.402;
+        decision.basis.cpu.step_down = 0.41;
         (decision.basis.cpu.peak_age, decision.basis.cpu.typical) = (3 * 3600 + 5, 0.3);
         decision.predicted.cpu = Action::Decrease;
         decision.guard_overrides = vec![(Resource::Cpu, Override::RecentPeak)];
@@ -274,11 +231,11 @@ mod tests {
         decision.basis.memory.known_need = Some(2048.0);
         assert_eq!(
             explain(&decision).reasoning,
-            "CPU utilization is low (10 % of the limit); the network prefers DECREASE, the guard \
-             keeps it: a cut would come too close to the recent peak (recent peak 402m, 3 h ago, \
-             lowest safe limit 442m, typical use 300m). Memory utilization is moderate (49 % of \
-             the limit); the network prefers MAINTAIN; it is raised to 2048 MiB, what others of \
-             its workload have settled on (its workload needs 2048 MiB)."
+            "CPU: 10 % of the limit is in use; the network prefers DECREASE, the guard keeps the \
+             limit: a cut to 410m would leave 2 % above the peak of 402m, 3 h ago (recent peak \
+             402m, 3 h ago, lowest safe limit 442m, typical use 300m). Memory: 49 % of the limit \
+             is in use; the network prefers MAINTAIN; it is raised to 2 GiB, what others of its \
+             workload have settled on (its workload needs 2 GiB)."
         );
     }
 
@@ -286,6 +243,8 @@ mod tests {
     fn an_outcome_in_short_names_what_stood_in_the_way() {
         let predicted = PerResource::new(Action::Decrease, Action::Increase);
         let maintain = PerResource::new(Action::Maintain, Action::Maintain);
+        let wait = |wait| Figures { wait: Some(wait), ..Figures::default() };
+        let figures = PerResource::new(wait(Wait::Cooldown(750)), wait(Wait::Measurement));
         let last = |status, actions, cpu, memory| {
             let overridden = PerResource::new(cpu, memory);
             let decided = DecisionSummary {
@@ -293,6 +252,7 @@ mod tests {
                 actions,
                 overridden,
                 out_of_bounds: PerResource::default(),
+                figures,
             };
             let remark = None;
             in_short(&LastOutcome { at: 0, status, decided: Some(decided), remark }, None)
@@ -313,14 +273,15 @@ mod tests {
         );
         assert_eq!(
             last(Status::Skipped(SkipReason::CooldownPeriod), maintain, None, None),
-            "CPU: DECREASE held by bounds or cooldown. Memory: INCREASE held by bounds or \
-                cooldown. Skipped: cooldown period."
+            "CPU: DECREASE waits 12 min more after the last change. Memory: INCREASE waits for a \
+                measurement under the present limit."
         );
         let decided = DecisionSummary {
             predicted: PerResource::new(Action::Maintain, Action::Decrease),
             actions: maintain,
             overridden: PerResource::new(None, peak),
             out_of_bounds: PerResource::new(Some(Bound::Min), Some(Bound::Max)),
+            figures: PerResource::default(),
         };
         assert_eq!(
             in_short(

@@ -7,6 +7,7 @@
 pub mod action;
 pub mod autoscalers;
 pub mod budget;
+pub mod change_record;
 pub mod context;
 pub mod decision;
 pub mod downsampled;
@@ -37,4 +38,5 @@ pub mod second_look;
 pub mod skip_reason;
 pub mod step;
 mod typical_use;
+pub mod words;
 pub mod workload;

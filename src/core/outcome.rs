@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::action::Action;
-use crate::decision::{Bound, Decision};
+use crate::decision::{Basis, Bound, Decision, Wait};
 use crate::guard::Override;
 use crate::pod::PodKey;
 use crate::pod_decision::PodDecision;
@@ -118,6 +118,30 @@ pub struct DecisionSummary {
     /// What the guard had against it.
     pub overridden: PerResource<Option<Override>>,
     pub out_of_bounds: PerResource<Option<Bound>>,
+    pub figures: PerResource<Figures>,
+}
+
+/// What an explanation in short names of one resource.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Figures {
+    /// The recent peak, and how many seconds ago it was; 0 where it is not known, or is told by
+    /// container.
+    pub peak: f32,
+    pub peak_age: u32,
+    /// Where one step down would lead.
+    pub step_down: f32,
+    pub wait: Option<Wait>,
+}
+
+impl From<&Basis> for Figures {
+    fn from(basis: &Basis) -> Self {
+        Self {
+            peak: basis.peak as f32,
+            peak_age: u32::try_from(basis.peak_age).unwrap_or_default(),
+            step_down: basis.step_down as f32,
+            wait: basis.wait,
+        }
+    }
 }
 
 impl From<&Decision> for DecisionSummary {
@@ -127,6 +151,7 @@ impl From<&Decision> for DecisionSummary {
             actions: decision.actions,
             overridden: PerResource::build(|resource| decision.overridden(resource)),
             out_of_bounds: decision.out_of_bounds,
+            figures: PerResource::build(|resource| (&decision.basis[resource]).into()),
         }
     }
 }

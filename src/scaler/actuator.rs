@@ -15,12 +15,14 @@ use super::apply::{
 };
 use super::cycle::Scaler;
 use super::journal::Entry;
+use super::noting::Tried;
 use super::place::Place;
 use crate::client::error::ClusterError;
 use crate::cluster::Cluster;
 use crate::cluster::template::TemplateChange;
 use crate::config::Config;
 use crate::core::budget::ResizeBudget;
+use crate::core::change_record::{By, Origin};
 use crate::core::context::OwnedPod;
 use crate::core::event::{ASKED_FOR, PodEvent, cause};
 use crate::core::outcome::{Applied, DONE, Outcome, Status};
@@ -139,10 +141,11 @@ impl Scaler {
         &self,
         cluster: &Cluster,
         config: &Config,
-        Decided { owned, decision, .. }: &Decided,
+        decided: &Decided,
         step: Step,
         place: &Place,
     ) -> Left {
+        let Decided { owned, decision, origin, .. } = decided;
         let Ok(decision) = decision else {
             unreachable!("a step that sends comes of a decision");
         };
@@ -158,7 +161,9 @@ impl Scaler {
                 };
                 let timeout = Duration::from_secs(config.resize_timeout);
                 let manner = Manner { fallback, timeout, place };
-                return self.resize_by_parts(cluster, config, owned, decision, plan, manner).await;
+                return self
+                    .resize_by_parts(cluster, config, decided, decision, plan, manner)
+                    .await;
             }
             Step::TakeBack { plan, refusal } => {
                 let applied = take_back(cluster, owned, &plan, &refusal).await;
@@ -182,10 +187,14 @@ impl Scaler {
             let names = owned.pod.containers.iter().map(|container| &*container.name);
             self.agent.resized(key, names, now);
         }
-        self.publish(cluster, owned, &plan, &applied, began, || cause(decision));
+        let (plan, origin) = (&plan, *origin);
+        let decided = Some(decision);
+        let tried = Tried { owned, plan, decision: decided, origin, began, applied: &applied };
+        self.note_end(cluster, config, &tried);
+        self.publish(cluster, &tried, || cause(decision));
         match applied {
             Ok(applied) => (Status::Success(applied.method), DONE.into()),
-            Err(error) => failed(key, &error),
+            Err(error) => (Status::Failed, error.to_string()),
         }
     }
 
@@ -193,11 +202,12 @@ impl Scaler {
         &self,
         cluster: &Cluster,
         config: &Config,
-        owned: &OwnedPod,
+        decided: &Decided,
         decision: &PodDecision,
         plan: Plan,
         manner: Manner<'_>,
     ) -> Left {
+        let Decided { owned, origin, .. } = decided;
         let (began, key) = (Instant::now(), &owned.pod.key);
         let mut done: Option<Applied> = None;
         let mut faults: Vec<(Vec<Resource>, ApplyError)> = Vec::new();
@@ -215,10 +225,12 @@ impl Scaler {
                     self.agent.failed(key, decision, &resources, now, pause);
                 }
             }
-            self.publish(cluster, owned, &plan, &result, began, || cause(decision));
+            let (plan, decided, origin) = (&plan, Some(decision), *origin);
+            let tried = Tried { owned, plan, decision: decided, origin, began, applied: &result };
+            self.note(cluster, config, &tried);
+            self.publish(cluster, &tried, || cause(decision));
             match result {
                 Ok(applied) => {
-                    log_resized(key, decision, &resources, &applied);
                     done = Some(match done {
                         Some(first) => first.with(applied),
                         None => applied,
@@ -233,7 +245,7 @@ impl Scaler {
                     let reason = SkipReason::Changed;
                     (Status::Skipped(reason), reason.message(&key.name))
                 }
-                Some((_, error)) => failed(key, &error),
+                Some((_, error)) => (Status::Failed, error.to_string()),
                 None => (Status::NoActionNeeded, "No scaling action needed".into()),
             };
         };
@@ -242,7 +254,6 @@ impl Scaler {
             None => DONE.to_owned(),
         };
         for (resources, error) in &faults {
-            tracing::warn!(pod = %key.name, namespace = %key.namespace, %error, "resize failed");
             let names: Vec<_> = resources.iter().map(|resource| resource.name()).collect();
             message += &format!("; {}: {error}", names.join(" and "));
         }
@@ -268,21 +279,17 @@ impl Scaler {
             let now = cluster.clock().now().timestamp();
             self.agent.resized(&owned.pod.key, plan.keys().map(String::as_str), now);
         }
-        self.publish(cluster, owned, plan, &applied, began, || ASKED_FOR.into());
+        let origin = Origin { by: By::Person, at: cluster.clock().now().timestamp() };
+        let tried = Tried { owned, plan, decision: None, origin, began, applied: &applied };
+        self.note(cluster, config, &tried);
+        self.publish(cluster, &tried, || ASKED_FOR.into());
         Some(applied)
     }
 
     /// Publishes a resize that was tried, after it has been written down: what happens in telling
     /// of it changes nothing of what was done.
-    fn publish(
-        &self,
-        cluster: &Cluster,
-        owned: &OwnedPod,
-        plan: &Plan,
-        applied: &Result<Applied, ApplyError>,
-        began: Instant,
-        cause: impl FnOnce() -> String,
-    ) {
+    fn publish(&self, cluster: &Cluster, tried: &Tried, cause: impl FnOnce() -> String) {
+        let Tried { owned, plan, began, applied, .. } = *tried;
         self.metrics.resized(began.elapsed(), applied.as_ref().ok());
         let now = cluster.clock().now();
         let told = AssertUnwindSafe(|| {
@@ -325,24 +332,6 @@ fn panicked(pod: &PodKey) -> Left {
     tracing::error!(pod = %pod.name, namespace = %pod.namespace,
         "a panic in the handling of one pod");
     (Status::Failed, "Internal error".into())
-}
-
-fn failed(pod: &PodKey, error: &ApplyError) -> Left {
-    tracing::warn!(pod = %pod.name, namespace = %pod.namespace, %error, "resize failed");
-    (Status::Failed, error.to_string())
-}
-
-fn log_resized(pod: &PodKey, decision: &PodDecision, resources: &[Resource], applied: &Applied) {
-    let summary = decision.summary();
-    let (old, new) = (&summary.observation.limit, &summary.new_limit);
-    let names: Vec<_> = resources.iter().map(|resource| resource.name()).collect();
-    tracing::info!(
-        pod = %pod.name, namespace = %pod.namespace, method = applied.method.name(),
-        resources = names.join(","),
-        cpu = %format_args!("{:.3} -> {:.3}", old.cpu, new.cpu),
-        memory_mb = %format_args!("{:.0} -> {:.0}", old.memory, new.memory),
-        "resized"
-    );
 }
 
 #[cfg(test)]
@@ -447,9 +436,10 @@ mod tests {
         let found = shipped::find(std::path::Path::new("no/such.pth"), true).unwrap();
         let features = FeatureSet::documented();
         let scaler = Scaler::new(found.network, features, queue, CancellationToken::new());
-        let applied = Ok(Applied { method: Method::Vertical, pending: None, refusal: None });
-        let cause = || panic!("on purpose");
-        scaler.publish(&cluster, &owned, &Plan::new(), &applied, Instant::now(), cause);
+        let applied = &Ok(Applied { method: Method::Vertical, pending: None, refusal: None });
+        let (origin, began, plan) = (Origin::default(), Instant::now(), &Plan::new());
+        let tried = Tried { owned: &owned, plan, decision: None, origin, began, applied };
+        scaler.publish(&cluster, &tried, || panic!("on purpose"));
         let event = events.try_recv().unwrap();
         assert_eq!((event.reason, &event.pod), ("Resized", &owned.pod.key));
     }

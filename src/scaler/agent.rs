@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::stopwatch::Stopwatch;
 use crate::core::action::Action;
+use crate::core::change_record::Origin;
 use crate::core::context::OwnedPod;
 use crate::core::decision::decide;
 use crate::core::features::FeatureSet;
@@ -59,6 +60,8 @@ pub struct Decided {
     pub unsettled_since: Option<i64>,
     /// Ending a resize that the kubelet does not carry out has failed not long ago.
     pub backs_off: bool,
+    /// Who it is decided for.
+    pub origin: Origin,
 }
 
 /// The features of the containers that can be decided on, and whose row each is.
@@ -348,6 +351,7 @@ fn decide_pod(
         resized_at: history.resized_at(),
         unsettled_since: history.unsettled_since,
         backs_off: history.backoff.holds(now),
+        origin: Origin::default(),
         owned,
         decision,
     }

@@ -200,10 +200,6 @@ pub async fn fall_back(
     };
     let reason = match cluster.patch_template(key, workload, plan, change).await? {
         TemplateOutcome::Patched => {
-            tracing::info!(
-                pod = %key.name, namespace = %key.namespace, reason = %refusal,
-                "fell back to the template"
-            );
             let (method, refusal) = (Method::DeploymentUpdate, Some(refusal));
             return Ok(Applied { method, pending: None, refusal });
         }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, Decided, Observed};
+use super::changes::Changes as PastChanges;
 use super::invalid_annotations::InvalidAnnotations;
 use super::journal::Journal;
 use super::place::Place;
@@ -24,6 +25,7 @@ use crate::cluster::events::Queue;
 use crate::cluster::{Cluster, Unreadable};
 use crate::config::Config;
 use crate::core::budget::ResizeBudget;
+use crate::core::change_record::{By, Origin};
 use crate::core::context::OwnedPod;
 use crate::core::eligibility::eligibility;
 use crate::core::features::FeatureSet;
@@ -50,6 +52,7 @@ pub enum CycleError {
 pub struct Scaler {
     pub(super) agent: Arc<Agent>,
     pub journal: Mutex<Journal>,
+    pub changes: Mutex<PastChanges>,
     pub pod_status: PodStatuses,
     pub metrics: Metrics,
     pub events: Queue,
@@ -65,6 +68,8 @@ pub struct Scaler {
 /// What pods are decided on for.
 pub(super) struct Round {
     pub budget: Mutex<ResizeBudget>,
+    /// Who asks for what comes of it.
+    by: By,
     /// Between two cycles: what changes nothing is told by the cycles alone.
     pub between: bool,
     /// What is wanted is put down for the dispatcher, in place of what cycles before this moment
@@ -86,6 +91,7 @@ impl Round {
         let budget = ResizeBudget::new(config.resizes_per_cycle, config.resizes_per_namespace);
         Self {
             budget: Mutex::new(budget),
+            by: By::Loop,
             between: false,
             later_since: None,
             near: Mutex::default(),
@@ -93,7 +99,11 @@ impl Round {
     }
 
     pub fn between_cycles(config: &Config) -> Self {
-        Self { between: true, ..Self::cycle(config) }
+        Self { between: true, by: By::SecondLook, ..Self::cycle(config) }
+    }
+
+    fn asked_for(config: &Config) -> Self {
+        Self { by: By::Person, ..Self::cycle(config) }
     }
 
     fn tells(&self, outcome: &Outcome) -> bool {
@@ -124,6 +134,7 @@ impl Scaler {
         Self {
             agent: Arc::new(Agent::new(network, features)),
             journal: Mutex::default(),
+            changes: Mutex::default(),
             pod_status: PodStatuses::default(),
             metrics: Metrics::default(),
             events,
@@ -184,8 +195,10 @@ impl Scaler {
                 pods.partition(|owned| self.agent.has_unanswered_kill(&owned.pod, now));
             (killed, by_namespace(others))
         });
-        let later_since = (changes == Changes::Dispatched).then_some(now);
-        let round = Round { later_since, ..Round::cycle(config) };
+        let round = match changes {
+            Changes::Dispatched => Round { later_since: Some(now), ..Round::cycle(config) },
+            Changes::Awaited => Round::asked_for(config),
+        };
         // A kill for memory does not wait for metrics, which may be slow or silent.
         let killed: Vec<_> = killed.into_iter().map(|owned| (owned, None)).collect();
         let mut outcomes = match killed.is_empty() {
@@ -238,7 +251,7 @@ impl Scaler {
         let deadline = Deadline::default();
         let owned = cluster.pod_with_context(namespace, name, deadline).await?.select_containers();
         let usage = measured(cluster.usage_of(&owned, deadline).await);
-        let (round, pods) = (Round::cycle(config), vec![(owned.clone(), usage.clone())]);
+        let (round, pods) = (Round::asked_for(config), vec![(owned.clone(), usage.clone())]);
         let outcomes = self.run(cluster, config, pods, &round, &mut Stopwatch::start()).await?;
         Ok(ScaledOne { owned, usage, outcomes })
     }
@@ -264,7 +277,9 @@ impl Scaler {
         })
         .await?;
         *watch = laps;
-        let decided = decided?;
+        let mut decided = decided?;
+        let origin = Origin { by: round.by, at: now.timestamp() };
+        decided.iter_mut().for_each(|decided| decided.origin = origin);
         let (mut outcomes, due) =
             run_blocking(|| self.plan(cluster, config, &settings, decided, round, now));
         watch.lap(Phase::Plan);
@@ -308,6 +323,7 @@ impl Scaler {
         round: &Round,
         now: DateTime<Utc>,
     ) -> (Vec<Outcome>, Vec<Decided>) {
+        self.settle(&decided, now);
         if !round.between {
             let pods = decided
                 .iter()

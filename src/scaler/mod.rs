@@ -5,12 +5,14 @@ mod actuator;
 pub mod agent;
 mod apply;
 pub mod autoscale;
+pub mod changes;
 pub mod cycle;
 pub mod dispatcher;
 #[cfg(test)]
 mod fixtures;
 mod invalid_annotations;
 pub mod journal;
+mod noting;
 mod place;
 pub mod pod_status;
 pub mod second_look;

@@ -103,6 +103,7 @@ mod tests {
             resized_at: None,
             unsettled_since: None,
             backs_off: false,
+            origin: Default::default(),
         }
     }
 

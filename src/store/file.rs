@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::RuntimeChanges;
+use crate::core::change_record::ChangeRecord;
 use crate::core::pod::PodKey;
 use crate::core::resource::PerResource;
 use crate::core::workload::WorkloadKey;
@@ -27,6 +28,9 @@ const PODS: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition::new("p
 const WORKLOADS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("workload_histories");
 /// By their number.
 const DECISIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("pod_decisions");
+
+/// By their number.
+const CHANGES: TableDefinition<u64, &[u8]> = TableDefinition::new("changes");
 
 /// It remembered and decided by whole pods: of it the configuration and the counts still hold.
 const FORMAT_OF_PODS: u64 = 1;
@@ -52,6 +56,8 @@ pub struct Stored {
     pub totals: Totals,
     /// Oldest first.
     pub decisions: Vec<Entry>,
+    /// By their numbers, oldest first.
+    pub past_changes: Vec<(u64, ChangeRecord)>,
     /// The windows of the guard that the peaks were kept for.
     pub windows: PerResource<i64>,
     pub histories: Histories,
@@ -66,6 +72,9 @@ pub struct Batch {
     pub decisions: Vec<(u64, Entry)>,
     /// Decisions with smaller numbers are forgotten.
     pub oldest_decision: u64,
+    pub past_changes: Vec<(u64, ChangeRecord)>,
+    /// Changes with smaller numbers are forgotten.
+    pub oldest_change: u64,
     pub histories: Histories,
 }
 
@@ -124,6 +133,16 @@ impl StateFile {
         for row in transaction.open_table(DECISIONS)?.iter()? {
             stored.decisions.push(decode(row?.1.value())?);
         }
+        match transaction.open_table(CHANGES) {
+            // An earlier version has kept none.
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            table => {
+                for row in table?.iter()? {
+                    let (number, record) = row?;
+                    stored.past_changes.push((number.value(), decode(record.value())?));
+                }
+            }
+        }
         for row in transaction.open_table(PODS)?.iter()? {
             let (key, history) = row?;
             let (namespace, name, uid) = key.value();
@@ -180,6 +199,11 @@ impl StateFile {
                 decisions.insert(number, encode(entry)?.as_slice())?;
             }
             decisions.retain_in(..batch.oldest_decision, |_, _| false)?;
+            let mut changes = transaction.open_table(CHANGES)?;
+            for (number, record) in &batch.past_changes {
+                changes.insert(number, encode(record)?.as_slice())?;
+            }
+            changes.retain_in(..batch.oldest_change, |_, _| false)?;
             let mut pods = transaction.open_table(PODS)?;
             for (key, history) in &batch.histories.pods {
                 let bytes = encode(history)?;

@@ -116,6 +116,7 @@ impl Store {
             config.adopt(&stored.changes);
         }
         scaler.journal.lock().restore(stored.decisions, stored.totals);
+        scaler.changes.lock().restore(stored.past_changes);
         let (policy, now) = (config.current().policy(), clock.now().timestamp());
         scaler.agent().restore(stored.histories, stored.windows, &policy, now);
     }
@@ -141,10 +142,15 @@ impl Store {
                 batch.oldest_decision = last.saturating_sub(config.current().decisions_kept as u64);
                 batch.decisions = (first..).zip(decisions).collect();
             }
+            (batch.oldest_change, batch.past_changes) = scaler.changes.lock().take_dirty(CHUNK);
             if batch.is_empty() {
                 break;
             }
-            file.write(&batch)?;
+            let done = file.write(&batch);
+            if done.is_err() {
+                scaler.changes.lock().mark_all();
+            }
+            done?;
             (self.decisions, written) = (last, true);
             batch = Batch::default();
         }
@@ -206,7 +212,10 @@ impl Batch {
     fn is_empty(&self) -> bool {
         let Histories { pods, workloads } = &self.histories;
         let nothing_learned = pods.is_empty() && workloads.is_empty();
-        self.changes.is_none() && self.decisions.is_empty() && nothing_learned
+        self.changes.is_none()
+            && self.decisions.is_empty()
+            && self.past_changes.is_empty()
+            && nothing_learned
     }
 }
 

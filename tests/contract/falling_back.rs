@@ -55,6 +55,10 @@ async fn a_deferred_resize_is_waited_for_then_given_up_for_the_template() {
             && pod(&simulation, &pods[0])["status"]["phase"] == "Running"
     })
     .await;
+    let (_, told) = service.get("/changes").await;
+    let first = told["changes"].as_array().unwrap().last().unwrap();
+    assert_eq!((&first["course"], &first["by"]), (&json!("fell_back"), &json!("loop")), "{first}");
+    assert!(first["message"].as_str().unwrap().contains("the kubelet did not resize the pod"));
     let (_, statistics) = service.get("/statistics").await;
     assert!(statistics["statistics"]["overview"]["applied_scalings"].as_u64() >= Some(1));
 }
@@ -70,6 +74,21 @@ async fn a_deferred_resize_goes_through_when_room_comes_free() {
     simulation.world().delete_pod(&Key::new("default", "filler"), Some(0));
     until("the kubelet does it", async || limits(&simulation, &name).1["cpu"] == "600m").await;
     assert_eq!(template_limit(&simulation), "500m");
+    let change = async || service.get("/changes").await.1["changes"][0].clone();
+    let pending = change().await;
+    assert_eq!(pending["course"], "pending");
+    assert!(pending["message"].as_str().unwrap().starts_with("deferred by the kubelet: "));
+    until("it is told as done", async || {
+        service.post("/scale/all", json!({})).await;
+        change().await["course"] == "done"
+    })
+    .await;
+    let done = change().await;
+    assert_eq!(
+        (&done["timestamp"], &done["message"]),
+        (&pending["timestamp"], &pending["message"])
+    );
+    assert!(done["seconds"].as_f64().unwrap() > 0.0, "{done}");
 }
 
 #[tokio::test]

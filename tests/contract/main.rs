@@ -7,6 +7,7 @@ mod annotations;
 mod attacks;
 mod autoscaling;
 mod bounded;
+mod changes;
 mod configuration;
 mod cors;
 mod documented;

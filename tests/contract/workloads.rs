@@ -84,7 +84,7 @@ async fn a_pod_of_a_stateful_set_that_is_made_anew_gets_the_size_of_its_own_past
 }
 
 /// A service that keeps its state in a folder, and what ends its store.
-async fn storing(
+pub async fn storing(
     simulation: &Arc<Simulation>,
     folder: &std::path::Path,
 ) -> (Service, impl Future<Output = ()> + use<>) {

@@ -309,7 +309,7 @@ def test_decisions_are_filtered_and_explained(browser, live):
         assert shown == pytest.approx(
             q_values["cpu_q_values"] + q_values["memory_q_values"], abs=6e-4
         )
-        expect(detail.locator(".reasoning")).to_contain_text("CPU utilization is")
+        expect(detail.locator(".reasoning")).to_contain_text("of the limit is in use; ")
         page.wait_for_timeout(3500)
         assert first.locator("time").get_attribute("datetime") == stamp
         page.get_by_role("button", name="Resume").click()

@@ -1,0 +1,224 @@
+//! Amounts, durations and reasons as people say them: what explanations, changes and the log have
+//! in common.
+
+use crate::action::Action;
+use crate::decision::{Bound, Decision, SizedBy, Wait};
+use crate::guard::Override;
+use crate::outcome::Figures;
+use crate::resource::Resource;
+
+pub fn amount(resource: Resource, amount: f64) -> String {
+    match resource {
+        Resource::Cpu if amount < 0.9995 => format!("{:.0}m", amount * 1000.0),
+        Resource::Cpu if amount < 1.005 => "1 core".to_owned(),
+        Resource::Cpu => format!("{} cores", short(amount)),
+        Resource::Memory if amount < 1023.5 => format!("{amount:.0} MiB"),
+        Resource::Memory => format!("{} GiB", short(amount / 1024.0)),
+    }
+}
+
+/// Two digits at most behind the point.
+fn short(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A time that is still to pass, or has passed.
+pub fn span(seconds: i64) -> String {
+    match seconds.max(0) {
+        1 => "1 second".to_owned(),
+        seconds if seconds < 100 => format!("{seconds} seconds"),
+        seconds if seconds < 100 * 60 => format!("{} min", seconds / 60),
+        seconds if seconds < 48 * 3600 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+pub fn ago(seconds: i64) -> String {
+    if seconds < 60 { "just now".to_owned() } else { format!("{} ago", span(seconds)) }
+}
+
+pub fn label(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Cpu => "CPU",
+        Resource::Memory => "memory",
+    }
+}
+
+/// What the guard does to a preferred action, and why.
+pub fn guard_says(why: Override, resource: Resource, figures: &Figures) -> (&'static str, String) {
+    let (verb, reason) = match why {
+        Override::RecentPeak if figures.peak > 0.0 && figures.step_down > 0.0 => {
+            return ("keeps the limit", near_the_peak(resource, figures));
+        }
+        Override::RecentPeak => {
+            ("keeps the limit", "a cut would come too close to the recent peak")
+        }
+        Override::TooFewSamples => ("keeps the limit", "too few measurements to know a peak"),
+        Override::OomKilled => ("raises the limit", "a container was killed for memory"),
+        Override::NoMetrics => ("leaves the limit", "there are no fresh metrics"),
+        Override::NoResourceSpec => ("leaves it", "there is neither a limit nor a request of it"),
+        Override::ManagedByHpa => {
+            ("leaves it", "a HorizontalPodAutoscaler measures the workload by it")
+        }
+        Override::UpOnly => ("keeps the limit", "by an annotation nothing is cut"),
+        Override::RestartRequired => {
+            ("leaves it", "by its resizePolicy a change would restart the container")
+        }
+        Override::NoMemoryCuts => {
+            ("keeps the limit", "this version of Kubernetes does not lower memory limits in place")
+        }
+        Override::LimitRange => {
+            ("keeps the limit", "a LimitRange of the namespace does not admit it")
+        }
+        Override::ResourceQuota => {
+            ("keeps the limit", "a ResourceQuota of the namespace has no room for more")
+        }
+        Override::KnownNeed => ("sets the limit", "its workload is known to need as much"),
+        Override::CutHurt => ("undoes a cut", "an earlier cut was too much"),
+        Override::Starting => {
+            ("keeps the limit", "the container has just started, or is not ready")
+        }
+        Override::TypicalUse => {
+            ("sets the request", "without a limit the request follows typical use")
+        }
+    };
+    (verb, reason.to_owned())
+}
+
+/// What a cut would leave of the way to the peak.
+fn near_the_peak(resource: Resource, figures: &Figures) -> String {
+    let (step, peak) = (f64::from(figures.step_down), f64::from(figures.peak));
+    let (cut, peak_said) = (amount(resource, step), amount(resource, peak));
+    let when = ago(figures.peak_age.into());
+    let percent = (step / peak - 1.0) * 100.0;
+    if percent < 0.5 {
+        format!("a cut to {cut} would go below the peak of {peak_said}, {when}")
+    } else {
+        format!("a cut to {cut} would leave {percent:.0} % above the peak of {peak_said}, {when}")
+    }
+}
+
+/// What an action waits for.
+pub fn waits(wait: Wait) -> String {
+    match wait {
+        Wait::Cooldown(seconds) => {
+            format!("waits {} more after the last change", span(seconds.into()))
+        }
+        Wait::Rest(seconds) => {
+            format!("waits {} more after a resize that failed", span(seconds.into()))
+        }
+        Wait::Measurement => "waits for a measurement under the present limit".to_owned(),
+    }
+}
+
+/// Why nothing comes of a preferred action that neither the guard nor a wait holds back.
+pub fn at_its_bound(preferred: Action) -> &'static str {
+    match preferred {
+        Action::Increase => "the limit is the largest that is allowed",
+        _ => "the limit is the smallest that is allowed",
+    }
+}
+
+pub fn where_it_is(resource: Resource, bound: Bound) -> String {
+    let name = resource.name();
+    match bound {
+        Bound::Min => format!("the limit is below its min-{name}"),
+        Bound::Max => format!("the limit is above its max-{name}"),
+    }
+}
+
+/// Why a resource is changed, and so far.
+pub fn reason(resource: Resource, decision: &Decision) -> String {
+    let (basis, seen) = (&decision.basis[resource], &decision.observation);
+    let of = if seen.by_request[resource] { "request" } else { "limit" };
+    let used = format!("{:.0} % of the {of} was in use", seen.utilization(resource) * 100.0);
+    let peak = || (amount(resource, basis.peak), ago(basis.peak_age));
+    let action = decision.actions[resource];
+    match (action, basis.cause, basis.sized_by) {
+        (_, Some(Override::OomKilled), _) => "it was killed for memory".to_owned(),
+        (_, Some(Override::CutHurt), _) => "the last cut was too much and is undone".to_owned(),
+        (_, Some(Override::KnownNeed), _) => "its workload is known to need as much".to_owned(),
+        (_, Some(Override::TypicalUse), _) => "the request follows typical use".to_owned(),
+        (Action::Increase, _, Some(SizedBy::Steps(steps))) if steps > 1 => {
+            format!("{used}, full again after the last raise")
+        }
+        (Action::Increase, _, Some(SizedBy::Floor)) if basis.peak > 0.0 => {
+            let (peak, when) = peak();
+            format!("{used}, and {peak} {when}")
+        }
+        (Action::Decrease, ..) if basis.peak > 0.0 => {
+            let (peak, when) = peak();
+            format!("no more than {peak} was in use, {when}")
+        }
+        _ => used,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::Observation;
+    use crate::resource::PerResource;
+
+    #[test]
+    fn durations_are_as_people_say_them() {
+        let said = [0, 1, 59, 119, 750, 7300, 100_000, 200_000].map(span);
+        let expected =
+            ["0 seconds", "1 second", "59 seconds", "1 min", "12 min", "2 h", "27 h", "2 days"];
+        assert_eq!(said, expected);
+        assert_eq!([0, 130, 3 * 3600].map(ago), ["just now", "2 min ago", "3 h ago"]);
+    }
+
+    #[test]
+    fn amounts_are_short() {
+        let cpu = [0.0412, 0.41, 1.0, 1.243].map(|cores| amount(Resource::Cpu, cores));
+        assert_eq!(cpu, ["41m", "410m", "1 core", "1.24 cores"]);
+        let memory = [20.4, 1023.0, 1024.0, 2621.4].map(|mib| amount(Resource::Memory, mib));
+        assert_eq!(memory, ["20 MiB", "1023 MiB", "1 GiB", "2.56 GiB"]);
+    }
+
+    #[test]
+    fn the_guard_names_the_cut_and_the_peak() {
+        let figures = |step_down, peak| Figures { step_down, peak, peak_age: 11_000, wait: None };
+        let said = |figures: Figures| guard_says(Override::RecentPeak, Resource::Cpu, &figures);
+        let (verb, why) = said(figures(0.41, 0.402));
+        assert_eq!(verb, "keeps the limit");
+        assert_eq!(why, "a cut to 410m would leave 2 % above the peak of 402m, 3 h ago");
+        let (_, why) = said(figures(0.3, 0.402));
+        assert_eq!(why, "a cut to 300m would go below the peak of 402m, 3 h ago");
+        let (_, why) = said(Figures::default());
+        assert_eq!(why, "a cut would come too close to the recent peak");
+    }
+
+    #[test]
+    fn a_change_is_told_with_its_reason() {
+        let (usage, limit) = (PerResource::new(0.46, 100.0), PerResource::new(0.5, 512.0));
+        let mut decision = Decision::maintain(Observation::measured(0, usage, limit));
+        decision.actions = PerResource::new(Action::Increase, Action::Decrease);
+        decision.basis.cpu.sized_by = Some(SizedBy::Steps(1));
+        decision.basis.memory.sized_by = Some(SizedBy::StepDown);
+        (decision.basis.memory.peak, decision.basis.memory.peak_age) = (120.0, 7300);
+        let said = |decision: &Decision| Resource::ALL.map(|resource| reason(resource, decision));
+        let expected = ["92 % of the limit was in use", "no more than 120 MiB was in use, 2 h ago"];
+        assert_eq!(said(&decision), expected);
+        decision.basis.cpu.sized_by = Some(SizedBy::Steps(4));
+        decision.basis.memory.cause = Some(Override::OomKilled);
+        let expected = [
+            "92 % of the limit was in use, full again after the last raise",
+            "it was killed for memory",
+        ];
+        assert_eq!(said(&decision), expected);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_said_with_its_time() {
+        let said = [Wait::Cooldown(750), Wait::Rest(60), Wait::Measurement].map(waits);
+        let expected = [
+            "waits 12 min more after the last change",
+            "waits 60 seconds more after a resize that failed",
+            "waits for a measurement under the present limit",
+        ];
+        assert_eq!(said, expected);
+    }
+}
