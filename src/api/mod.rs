@@ -16,14 +16,17 @@ mod json;
 mod large;
 mod layers;
 mod metrics;
+mod outcome;
 mod overview;
 mod pods;
 mod query;
 mod resize;
+mod risks;
 mod scaling;
 mod service;
 mod statistics;
 mod work;
+mod workload_rows;
 mod workloads;
 
 use std::sync::Arc;
@@ -59,6 +62,8 @@ pub fn routes(state: Arc<AppState>) -> Router {
         .routes(routes!(changes::export))
         .routes(routes!(metrics::metrics))
         .routes(routes!(workloads::list))
+        .routes(routes!(workload_rows::list))
+        .routes(routes!(outcome::outcome))
         .route_layer(places.clone());
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(service::index))

@@ -25,10 +25,13 @@ use crate::core::explain::in_short;
 use crate::core::outcome::LastOutcome;
 use crate::core::policy::Settings;
 use crate::core::skip_reason::SkipReason;
+use crate::scaler::cycle::Scaler;
 use crate::scaler::pod_status::{Latest, PodStatuses, Sample};
 
 const DEFAULT_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;
+/// Changes of one pod that its chart marks.
+const MOST_EVENTS: usize = 100;
 
 #[derive(Serialize, ToSchema)]
 pub struct Page {
@@ -141,12 +144,18 @@ pub struct Trail {
     /// Cores.
     #[schema(example = json!([0.5, 0.5]))]
     cpu_limit: Vec<f64>,
+    /// Cores.
+    #[schema(example = json!([0.25, 0.25]))]
+    cpu_request: Vec<f64>,
     /// MiB.
     #[schema(example = json!([256.5, 250.1]))]
     memory_usage_mb: Vec<f64>,
     /// MiB.
     #[schema(example = json!([512.0, 512.0]))]
     memory_limit_mb: Vec<f64>,
+    /// MiB.
+    #[schema(example = json!([256.0, 256.0]))]
+    memory_request_mb: Vec<f64>,
 }
 
 /// A page of the pods, each with its last decision and its recent past
@@ -184,8 +193,48 @@ pub struct OnePod {
     #[schema(example = true)]
     success: bool,
     pod: PodOverview,
+    /// What happened to it, oldest first.
+    events: Vec<PodEvent>,
     #[schema(format = DateTime, example = "2026-11-25T10:30:00.000Z")]
     timestamp: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct PodEvent {
+    #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    timestamp: Option<String>,
+    kind: PodEventKind,
+    #[schema(example = "CPU 500m -> 600m: 92 % of the limit was in use")]
+    what: String,
+}
+
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PodEventKind {
+    /// It was resized, or that was tried.
+    Change,
+    /// A container was killed for memory.
+    Kill,
+}
+
+fn events(scaler: &Scaler, uid: &str) -> Vec<PodEvent> {
+    let mut events: Vec<_> = scaler
+        .outcomes
+        .kills(|kill| kill.pod.uid == uid)
+        .into_iter()
+        .map(|kill| {
+            let what = format!("container {} was killed for memory", kill.container);
+            (kill.at, PodEventKind::Kill, what)
+        })
+        .collect();
+    let (_, changes) = scaler.changes.lock().page(|record| record.pod.uid == uid, 0, MOST_EVENTS);
+    events.extend(changes.iter().map(|record| {
+        let course = record.course_name().replace('_', " ");
+        (record.at.timestamp(), PodEventKind::Change, format!("{} ({course})", record.words()))
+    }));
+    events.sort_by_key(|(when, ..)| *when);
+    let told = |(when, kind, what)| PodEvent { timestamp: at(when), kind, what };
+    events.into_iter().map(told).collect()
 }
 
 /// One pod with its last decision and its recent past
@@ -199,7 +248,8 @@ pub async fn history(State(state): SharedState, path: PodPath) -> Result<Json<On
     let statuses = &state.scaler.pod_status;
     let seen = Seen { latest: statuses.latest(&owned.pod.key.uid), owned };
     let pod = shown(&seen, statuses, &state.config().settings());
-    Ok(Json(OnePod { success: true, pod, timestamp: rfc3339(state.clock.now()) }))
+    let events = run_blocking(|| events(&state.scaler, &seen.owned.pod.key.uid));
+    Ok(Json(OnePod { success: true, pod, events, timestamp: rfc3339(state.clock.now()) }))
 }
 
 struct Seen {
@@ -391,8 +441,10 @@ fn trail(samples: &[Sample]) -> Trail {
         timestamps: samples.iter().map(|sample| at(sample.taken_at())).collect(),
         cpu_usage: column(&|sample| sample.usage().cpu),
         cpu_limit: column(&|sample| sample.limit().cpu),
+        cpu_request: column(&|sample| sample.request().cpu),
         memory_usage_mb: column(&|sample| sample.usage().memory),
         memory_limit_mb: column(&|sample| sample.limit().memory),
+        memory_request_mb: column(&|sample| sample.request().memory),
     }
 }
 

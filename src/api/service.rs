@@ -122,6 +122,9 @@ pub struct ModelState {
 #[derive(Serialize, ToSchema)]
 pub struct ClusterState {
     connected: bool,
+    /// How many times faster than the wall clock it lives, if it is simulated in this process.
+    #[schema(required, minimum = 0, example = 60.0)]
+    simulated_speed: Option<f64>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -199,7 +202,10 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
             path: config.model_path.clone(),
             features: state.scaler.features().len(),
         },
-        cluster: ClusterState { connected: cluster.is_some() },
+        cluster: ClusterState {
+            connected: cluster.is_some(),
+            simulated_speed: state.simulated.then(|| state.clock.speed()),
+        },
         watch: WatchState {
             fresh,
             never_read: never_read.iter().map(ToString::to_string).collect(),

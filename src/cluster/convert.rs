@@ -60,6 +60,7 @@ pub fn pod(pod: &KubePod) -> Option<Pod> {
         states: states.into(),
         resource_version: meta.resource_version.as_deref().map(Box::from),
         resources: pod_level.map(Shared::new),
+        evicted: status.is_some_and(|status| status.reason.as_deref() == Some("Evicted")),
         mirror: meta.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR)),
         deleting: meta.deletion_timestamp.is_some(),
         overrides: PodOverrides::parse(meta.annotations.as_ref()).map(Arc::new),
@@ -112,6 +113,7 @@ fn state(status: &ContainerStatus) -> ContainerState {
         unready: running.is_some() && !status.ready,
         started_at: started.map(|time| time.0.as_second()),
         oom_kill: oom_kill(status),
+        restarts: status.restart_count,
     }
 }
 

@@ -161,6 +161,11 @@ options! {
         changes_kept: usize = 10_000, env "CHANGES_KEPT", within from_to(100, 1_000_000, "");
         /// Days for which changes are kept.
         changes_kept_days: u32 = 7, env "CHANGES_KEPT_DAYS", within from_to(1, 365, "days");
+        /// What a requested core costs an hour, in any currency; with the other price the dashboard
+        /// tells what is saved in money. 0: not known.
+        price_core_hour: f64 = 0.0, env "PRICE_CORE_HOUR", within from_to(0, 1_000_000, "");
+        /// What a requested GiB of memory costs an hour.
+        price_gib_hour: f64 = 0.0, env "PRICE_GIB_HOUR", within from_to(0, 1_000_000, "");
         /// For what usage, requests and limits are told to Prometheus: sums by namespace, six
         /// series for each pod, or nothing.
         pod_metrics: PodMetrics = PodMetrics::default(), env "POD_METRICS";

@@ -47,6 +47,8 @@ pub struct Pod {
     /// Requests and limits of the pod itself, which bound the sum of its containers.
     pub resources: Option<Shared<ContainerResources>>,
     pub mirror: bool,
+    /// From its node, by the kubelet.
+    pub evicted: bool,
     pub deleting: bool,
     /// By the pod's own annotations.
     pub overrides: Option<Arc<PodOverrides>>,
@@ -96,6 +98,8 @@ pub struct ContainerState {
     /// The last start, in seconds since the epoch, by the kubelet's clock.
     pub started_at: Option<i64>,
     pub oom_kill: Option<OomKill>,
+    /// How often it was started again.
+    pub restarts: i32,
 }
 
 /// A kill for memory, by what tells it from all others of the container.
@@ -182,6 +186,7 @@ impl Pod {
             resource_version: None,
             resources: None,
             mirror: false,
+            evicted: false,
             deleting: false,
             overrides: None,
             resize: None,

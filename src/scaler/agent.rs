@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::stopwatch::Stopwatch;
 use crate::core::action::Action;
+use crate::core::balance::Sums;
 use crate::core::change_record::Origin;
 use crate::core::context::OwnedPod;
 use crate::core::decision::decide;
@@ -63,6 +64,9 @@ pub struct Decided {
     /// Who it is decided for.
     pub origin: Origin,
 }
+
+/// What the template of a pod asks for, and what it needs by that policy.
+pub type Templates<'a> = dyn Fn(&OwnedPod, &Policy) -> Option<(Sums, Sums)> + 'a;
 
 /// The features of the containers that can be decided on, and whose row each is.
 struct Batch {
@@ -260,6 +264,27 @@ impl Agent {
         found.sort_unstable_by_key(|(key, _)| *key);
         let page = found.iter().skip(offset).take(count);
         (found.len(), page.map(|(key, history)| ((*key).clone(), (*history).clone())).collect())
+    }
+
+    /// Lets `work` ask what the template of a pod asks for, and what it needs; None where that is
+    /// not known.
+    pub fn with_templates<R>(&self, work: impl FnOnce(&Templates) -> R) -> R {
+        let memory = self.memory.lock();
+        work(&|owned, policy| {
+            let workload = memory.pods.get(&owned.pod.key)?.known_workload()?;
+            let history = memory.workloads.get(workload)?;
+            let (mut template, mut needed) = (Sums::default(), Sums::default());
+            for container in owned.pod.containers.iter() {
+                let known = history.container(&container.name)?;
+                let size = |resource| {
+                    let of = &known.template;
+                    (of.limit(resource), of.request(resource))
+                };
+                template.add(&Sums::of(size));
+                needed.add(&Sums::of(|resource| known.needed(resource, policy)));
+            }
+            Some((template, needed))
+        })
     }
 
     /// Takes in what an earlier process remembered, with peaks of those windows, of what this one

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::cycle::{Changes, Cycle, Scaler};
 use crate::clock::Clock;
 use crate::cluster::SharedCluster;
-use crate::config::SharedConfig;
+use crate::config::{Config, SharedConfig};
+use crate::core::resource::Resource;
+use crate::core::words::amount;
 
 /// The loop, and what it uses.
 pub struct Autoscaler {
@@ -27,18 +29,45 @@ pub struct Autoscaler {
 /// not stay in step.
 const JITTER: f64 = 0.1;
 
+/// By the wall clock, between two summaries.
+const SUMMARY: Duration = Duration::from_secs(600);
+
 /// Never less than the interval; `chance` is from 0 to 1.
 fn pause(interval: u64, chance: f64) -> Duration {
     Duration::from_secs(interval).mul_f64(1.0 + JITTER * chance.clamp(0.0, 1.0))
 }
 
 impl Autoscaler {
+    /// How things stand, in one line.
+    fn summary(&self, config: &Config) {
+        let (_, balances) = self.scaler.outcomes.series();
+        let Some(last) = balances.last() else { return };
+        let (now, template) = (&last.now.request, &last.template.request);
+        let day_ago = last.at - 24 * 3600;
+        let changes = self.scaler.changes.lock();
+        let changed = changes.iter().rev().take_while(|change| change.cycle >= day_ago).count();
+        drop(changes);
+        let kills = self.scaler.outcomes.kills(|kill| kill.at >= day_ago).len();
+        tracing::info!(
+            pods = last.pods,
+            dry_run = config.dry_run,
+            changes_of_a_day = changed,
+            kills_of_a_day = kills,
+            "{} and {} are requested, the templates ask for {} and {}",
+            amount(Resource::Cpu, now.cpu),
+            amount(Resource::Memory, now.memory),
+            amount(Resource::Cpu, template.cpu),
+            amount(Resource::Memory, template.memory),
+        );
+    }
+
     /// Runs until the service stops. Starting and stopping is a matter of the configuration alone,
     /// so that the two can follow each other at any pace: a cycle under way ends cleanly, and what
     /// counts is what is configured after it.
     pub async fn run(self, stopping: CancellationToken) {
         let mut config_changes = self.config.subscribe();
         self.alive.store(true, Ordering::Relaxed);
+        let mut told = None;
         while !stopping.is_cancelled() {
             let config = config_changes.borrow_and_update().clone();
             let cluster = self.cluster.get();
@@ -51,6 +80,10 @@ impl Autoscaler {
                     Ok(Ok(Cycle { outcomes, phases })) => {
                         let (left, wanted) = (outcomes.len(), self.scaler.wanted.waiting());
                         tracing::debug!(left, wanted, dry_run = config.dry_run, %phases, "cycle");
+                        if told.is_none_or(|at: Instant| at.elapsed() >= SUMMARY) {
+                            told = Some(Instant::now());
+                            self.summary(&config);
+                        }
                     }
                     Ok(Err(error)) => tracing::warn!(%error, "the cycle was given up"),
                     Err(_) => tracing::error!("a panic in the cycle"),

@@ -13,6 +13,7 @@ use super::agent::{Agent, Decided, Observed};
 use super::changes::Changes as PastChanges;
 use super::invalid_annotations::InvalidAnnotations;
 use super::journal::Journal;
+use super::outcomes::{self, Outcomes};
 use super::place::Place;
 use super::pod_status::PodStatuses;
 use super::stopwatch::Stopwatch;
@@ -24,10 +25,11 @@ use crate::client::retry::Deadline;
 use crate::cluster::events::Queue;
 use crate::cluster::{Cluster, Unreadable};
 use crate::config::Config;
+use crate::core::balance::Balance;
 use crate::core::budget::ResizeBudget;
 use crate::core::change_record::{By, Origin};
 use crate::core::context::OwnedPod;
-use crate::core::eligibility::eligibility;
+use crate::core::eligibility::{eligibility, is_monitored};
 use crate::core::features::FeatureSet;
 use crate::core::observation::{Usage, observe};
 use crate::core::outcome::{Outcome, Status};
@@ -53,6 +55,7 @@ pub struct Scaler {
     pub(super) agent: Arc<Agent>,
     pub journal: Mutex<Journal>,
     pub changes: Mutex<PastChanges>,
+    pub outcomes: Outcomes,
     pub pod_status: PodStatuses,
     pub metrics: Metrics,
     pub events: Queue,
@@ -77,6 +80,8 @@ pub(super) struct Round {
     later_since: Option<i64>,
     /// Pods that are near their limit.
     near: Mutex<Vec<PodKey>>,
+    /// Of a cycle: what all pods together ask for.
+    balance: Mutex<Option<Balance>>,
 }
 
 /// Whether a cycle makes the changes that it wants itself.
@@ -95,6 +100,7 @@ impl Round {
             between: false,
             later_since: None,
             near: Mutex::default(),
+            balance: Mutex::default(),
         }
     }
 
@@ -135,6 +141,7 @@ impl Scaler {
             agent: Arc::new(Agent::new(network, features)),
             journal: Mutex::default(),
             changes: Mutex::default(),
+            outcomes: Outcomes::default(),
             pod_status: PodStatuses::default(),
             metrics: Metrics::default(),
             events,
@@ -188,6 +195,8 @@ impl Scaler {
             listing.unreadable.iter().all(|unreadable| unreadable.namespace != **namespace)
         };
         let read: Vec<_> = config.namespaces.iter().filter(is_read).cloned().collect();
+        let live = !config.dry_run && cluster.may_act();
+        let balance = run_blocking(|| self.outcomes.begin(&listing.pods, live, now));
         let (killed, mut unmeasured) = run_blocking(|| {
             self.agent.retain_present(&listing.pods, &read, long_ago, now);
             let pods = listing.pods.into_iter().map(OwnedPod::select_containers);
@@ -199,6 +208,7 @@ impl Scaler {
             Changes::Dispatched => Round { later_since: Some(now), ..Round::cycle(config) },
             Changes::Awaited => Round::asked_for(config),
         };
+        *round.balance.lock() = Some(balance);
         // A kill for memory does not wait for metrics, which may be slow or silent.
         let killed: Vec<_> = killed.into_iter().map(|owned| (owned, None)).collect();
         let mut outcomes = match killed.is_empty() {
@@ -231,6 +241,9 @@ impl Scaler {
             Watchlist::of(&pods, now)
         });
         outcomes.extend(self.run(cluster, config, pods, &round, &mut watch).await?);
+        if let Some(balance) = round.balance.lock().take() {
+            self.outcomes.end(balance);
+        }
         run_blocking(|| {
             near.add_near(round.near.into_inner());
             *self.watchlist.lock() = Arc::new(near);
@@ -324,6 +337,15 @@ impl Scaler {
         now: DateTime<Utc>,
     ) -> (Vec<Outcome>, Vec<Decided>) {
         self.settle(&decided, now);
+        self.agent.with_templates(|template| {
+            let mut balance = round.balance.lock();
+            let Some(balance) = balance.as_mut() else { return };
+            let ours = |of: &&Decided| is_monitored(&of.owned, &settings.exclusions);
+            for decided in decided.iter().filter(ours) {
+                let template = template(&decided.owned, &settings.policy).map(|(of, _)| of);
+                outcomes::add(balance, decided, template.as_ref());
+            }
+        });
         if !round.between {
             let pods = decided
                 .iter()

@@ -13,6 +13,7 @@ mod fixtures;
 mod invalid_annotations;
 pub mod journal;
 mod noting;
+pub mod outcomes;
 mod place;
 pub mod pod_status;
 pub mod second_look;

@@ -2,14 +2,16 @@
 //! did over time.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::core::decision::Decision;
 use crate::core::downsampled::{Downsampled, Mergeable};
+use crate::core::history::FULL;
 use crate::core::outcome::{LastOutcome, Outcome, Status};
 use crate::core::pod_decision::PodDecision;
-use crate::core::resource::PerResource;
+use crate::core::resource::{PerResource, Resource};
 
 /// Seconds that the records reach back.
 const RETENTION: i64 = 24 * 3600;
@@ -17,6 +19,9 @@ const SAMPLES: usize = 32;
 const CYCLES: usize = 120;
 /// Seconds after which a pod that no cycle has met is forgotten.
 const FORGOTTEN: i64 = 3600;
+
+/// What is so many times the limit has been used under another one.
+const CLEARLY: f64 = 1.05;
 
 /// Characters that are kept of what there is to say of an outcome.
 const LONGEST_REMARK: usize = 1000;
@@ -27,6 +32,7 @@ pub struct Sample {
     at: u32,
     usage: PerResource<Coarse>,
     limit: PerResource<Coarse>,
+    request: PerResource<Coarse>,
 }
 
 /// The upper half of an f32: two to three digits.
@@ -52,7 +58,27 @@ impl Sample {
             at: u32::try_from(seen.at).unwrap_or_default(),
             usage: PerResource::build(|resource| (seen.usage[resource]).into()),
             limit: PerResource::build(|resource| (seen.limit[resource]).into()),
+            request: PerResource::build(|resource| (seen.request[resource]).into()),
         }
+    }
+
+    /// What was used under the limit before stands beside that one; more than any limit is none of
+    /// this container's doing.
+    fn under_the_limit_of(mut self, before: Option<&Self>, by_request: PerResource<bool>) -> Self {
+        for resource in Resource::ALL.into_iter().filter(|of| !by_request[*of]) {
+            let (used, most) = (f64::from(self.usage[resource]), self.limit[resource].into());
+            match before {
+                Some(before)
+                    if used > CLEARLY * most && self.usage[resource] <= before.limit[resource] =>
+                {
+                    self.limit[resource] = before.limit[resource];
+                    self.request[resource] = before.request[resource];
+                }
+                _ if used > most => self.usage[resource] = self.limit[resource],
+                _ => {}
+            }
+        }
+        self
     }
 
     pub fn taken_at(&self) -> i64 {
@@ -66,6 +92,10 @@ impl Sample {
     pub fn limit(&self) -> PerResource<f64> {
         PerResource::build(|resource| (self.limit[resource]).into())
     }
+
+    pub fn request(&self) -> PerResource<f64> {
+        PerResource::build(|resource| (self.request[resource]).into())
+    }
 }
 
 impl Mergeable for Sample {
@@ -73,12 +103,16 @@ impl Mergeable for Sample {
         self.at.into()
     }
 
-    /// A peak must not vanish from the picture.
+    /// A peak must not vanish from the picture, nor be shown under a limit that it did not have.
     fn merge(&mut self, later: Self) {
-        let larger = |a: Coarse, b: Coarse| if a > b { a } else { b };
-        self.usage =
-            PerResource::build(|resource| larger(self.usage[resource], later.usage[resource]));
-        (self.at, self.limit) = (self.at.max(later.at), later.limit);
+        for resource in Resource::ALL {
+            if later.usage[resource] >= self.usage[resource] {
+                self.usage[resource] = later.usage[resource];
+                self.limit[resource] = later.limit[resource];
+                self.request[resource] = later.request[resource];
+            }
+        }
+        self.at = self.at.max(later.at);
     }
 }
 
@@ -88,7 +122,34 @@ struct PodRecord {
     /// Of the last measurement.
     measured_at: i64,
     usage: PerResource<f32>,
+    /// How far the newest decision would move the limit: cores, MiB.
+    delta: PerResource<f32>,
+    /// The containers that the newest measurement found near their limit.
+    near: Option<Box<[NearLimit]>>,
     trail: Downsampled<Sample, SAMPLES>,
+}
+
+/// A container that has used nearly all of its limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NearLimit {
+    pub container: Arc<str>,
+    pub resource: Resource,
+    /// Of the limit.
+    pub share: f32,
+}
+
+fn near_limit(decided: &PodDecision) -> Option<Box<[NearLimit]>> {
+    let near = decided.decided().flat_map(|(name, decision)| {
+        let seen = &decision.observation;
+        Resource::ALL.into_iter().filter_map(move |resource| {
+            let share = seen.utilization(resource);
+            let full = seen.measured[resource] && !seen.by_request[resource] && share >= FULL;
+            let container = name.clone();
+            full.then_some(NearLimit { container, resource, share: share as f32 })
+        })
+    });
+    let near: Box<[_]> = near.collect();
+    (!near.is_empty()).then_some(near)
 }
 
 /// The last measurement and the last outcome of a pod.
@@ -96,6 +157,9 @@ struct PodRecord {
 pub struct Latest {
     pub last: LastOutcome,
     pub measured: Option<(i64, PerResource<f64>)>,
+    /// How far the newest decision would move the limit.
+    pub delta: PerResource<f64>,
+    pub near: Option<Box<[NearLimit]>>,
 }
 
 /// How many pods met which end in the cycles of one step.
@@ -168,6 +232,8 @@ impl PodStatuses {
                 last: last.clone(),
                 measured_at: i64::MIN,
                 usage: PerResource::default(),
+                delta: PerResource::default(),
+                near: None,
                 trail: Downsampled::new(RETENTION / SAMPLES as i64),
             };
             let uid = outcome.pod.uid.as_str();
@@ -176,13 +242,21 @@ impl PodStatuses {
             }
             let Some(record) = records.get_mut(uid) else { continue };
             record.last = last;
+            if let Some(decision) = &decided {
+                record.delta = PerResource::build(|resource| {
+                    (decision.new_limit[resource] - decision.observation.limit[resource]) as f32
+                });
+                record.near = outcome.decided.as_ref().and_then(near_limit);
+            }
             if let Some(decision) =
                 decided.as_ref().filter(|decision| decision.observation.is_measured())
             {
                 let usage = &decision.observation.usage;
                 record.measured_at = decision.observation.at;
                 record.usage = PerResource::new(usage.cpu as f32, usage.memory as f32);
-                record.trail.push(Sample::new(decision));
+                let by_request = decision.observation.by_request;
+                let before = record.trail.entries().last();
+                record.trail.push(Sample::new(decision).under_the_limit_of(before, by_request));
             }
         }
     }
@@ -197,7 +271,8 @@ impl PodStatuses {
         self.records.lock().get(uid).map(|record| {
             let usage = PerResource::build(|resource| f64::from(record.usage[resource]));
             let measured = (record.measured_at > i64::MIN).then_some((record.measured_at, usage));
-            Latest { last: record.last.clone(), measured }
+            let delta = PerResource::build(|resource| f64::from(record.delta[resource]));
+            Latest { last: record.last.clone(), measured, delta, near: record.near.clone() }
         })
     }
 

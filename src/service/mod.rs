@@ -114,7 +114,7 @@ pub async fn serve(
     let leadership = Leadership::new(&args.leader);
     let leadership = leadership.map_err(anyhow::Error::msg).context("leader election")?;
     let state = AppState::new(config, scaler, clock, Arc::new(leadership), stopping.clone());
-    let state = AppState { shipped_model, ..state };
+    let state = AppState { shipped_model, simulated: args.simulate.simulate, ..state };
     let store = args.data_dir.as_deref().map(|folder| Store::open(folder, sources(&state)));
     let store = store.transpose().context("state")?;
     let address = SocketAddr::new(args.host, args.port);

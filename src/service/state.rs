@@ -30,6 +30,8 @@ pub struct AppState {
     pub certificate: SharedValidity,
     /// The model that decides is the one that this version ships.
     pub shipped_model: bool,
+    /// The cluster is simulated in this process.
+    pub simulated: bool,
     pub stopping: CancellationToken,
     /// Work that clients have asked for and that is finished before the service ends.
     pub under_way: TaskTracker,
@@ -53,6 +55,7 @@ impl AppState {
             store_health: SharedHealth::default(),
             certificate: SharedValidity::default(),
             shipped_model: false,
+            simulated: false,
             stopping,
             under_way: TaskTracker::new(),
         }

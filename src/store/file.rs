@@ -16,6 +16,7 @@ use crate::core::resource::PerResource;
 use crate::core::workload::WorkloadKey;
 use crate::scaler::agent::Histories;
 use crate::scaler::journal::{Entry, Totals};
+use crate::scaler::outcomes::Past;
 
 /// The version of what the tables hold. Fields may be added to the records; another change takes a
 /// new number.
@@ -58,6 +59,7 @@ pub struct Stored {
     pub decisions: Vec<Entry>,
     /// By their numbers, oldest first.
     pub past_changes: Vec<(u64, ChangeRecord)>,
+    pub outcomes: Past,
     /// The windows of the guard that the peaks were kept for.
     pub windows: PerResource<i64>,
     pub histories: Histories,
@@ -75,6 +77,7 @@ pub struct Batch {
     pub past_changes: Vec<(u64, ChangeRecord)>,
     /// Changes with smaller numbers are forgotten.
     pub oldest_change: u64,
+    pub outcomes: Option<Past>,
     pub histories: Histories,
 }
 
@@ -130,6 +133,8 @@ impl StateFile {
         }
         let windows = get("windows")?.map(|bytes| decode(&bytes));
         stored.windows = windows.transpose()?.unwrap_or_default();
+        let outcomes = get("outcomes")?.map(|bytes| decode(&bytes));
+        stored.outcomes = outcomes.transpose()?.unwrap_or_default();
         for row in transaction.open_table(DECISIONS)?.iter()? {
             stored.decisions.push(decode(row?.1.value())?);
         }
@@ -193,6 +198,9 @@ impl StateFile {
             }
             if let Some(totals) = &batch.totals {
                 put("totals", encode(totals)?)?;
+            }
+            if let Some(outcomes) = &batch.outcomes {
+                put("outcomes", encode(outcomes)?)?;
             }
             let mut decisions = transaction.open_table(DECISIONS)?;
             for (number, entry) in &batch.decisions {

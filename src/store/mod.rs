@@ -117,6 +117,7 @@ impl Store {
         }
         scaler.journal.lock().restore(stored.decisions, stored.totals);
         scaler.changes.lock().restore(stored.past_changes);
+        scaler.outcomes.restore(stored.outcomes);
         let (policy, now) = (config.current().policy(), clock.now().timestamp());
         scaler.agent().restore(stored.histories, stored.windows, &policy, now);
     }
@@ -156,6 +157,8 @@ impl Store {
         }
         self.changes = Some(changes);
         if now >= self.snapshot_due || end {
+            let outcomes = Some(scaler.outcomes.past());
+            file.write(&Batch { outcomes, ..Batch::default() })?;
             let (pods, workloads) = (agent.known(), agent.known_workloads());
             for chunk in pods.chunks(CHUNK) {
                 let histories =

@@ -17,6 +17,7 @@ mod faults;
 mod hostile_server;
 mod leading;
 mod listing;
+mod outcome;
 mod overview;
 mod persistence;
 mod requests;

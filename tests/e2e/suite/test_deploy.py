@@ -56,6 +56,8 @@ VARIABLES = {
     "DECISIONS_KEPT": ("2000", 2000),
     "CHANGES_KEPT": ("5000", 5000),
     "CHANGES_KEPT_DAYS": ("3", 3),
+    "PRICE_CORE_HOUR": ("0.04", 0.04),
+    "PRICE_GIB_HOUR": ("0.005", 0.005),
     "WRITES_PER_SECOND": ("5", 5),
     "RESIZES_PER_CYCLE": ("50", 50),
     "RESIZES_PER_NAMESPACE": ("10", 10),
