@@ -98,6 +98,10 @@ impl PodHistory {
         &mut self.containers[index].1
     }
 
+    pub(crate) fn known_container_mut(&mut self, name: &str) -> Option<&mut ContainerHistory> {
+        self.containers.iter_mut().find(|(known, _)| known == name).map(|(_, history)| history)
+    }
+
     /// The cluster says that the pod was resized then, by whichever replica in whichever process. A
     /// time to come, of a clock that is ahead, is the moment that it is first heard of.
     pub fn observe_external_resize<'a>(
@@ -327,6 +331,18 @@ impl ContainerHistory {
     pub fn inherit(&mut self, inheritance: &Inheritance) {
         self.peaks = inheritance.peaks.clone();
         (self.generation, self.known_for) = (inheritance.generation, inheritance.known_for);
+    }
+
+    /// Its workload has been told more of its past since the container was met.
+    pub(crate) fn learn_recorded(&mut self, inheritance: &Inheritance, policy: &Policy) {
+        for resource in Resource::ALL {
+            let window = policy.guard.window[resource];
+            self.peaks[resource].merge(&inheritance.peaks[resource], window);
+        }
+        if self.generation == inheritance.generation {
+            let own = self.observed_for() - self.known_for;
+            self.known_for = self.known_for.max(inheritance.known_for - own);
+        }
     }
 
     /// The container is new, and of its workload this limit is known to be needed.

@@ -34,6 +34,7 @@ pub mod pod_decision;
 pub mod policy;
 pub mod progress;
 pub mod quantity;
+pub mod recorded;
 pub mod resource;
 pub mod second_look;
 pub mod skip_reason;

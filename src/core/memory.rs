@@ -10,6 +10,7 @@ use crate::history::{ContainerHistory, News, PodHistory};
 use crate::observation::Observation;
 use crate::pod::{Pod, PodContainer, PodKey};
 use crate::policy::{Controls, Policy};
+use crate::recorded::RecordedWorkload;
 use crate::resource::{PerResource, Resource};
 use crate::workload::{KEPT, WorkloadContainer, WorkloadHistory, WorkloadKey};
 
@@ -37,7 +38,7 @@ impl Memory {
         let Self { pods, workloads } = self;
         let Some(pod) = pods.get_mut(&owned.pod.key) else { unreachable!("it was put in above") };
         let workload = workloads.entry(pod.workload(owned)).or_default();
-        workload.seen_at = workload.seen_at.max(now);
+        workload.meet(&owned.pod, now);
         (pod, workload)
     }
 
@@ -69,6 +70,34 @@ impl Memory {
         for (key, history) in workloads {
             let known = self.workloads.entry(Shared::new(key));
             known.or_insert_with(|| history.restored(windows, policy, now));
+        }
+    }
+
+    /// Takes in what was recorded of workloads before they were seen, for those of their pods that
+    /// are there, too.
+    pub fn take_recorded(
+        &mut self,
+        recorded: Vec<(Shared<WorkloadKey>, RecordedWorkload)>,
+        policy: &Policy,
+        now: i64,
+    ) {
+        let mut taken = HashSet::new();
+        for (key, recorded) in recorded {
+            if let Some(workload) = self.workloads.get_mut(&key) {
+                workload.take_recorded(recorded, policy, now);
+                taken.insert(key);
+            }
+        }
+        for pod in self.pods.values_mut() {
+            let Some(key) = pod.known_workload().filter(|key| taken.contains(*key)) else {
+                continue;
+            };
+            let Some(workload) = self.workloads.get(key) else { continue };
+            for (name, container) in workload.containers() {
+                if let Some(history) = pod.known_container_mut(name) {
+                    history.learn_recorded(&container.inheritance(), policy);
+                }
+            }
         }
     }
 
@@ -157,6 +186,7 @@ mod tests {
     use crate::decision::{Decision, SizedBy, decide};
     use crate::network::QValues;
     use crate::pod::{ContainerResources, Owner};
+    use crate::recorded::{FirstPod, Recorded};
 
     const HOUR: i64 = 3600;
 
@@ -325,6 +355,84 @@ mod tests {
         history.container_mut("app").observe_spec(2, now);
         let decision = look(&mut memory, &new, Some(0.1), now + 1);
         assert_eq!(decision.actions.cpu, Action::Maintain);
+    }
+
+    /// What a monitoring system has of a container that uses so much CPU, and twice as much for a
+    /// minute an hour, and that was killed once.
+    fn recorded(begin: i64, end: i64, used: f64) -> RecordedWorkload {
+        let times = || (begin..=end).step_by(300);
+        let memory = || times().map(|at| (at, 900.0)).collect();
+        let peak = |at: i64| if at % 3600 == 0 { 2.0 * used } else { used };
+        let recorded = Recorded {
+            peaks: PerResource::new(times().map(|at| (at, peak(at))).collect(), memory()),
+            samples: PerResource::new(times().map(|at| (at, used)).collect(), memory()),
+            step: 300,
+            kills: vec![(end - 60, 1000.0)],
+        };
+        vec![("app".into(), recorded)]
+    }
+
+    #[test]
+    fn what_was_recorded_makes_the_first_day_as_good_as_the_fourth() {
+        let policy = Policy::default();
+        let (day, used) = (24 * HOUR, 0.3);
+        let now = 4 * day;
+        let pod = owned("web-0", "Deployment", "1", 0);
+        let mut lived = Memory::default();
+        for at in (30..=now).step_by(30) {
+            let burst = at % HOUR == 0;
+            look(&mut lived, &pod, Some(if burst { 2.0 * used } else { used }), at);
+        }
+        let mut told = Memory::default();
+        look(&mut told, &pod, Some(used), now);
+        let key = told.workloads.keys().next().unwrap().clone();
+        let first = told.workloads[&key].unrecorded().cloned();
+        let expected = FirstPod { name: "web-0".into(), created: Some(0) };
+        assert_eq!(first, Some(expected));
+        let guarded = |memory: &mut Memory| {
+            let (history, _) = memory.of(&pod, now);
+            let history = history.container_mut("app");
+            (lowest_safe_limit(Resource::Cpu, history, &policy), history.observed_for())
+        };
+        let before = guarded(&mut told);
+        assert!(before.0 < 0.4 && before.1 == 0, "a burst is not known yet: {before:?}");
+        told.take_recorded(vec![(key.clone(), recorded(0, now, used))], &policy, now);
+        assert_eq!(told.workloads[&key].unrecorded(), None, "it is asked for once");
+        let (fourth, first) = (guarded(&mut lived), guarded(&mut told));
+        assert!((fourth.0 - first.0).abs() < 0.02 && fourth.0 > 0.6, "{fourth:?} {first:?}");
+        assert!((fourth.1 - first.1).abs() < HOUR, "{fourth:?} {first:?}");
+        let typical = |memory: &Memory| {
+            let container = memory.workloads[&key].container("app").unwrap();
+            container.typical(Resource::Cpu)
+        };
+        assert_eq!(typical(&lived), typical(&told));
+        let killed = told.workloads[&key].container("app").unwrap().peak(Resource::Memory);
+        assert!((killed - 1200.0).abs() < 1e-3, "more than it was killed at: {killed}");
+        // One that is made later takes it over, and nothing is asked for it.
+        look(&mut told, &owned("web-1", "Deployment", "1", now), None, now);
+        let (history, workload) = told.of(&owned("web-1", "Deployment", "1", now), now);
+        assert!(history.container_mut("app").peak(Resource::Cpu) > 0.5);
+        assert_eq!(workload.unrecorded(), None);
+    }
+
+    #[test]
+    fn what_was_recorded_before_the_first_pod_was_made_is_of_other_pods() {
+        let policy = Policy::default();
+        let pod = owned("web-0", "Deployment", "1", 10 * HOUR);
+        let mut memory = Memory::default();
+        look(&mut memory, &pod, Some(0.3), 11 * HOUR);
+        let key = memory.workloads.keys().next().unwrap().clone();
+        let unknown = Shared::new(WorkloadKey { name: "other".into(), ..(*key).clone() });
+        let both = vec![
+            (key, recorded(0, 11 * HOUR, 0.3)),
+            (unknown.clone(), recorded(0, 11 * HOUR, 0.3)),
+        ];
+        memory.take_recorded(both, &policy, 11 * HOUR);
+        let (history, _) = memory.of(&pod, 11 * HOUR);
+        let history = history.container_mut("app");
+        assert!((HOUR - 300..=HOUR).contains(&history.observed_for()));
+        assert!(history.peak(Resource::Cpu) > 0.5, "its peaks protect all the same");
+        assert!(!memory.workloads.contains_key(&unknown), "one that is gone is not made up");
     }
 
     #[test]

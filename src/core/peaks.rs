@@ -63,6 +63,15 @@ impl PeakWindow {
         largest.map_or((0.0, 0.0), |(age, peak)| (peak, age))
     }
 
+    /// Takes in the peaks of another window of the same length.
+    pub fn merge(&mut self, other: &Self, window: i64) {
+        for back in (0..BUCKETS as i64).rev().filter(|_| other.newest > i64::MIN) {
+            let bucket = other.newest - back;
+            let peak = f64::from(other.buckets[slot(bucket)]);
+            self.observe(bucket.saturating_mul(bucket_seconds(window)), peak, window);
+        }
+    }
+
     /// Takes over peaks that were kept for a window of another length: when they were is told in
     /// parts of that, so they count as if they were the newest.
     pub fn restore(&mut self, old: i64, new: i64) {
@@ -81,4 +90,33 @@ fn bucket_seconds(window: i64) -> i64 {
 
 fn slot(bucket: i64) -> usize {
     bucket.rem_euclid(BUCKETS as i64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merged_peaks_are_the_larger_of_both_at_each_time() {
+        let (mut one, mut other) = (PeakWindow::new(), PeakWindow::new());
+        let window = 2300;
+        for (at, peak) in [(1000, 5.0), (2000, 1.0), (3000, 2.0)] {
+            one.observe(at, peak, window);
+        }
+        for (at, peak) in [(900, 7.0), (2000, 4.0), (2500, 3.0)] {
+            other.observe(at, peak, window);
+        }
+        let mut merged = one.clone();
+        merged.merge(&other, window);
+        let peaks: Vec<f64> = merged.aged().map(|(_, peak)| peak).filter(|of| *of > 0.0).collect();
+        assert_eq!(peaks, [2.0, 3.0, 4.0, 5.0, 7.0]);
+        let mut again = other.clone();
+        again.merge(&one, window);
+        assert_eq!(again, merged);
+        merged.merge(&PeakWindow::new(), window);
+        assert_eq!(again, merged, "what holds nothing changes nothing");
+        let mut empty = PeakWindow::new();
+        empty.merge(&one, window);
+        assert_eq!(empty, one);
+    }
 }

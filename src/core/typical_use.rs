@@ -22,6 +22,11 @@ pub struct TypicalUse {
 impl TypicalUse {
     /// Takes in a sample in thousandths of a core or in MiB.
     pub fn observe(&mut self, at: i64, amount: f64) {
+        self.observe_weighed(at, amount, 1.0);
+    }
+
+    /// The same, of a sample that stands for so many.
+    pub fn observe_weighed(&mut self, at: i64, amount: f64, samples: f64) {
         if self.weights.is_empty() {
             self.reference = at;
         }
@@ -32,7 +37,7 @@ impl TypicalUse {
             self.weights.retain(|(_, weight)| *weight > f32::MIN_POSITIVE);
             (self.reference, age) = (at, 0.0);
         }
-        let weight = (age / HALF_LIFE).exp2() as f32;
+        let weight = (samples * (age / HALF_LIFE).exp2()) as f32;
         let bucket = bucket(amount);
         match self.weights.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
             Ok(index) => self.weights[index].1 += weight,
@@ -96,6 +101,16 @@ mod tests {
         }
         assert!((10.0..12.0).contains(&use_of.percentile(1.0 - 1e-6)));
         assert_eq!(use_of.weights.len(), 1);
+    }
+
+    #[test]
+    fn a_sample_counts_for_as_many_as_it_stands_for_in_any_order() {
+        let mut use_of = TypicalUse::default();
+        (0..100).for_each(|sample| use_of.observe(DAY + sample * 30, 100.0));
+        use_of.observe_weighed(DAY, 1000.0, 25.0);
+        assert!(use_of.percentile(0.75) < 120.0 && use_of.percentile(0.85) > 900.0);
+        use_of.observe_weighed(0, 5000.0, 25.0);
+        assert!(use_of.percentile(0.85) < 1200.0 && use_of.percentile(0.95) > 4500.0);
     }
 
     #[test]

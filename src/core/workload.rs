@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::action::Action;
 use crate::context::OwnedPod;
 use crate::observation::{CLOCK_TOLERANCE, Observation};
 use crate::peaks::PeakWindow;
-use crate::pod::{ContainerResources, OomKill};
+use crate::pod::{ContainerResources, OomKill, Pod};
 use crate::policy::{Controls, Policy};
+use crate::recorded::{FirstPod, Recorded, RecordedWorkload};
 use crate::resource::{PerResource, Resource};
 use crate::typical_use::TypicalUse;
 
@@ -54,6 +56,12 @@ pub struct WorkloadHistory {
     containers: Vec<(Arc<str>, WorkloadContainer)>,
     /// When a pod of it was last there.
     pub seen_at: i64,
+    /// What a monitoring system had recorded of it was taken in.
+    #[serde(default)]
+    is_recorded: bool,
+    /// Until then.
+    #[serde(skip)]
+    first_pod: Option<Box<FirstPod>>,
 }
 
 /// What the pods of a workload have taught of one of their containers.
@@ -143,6 +151,30 @@ impl WorkloadHistory {
         &mut self.containers[index].1
     }
 
+    /// One of its pods is there.
+    pub(crate) fn meet(&mut self, pod: &Pod, now: i64) {
+        self.seen_at = self.seen_at.max(now);
+        if !self.is_recorded && self.first_pod.is_none() {
+            let created = pod.created.map(|created| created.timestamp());
+            let first = FirstPod { name: pod.key.name.clone(), created };
+            self.first_pod = Some(first.into());
+        }
+    }
+
+    /// The pod that it was first seen by, as long as nothing recorded of it was taken in.
+    pub fn unrecorded(&self) -> Option<&FirstPod> {
+        self.first_pod.as_deref()
+    }
+
+    /// Takes in what was recorded of it before.
+    pub(crate) fn take_recorded(&mut self, of: RecordedWorkload, policy: &Policy, now: i64) {
+        self.is_recorded = true;
+        let born = self.first_pod.take().and_then(|first| first.created);
+        for (name, recorded) in of {
+            self.container_mut(&name).take_recorded(&recorded.until(now), born, policy);
+        }
+    }
+
     /// What is still worth knowing at `now` of a history from another process, whose peaks were
     /// kept for `windows`.
     pub fn restored(mut self, windows: PerResource<i64>, policy: &Policy, now: i64) -> Self {
@@ -194,12 +226,7 @@ impl WorkloadContainer {
             // Their age is told from now on.
             self.peaks[resource].observe(now, 0.0, policy.guard.window[resource]);
         }
-        Inheritance {
-            generation: self.generation,
-            peaks: self.peaks.clone(),
-            known_for: self.known_for(),
-            settled: self.settled(),
-        }
+        self.inheritance()
     }
 
     /// Takes in what was measured of one of its containers, and what a killed one would have
@@ -239,6 +266,40 @@ impl WorkloadContainer {
             if is_sample {
                 self.typical[resource].observe(seen.at, used * per_unit(resource));
             }
+        }
+    }
+
+    /// Takes in what was recorded of it before. Its present generation is known since a pod of that
+    /// was `born` and measured.
+    fn take_recorded(&mut self, of: &Recorded, born: Option<i64>, policy: &Policy) {
+        let window = policy.guard.window;
+        let stands_for = of.step as f64 / policy.sample_interval.max(1) as f64;
+        for resource in Resource::ALL {
+            for (at, peak) in &of.peaks[resource] {
+                self.peaks[resource].observe(*at, *peak, window[resource]);
+            }
+            for (at, used) in &of.samples[resource] {
+                let used = used * per_unit(resource);
+                self.typical[resource].observe_weighed(*at, used, stands_for);
+            }
+        }
+        for (at, limit) in &of.kills {
+            let needed = limit * Action::Increase.factor(policy.scale_factor);
+            self.peaks.memory.observe(*at, needed, window.memory);
+        }
+        if let Some((begin, end)) = born.and_then(|born| of.span(born)) {
+            self.known_since = Some(self.known_since.map_or(begin, |since| since.min(begin)));
+            self.last_at = self.last_at.max(Some(end));
+        }
+    }
+
+    /// What a container of its present generation that is there already takes over.
+    pub(crate) fn inheritance(&self) -> Inheritance {
+        Inheritance {
+            generation: self.generation,
+            peaks: self.peaks.clone(),
+            known_for: self.known_for(),
+            settled: self.settled(),
         }
     }
 
