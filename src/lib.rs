@@ -14,6 +14,7 @@
 //! * [`sim`]: a simulated cluster, and the Kubernetes API over it
 //! * [`train`]: the learning environment, training and evaluation
 //! * [`client`]: one call to the API server: errors, retries, connection
+//! * [`prometheus`]: what Prometheus has recorded of containers
 //! * [`leader`]: the election of the replica that acts
 //! * [`cluster`]: the Kubernetes client: caches, usage, resizes, templates, events
 //! * [`metrics`]: what Prometheus is told
@@ -35,6 +36,7 @@ pub mod leader;
 pub mod logging;
 pub mod metrics;
 pub mod model;
+pub mod prometheus;
 pub mod scaler;
 pub mod service;
 pub mod sim;

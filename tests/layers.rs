@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of the service, the lowest floor first. Nothing imports from a floor above its own.
-const FLOORS: [&[&str]; 14] = [
+const FLOORS: [&[&str]; 15] = [
     &["core"],
     &["clock", "blocking", "files", "logging"],
     &["config"],
@@ -16,6 +16,7 @@ const FLOORS: [&[&str]; 14] = [
     &["sim"],
     &["train"],
     &["client"],
+    &["prometheus"],
     &["leader"],
     &["cluster"],
     &["metrics"],

@@ -16,6 +16,7 @@ use crate::clock::{self, rfc3339};
 use crate::core::action::Action;
 use crate::leader::Role;
 use crate::model::shipped::CARD;
+use crate::scaler::recorded_history;
 use crate::service::certificate::Validity;
 use crate::store;
 
@@ -101,6 +102,9 @@ pub struct Readiness {
     cluster: ClusterState,
     watch: WatchState,
     metrics: MetricsState,
+    /// The Prometheus that knows what workloads have used before; null: none is asked.
+    #[schema(required)]
+    prometheus: Option<recorded_history::Health>,
     state: store::Health,
     /// With which the service answers; null: it speaks plain HTTP.
     #[schema(required)]
@@ -216,6 +220,7 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
             newest: measured_at.and_then(crate::clock::at),
             age_seconds: age,
         },
+        prometheus: state.prometheus.lock().clone(),
         state: state.store_health.lock().clone(),
         certificate: state.certificate.lock().map(CertificateState::of),
         timestamp: rfc3339(state.clock.now()),

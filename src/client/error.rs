@@ -112,7 +112,7 @@ fn is_anonymous(message: &str) -> bool {
 }
 
 /// An error with its causes, which say more than it does ("connection refused").
-pub(super) fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -19,7 +19,8 @@ impl Config {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err(ConfigError::field("tls_cert", "and tls_key must be given together"));
         }
-        Ok(())
+        let checked = self.prometheus().map_or(Ok(()), |endpoint| endpoint.check());
+        checked.map_err(|(option, problem)| ConfigError::field(option, problem))
     }
 
     /// Whether this service may look and act in the namespace at all.

@@ -4,6 +4,7 @@
 mod allowed;
 mod check;
 mod declare;
+mod endpoint;
 mod error;
 mod options;
 mod runtime_changes;
@@ -15,6 +16,7 @@ mod update;
 mod value;
 
 pub use declare::{Group, OptionSpec};
+pub use endpoint::Endpoint;
 pub(crate) use error::ConfigError;
 pub use options::{Config, groups};
 pub(crate) use options::{ConfigOverrides, ConfigUpdate, PodMetrics};

@@ -153,6 +153,27 @@ options! {
         guard_memory_headroom: f64 = 0.05, env "GUARD_MEMORY_HEADROOM", within from_to(0, 10, "");
     }
 
+    /// A Prometheus, or what speaks like it (VictoriaMetrics, Thanos, Mimir), that knows what
+    /// workloads have used before this service saw them, and which containers are throttled.
+    "Prometheus": {
+        /// Where it answers, up to what comes before `/api/v1`; unset: nothing is asked.
+        prometheus_url: Option<String> = None, env "PROMETHEUS_URL";
+        /// File with the token that it wants; unset: none.
+        prometheus_token_file: Option<PathBuf> = None, env "PROMETHEUS_TOKEN_FILE";
+        /// CA (PEM) of its certificate; unset: those that the system trusts.
+        prometheus_ca_file: Option<PathBuf> = None, env "PROMETHEUS_CA_FILE";
+        /// Headers of every question, such as `X-Scope-OrgID=team-a`.
+        prometheus_headers: BTreeMap<String, String> = BTreeMap::new(), env "PROMETHEUS_HEADERS";
+        /// Labels that every series must have, such as `cluster=production`, where it holds those of
+        /// several clusters.
+        prometheus_labels: BTreeMap<String, String> = BTreeMap::new(), env "PROMETHEUS_LABELS";
+        /// Days that are read of a workload that is seen for the first time.
+        prometheus_days: u64 = 7, env "PROMETHEUS_DAYS", within from_to(1, 30, "days");
+        /// Questions a minute: one for each workload that is new, and one for throttling.
+        prometheus_queries_per_minute: u32 = 60, env "PROMETHEUS_QUERIES_PER_MINUTE",
+            within from_to(1, 6000, "");
+    }
+
     /// What is kept, and what Prometheus is told.
     "Reporting": {
         /// Decisions kept for `GET /decisions`.

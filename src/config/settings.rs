@@ -1,5 +1,6 @@
 //! What others need of the configuration.
 
+use super::endpoint::Endpoint;
 use super::options::Config;
 use crate::core::policy::{Exclusions, GuardSettings, Policy, Settings};
 use crate::core::resource::PerResource;
@@ -21,6 +22,17 @@ impl Config {
             deployments: self.excluded_deployments.clone(),
             labels: self.excluded_labels.clone(),
         }
+    }
+
+    /// The Prometheus that knows the past, if there is one.
+    pub(crate) fn prometheus(&self) -> Option<Endpoint> {
+        Some(Endpoint {
+            url: self.prometheus_url.clone().filter(|url| !url.is_empty())?,
+            token_file: self.prometheus_token_file.clone(),
+            ca_file: self.prometheus_ca_file.clone(),
+            headers: self.prometheus_headers.clone(),
+            labels: self.prometheus_labels.clone(),
+        })
     }
 
     pub(crate) fn policy(&self) -> Policy {

@@ -113,6 +113,26 @@ impl OptionValue for PathBuf {
     }
 }
 
+impl OptionValue for String {
+    const WANTED: &'static str = "must be text";
+
+    fn argument(argument: Arg) -> Arg {
+        argument
+    }
+
+    fn given(matches: &mut ArgMatches, name: &str) -> Option<Self> {
+        matches.remove_one(name)
+    }
+
+    fn text(&self) -> String {
+        self.clone()
+    }
+
+    fn json_schema() -> RefOr<Schema> {
+        <Self as PartialSchema>::schema()
+    }
+}
+
 impl OptionValue for Vec<String> {
     const WANTED: &'static str = "must be an array of strings";
 

@@ -12,6 +12,8 @@ use crate::words::{ago, amount, at_its_bound, guard_says, waits, where_it_is};
 /// Utilization above which usage is called high, and below which low.
 const HIGH: f64 = 0.8;
 const LOW: f64 = 0.4;
+/// Throttling is told of from this share of the periods on.
+const TOLD: f64 = 0.01;
 /// A trend beyond this is called rising or falling.
 const STEADY: f64 = 0.05;
 
@@ -36,6 +38,9 @@ pub fn explain(decision: &Decision) -> Explanation {
             factors.push(format!("{name}_utilization_high"));
         } else if utilization <= LOW {
             factors.push(format!("{name}_utilization_low"));
+        }
+        if resource == Resource::Cpu && decision.observation.throttled >= TOLD {
+            factors.push("cpu_throttled".into());
         }
         sentences.push(sentence(resource, decision, utilization));
     }
@@ -130,6 +135,10 @@ fn known(resource: Resource, decision: &Decision) -> String {
     }
     if basis.typical > 0.0 {
         known.push(format!("typical use {}", amount(resource, basis.typical)));
+    }
+    let throttled = decision.observation.throttled;
+    if resource == Resource::Cpu && throttled >= TOLD {
+        known.push(format!("throttled in {:.0} % of its periods", 100.0 * throttled));
     }
     known.extend(
         basis.known_need.map(|need| format!("its workload needs {}", amount(resource, need))),
@@ -237,6 +246,21 @@ mod tests {
              is in use; the network prefers MAINTAIN; it is raised to 2 GiB, what others of its \
              workload have settled on (its workload needs 2 GiB)."
         );
+    }
+
+    #[test]
+    fn throttling_is_told_where_it_is_known() {
+        let told = |throttled| {
+            let usage = PerResource::new(0.5, 500.0);
+            let limit = PerResource::new(1.0, 1024.0);
+            let seen = crate::observation::Observation::measured(0, usage, limit);
+            let seen = crate::observation::Observation { throttled, ..seen };
+            let explained = explain(&crate::decision::Decision::maintain(seen));
+            (explained.reasoning, explained.factors.contains(&"cpu_throttled".to_owned()))
+        };
+        assert!(!told(0.0).0.contains("throttled") && !told(0.0).1);
+        let (reasoning, factor) = told(0.344);
+        assert!(factor && reasoning.contains("MAINTAIN (throttled in 34 % of its periods). "));
     }
 
     #[test]

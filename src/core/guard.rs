@@ -12,6 +12,9 @@ use crate::resource::Resource;
 /// A cut, or what a quota leaves for a raise, of less than this share of the limit is not worth a
 /// resize.
 const SMALLEST_CHANGE: f64 = 0.06;
+/// A container that is throttled in this share of its periods has no CPU to spare, whatever it uses
+/// on average.
+const THROTTLED: f64 = 0.1;
 /// A request may be off from what is typically used by this share.
 const REQUEST_SLACK: f64 = 0.1;
 
@@ -49,6 +52,8 @@ pub enum Override {
     TypicalUse,
     /// The container has just started, or is not ready: nothing is cut.
     Starting,
+    /// The container is throttled for a good part of the time.
+    Throttled,
 }
 
 impl Override {
@@ -69,6 +74,7 @@ impl Override {
             Self::CutHurt => "cut_hurt",
             Self::TypicalUse => "typical_use",
             Self::Starting => "starting",
+            Self::Throttled => "throttled",
         }
     }
 }
@@ -219,6 +225,9 @@ fn review_usage(
     if observation.by_request[resource] {
         return review;
     }
+    if resource == Resource::Cpu && observation.throttled >= THROTTLED {
+        return maintain(Override::Throttled);
+    }
     let (_, most) = bounds(resource, observation, policy);
     let lowered = (limit * (1.0 - policy.scale_factor)).max(floor).min(most);
     if lowered < floor || floor > limit * (1.0 - SMALLEST_CHANGE) {
@@ -320,6 +329,16 @@ mod tests {
         let cut = |cpu| reviewed(Cpu, Decrease, &observed(800, cpu, 30), &policy());
         assert_eq!(cut(0.93), (Decrease, None));
         assert_eq!(cut(0.95), (Maintain, Some(Override::RecentPeak)));
+    }
+
+    #[test]
+    fn what_is_throttled_is_not_cut_however_little_it_uses_on_average() {
+        let (observation, history) = observed(800, 0.3, 30);
+        let with = |throttled| (Observation { throttled, ..observation }, history.clone());
+        let cut = |resource, throttled| reviewed(resource, Decrease, &with(throttled), &policy());
+        assert_eq!(cut(Cpu, 0.05), (Decrease, None));
+        assert_eq!(cut(Cpu, 0.2), (Maintain, Some(Override::Throttled)));
+        assert_eq!(cut(Memory, 0.2), (Decrease, None));
     }
 
     #[test]

@@ -58,6 +58,10 @@ pub struct Observation {
     /// It runs and is not ready.
     #[serde(default)]
     pub unready: bool,
+    /// The share of the kernel's periods of the last minutes in which it was out of CPU time; 0
+    /// where that is not told.
+    #[serde(default)]
+    pub throttled: f64,
 }
 
 impl Observation {
@@ -85,6 +89,7 @@ impl Observation {
             restarts: PerResource::new(false, false),
             started_at: None,
             unready: false,
+            throttled: 0.0,
         }
     }
 
@@ -186,6 +191,7 @@ pub fn observe(
         restarts: pod.containers.get(index).map(|of| of.restarts).unwrap_or_default(),
         started_at: (started > i64::MIN).then_some(started.min(now)),
         unready: state.unready,
+        throttled: 0.0,
     }
 }
 

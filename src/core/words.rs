@@ -79,6 +79,9 @@ pub fn guard_says(why: Override, resource: Resource, figures: &Figures) -> (&'st
         Override::Starting => {
             ("keeps the limit", "the container has just started, or is not ready")
         }
+        Override::Throttled => {
+            ("keeps the limit", "the container is throttled, and so has no CPU to spare")
+        }
         Override::TypicalUse => {
             ("sets the request", "without a limit the request follows typical use")
         }

@@ -47,6 +47,7 @@ pub struct Metrics {
     looked_at: Counter,
     kubelet_requests: Timings<1>,
     silent_kubelets: Gauge,
+    prometheus_queries: Counters<1>,
     pub connections: connections::Connections,
     pods_watched: Gauge,
     pods_monitored: Gauge,
@@ -104,6 +105,7 @@ impl Default for Metrics {
             looked_at: Counter::default(),
             kubelet_requests: Family::new_with_constructor(timing),
             silent_kubelets: Gauge::default(),
+            prometheus_queries: Family::default(),
             connections: connections::Connections::default(),
             pods_watched: Gauge::default(),
             pods_monitored: Gauge::default(),
@@ -200,6 +202,11 @@ impl Metrics {
             "kubelets_silent",
             "Nodes whose kubelet did not answer when it was last asked",
             self.silent_kubelets.clone(),
+        );
+        r.register(
+            "prometheus_queries",
+            "Questions to the Prometheus that knows the past, by result: answered, refused or failed",
+            self.prometheus_queries.clone(),
         );
         r.register(
             "pods_watched",
@@ -328,6 +335,10 @@ impl Metrics {
 
     pub fn asked_kubelet(&self, result: &'static str, took: Duration) {
         self.kubelet_requests.get_or_create(&[("result", result)]).observe(took.as_secs_f64());
+    }
+
+    pub fn asked_prometheus(&self, result: &'static str) {
+        self.prometheus_queries.get_or_create(&[("result", result)]).inc();
     }
 
     pub fn silent_kubelets(&self, count: usize) {

@@ -22,6 +22,7 @@ use crate::core::phases::Phase;
 use crate::core::pod::{Pod, PodKey};
 use crate::core::pod_decision::{ContainerDecision, PodDecision};
 use crate::core::policy::Policy;
+use crate::core::recorded::{FirstPod, RecordedWorkload};
 use crate::core::resource::{PerResource, Resource};
 use crate::core::skip_reason::SkipReason;
 use crate::core::workload::{WorkloadHistory, WorkloadKey};
@@ -285,6 +286,31 @@ impl Agent {
             }
             Some((template, needed))
         })
+    }
+
+    /// Workloads whose recorded past was not taken in yet, at most so many of those that are due,
+    /// each with the pod that it was first seen by.
+    pub fn unrecorded(
+        &self,
+        most: usize,
+        is_due: impl Fn(&Shared<WorkloadKey>) -> bool,
+    ) -> Vec<(Shared<WorkloadKey>, FirstPod)> {
+        let memory = self.memory.lock();
+        let new = memory.workloads.iter().filter_map(|(key, history)| {
+            let first = history.unrecorded().filter(|_| is_due(key))?;
+            Some((key.clone(), first.clone()))
+        });
+        new.take(most).collect()
+    }
+
+    /// Takes in what was recorded of workloads before they were seen.
+    pub fn take_recorded(
+        &self,
+        recorded: Vec<(Shared<WorkloadKey>, RecordedWorkload)>,
+        policy: &Policy,
+        now: i64,
+    ) {
+        self.memory.lock().take_recorded(recorded, policy, now);
     }
 
     /// Takes in what an earlier process remembered, with peaks of those windows, of what this one

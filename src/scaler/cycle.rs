@@ -17,6 +17,7 @@ use super::outcomes::{self, Outcomes};
 use super::place::Place;
 use super::pod_status::PodStatuses;
 use super::stopwatch::Stopwatch;
+use super::throttling::{Known, Throttling};
 use super::wanted::Wanted;
 use super::watchlist::{MOST, Watchlist};
 use crate::blocking::run_blocking;
@@ -31,7 +32,7 @@ use crate::core::change_record::{By, Origin};
 use crate::core::context::OwnedPod;
 use crate::core::eligibility::{eligibility, is_monitored};
 use crate::core::features::FeatureSet;
-use crate::core::observation::{Usage, observe};
+use crate::core::observation::{Observation, Usage, observe};
 use crate::core::outcome::{Outcome, Status};
 use crate::core::phases::{Phase, Phases};
 use crate::core::pod::PodKey;
@@ -63,6 +64,7 @@ pub struct Scaler {
     /// Pods that are being changed right now.
     pub(super) claims: Mutex<HashSet<PodKey>>,
     pub wanted: Wanted,
+    pub throttling: Throttling,
     /// What the last cycle found worth a look before the next.
     pub(super) watchlist: Mutex<Arc<Watchlist>>,
     pub(super) stopping: CancellationToken,
@@ -148,6 +150,7 @@ impl Scaler {
             invalid_annotations: InvalidAnnotations::default(),
             claims: Mutex::default(),
             wanted: Wanted::default(),
+            throttling: Throttling::default(),
             watchlist: Mutex::default(),
             stopping,
         }
@@ -281,7 +284,9 @@ impl Scaler {
         let now = cluster.clock().now();
         let (agent, mut settings) = (self.agent.clone(), config.settings());
         settings.policy.memory_cuts = cluster.lowers_memory().await;
-        let observed = |(owned, usage)| observe_pod(owned, usage, &settings, now.timestamp());
+        let throttled = self.throttling.known(now.timestamp());
+        let observed =
+            |(owned, usage)| observe_pod(owned, usage, &settings, &throttled, now.timestamp());
         let observed = run_blocking(|| pods.into_iter().map(observed).collect());
         let (mut laps, policy) = (*watch, settings.policy.clone());
         let (decided, laps) = tokio::task::spawn_blocking(move || {
@@ -392,13 +397,22 @@ fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
 }
 
 /// A pod with what was measured of its containers, and the policy it is decided by.
-fn observe_pod(owned: OwnedPod, usage: Option<Usage>, settings: &Settings, now: i64) -> Observed {
+fn observe_pod(
+    owned: OwnedPod,
+    usage: Option<Usage>,
+    settings: &Settings,
+    throttling: &Known,
+    now: i64,
+) -> Observed {
     let max_age = settings.metrics_max_age;
     match eligibility(&owned, settings) {
         Ok(own_policy) => {
             let controls = own_policy.as_deref().unwrap_or(&settings.policy).controls;
             let container = |index| {
                 let seen = observe(&owned.pod, index, usage.as_ref(), max_age, now);
+                let name = owned.pod.containers.get(index).map(|container| &*container.name);
+                let throttled = throttling.share(&owned.pod.key, name.unwrap_or_default());
+                let seen = Observation { throttled, ..seen };
                 if controls == Controls::Requests { seen.by_requests() } else { seen }
             };
             let containers = (0..owned.pod.containers.len()).map(container).collect();

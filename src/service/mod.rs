@@ -37,6 +37,7 @@ use crate::model::shipped::{self, Found};
 use crate::scaler::autoscale::Autoscaler;
 use crate::scaler::cycle::Scaler;
 use crate::scaler::dispatcher::Dispatcher;
+use crate::scaler::recorded_history::RecordedHistory;
 use crate::scaler::second_look::SecondLook;
 use crate::sim;
 use crate::sim::simulation::Simulation;
@@ -139,6 +140,7 @@ pub async fn serve(
     let autoscaling = tokio::spawn(autoscaler(&state).run(stopping.clone()));
     let looking = tokio::spawn(second_look(&state).run(stopping.clone()));
     let dispatching = tokio::spawn(dispatcher(&state).run(stopping.clone()));
+    let recalling = tokio::spawn(recorded_history(&state).run(stopping.clone()));
     let stop = stopping.clone();
     let stop = async move {
         stop_requested().await;
@@ -162,6 +164,7 @@ pub async fn serve(
     autoscaling.await.context("the autoscale loop")?;
     looking.await.context("the looks between cycles")?;
     dispatching.await.context("the dispatcher")?;
+    recalling.await.context("the asking of Prometheus")?;
     state.under_way.close();
     state.under_way.wait().await;
     worked.cancel();
@@ -199,6 +202,15 @@ pub fn second_look(state: &AppState) -> SecondLook {
         cluster: state.cluster.clone(),
         scaler: state.scaler.clone(),
         clock: state.clock,
+    }
+}
+
+pub fn recorded_history(state: &AppState) -> RecordedHistory {
+    RecordedHistory {
+        config: state.config.clone(),
+        scaler: state.scaler.clone(),
+        clock: state.clock,
+        health: state.prometheus.clone(),
     }
 }
 

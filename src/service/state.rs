@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, SharedCluster};
 use crate::config::{Config, SharedConfig};
 use crate::leader::SharedLeadership;
 use crate::scaler::cycle::Scaler;
+use crate::scaler::recorded_history;
 use crate::store::SharedHealth;
 
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct AppState {
     pub autoscaler_alive: Arc<AtomicBool>,
     pub store_health: SharedHealth,
     pub certificate: SharedValidity,
+    /// How the asking of the Prometheus that knows the past goes.
+    pub prometheus: recorded_history::SharedHealth,
     /// The model that decides is the one that this version ships.
     pub shipped_model: bool,
     /// The cluster is simulated in this process.
@@ -54,6 +57,7 @@ impl AppState {
             autoscaler_alive: Arc::default(),
             store_health: SharedHealth::default(),
             certificate: SharedValidity::default(),
+            prometheus: recorded_history::SharedHealth::default(),
             shipped_model: false,
             simulated: false,
             stopping,

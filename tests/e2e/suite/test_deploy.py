@@ -58,6 +58,11 @@ VARIABLES = {
     "CHANGES_KEPT_DAYS": ("3", 3),
     "PRICE_CORE_HOUR": ("0.04", 0.04),
     "PRICE_GIB_HOUR": ("0.005", 0.005),
+    "PROMETHEUS_URL": ("http://prometheus.example:9090",) * 2,
+    "PROMETHEUS_HEADERS": ("X-Scope-OrgID=a", {"X-Scope-OrgID": "a"}),
+    "PROMETHEUS_LABELS": ("cluster=here", {"cluster": "here"}),
+    "PROMETHEUS_DAYS": ("3", 3),
+    "PROMETHEUS_QUERIES_PER_MINUTE": ("30", 30),
     "WRITES_PER_SECOND": ("5", 5),
     "RESIZES_PER_CYCLE": ("50", 50),
     "RESIZES_PER_NAMESPACE": ("10", 10),
@@ -69,7 +74,13 @@ VARIABLES = {
     "CORS_ORIGINS": ("https://a.example,http://b:3000", ["https://a.example", "http://b:3000"]),
 }
 # They name files that the pod does not have, and a folder: the tests of the service set them.
-FILES = ("WRITE_TOKEN_FILE", "TLS_CERT", "TLS_KEY")
+FILES = (
+    "WRITE_TOKEN_FILE",
+    "TLS_CERT",
+    "TLS_KEY",
+    "PROMETHEUS_TOKEN_FILE",
+    "PROMETHEUS_CA_FILE",
+)
 FOLDER = {"DATA_DIR"}
 # They name a file that the pod does not have, or another cluster than the one it is in.
 NOT_IN_A_POD = {"CONFIG", "SIMULATE", "SIMULATE_LISTEN", "SIMULATE_RECORDINGS", "SPEED"}

@@ -1,0 +1,8 @@
+//! What Prometheus, or what speaks like it (VictoriaMetrics, Thanos, Mimir), has recorded of
+//! containers.
+
+pub mod answer;
+pub mod client;
+pub mod past;
+pub mod pods;
+pub mod queries;
