@@ -205,7 +205,7 @@ impl Metrics {
         );
         r.register(
             "prometheus_queries",
-            "Questions to the Prometheus that knows the past, by result: answered, refused or failed",
+            "Questions to a Prometheus by result: answered, refused or failed",
             self.prometheus_queries.clone(),
         );
         r.register(

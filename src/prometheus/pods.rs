@@ -18,7 +18,7 @@ fn drawn_parts(owner: &str, pod: &str) -> Option<String> {
         !part.is_empty() && part.chars().all(|c| DRAWN.contains(c) || c.is_ascii_digit())
     };
     let (last, others) = parts.split_last()?;
-    if last.len() != SUFFIX || others.len() > 2 || !parts.iter().all(|part| is_drawn(part)) {
+    if last.len() != SUFFIX || others.len() > 2 || !parts.iter().all(is_drawn) {
         return None;
     }
     let others = format!("{DRAWN_CLASS}+-").repeat(others.len());

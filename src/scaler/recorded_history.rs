@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const BATCH: usize = 16;
 const AT_ONCE: usize = 4;
 /// Between two looks for workloads that are new.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(2);
 /// After a Prometheus that did not answer, and twice as long each further time.
 const REST: Duration = Duration::from_secs(10);
 const LONGEST_REST: Duration = Duration::from_secs(600);

@@ -20,6 +20,7 @@ mod listing;
 mod outcome;
 mod overview;
 mod persistence;
+mod prometheus;
 mod requests;
 mod resizing;
 mod safety;
