@@ -153,8 +153,7 @@ options! {
         guard_memory_headroom: f64 = 0.05, env "GUARD_MEMORY_HEADROOM", within from_to(0, 10, "");
     }
 
-    /// A Prometheus, or what speaks like it (VictoriaMetrics, Thanos, Mimir), that knows what
-    /// workloads have used before this service saw them, and which containers are throttled.
+    /// A Prometheus, or what speaks like it, that knows the past of workloads, and throttling.
     "Prometheus": {
         /// Where it answers, up to what comes before `/api/v1`; unset: nothing is asked.
         prometheus_url: Option<String> = None, env "PROMETHEUS_URL";
@@ -164,8 +163,8 @@ options! {
         prometheus_ca_file: Option<PathBuf> = None, env "PROMETHEUS_CA_FILE";
         /// Headers of every question, such as `X-Scope-OrgID=team-a`.
         prometheus_headers: BTreeMap<String, String> = BTreeMap::new(), env "PROMETHEUS_HEADERS";
-        /// Labels that every series must have, such as `cluster=production`, where it holds those of
-        /// several clusters.
+        /// Labels that every series must have, such as `cluster=production`, where it holds those
+        /// of several clusters.
         prometheus_labels: BTreeMap<String, String> = BTreeMap::new(), env "PROMETHEUS_LABELS";
         /// Days that are read of a workload that is seen for the first time.
         prometheus_days: u64 = 7, env "PROMETHEUS_DAYS", within from_to(1, 30, "days");
