@@ -13,11 +13,12 @@ use crate::core::workload::WorkloadKey;
 const MIB: f64 = 1_048_576.0;
 
 /// What is recorded of a workload from `start` to `end`, in one question. What it is called is told
-/// by one of its pods.
+/// by one of its pods; the first `startup` seconds after a start tell nothing of CPU.
 pub async fn of_workload(
     prometheus: &Prometheus,
     labels: &BTreeMap<String, String>,
     (key, pod): (&WorkloadKey, &FirstPod),
+    startup: u64,
     span: (i64, i64),
 ) -> Result<RecordedWorkload, PrometheusError> {
     let pods = match key.instance {
@@ -26,7 +27,8 @@ pub async fn of_workload(
         None => pods::pattern(&key.name, &pod.name),
     };
     let (namespaces, pods) = (Some(pods::escaped(&key.namespace)), Some(pods));
-    let query = queries::past(&Selection { namespaces, pods, labels: Some(labels) });
+    let selection = Selection { namespaces, pods, labels: Some(labels) };
+    let query = queries::past(&selection, startup);
     Ok(understood(prometheus.range(&query, span, STEP).await?))
 }
 

@@ -11,7 +11,9 @@ const LEAST_THROTTLING: f64 = 0.01;
 /// More namespaces than this are not named in a question: all are asked for.
 const MOST_NAMED: usize = 50;
 
+const IDENTITY: &str = "namespace, pod, container";
 const CPU: &str = "container_cpu_usage_seconds_total";
+const STARTED: &str = "container_start_time_seconds";
 const MEMORY: &str = "container_memory_working_set_bytes";
 const THROTTLED: &str = "container_cpu_cfs_throttled_periods_total";
 const PERIODS: &str = "container_cpu_cfs_periods_total";
@@ -65,15 +67,15 @@ fn together(figures: &[(&str, String)]) -> String {
 
 /// What a workload has used and been killed at, by container: peaks of all its pods, and what nine
 /// (memory: 49) of ten (50) pods stayed below at each time. The rate is that of the last two
-/// samples, however often they are taken.
-pub fn past(of: &Selection<'_>) -> String {
-    let (cpu, memory) = (of.of(CPU, &[]), of.of(MEMORY, &[]));
+/// samples, however often they are taken; not of the first `startup` seconds after a start.
+pub fn past(of: &Selection<'_>, startup: u64) -> String {
+    let (cpu, memory) = (used_cpu(of, startup), of.of(MEMORY, &[]));
     let ended = of.of(LAST_END, &[("reason", "OOMKilled")]);
     let (restarts, limit) = (of.of(RESTARTS, &[]), of.of(LIMITS, &[("resource", "memory")]));
-    let same = "on (namespace, pod, container)";
+    let same = format!("on ({IDENTITY})");
     together(&[
-        ("cpu_peak", format!("max by (container) (max_over_time(irate({cpu}[5m])[{STEP}s:30s]))")),
-        ("cpu", format!("quantile by (container) (0.9, irate({cpu}[5m]))")),
+        ("cpu_peak", format!("max by (container) (max_over_time(({cpu})[{STEP}s:30s]))")),
+        ("cpu", format!("quantile by (container) (0.9, {cpu})")),
         ("memory_peak", format!("max by (container) (max_over_time({memory}[{STEP}s]))")),
         ("memory", format!("quantile by (container) (0.98, {memory})")),
         (
@@ -86,11 +88,23 @@ pub fn past(of: &Selection<'_>) -> String {
     ])
 }
 
+/// Cores, as of the last two samples. A cAdvisor that does not tell of starts leaves them in.
+fn used_cpu(of: &Selection<'_>, startup: u64) -> String {
+    let (used, started) = (of.of(CPU, &[]), of.of(STARTED, &[]));
+    match startup {
+        0 => format!("irate({used}[5m])"),
+        _ => format!(
+            "irate({used}[5m]) unless on ({IDENTITY}) \
+                (time() - max by ({IDENTITY}) ({started}) < {startup})"
+        ),
+    }
+}
+
 /// The share of the kernel's periods of the last minutes in which containers were out of CPU time.
 pub fn throttling(of: &Selection<'_>) -> String {
     let (throttled, periods) = (of.of(THROTTLED, &[]), of.of(PERIODS, &[]));
     format!(
-        "max by (namespace, pod, container) (rate({throttled}[5m]) / rate({periods}[5m])) \
+        "max by ({IDENTITY}) (rate({throttled}[5m]) / rate({periods}[5m])) \
             >= {LEAST_THROTTLING}"
     )
 }
@@ -115,7 +129,7 @@ mod tests {
         assert_eq!(any_of(&vec![String::new(); MOST_NAMED + 1]), None);
         let all = Selection::default();
         assert_eq!(all.of("m", &[]), "m{container!=\"\",container!=\"POD\"}");
-        let past = past(&all);
+        let past = past(&all, 120);
         assert_eq!(past.matches("label_replace(").count(), 5);
         assert_eq!(past.matches('(').count(), past.matches(')').count());
     }

@@ -153,11 +153,13 @@ impl RecordedHistory {
         let now = self.clock.now().timestamp();
         let span = (now - config.prometheus_days as i64 * 86_400, now);
         let (limiter, labels) = (&rounds.limiter, &rounds.endpoint.labels);
+        let startup = config.startup_period;
         let questions = due.into_iter().map(|(key, first)| {
             let prometheus = &prometheus;
             async move {
                 limiter.until_ready().await;
-                let answer = past::of_workload(prometheus, labels, (&key, &first), span).await;
+                let of = (&*key, &first);
+                let answer = past::of_workload(prometheus, labels, of, startup, span).await;
                 (key, self.counted(answer))
             }
         });
