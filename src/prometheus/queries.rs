@@ -73,6 +73,8 @@ pub fn past(of: &Selection<'_>, startup: u64) -> String {
     let ended = of.of(LAST_END, &[("reason", "OOMKilled")]);
     let (restarts, limit) = (of.of(RESTARTS, &[]), of.of(LIMITS, &[("resource", "memory")]));
     let same = format!("on ({IDENTITY})");
+    // A restart between two samples of which each is in another step is seen, too.
+    let twice = 2 * STEP;
     together(&[
         ("cpu_peak", format!("max by (container) (max_over_time(({cpu})[{STEP}s:30s]))")),
         ("cpu", format!("quantile by (container) (0.9, {cpu})")),
@@ -81,7 +83,7 @@ pub fn past(of: &Selection<'_>, startup: u64) -> String {
         (
             "kill",
             format!(
-                "max by (container) ({limit} and {same} (increase({restarts}[{STEP}s]) > 0) \
+                "max by (container) ({limit} and {same} (increase({restarts}[{twice}s]) > 0) \
                     and {same} ({ended} > 0))"
             ),
         ),
