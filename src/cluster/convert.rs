@@ -12,7 +12,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::client::FIELD_MANAGER;
-use crate::core::overrides::PodOverrides;
+use crate::core::birth::{BORN, template_of};
+use crate::core::overrides::{PREFIX, PodOverrides};
 use crate::core::pod::{
     ContainerResources, ContainerState, Containers, OomKill, Owner, Pod, PodContainer, PodKey,
     ResizeCondition, ResizeState, group_of,
@@ -42,9 +43,13 @@ pub fn pod(pod: &KubePod) -> Option<Pod> {
         .flat_map(|s| s.init_containers.iter().flatten())
         .filter(|c| c.restart_policy.as_deref() == Some("Always"))
         .map(|c| (c, true));
+    let born = meta.annotations.as_ref().and_then(|of| of.get(&format!("{PREFIX}{BORN}")));
     let all = main.chain(sidecars).map(|(c, sidecar)| {
         let status = statuses().find(|s| s.name == c.name);
-        (container(c, sidecar, status), status.map(state).unwrap_or_default())
+        let made = container(c, sidecar, status);
+        let template = born.and_then(|born| template_of(born, &made.name, &made.resources));
+        let template = template.map(Box::new);
+        (PodContainer { template, ..made }, status.map(state).unwrap_or_default())
     });
     let (containers, states): (Vec<_>, Vec<_>) = all.unzip();
     let pod_level = spec.and_then(|s| s.resources.as_ref()).map(resources);
@@ -97,6 +102,7 @@ fn container(
         image: container.image.clone().unwrap_or_default(),
         sidecar,
         resources: container.resources.as_ref().map(resources).unwrap_or_default(),
+        template: None,
         in_force: status.and_then(|s| s.resources.as_ref()).map(resources),
         restarts: PerResource::build(restarts),
     }
@@ -200,6 +206,7 @@ mod tests {
             "metadata": {
                 "namespace": "default", "name": "web-1", "uid": "u1",
                     "creationTimestamp": "2026-11-23T10:00:00Z",
+                "annotations": {"dqn-scaler.io/born": "app=1,1Gi,2,"},
                 "labels": {"app": "web"},
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web",
                     "uid": "r", "controller": true}]
@@ -253,6 +260,10 @@ mod tests {
         assert_eq!((bare.containers.len(), bare.state(0)), (1, ContainerState::default()));
         let resize = pod.resize.unwrap();
         assert_eq!((resize.state, resize.since), (ResizeState::Deferred, Some(created + 10)));
+        let template = pod.containers[0].template.as_deref().unwrap();
+        let cpu = [template.request(Resource::Cpu), template.limit(Resource::Cpu)];
+        assert_eq!((cpu, pod.containers[1].template.as_ref()), ([Some(1.0), Some(2.0)], None));
+        assert!(pod.overrides.is_none(), "that is no override");
         assert_eq!(pod.containers[0].in_force.as_ref().unwrap().limits["cpu"], "400m");
         let owner = pod.owner.unwrap();
         assert_eq!(

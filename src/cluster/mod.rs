@@ -20,6 +20,7 @@ mod resize;
 mod resource_cache;
 pub mod resource_metrics;
 mod shared;
+mod sizes;
 pub mod template;
 mod watches;
 mod write_limiter;

@@ -114,6 +114,9 @@ options! {
         /// Seconds after its start in which what a container uses of CPU is no peak, and it is cut
         /// to what its workload is known to need at most.
         startup_period: u64 = 120, env "STARTUP_PERIOD", within from_to(0, 3600, "seconds");
+        /// Keep for each namespace what new pods are made with, for the policy of
+        /// `deploy/components/born-right-sized`.
+        born_right_sized: bool = false, env "BORN_RIGHT_SIZED";
         /// What is changed: requests and limits, `requests` alone or `limits` alone.
         controls: Controls = Controls::default(), env "CONTROLS";
         /// Resizes that are sent at the same time.

@@ -99,6 +99,18 @@ pub fn own_policy(
     Ok(Some(Box::new(Policy { managed_by_hpa, limits, ..narrowed })))
 }
 
+/// The policy by which new pods of the same workload are given a size; None where they are left as
+/// their template has them.
+pub fn policy_of_new(owned: &OwnedPod, settings: &Settings) -> Option<Policy> {
+    let is_left_alone = settings.dry_run
+        || is_excluded(owned, &settings.exclusions)
+        || owned.pod.resources.is_some()
+        || blocked_reason(owned).is_some()
+        || blocked_change(owned).is_some();
+    let own = own_policy(owned, &settings.policy).ok().filter(|_| !is_left_alone)?;
+    Some(own.map_or_else(|| settings.policy.clone(), |own| *own))
+}
+
 /// Why the pod is not even decided on, whatever it uses.
 fn blocked_reason(owned: &OwnedPod) -> Option<SkipReason> {
     if owned.mode() == Some(Mode::Off) {

@@ -7,6 +7,7 @@
 pub mod action;
 pub mod autoscalers;
 pub mod balance;
+pub mod birth;
 pub mod budget;
 pub mod change_record;
 pub mod context;

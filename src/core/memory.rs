@@ -127,7 +127,8 @@ pub fn meet(
     policy: &Policy,
     now: i64,
 ) {
-    let as_made = pod.resized_at.is_none().then_some(&container.resources);
+    let made = container.template.as_deref().unwrap_or(&container.resources);
+    let as_made = pod.resized_at.is_none().then_some(made);
     let inheritance = workload.inherit(&container.image, as_made, policy, now);
     history.inherit(&inheritance);
     let until = pod.created.map(|created| created.timestamp() + NEW);
@@ -456,6 +457,23 @@ mod tests {
         assert!((decision.new_limit.cpu - 4.0).abs() < 1e-6, "what it settled on still holds");
         memory.retain(|_, _| false, now + KEPT + 60);
         assert!(memory.workloads.is_empty());
+    }
+
+    #[test]
+    fn a_pod_that_was_born_with_its_size_is_of_the_same_generation_as_the_others() {
+        let (mut memory, now) = settled("Deployment", 0.1, "300m");
+        let mut born = owned("web-1", "Deployment", "300m", now);
+        let template = owned("web-1", "Deployment", "1", now).pod.containers[0].resources.clone();
+        let made = born.pod.containers[0].clone();
+        let container = PodContainer { template: Some(Box::new(template.clone())), ..made };
+        let containers = crate::pod::Containers::new([container].into());
+        Arc::make_mut(&mut born.pod).containers = Shared::new(containers);
+        let decision = look(&mut memory, &born, None, now);
+        assert_eq!(decision.actions.cpu, Action::Maintain, "it has what it needs");
+        let (_, workload) = memory.of(&born, now);
+        let known = workload.container("app").unwrap();
+        assert_eq!(known.template, template);
+        assert!((known.settled().unwrap().cpu - 0.3).abs() < 1e-6);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::birth::BORN;
 use crate::names::is_dns_label;
 use crate::policy::{Controls, Policy};
 use crate::quantity;
@@ -49,7 +50,7 @@ impl PodOverrides {
     pub fn parse(annotations: Option<&BTreeMap<String, String>>) -> Option<Self> {
         let mut overrides: Option<Self> = None;
         for (name, value) in annotations.into_iter().flatten() {
-            let Some(option) = name.strip_prefix(PREFIX) else { continue };
+            let Some(option) = name.strip_prefix(PREFIX).filter(|of| *of != BORN) else { continue };
             let overrides = overrides.get_or_insert_default();
             if let Err(problem) = overrides.set(option, value.trim()) {
                 overrides.fault.get_or_insert_with(|| format!("annotation {name}: {problem}"));

@@ -129,6 +129,8 @@ pub struct PodContainer {
     /// A restartable init container.
     pub sidecar: bool,
     pub resources: ContainerResources,
+    /// What its template says, where the container was made with something else.
+    pub template: Option<Box<ContainerResources>>,
     /// What the kubelet says is in force; None while the container does not run or the kubelet does
     /// not say.
     pub in_force: Option<ContainerResources>,
@@ -305,6 +307,7 @@ impl PodContainer {
             image: String::new(),
             sidecar: false,
             resources,
+            template: None,
             in_force: None,
             restarts: PerResource::new(false, false),
         }

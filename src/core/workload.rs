@@ -374,6 +374,20 @@ impl WorkloadContainer {
         (Some(needed), request.map(of_request))
     }
 
+    /// The limit that a container of another image or template is raised to: cores, MiB; None where
+    /// nothing asks for one.
+    pub fn protected(&self, resource: Resource, policy: &Policy) -> Option<f64> {
+        self.template.limit(resource).filter(|_| policy.controls != Controls::Requests)?;
+        let peak = self.peaks[resource].faded_peak(policy.guard.fade[resource]);
+        let floor = policy.guard.with_headroom(resource, peak, 0).min(policy.max[resource]);
+        (floor > 0.0).then_some(floor)
+    }
+
+    /// Whether it is known what a new container starts with.
+    pub fn has_template(&self) -> bool {
+        self.template != ContainerResources::default()
+    }
+
     fn restore(&mut self, windows: PerResource<i64>, policy: &Policy, now: i64) {
         self.keep_time(policy, now);
         for resource in Resource::ALL {

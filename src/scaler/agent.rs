@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::stopwatch::Stopwatch;
 use crate::core::action::Action;
 use crate::core::balance::Sums;
+use crate::core::birth::Births;
 use crate::core::change_record::Origin;
 use crate::core::context::OwnedPod;
 use crate::core::decision::decide;
@@ -21,7 +22,7 @@ use crate::core::observation::{Observation, observe};
 use crate::core::phases::Phase;
 use crate::core::pod::{Pod, PodKey};
 use crate::core::pod_decision::{ContainerDecision, PodDecision};
-use crate::core::policy::Policy;
+use crate::core::policy::{Policy, Settings};
 use crate::core::recorded::{FirstPod, RecordedWorkload};
 use crate::core::resource::{PerResource, Resource};
 use crate::core::skip_reason::SkipReason;
@@ -311,6 +312,11 @@ impl Agent {
         now: i64,
     ) {
         self.memory.lock().take_recorded(recorded, policy, now);
+    }
+
+    /// What new pods of the workloads behind these pods of one namespace are made with.
+    pub fn births(&self, pods: &[OwnedPod], settings: &Settings) -> Births {
+        Births::of(pods, &self.memory.lock().workloads, settings)
     }
 
     /// Takes in what an earlier process remembered, with peaks of those windows, of what this one

@@ -5,6 +5,7 @@ mod actuator;
 pub mod agent;
 mod apply;
 pub mod autoscale;
+pub mod births;
 pub mod changes;
 pub mod cycle;
 pub mod dispatcher;

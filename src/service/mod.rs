@@ -35,6 +35,7 @@ use crate::core::features::FeatureSet;
 use crate::leader::{self, LeaderArgs, Leadership};
 use crate::model::shipped::{self, Found};
 use crate::scaler::autoscale::Autoscaler;
+use crate::scaler::births::Births;
 use crate::scaler::cycle::Scaler;
 use crate::scaler::dispatcher::Dispatcher;
 use crate::scaler::recorded_history::RecordedHistory;
@@ -141,6 +142,7 @@ pub async fn serve(
     let looking = tokio::spawn(second_look(&state).run(stopping.clone()));
     let dispatching = tokio::spawn(dispatcher(&state).run(stopping.clone()));
     let recalling = tokio::spawn(recorded_history(&state).run(stopping.clone()));
+    let keeping_births = tokio::spawn(births(&state).run(stopping.clone()));
     let stop = stopping.clone();
     let stop = async move {
         stop_requested().await;
@@ -165,6 +167,7 @@ pub async fn serve(
     looking.await.context("the looks between cycles")?;
     dispatching.await.context("the dispatcher")?;
     recalling.await.context("the asking of Prometheus")?;
+    keeping_births.await.context("the keeping of what new pods are made with")?;
     state.under_way.close();
     state.under_way.wait().await;
     worked.cancel();
@@ -211,6 +214,15 @@ pub fn recorded_history(state: &AppState) -> RecordedHistory {
         scaler: state.scaler.clone(),
         clock: state.clock,
         health: state.prometheus.clone(),
+    }
+}
+
+pub fn births(state: &AppState) -> Births {
+    Births {
+        config: state.config.clone(),
+        cluster: state.cluster.clone(),
+        scaler: state.scaler.clone(),
+        clock: state.clock,
     }
 }
 

@@ -22,7 +22,10 @@ impl CustomKind {
     }
 
     pub fn api_version(&self) -> String {
-        format!("{}/{}", self.group, self.version)
+        match self.group.as_str() {
+            "" => self.version.clone(),
+            group => format!("{group}/{}", self.version),
+        }
     }
 }
 

@@ -15,6 +15,9 @@ use crate::sim::status::ApiError;
 use crate::sim::store::Key;
 use crate::sim::world::World;
 
+/// Server-side apply.
+const APPLY: &str = "application/apply-patch+yaml";
+
 pub fn answer(
     simulation: &Simulation,
     call: &Call,
@@ -29,6 +32,9 @@ pub fn answer(
         "get" => found(&world, call, kind).map(|object| shown(call, &object, StatusCode::OK)),
         "list" => Ok(list(&world, call, kind)),
         "create" => create(&mut world, call, kind),
+        "patch" if call.header(header::CONTENT_TYPE).starts_with(APPLY) => {
+            apply(&mut world, call, kind)
+        }
         "update" | "patch" if !target.name.is_empty() => update(&mut world, call, kind),
         "delete" => {
             let object = found(&world, call, kind)?;
@@ -92,6 +98,24 @@ fn create(world: &mut World, call: &Call, kind: &CustomKind) -> Result<Response,
     set(&mut object, &["metadata"], "resourceVersion", world.store.next_version().to_string());
     world.custom.put(kind, object.clone());
     Ok(shown(call, &object, StatusCode::CREATED))
+}
+
+/// All that is applied is taken for all that there is, as where one manager writes alone.
+fn apply(world: &mut World, call: &Call, kind: &CustomKind) -> Result<Response, ApiError> {
+    let mut object = call.parsed()?;
+    set(&mut object, &["metadata"], "name", call.target.name.as_str());
+    set(&mut object, &["metadata"], "namespace", call.target.namespace.as_str());
+    match found(world, call, kind) {
+        Ok(old) => {
+            for field in ["uid", "creationTimestamp"] {
+                set(&mut object, &["metadata"], field, old["metadata"][field].clone());
+            }
+        }
+        Err(_) => world.identify(&mut object),
+    }
+    set(&mut object, &["metadata"], "resourceVersion", world.store.next_version().to_string());
+    world.custom.put(kind, object.clone());
+    Ok(shown(call, &object, StatusCode::OK))
 }
 
 fn update(world: &mut World, call: &Call, kind: &CustomKind) -> Result<Response, ApiError> {

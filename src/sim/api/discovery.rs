@@ -68,7 +68,7 @@ pub fn answer(
 /// All groups beside the core group, and their version.
 fn groups(kinds: &[CustomKind]) -> Vec<(&str, &str)> {
     let mut groups = GROUPS.to_vec();
-    for kind in kinds {
+    for kind in kinds.iter().filter(|kind| !kind.group.is_empty()) {
         let custom = (kind.group.as_str(), kind.version.as_str());
         if !groups.contains(&custom) {
             groups.push(custom);

@@ -34,6 +34,7 @@ VARIABLES = {
     "AUTO_SCALE_ENABLED": ("false", False),
     "AUTO_SCALE_INTERVAL": ("7", 7),
     "SCALING_COOLDOWN": ("2", 2),
+    "BORN_RIGHT_SIZED": ("true", True),
     "STARTUP_PERIOD": ("90", 90),
     "CONTROLS": ("limits", "limits"),
     "SECOND_LOOK_INTERVAL": ("3", 3),
