@@ -12,8 +12,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::client::FIELD_MANAGER;
-use crate::core::birth::{BORN, template_of};
-use crate::core::overrides::{PREFIX, PodOverrides};
+use crate::core::birth::template_of;
+use crate::core::overrides::{BORN, PREFIX, PodOverrides};
 use crate::core::pod::{
     ContainerResources, ContainerState, Containers, OomKill, Owner, Pod, PodContainer, PodKey,
     ResizeCondition, ResizeState, group_of,

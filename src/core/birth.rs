@@ -15,10 +15,6 @@ use crate::quantity;
 use crate::resource::{PerResource, Resource};
 use crate::workload::{WorkloadContainer, WorkloadHistory, WorkloadKey};
 
-/// The annotation that says what the template gives to the containers of a pod that was made with
-/// something else: `app=500m,512Mi,1,1Gi;proxy=…`, each with the requests and limits of CPU and
-/// memory.
-pub const BORN: &str = "born";
 /// A key of a ConfigMap is no longer.
 const LONGEST_KEY: usize = 253;
 
@@ -42,7 +38,7 @@ impl Size {
     }
 
     /// The larger one of each figure.
-    pub fn or_larger(&self, other: &Self) -> Self {
+    fn or_larger(&self, other: &Self) -> Self {
         Self {
             request: PerResource::build(|of| self.request[of].max_with(other.request[of])),
             limit: PerResource::build(|of| self.limit[of].max_with(other.limit[of])),
@@ -183,6 +179,9 @@ pub struct Kept {
     gone_since: Option<i64>,
 }
 
+/// A container with its size.
+type SizedContainer<'a> = (&'a WorkloadContainer, Size);
+
 impl Births {
     /// Of the pods of a namespace.
     pub fn of(
@@ -192,8 +191,7 @@ impl Births {
     ) -> Self {
         let mut births = Self::default();
         let mut seen = HashSet::new();
-        let mut alike: BTreeMap<(String, Arc<str>), Vec<(&WorkloadContainer, Size)>> =
-            BTreeMap::new();
+        let mut alike: BTreeMap<(String, Arc<str>), Vec<SizedContainer>> = BTreeMap::new();
         let mut of_instances = Vec::new();
         for owned in pods {
             let key = WorkloadKey::of(owned);
@@ -223,7 +221,7 @@ impl Births {
         }
         let of_all = alike.into_iter().filter_map(|((workload, container), sizes)| {
             let (known, _) = sizes.first()?;
-            let same = |of: &&(&WorkloadContainer, Size)| {
+            let same = |of: &&SizedContainer| {
                 (&of.0.image, &of.0.template) == (&known.image, &known.template)
             };
             let largest = sizes.iter().filter(same).map(|(_, size)| *size);
@@ -292,7 +290,7 @@ fn figures(resources: &ContainerResources, separator: &str) -> String {
     texts.collect::<Vec<_>>().join(separator)
 }
 
-/// What the annotation [`BORN`] says of the template of a container that was made with `resources`.
+/// What the annotation `born` says of the template of a container that was made with `resources`.
 pub fn template_of(
     born: &str,
     container: &str,

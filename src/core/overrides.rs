@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::birth::BORN;
 use crate::names::is_dns_label;
 use crate::policy::{Controls, Policy};
 use crate::quantity;
 use crate::resource::{PerResource, Resource};
 
 pub const PREFIX: &str = "dqn-scaler.io/";
+/// The annotation that says what the template gives to the containers of a pod that was made with
+/// something else: `app=500m,512Mi,1,1Gi;proxy=…`, each with the requests and limits of CPU and
+/// memory.
+pub const BORN: &str = "born";
 /// No start takes more seconds.
 const LONGEST_STARTUP: i64 = 3600;
 
