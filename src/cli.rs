@@ -9,6 +9,8 @@ use crate::api;
 use crate::logging::{self, Format};
 use crate::model::inspect;
 use crate::service::{ServeArgs, serve};
+use crate::terminal::explain::{self, ExplainArgs};
+use crate::terminal::top::{self, TopArgs};
 use crate::train::evaluate::{self, EvaluateArgs};
 use crate::train::training::{self, TrainArgs};
 
@@ -29,6 +31,8 @@ pub struct Cli {
 enum Command {
     /// Run the service (the default)
     Serve(Box<ServeArgs>),
+    Top(TopArgs),
+    Explain(ExplainArgs),
     Evaluate(EvaluateArgs),
     Train(TrainArgs),
     /// Look into a model checkpoint
@@ -61,6 +65,8 @@ impl Cli {
         match self.command {
             None => run(serve(self.serve, api::router)),
             Some(Command::Serve(args)) => run(serve(*args, api::router)),
+            Some(Command::Top(args)) => run(top::run(args)),
+            Some(Command::Explain(args)) => run(explain::run(args)),
             Some(Command::Evaluate(args)) => evaluate::run(&args),
             Some(Command::Train(args)) => training::run(&args),
             Some(Command::Model(ModelCommand::Inspect { file })) => {

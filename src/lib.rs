@@ -22,6 +22,7 @@
 //! * [`store`]: what outlives the process
 //! * [`service`]: the shared state, and the service from start to stop
 //! * [`api`]: the HTTP API and the dashboard's files
+//! * [`terminal`]: what an operator asks a running service from a terminal
 //! * [`cli`]: the command line
 
 pub mod api;
@@ -41,6 +42,7 @@ pub mod scaler;
 pub mod service;
 pub mod sim;
 pub mod store;
+pub mod terminal;
 pub mod train;
 
 pub use dqn_scaler_core as core;

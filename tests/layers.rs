@@ -23,7 +23,7 @@ const FLOORS: [&[&str]; 15] = [
     &["scaler"],
     &["store"],
     &["service"],
-    &["api", "cli"],
+    &["api", "terminal", "cli"],
 ];
 
 /// Libraries that a module must not know, directly.

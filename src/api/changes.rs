@@ -175,12 +175,12 @@ pub struct ChangeFilter {
     #[param(inline, nullable = false, example = "done")]
     course: Option<CourseName>,
     /// Not before this moment
-    #[serde(default, deserialize_with = "moment")]
+    #[serde(default, deserialize_with = "query::moment")]
     #[param(value_type = String, format = DateTime, nullable = false,
         example = "2026-11-25T10:30:00Z")]
     from: Option<DateTime<Utc>>,
     /// Before this moment
-    #[serde(default, deserialize_with = "moment")]
+    #[serde(default, deserialize_with = "query::moment")]
     #[param(value_type = String, format = DateTime, nullable = false,
         example = "2026-11-26T10:30:00Z")]
     to: Option<DateTime<Utc>>,
@@ -220,13 +220,6 @@ enum Format {
 
 fn search<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(query::text(deserializer)?.map(|text| text.trim().to_lowercase()))
-}
-
-fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
-    let text = query::text(deserializer)?;
-    let moment = text.map(|text| DateTime::parse_from_rfc3339(&text)).transpose();
-    let wrong = |_| D::Error::custom("must be a moment as of RFC 3339: 2026-11-25T10:30:00Z");
-    Ok(moment.map_err(wrong)?.map(|moment| moment.to_utc()))
 }
 
 fn page_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {

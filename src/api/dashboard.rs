@@ -33,6 +33,7 @@ files! {
     "icon.svg": ICON,
     "app.js": SCRIPT,
     "api.js": SCRIPT,
+    "changes.js": SCRIPT,
     "charts.js": SCRIPT,
     "configuration.js": SCRIPT,
     "controls.js": SCRIPT,
@@ -45,9 +46,11 @@ files! {
     "listing.js": SCRIPT,
     "markdown.js": SCRIPT,
     "model.js": SCRIPT,
+    "outcome.js": SCRIPT,
     "overview.js": SCRIPT,
     "pod.js": SCRIPT,
     "pods.js": SCRIPT,
+    "workload.js": SCRIPT,
     "workloads.js": SCRIPT,
 }
 

@@ -11,6 +11,7 @@ mod dashboard;
 mod decisions;
 mod document;
 mod error;
+mod explanation;
 mod extract;
 mod json;
 mod large;
@@ -76,6 +77,7 @@ pub fn routes(state: Arc<AppState>) -> Router {
         .routes(routes!(configuration::read, configuration::update))
         .routes(routes!(pods::read))
         .routes(routes!(overview::history))
+        .routes(routes!(explanation::explanation))
         .routes(routes!(scaling::scale_pod))
         .routes(routes!(scaling::scale_all))
         .routes(routes!(resize::resize))

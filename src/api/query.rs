@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use chrono::{DateTime, Utc};
 use serde::de::value::StrDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
 
@@ -42,6 +43,14 @@ pub fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool
 pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     let number = text(deserializer)?.map(|text| text.trim().parse()).transpose();
     number.map_err(|_| D::Error::custom("must be a whole number, not negative"))
+}
+
+pub fn moment<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let moment = text(deserializer)?.map(|text| DateTime::parse_from_rfc3339(&text)).transpose();
+    let wrong = |_| D::Error::custom("must be a moment as of RFC 3339: 2026-11-25T10:30:00Z");
+    Ok(moment.map_err(wrong)?.map(|moment| moment.to_utc()))
 }
 
 /// One of several names.

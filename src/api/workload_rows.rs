@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use axum::extract::State;
+use chrono::{DateTime, Utc};
 use internment::ArcIntern as Shared;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
@@ -170,6 +171,11 @@ pub struct RowQuery {
     #[serde(default, deserialize_with = "query::choice")]
     #[param(inline, nullable = false, example = "at_risk")]
     show: Option<Show>,
+    /// Only those that were changed since this moment
+    #[serde(default, deserialize_with = "query::moment")]
+    #[param(value_type = String, format = DateTime, nullable = false,
+        example = "2026-11-25T10:30:00Z")]
+    since: Option<DateTime<Utc>>,
     /// What they are sorted by
     #[serde(default, deserialize_with = "query::choice")]
     #[param(inline, nullable = false, example = "saved_cpu")]
@@ -283,6 +289,10 @@ impl RowQuery {
     }
 
     fn shows(&self, group: &Group) -> bool {
+        let since = self.since.map_or(0, |since| since.timestamp());
+        if self.since.is_some() && group.last_change < since {
+            return false;
+        }
         match self.show {
             None => true,
             Some(Show::AtRisk) => group.at_risk > 0,

@@ -99,11 +99,25 @@ macro_rules! options {
         #[serde(deny_unknown_fields)]
         pub struct ConfigOverrides {
             $($(pub(super) $name: Option<$type>,)+)+
+            /// Those of the command line rather than of the environment.
+            #[serde(skip)]
+            pub(super) flags: BTreeSet<&'static str>,
         }
 
         impl ConfigOverrides {
             pub(super) fn take(matches: &mut ArgMatches) -> Self {
-                Self { $($($name: <$type>::given(matches, stringify!($name)),)+)+ }
+                let names = [$($(stringify!($name)),+),+];
+                let flags = names.into_iter().filter(|name| {
+                    matches.value_source(name) == Some(ValueSource::CommandLine)
+                });
+                let flags = flags.collect();
+                Self { flags, $($($name: <$type>::given(matches, stringify!($name)),)+)+ }
+            }
+
+            /// The options that it says something of.
+            pub(super) fn names(&self) -> Vec<&'static str> {
+                let given = [$($((stringify!($name), self.$name.is_some())),+),+];
+                given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
             }
 
             pub(super) fn apply(self, config: &mut Config) {

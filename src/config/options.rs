@@ -1,10 +1,11 @@
 //! Every option, declared once: what it means, its name, type, default, environment variable and
 //! range, and whether `POST /config` may change it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, ValueEnum, value_parser};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};

@@ -59,6 +59,10 @@ impl RuntimeChanges {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    pub fn has(&self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
 }
 
 /// As a line of the log may hold it.

@@ -8,6 +8,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use super::declare::OptionSpec;
 use super::error::ConfigError;
 use super::options::{Config, ConfigOverrides, groups};
+use super::origins::{Origin, Origins};
 use crate::files;
 
 impl Config {
@@ -15,14 +16,18 @@ impl Config {
     pub(crate) fn load(
         file: Option<&Path>,
         environment_and_flags: ConfigOverrides,
-    ) -> Result<Self, ConfigError> {
-        let mut config = Self::default();
+    ) -> Result<(Self, Origins), ConfigError> {
+        let (mut config, mut origins) = (Self::default(), Origins::default());
         if let Some(path) = file {
-            read(path)?.apply(&mut config);
+            let said = read(path)?;
+            origins.note(said.names(), Origin::File);
+            said.apply(&mut config);
         }
+        origins.note(environment_and_flags.names(), Origin::Environment);
+        origins.note(environment_and_flags.flags.iter().copied(), Origin::CommandLine);
         environment_and_flags.apply(&mut config);
         config.validate()?;
-        Ok(config)
+        Ok((config, origins))
     }
 }
 
@@ -101,7 +106,8 @@ mod tests {
         std::fs::write(&path, file).unwrap();
         let flags = Cli::try_parse_from([&["x"], flags].concat());
         let overrides = flags.map_err(|error| error.to_string())?.overrides;
-        Config::load(Some(&path), overrides).map_err(|error| error.to_string())
+        let loaded = Config::load(Some(&path), overrides);
+        loaded.map(|(config, _)| config).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -119,6 +125,17 @@ mod tests {
         let values = (config.scale_factor, config.auto_scale_interval, config.scaling_cooldown);
         assert_eq!(values, (0.3, 60, 30));
         assert_eq!(config.excluded_labels, BTreeMap::from([("tier".into(), "cache".into())]));
+    }
+
+    #[test]
+    fn each_setting_knows_where_it_comes_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yaml");
+        std::fs::write(&path, "scale_factor: 0.3\nmin_cpu: 0.2\n").unwrap();
+        let flags = Cli::try_parse_from(["x", "--min-cpu", "0.3"]).unwrap().overrides;
+        let (_, origins) = Config::load(Some(&path), flags).unwrap();
+        let of = ["scale_factor", "min_cpu", "max_cpu"].map(|name| origins.of(name));
+        assert_eq!(of, [Origin::File, Origin::CommandLine, Origin::Default]);
     }
 
     #[test]

@@ -152,7 +152,7 @@ pub fn reason(resource: Resource, decision: &Decision) -> String {
         }
         (Action::Decrease, ..) if basis.peak > 0.0 => {
             let (peak, when) = peak();
-            format!("no more than {peak} was in use, {when}")
+            format!("the recent peak is {peak}, {when}")
         }
         _ => used,
     }
@@ -203,7 +203,7 @@ mod tests {
         decision.basis.memory.sized_by = Some(SizedBy::StepDown);
         (decision.basis.memory.peak, decision.basis.memory.peak_age) = (120.0, 7300);
         let said = |decision: &Decision| Resource::ALL.map(|resource| reason(resource, decision));
-        let expected = ["92 % of the limit was in use", "no more than 120 MiB was in use, 2 h ago"];
+        let expected = ["92 % of the limit was in use", "the recent peak is 120 MiB, 2 h ago"];
         assert_eq!(said(&decision), expected);
         decision.basis.cpu.sized_by = Some(SizedBy::Steps(4));
         decision.basis.memory.cause = Some(Override::OomKilled);

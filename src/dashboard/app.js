@@ -1,10 +1,12 @@
 // The frame: views by address, a heartbeat, what the service says of itself, light and dark.
 
 import { ApiError, base, get, Unreachable, writes } from "./api.js";
+import { changes } from "./changes.js";
 import { configuration } from "./configuration.js";
 import { decisions } from "./decisions.js";
+import { confirm } from "./dialogs.js";
 import { attribute, h, icon, text } from "./dom.js";
-import { duration } from "./format.js";
+import { day, duration, number } from "./format.js";
 import { model } from "./model.js";
 import { overview } from "./overview.js";
 import { pods } from "./pods.js";
@@ -12,8 +14,9 @@ import { workloads } from "./workloads.js";
 
 const VIEWS = {
   overview: [overview, "Overview", "M4 4h7v7H4zM13 4h7v4h-7zM13 10h7v10h-7zM4 13h7v7H4z"],
-  pods: [pods, "Pods", "M12 3l8 4.5v9L12 21l-8-4.500v-9zM4 7.500l8 4.500 8-4.500M12 12v9"],
   workloads: [workloads, "Workloads", "M12 4l8 4-8 4-8-4zM4 12l8 4 8-4M4 16l8 4 8-4"],
+  pods: [pods, "Pods", "M12 3l8 4.5v9L12 21l-8-4.500v-9zM4 7.500l8 4.500 8-4.500M12 12v9"],
+  changes: [changes, "Changes", "M4 8h13M13 4l4 4-4 4M20 16H7M11 12l-4 4 4 4"],
   decisions: [decisions, "Decisions", "M5 6h2M10 6h9M5 12h2M10 12h9M5 18h2M10 18h9"],
   configuration: [configuration, "Configuration", "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4"],
   model: [
@@ -41,6 +44,8 @@ let viewName = "";
 /** Of the view, without what is opened over it. */
 let address = "";
 let lastAnswer = null;
+/** By the service's clock, when what is shown is from. */
+let shownFrom = "";
 let timer;
 
 function setQuery(values) {
@@ -62,6 +67,8 @@ const title = h("h1", {}, "");
 const mode = h("span", { class: "pill mode" }, "");
 const loop = h("span", { class: "pill loop" }, "");
 const cluster = h("p", { class: "where" }, "");
+/** Which cluster it is, if it is no real one, and when what is shown is from. */
+const asOf = h("p", { class: "as-of muted" }, "");
 const links = Object.entries(VIEWS).map(([name, [, label, path]]) =>
   h("a", { href: `#/${name}`, "data-view": name }, icon(path), h("span", {}, label)),
 );
@@ -88,7 +95,7 @@ function frame() {
   showTheme();
   byId("nav").append(...links);
   byId("rail-end").append(cluster, theme);
-  byId("header").append(title, h("div", { class: "pills" }, mode, loop));
+  byId("header").append(title, asOf, h("div", { class: "pills" }, mode, loop));
   document.querySelector(".skip").addEventListener("click", (event) => {
     event.preventDefault();
     byId("main").focus();
@@ -157,13 +164,18 @@ const noCluster = () => [
 
 function gone(error) {
   const ago = duration((Date.now() - lastAnswer) / 1000);
-  const since = lastAnswer ? ` The last answer came ${ago} ago; what is shown is from then.` : "";
+  const since = lastAnswer
+    ? ` The last answer came ${ago} ago; what is shown is from then: ${day(shownFrom)}.`
+    : "";
   const message = `${error.message}.${since} Trying again …`;
   report("gone", "The service does not answer", message);
   attribute(document.documentElement, "data-stale", true);
 }
 
-const failed = (error) => report("failed", "The service answers with an error", error.message);
+function failed(error) {
+  const since = shownFrom && ` What is shown is from ${day(shownFrom)}.`;
+  report("failed", "The service answers with an error", `${error.message}.${since}`);
+}
 
 function takesChanges(refusal) {
   banner("refused", null);
@@ -172,6 +184,15 @@ function takesChanges(refusal) {
       h("h2", {}, refusal),
       h("p", {}, "It can be looked at, not changed from here."),
     ]);
+}
+
+/** The clock of a simulated cluster may be far from the one on the wall. */
+function showTime(ready) {
+  const speed = ready?.cluster?.simulated_speed;
+  const times = speed > 1 ? `, ${number(speed)} times as fast as the clock on the wall` : "";
+  const simulated = speed ? `Simulated cluster${times} · ` : "";
+  text(asOf, `${simulated}as of ${day(shownFrom)}`);
+  attribute(asOf, "data-simulated", Boolean(speed));
 }
 
 /** What `/readyz` knows beyond the statistics: which replica this is, and what it decides by. */
@@ -266,9 +287,12 @@ async function beat() {
     banner("gone", null);
     banner("no-cluster", app.connected ? null : noCluster);
     showStatus();
-    showReadiness(app.connected ? await get("readyz").catch(() => null) : null);
+    const ready = app.connected ? await get("readyz").catch(() => null) : null;
+    showReadiness(ready);
     if (!view) route();
     await view.refresh();
+    shownFrom = statistics.timestamp;
+    showTime(ready);
     banner("failed", null);
   } catch (error) {
     if (error instanceof Unreachable) gone(error);
@@ -281,25 +305,39 @@ async function beat() {
 // --- views by address ----------------------------------------------------------------------------
 
 /** `#/view?query`, or `#/pods/namespace/name`, which is a pod opened over the list. */
-function route() {
+async function route() {
   const [path] = location.hash.replace(/^#\/?/, "").split("?");
-  const [wanted, namespace, pod] = path.split("/").map(decodeURIComponent);
+  const [wanted, ...opened] = path.split("/").map(decodeURIComponent);
   const name = wanted in VIEWS ? wanted : "overview";
+  if (view?.unsaved?.() && name !== viewName && !(await leaves())) return;
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
-  const over = name === "pods" && pod !== undefined;
+  const over = name in { pods, workloads } && opened.length > 1;
   if (viewName !== name || (!over && location.hash !== address)) mount(name, over);
-  if (over && app.connected) openOver(namespace, pod);
+  if (over && app.connected) openOver(opened);
 }
 
-async function openOver(namespace, pod) {
+/** What was typed and not saved is not lost without a word. */
+async function leaves() {
+  const wanted = location.hash;
+  history.replaceState(null, "", address);
+  const sure = await confirm({
+    title: "Leave without saving?",
+    text: "What you have changed here is not saved.",
+    action: "Leave",
+  });
+  if (sure) history.replaceState(null, "", wanted);
+  return sure;
+}
+
+async function openOver(names) {
   const opened = location.hash;
-  await view.opened(namespace, pod);
-  if (location.hash === opened) history.replaceState(null, "", address || "#/pods");
+  await view.opened(...names);
+  if (location.hash === opened) history.replaceState(null, "", address || `#/${viewName}`);
 }
 
 function mount(name, over) {
   viewName = name;
-  address = over ? "#/pods" : location.hash;
+  address = over ? `#/${name}` : location.hash;
   view = VIEWS[name][0](app);
   text(title, view.title);
   attribute(document.documentElement, "data-view", name);
@@ -314,5 +352,14 @@ writes.heard = takesChanges;
 frame();
 byId("main").replaceChildren(h("p", { class: "empty" }, `Asking ${base.host} …`));
 addEventListener("hashchange", () => app.statistics && route());
+addEventListener("beforeunload", (event) => view?.unsaved?.() && event.preventDefault());
+addEventListener("keydown", (event) => {
+  const typing = event.target.closest?.("input, textarea, select, dialog");
+  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const search = byId("main").querySelector("input[type=search]");
+  if (!search) return;
+  event.preventDefault();
+  search.focus();
+});
 document.addEventListener("visibilitychange", () => !document.hidden && refresh());
 refresh();

@@ -2,49 +2,79 @@
 // arrow keys.
 
 import { attribute, h, svg, text } from "./dom.js";
-import { ACTION, ACTIONS, amount, count, date, fixed, percent, time } from "./format.js";
+import { ACTION, ACTIONS, amount, count, date, day, fixed, percent } from "./format.js";
 
 export const series = (history, resource) =>
   resource === "cpu"
-    ? { usage: history.cpu_usage, limit: history.cpu_limit }
-    : { usage: history.memory_usage_mb, limit: history.memory_limit_mb };
-
-const points = (values, x, y) => values.map((value, index) => `${x(index)},${y(value)}`).join(" ");
-
-/** A limit holds until the next one: steps. */
-const steps = (values, x, y) =>
-  values
-    .map(
-      (value, index) =>
-        `${index === 0 ? "" : `${x(index)},${y(values[index - 1])} `}${x(index)},${y(value)}`,
-    )
-    .join(" ");
-
-function lines(history, resource, request, { width, height, left = 0, top = 1, bottom = 1 }) {
-  const { usage, limit } = series(history, resource);
-  const times = history.timestamps.map((stamp) => new Date(stamp).getTime());
-  const [first, last] = [times[0], times.at(-1)];
-  const most = Math.max(...usage, ...limit, request) * 1.06 || 1;
-  const x = (index) =>
-    round(left + ((times[index] - first) / (last - first || 1)) * (width - left));
-  const y = (value) => round(top + (1 - value / most) * (height - top - bottom));
-  const area = `${x(0)},${y(0)} ${points(usage, x, y)} ${x(usage.length - 1)},${y(0)}`;
-  const shapes = [
-    svg("polygon", { class: "area", points: area }),
-    svg("polyline", { class: "usage", points: points(usage, x, y) }),
-    svg("polyline", { class: "limit", points: steps(limit, x, y) }),
-    request > 0 &&
-      svg("line", { class: "request", x1: left, x2: width, y1: y(request), y2: y(request) }),
-  ];
-  return { shapes, x, y, most, times, usage, limit };
-}
+    ? { usage: history.cpu_usage, limit: history.cpu_limit, request: history.cpu_request }
+    : {
+        usage: history.memory_usage_mb,
+        limit: history.memory_limit_mb,
+        request: history.memory_request_mb,
+      };
 
 const round = (value) => Math.round(value * 100) / 100;
 
+/** A pause of so many usual ones is a gap. */
+const GAP = 3.5;
+
+/** Runs of moments without a gap between them: first and last index of each. */
+function runs(times) {
+  const pauses = times.slice(1).map((time, index) => time - times[index]);
+  const usual = [...pauses].sort((a, b) => a - b)[Math.floor(pauses.length / 2)] ?? 0;
+  const found = [[0, times.length - 1]];
+  for (const [index, pause] of pauses.entries()) {
+    if (pause <= GAP * usual) continue;
+    found.at(-1)[1] = index;
+    found.push([index + 1, times.length - 1]);
+  }
+  return found;
+}
+
+/**
+ * Columns over one time axis: `kind` is how one is drawn, `step` that a value holds until the next;
+ * when in between it has changed is not known, so usage between two moments is never drawn above
+ * the larger limit. A gap stays a gap.
+ */
+function plot(stamps, columns, { width, height, left = 0, top = 1, bottom = 1 }) {
+  const times = stamps.map((stamp) => new Date(stamp).getTime());
+  const [first, last] = [times[0], times.at(-1)];
+  const most = Math.max(...columns.flatMap(({ values }) => values)) * 1.06 || 1;
+  const at = (time) => round(left + ((time - first) / (last - first || 1)) * (width - left));
+  const x = (index) => at(times[index]);
+  const y = (value) => round(top + (1 - value / most) * (height - top - bottom));
+  const shapes = columns.flatMap(({ kind, values, step, area }) =>
+    runs(times).flatMap(([begin, end]) => {
+      const points = [];
+      for (let index = begin; index <= end; index += 1) {
+        if (step && index > begin) {
+          const held = y(Math.max(values[index - 1], values[index]));
+          points.push(`${x(index - 1)},${held}`, `${x(index)},${held}`);
+        }
+        points.push(`${x(index)},${y(values[index])}`);
+      }
+      const closed = `${x(begin)},${y(0)} ${points.join(" ")} ${x(end)},${y(0)}`;
+      return [
+        area && svg("polygon", { class: "area", points: closed }),
+        svg("polyline", { class: kind, points: points.join(" ") }),
+      ];
+    }),
+  );
+  return { shapes, x, y, at, most, first, last };
+}
+
+const columnsOf = (history, resource) => {
+  const { usage, limit, request } = series(history, resource);
+  return [
+    { kind: "usage", values: usage, area: true },
+    { kind: "limit", values: limit, step: true },
+    request.some((value) => value > 0) && { kind: "request", values: request, step: true },
+  ].filter(Boolean);
+};
+
 /** Usage, limit and request of a pod over the last hours; the newest values stand beside it. */
 export function sparkline(pod, resource) {
-  const { history, resources } = pod;
-  const request = resource === "cpu" ? resources.cpu_request : resources.memory_request_mb;
+  const { history } = pod;
   const box = { width: 120, height: 30 };
   const frame = {
     class: `spark ${resource}`,
@@ -54,7 +84,8 @@ export function sparkline(pod, resource) {
   };
   if (history.timestamps.length < 2)
     return svg("svg", { ...frame, "aria-label": "not enough measurements for a chart" });
-  const { shapes, usage } = lines(history, resource, request, box);
+  const { shapes } = plot(history.timestamps, columnsOf(history, resource), box);
+  const { usage } = series(history, resource);
   const of = amount[resource];
   const [least, most] = [Math.min(...usage), Math.max(...usage)];
   const since = date(history.timestamps[0]);
@@ -62,10 +93,17 @@ export function sparkline(pod, resource) {
   return svg("svg", { ...frame, "aria-label": label }, shapes);
 }
 
-/** The same, large enough to read off. */
-export function usageChart(pod, resource) {
-  const { history, resources } = pod;
-  const request = resource === "cpu" ? resources.cpu_request : resources.memory_request_mb;
+/** What the small charts show. */
+export const sparkLegend = () =>
+  legend([
+    ["usage", "usage"],
+    ["limit", "limit"],
+    ["request", "request"],
+  ]);
+
+/** The same, large enough to read off, with what happened meanwhile. */
+export function usageChart(pod, resource, events = []) {
+  const { history } = pod;
   const title = resource === "cpu" ? "CPU" : "Memory";
   if (history.timestamps.length < 2) {
     return h(
@@ -75,37 +113,105 @@ export function usageChart(pod, resource) {
       h("p", { class: "muted" }, "Not enough measurements for a chart yet."),
     );
   }
-  const [width, height] = [Math.min(680, innerWidth - 80), 170];
+  const { usage, limit, request } = series(history, resource);
   const of = amount[resource];
-  const drawn = lines(history, resource, request, { width, height, left: 52, top: 8, bottom: 22 });
   const says = (index) =>
-    `${time(history.timestamps[index])}: ${of(drawn.usage[index])} of ${of(drawn.limit[index])}`;
+    `${date(history.timestamps[index])}: ${of(usage[index])} of ${of(limit[index])}, ` +
+    `${of(request[index])} requested`;
+  return figure({
+    title,
+    resource,
+    stamps: history.timestamps,
+    columns: columnsOf(history, resource),
+    keys: [
+      ["usage", "usage"],
+      ["limit", "limit"],
+      ["request", request.some((value) => value > 0) ? "request" : "no request"],
+      events.some(({ kind }) => kind === "change") && ["change-mark", "changed"],
+      events.some(({ kind }) => kind === "kill") && ["kill-mark", "killed for memory"],
+    ].filter(Boolean),
+    says,
+    label: `${title}: usage, limit and request over time`,
+    width: Math.min(680, innerWidth - 80),
+    events,
+  });
+}
+
+/** All pods together: what is used, requested and allowed, against the templates. */
+export function courseChart(course, resource, width) {
+  const { used, request, limit, template_request: template } = course[resource];
+  const title = resource === "cpu" ? "CPU" : "Memory";
+  const of = amount[resource];
+  const says = (index) =>
+    `${date(course.timestamps[index])}: ${of(used[index])} used, ${of(request[index])} requested ` +
+    `(templates: ${of(template[index])}), limits ${of(limit[index])}`;
+  const killed = course.kills
+    .map((kills, index) => ({ kills, timestamp: course.timestamps[index] }))
+    .filter(({ kills }) => kills > 0);
+  const events = killed.map(({ kills, timestamp }) => ({
+    kind: "kill",
+    timestamp,
+    what: `${count(kills)} killed for memory`,
+  }));
+  return figure({
+    title,
+    resource,
+    stamps: course.timestamps,
+    columns: [
+      { kind: "usage", values: used, area: true },
+      { kind: "limit", values: limit, step: true },
+      { kind: "request", values: request, step: true },
+      { kind: "template", values: template, step: true },
+    ],
+    keys: [
+      ["usage", "used"],
+      ["limit", "limits"],
+      ["request", "requested"],
+      ["template", "requested by the templates"],
+      events.length > 0 && ["kill-mark", "kills"],
+    ].filter(Boolean),
+    says,
+    label: `${title} of all pods over time`,
+    width,
+    events,
+  });
+}
+
+function figure({ title, resource, stamps, columns, keys, says, label, width, events }) {
+  const height = 170;
+  const [left, top, bottom] = [52, 8, 22];
+  const of = amount[resource];
+  const drawn = plot(stamps, columns, { width, height, left, top, bottom });
+  const marks = events
+    .map(({ kind, timestamp, what }) => ({ kind, what, time: new Date(timestamp).getTime() }))
+    .filter(({ time }) => time >= drawn.first && time <= drawn.last)
+    .map(({ kind, what, time }) =>
+      svg(
+        "line",
+        {
+          class: `mark ${kind}-mark`,
+          x1: drawn.at(time),
+          x2: drawn.at(time),
+          y1: top,
+          y2: height - bottom,
+        },
+        svg("title", {}, what),
+      ),
+    );
   return h(
     "figure",
     { class: `chart ${resource}` },
-    h(
-      "figcaption",
-      {},
-      title,
-      legend([
-        ["usage", "usage"],
-        ["limit", "limit"],
-        ["request", request > 0 ? `request ${of(request)}` : "no request"],
-      ]),
-    ),
+    h("figcaption", {}, title, legend(keys)),
     readable(
       svg(
         "svg",
-        {
-          viewBox: `0 0 ${width} ${height}`,
-          role: "img",
-          "aria-label": `${title}: usage, limit and request over time`,
-        },
+        { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label },
         axis(drawn.most, drawn.y, of, width),
+        marks,
         drawn.shapes,
-        timeAxis(history.timestamps, drawn.x, height),
+        timeAxis(stamps, drawn.x, height),
       ),
-      { x: drawn.x, length: drawn.usage.length, says, top: 8, bottom: height - 22 },
+      { x: drawn.x, length: stamps.length, says, top, bottom: height - bottom },
     ),
   );
 }
@@ -127,15 +233,14 @@ function niceTicks(most, [base, ...factors] = [10, 1, 2, 5, 10]) {
   return ticks;
 }
 
+/** The first and the last moment, with their days. */
 function timeAxis(stamps, x, height) {
-  const long = new Date(stamps.at(-1)) - new Date(stamps[0]) > 20 * 3600e3;
-  const label = (stamp) => (long ? date(stamp) : time(stamp).slice(0, 5));
   return [
-    svg("text", { class: "tick", x: x(0), y: height - 5 }, label(stamps[0])),
+    svg("text", { class: "tick", x: x(0), y: height - 5 }, date(stamps[0])),
     svg(
       "text",
       { class: "tick", x: x(stamps.length - 1), y: height - 5, "text-anchor": "end" },
-      label(stamps.at(-1)),
+      date(stamps.at(-1)),
     ),
   ];
 }
@@ -265,7 +370,7 @@ export function timeline(cycles, width) {
     const cycle = cycles[index];
     const parts = PANELS.flatMap(({ kinds }) => kinds).filter(([kind]) => value(cycle, kind) > 0);
     const counted = parts.map(([kind, label]) => `${count(value(cycle, kind))} ${label}`);
-    return `${time(cycle.timestamp)}: ${counted.join(", ")}`;
+    return `${day(cycle.timestamp)}: ${counted.join(", ")}`;
   };
   const chart = svg(
     "svg",

@@ -76,6 +76,8 @@ export function configuration(app) {
       .filter(({ change }) => change !== null);
   }
 
+  const unsaved = () => config !== null && (pending().length > 0 || fields.some((f) => f.fault()));
+
   function review() {
     if (!config) return;
     const found = pending();
@@ -149,7 +151,7 @@ export function configuration(app) {
     review();
   }
 
-  return { title: "Configuration", node, refresh: () => take(app.config) };
+  return { title: "Configuration", node, refresh: () => take(app.config), unsaved };
 }
 
 function editor(field, changed) {

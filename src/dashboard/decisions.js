@@ -47,8 +47,16 @@ export function decisions(app) {
     { type: "button", class: "hold", "aria-pressed": "false", click: toggle },
     "Pause",
   );
+  // Rows that come in above would move one that is being read.
+  const fresh = h(
+    "button",
+    { type: "button", class: "quiet fresh", hidden: true, click: close },
+    "Show newer decisions",
+  );
   const list = h("ol", { class: "decisions" });
-  const update = keyed(list, (d) => `${d.timestamp} ${d.namespace}/${d.pod_name}`, row);
+  const keyOf = (d) => `${d.timestamp} ${d.namespace}/${d.pod_name}`;
+  let shown = new Set();
+  const update = keyed(list, keyOf, row);
   const empty = h("p", { class: "empty" }, "Loading the decisions …");
   const found = h("p", { class: "found", role: "status" });
   const more = h(
@@ -67,7 +75,14 @@ export function decisions(app) {
       field("Applied", applied),
       hold,
     ),
-    h("section", { class: "panel flush" }, list, empty, h("div", { class: "pager" }, found, more)),
+    h(
+      "section",
+      { class: "panel flush" },
+      fresh,
+      list,
+      empty,
+      h("div", { class: "pager" }, found, more),
+    ),
   );
 
   function toggle() {
@@ -83,11 +98,22 @@ export function decisions(app) {
     return load();
   }
 
-  async function load() {
+  const opened = () => list.querySelectorAll(".row[aria-expanded=true]");
+
+  function close() {
+    for (const head of opened()) head.click();
+    return app.refresh();
+  }
+
+  async function load(held = false) {
     const asked = JSON.stringify(filters);
     const answer = await get("decisions", { ...filters, details: true });
     if (asked !== JSON.stringify(filters)) return;
     const now = app.statistics.timestamp;
+    const newer = answer.decisions.filter((decision) => !shown.has(keyOf(decision))).length;
+    attribute(fresh, "hidden", !held || newer === 0);
+    if (held) return text(fresh, `Show ${plural(newer, "newer decision")}`);
+    shown = new Set(answer.decisions.map(keyOf));
     update(answer.decisions.reverse().map((decision) => ({ ...decision, now })));
     attribute(empty, "hidden", answer.count > 0);
     text(
@@ -102,7 +128,11 @@ export function decisions(app) {
     attribute(more, "hidden", answer.count < filters.limit || filters.limit >= MOST);
   }
 
-  return { title: "Decisions", node, refresh: () => (paused ? undefined : load()) };
+  return {
+    title: "Decisions",
+    node,
+    refresh: () => (paused ? undefined : load(opened().length > 0)),
+  };
 }
 
 let nextId = 0;

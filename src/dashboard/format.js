@@ -14,6 +14,7 @@ export const plural = (value, one, many = `${one}s`) =>
 /** Cores as Kubernetes writes them: 250m, 1.6. */
 export function cores(value) {
   if (value === null || value === undefined) return "–";
+  if (value < 0) return `−${cores(-value)}`;
   if (value === 0) return "0";
   if (value < 0.9995) return `${whole.format(value * 1000)}m`;
   return digits(2).format(value);
@@ -22,6 +23,7 @@ export function cores(value) {
 /** MiB as Kubernetes writes them: 512Mi, 1.5Gi. */
 export function memory(mib) {
   if (mib === null || mib === undefined) return "–";
+  if (mib < 0) return `−${memory(-mib)}`;
   if (mib === 0) return "0";
   if (mib >= 1023.5) return `${digits(2).format(mib / 1024)}Gi`;
   return `${digits(mib < 10 ? 1 : 0).format(mib)}Mi`;
@@ -52,14 +54,25 @@ const clock = new Intl.DateTimeFormat("en-GB", {
   minute: "2-digit",
   second: "2-digit",
 });
-const day = new Intl.DateTimeFormat("en-GB", {
+const minute = new Intl.DateTimeFormat("en-GB", {
   day: "numeric",
   month: "short",
   hour: "2-digit",
   minute: "2-digit",
 });
+const second = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 export const time = (stamp) => clock.format(new Date(stamp));
-export const date = (stamp) => day.format(new Date(stamp));
+export const date = (stamp) => minute.format(new Date(stamp));
+/** With the seconds. */
+export const day = (stamp) => second.format(new Date(stamp));
+/** As an amount that goes up or down: +1.5, −300Mi. */
+export const signed = (of, value) => (value < 0 ? `−${of(-value)}` : `+${of(value)}`);
 
 export const ACTIONS = ["DECREASE", "MAINTAIN", "INCREASE"];
 export const ACTION = {

@@ -5,6 +5,35 @@ import { count, plural } from "./format.js";
 
 export const PAGE = 50;
 
+export const RANGES = [
+  ["", "Any time"],
+  ["1h", "In the last hour"],
+  ["24h", "In the last 24 h"],
+  ["7d", "In the last 7 days"],
+];
+const SECONDS = { "1h": 3600, "24h": 86400, "7d": 604800 };
+
+/** The moment that such a range begins at, by the service's clock. */
+export function since(range, now) {
+  const seconds = SECONDS[range];
+  return seconds && new Date(new Date(now).getTime() - seconds * 1000).toISOString();
+}
+
+/** The head of a column that the service sorts by. */
+export function sortHeader(key, label, click) {
+  const sign = h("span", { class: "sort", "aria-hidden": "true" });
+  const node = h(
+    "th",
+    { scope: "col" },
+    h("button", { type: "button", class: "quiet", click }, label, sign),
+  );
+  const update = ({ sort, order }) => {
+    attribute(node, "aria-sort", sort === key && (order === "asc" ? "ascending" : "descending"));
+    text(sign, sort === key ? (order === "asc" ? "↑" : "↓") : "");
+  };
+  return { node, update };
+}
+
 export function select(id, options, value, change) {
   const node = h(
     "select",

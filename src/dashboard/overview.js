@@ -1,95 +1,75 @@
-// What a glance must tell: live or dry, running or not, what was decided, what was done.
+// What a glance must tell: live or dry, what it brings, what is at risk, what was done.
 
 import { get } from "./api.js";
+import { listed, newest } from "./changes.js";
 import { distribution, timeline, timelineLegend } from "./charts.js";
 import { autoscalerButton, modeButton } from "./controls.js";
-import { changed } from "./decision.js";
-import { attribute, h, keyed, text } from "./dom.js";
-import { ago, amount, count, date, number, percent, plural } from "./format.js";
+import { attribute, h, text } from "./dom.js";
+import { count, date, number } from "./format.js";
+import { coursePanel, outcomeCards, plan, riskPanel } from "./outcome.js";
 
 const CHANGES = 8;
 
 export function overview(app) {
   const mode = modePanel(app);
-  const cards = [
-    card(
-      "Decisions",
-      (s) => count(s.overview.total_decisions),
-      () => "taken since the start",
-    ),
-    card(
-      "Pods monitored",
-      (s) => count(s.overview.total_pods_monitored),
-      (_, config) => config && `in ${plural(config.namespaces.length, "namespace")}`,
-    ),
-    card(
-      "Changes applied",
-      (s) => count(s.overview.applied_scalings),
-      (s) =>
-        s.system_status.dry_run_mode
-          ? "dry run: none are applied now"
-          : "limits changed in the cluster",
-    ),
-    card(
-      "Scaling rate",
-      (s) => `${number(s.overview.scaling_rate, 1)} %`,
-      () => "changes in a hundred decisions",
-    ),
-  ];
+  const cards = outcomeCards();
+  const [course, risks] = [coursePanel(), riskPanel()];
+  const would = h("p", { class: "plan" });
   const chart = h("div", { class: "body" });
   const since = h("span", { class: "muted" });
   const actions = h("div", { class: "body" });
   const averages = h("dl", { class: "facts" });
-  const changes = h("ol", { class: "changes" });
+  const changes = h("ol", { class: "changes-of" });
   const noChanges = h("p", { class: "empty" });
-  const updateChanges = keyed(
-    changes,
-    (d) => `${d.timestamp} ${d.namespace}/${d.pod_name}`,
-    changeRow,
-  );
   let drawn = "";
 
   const node = h(
     "div",
     { class: "view" },
     mode.node,
+    would,
+    h("section", { class: "cards", "aria-label": "Outcome" }, cards.nodes),
     h(
-      "section",
-      { class: "cards", "aria-label": "Statistics" },
-      cards.map((c) => c.node),
+      "div",
+      { class: "split" },
+      section("All pods, against their templates", null, course.node),
+      section(
+        "At risk",
+        h("a", { href: "#/workloads?show=at_risk" }, "Their workloads"),
+        risks.node,
+      ),
+    ),
+    section(
+      "Last changes",
+      h("a", { href: "#/changes" }, "All changes"),
+      h("div", {}, changes, noChanges),
     ),
     h(
       "div",
       { class: "split" },
       section("Applied and skipped over time", since, chart, timelineLegend()),
-      section("Action distribution", null, actions),
-    ),
-    h(
-      "div",
-      { class: "split" },
       section(
-        "Last changes",
+        "Decisions since the start",
         h("a", { href: "#/decisions" }, "All decisions"),
-        h("div", {}, changes, noChanges),
+        averages,
+        actions,
       ),
-      section("Averages over all decisions", null, averages),
     ),
   );
 
   function show(statistics) {
     mode.update();
-    for (const c of cards) c.update(statistics, app.config);
     const { cpu_actions, memory_actions } = statistics.action_distribution;
     actions.replaceChildren(
       distribution("CPU", cpu_actions),
       distribution("Memory", memory_actions),
     );
-    const { resource_utilization: used, model_performance: model } = statistics;
+    const { overview: counts } = statistics;
     averages.replaceChildren(
-      fact("CPU usage of a pod", amount.cpu(used.average_cpu_usage)),
-      fact("Memory usage of a pod", amount.memory(used.average_memory_usage_mb)),
-      fact("Confidence, CPU head", percent(model.average_cpu_confidence)),
-      fact("Confidence, memory head", percent(model.average_memory_confidence)),
+      fact("Decisions", count(counts.total_decisions)),
+      fact("Pods monitored", count(counts.total_pods_monitored)),
+      fact("Changes applied", count(counts.applied_scalings)),
+      fact("Changes in a hundred decisions", number(counts.scaling_rate, 1)),
     );
   }
 
@@ -112,21 +92,28 @@ export function overview(app) {
     );
   }
 
+  function showChanges(listing) {
+    changes.replaceChildren(...listing.map(listed));
+    attribute(noChanges, "hidden", listing.length > 0);
+    const dry = app.statistics.system_status.dry_run_mode;
+    text(noChanges, dry ? "Nothing was changed: it is a dry run." : "Nothing was changed so far.");
+  }
+
   async function refresh() {
     show(app.statistics);
-    const dry = app.statistics.system_status.dry_run_mode;
-    const wanted = { limit: CHANGES, details: true, status: dry ? "dry_run" : "success" };
-    const [past, { decisions }] = await Promise.all([
+    const [past, listing, outcome] = await Promise.all([
       get("statistics/timeline"),
-      get("decisions", wanted),
+      newest({ limit: CHANGES }),
+      app.connected ? get("statistics/outcome") : null,
     ]);
     showCycles(past.cycles);
-    updateChanges(decisions.reverse().map((decision) => ({ ...decision, now: past.timestamp })));
-    attribute(noChanges, "hidden", decisions.length > 0);
-    text(
-      noChanges,
-      dry ? "Nothing would have been changed so far." : "Nothing was changed so far.",
-    );
+    showChanges(listing);
+    attribute(would, "hidden", !outcome);
+    if (!outcome) return;
+    text(would, plan(outcome));
+    cards.update(outcome);
+    course.update(outcome);
+    risks.update(outcome);
   }
 
   return { title: "Overview", node, refresh };
@@ -158,15 +145,6 @@ function modePanel(app) {
   return { node, update };
 }
 
-function card(label, value, note) {
-  const [big, small] = [h("p", { class: "big" }, "–"), h("p", { class: "muted" })];
-  const update = (statistics, config) => {
-    text(big, value(statistics));
-    text(small, note(statistics, config) ?? "");
-  };
-  return { node: h("article", { class: "card" }, h("h2", {}, label), big, small), update };
-}
-
 export function section(title, aside, ...body) {
   return h(
     "section",
@@ -177,15 +155,3 @@ export function section(title, aside, ...body) {
 }
 
 const fact = (label, value) => h("div", {}, h("dt", {}, label), h("dd", {}, value));
-
-function changeRow(decision) {
-  const when = h("time", { datetime: decision.timestamp, title: date(decision.timestamp) });
-  const pod = h(
-    "a",
-    { href: `#/pods/${decision.namespace}/${decision.pod_name}` },
-    decision.pod_name,
-    h("small", {}, decision.namespace),
-  );
-  const node = h("li", {}, pod, h("span", { class: "deltas" }, changed(decision)), when);
-  return { node, update: ({ timestamp, now }) => text(when, ago(timestamp, now)) };
-}

@@ -1,12 +1,15 @@
 // One pod: its charts, its last decision in full, and deciding on it now.
 
 import { get, post } from "./api.js";
+import { listed, newest } from "./changes.js";
 import { usageChart } from "./charts.js";
 import { changed, chip, explained, RESOURCES, statusChip, terms, why } from "./decision.js";
 import { open, refused } from "./dialogs.js";
 import { busy, h } from "./dom.js";
 import { ago, words } from "./format.js";
-import { workloadLink } from "./workloads.js";
+import { workloadLink } from "./workload.js";
+
+const CHANGES = 5;
 
 export async function scaleNow(app, button, namespace, name) {
   await busy(button, async () => {
@@ -46,12 +49,13 @@ function scaled(app, result) {
 
 /** Opens the pod that the address names; closing goes back to the list. */
 export async function showPod(app, namespace, name) {
-  let pod, decisions, now;
+  let pod, events, decisions, now, changes;
   try {
     const wanted = { pod: `${namespace}/${name}`, limit: 1, details: true };
-    [{ pod, timestamp: now }, { decisions }] = await Promise.all([
+    [{ pod, events, timestamp: now }, { decisions }, changes] = await Promise.all([
       get(`pods/${namespace}/${name}/history`),
       get("decisions", wanted),
+      newest({ search: `${namespace}/${name}`, limit: CHANGES }),
     ]);
   } catch (error) {
     refused(error);
@@ -85,7 +89,7 @@ export async function showPod(app, namespace, name) {
           pod.cannot_scale && ` · not scaled: ${words(pod.cannot_scale)}`,
         ),
         terms(pod).map((term) => h("p", { class: "muted terms" }, term)),
-        RESOURCES.map(([key]) => usageChart(pod, key)),
+        RESOURCES.map(([key]) => usageChart(pod, key, events)),
         h(
           "h3",
           {},
@@ -96,9 +100,14 @@ export async function showPod(app, namespace, name) {
         last
           ? explained(last)
           : h("p", { class: "muted" }, "No decision on it is among those that are kept."),
+        h("h3", {}, "Last changes"),
+        changes.length > 0
+          ? h("ol", { class: "changes-of" }, changes.map(listed))
+          : h("p", { class: "muted" }, "It was not changed."),
         h(
           "div",
           { class: "buttons" },
+          h("a", { class: "button", href: `#/changes?search=${namespace}/${name}` }, "Its changes"),
           h(
             "a",
             { class: "button", href: `#/decisions?pod=${namespace}/${name}` },

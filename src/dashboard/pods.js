@@ -1,14 +1,14 @@
 // The pods: one page of as many as there are, searched and sorted by the service.
 
 import { get, post } from "./api.js";
-import { sparkline } from "./charts.js";
+import { sparkLegend, sparkline } from "./charts.js";
 import { chip, statusChip, terms, why } from "./decision.js";
 import { confirm, refused, toast } from "./dialogs.js";
 import { attribute, busy, h, keyed, text } from "./dom.js";
 import { ago, amount, count, percent, plural, STATUS, words } from "./format.js";
-import { field, namespaceSelect, PAGE, pager, select, typed } from "./listing.js";
+import { field, namespaceSelect, PAGE, pager, select, sortHeader, typed } from "./listing.js";
 import { scaleNow, showPod } from "./pod.js";
-import { workloadLink } from "./workloads.js";
+import { workloadLink } from "./workload.js";
 
 const COLUMNS = [
   ["name", "Pod", "asc"],
@@ -72,7 +72,7 @@ export function pods(app) {
     "Scale all now",
   );
   const headers = COLUMNS.map(([key, label, first]) =>
-    header(key, label, () =>
+    sortHeader(key, label, () =>
       ask({
         sort: key,
         order: filters.sort === key ? (filters.order === "asc" ? "desc" : "asc") : first,
@@ -115,7 +115,14 @@ export function pods(app) {
       field("Sort by", sort),
       all,
     ),
-    h("section", { class: "panel flush" }, table, empty, pages.node),
+    h(
+      "section",
+      { class: "panel flush" },
+      h("p", { class: "key-of" }, sparkLegend()),
+      table,
+      empty,
+      pages.node,
+    ),
   );
 
   function ask(change) {
@@ -180,20 +187,6 @@ export function pods(app) {
   };
 }
 
-function header(key, label, click) {
-  const sign = h("span", { class: "sort", "aria-hidden": "true" });
-  const node = h(
-    "th",
-    { scope: "col" },
-    h("button", { type: "button", class: "quiet", click }, label, sign),
-  );
-  const update = ({ sort, order }) => {
-    attribute(node, "aria-sort", sort === key && (order === "asc" ? "ascending" : "descending"));
-    text(sign, sort === key ? (order === "asc" ? "↑" : "↓") : "");
-  };
-  return { node, update };
-}
-
 function row(app, pod) {
   const usage = { cpu: usageCell("cpu"), memory: usageCell("memory") };
   const status = h("span", {});
@@ -205,7 +198,7 @@ function row(app, pod) {
     {
       type: "button",
       class: "scale",
-      "aria-label": `Scale ${pod.name} now`,
+      "aria-label": `Scale now: ${pod.name}`,
       click: () => scaleNow(app, button, pod.namespace, pod.name),
     },
     "Scale now",

@@ -1,54 +1,105 @@
-// What is remembered of the workloads behind the pods: what a new pod starts with, and what it is
-// given.
+// The workloads: what each asks for, needs and saves, what was done to it last, and what holds it
+// back; as many as there are, searched and sorted by the service.
 
 import { get } from "./api.js";
 import { RESOURCES } from "./decision.js";
 import { attribute, h, keyed, text } from "./dom.js";
-import { ago, amount, date, plural } from "./format.js";
-import { field, namespaceSelect, PAGE, pager, typed } from "./listing.js";
+import { ago, amount, count, plural } from "./format.js";
+import {
+  field,
+  namespaceSelect,
+  PAGE,
+  pager,
+  RANGES,
+  select,
+  since,
+  sortHeader,
+  typed,
+} from "./listing.js";
+import { address, showWorkload } from "./workload.js";
 
+const COLUMNS = [
+  ["name", "Workload", "asc"],
+  ["cpu", "CPU", "desc"],
+  ["memory", "Memory", "desc"],
+  ["last_change", "Last change", "desc"],
+  ["kills", "Restarts", "desc"],
+];
+const SORTS = [
+  ["name asc", "Name"],
+  ["at_risk desc", "At risk"],
+  ["saved_cpu desc", "Saved CPU"],
+  ["saved_memory desc", "Saved memory"],
+  ["cpu desc", "CPU used"],
+  ["memory desc", "Memory used"],
+  ["last_change desc", "Last change"],
+  ["kills desc", "Restarts and kills"],
+  ["replicas desc", "Replicas"],
+];
+const SHOW = [
+  ["", "All"],
+  ["at_risk", "At risk"],
+  ["changed", "Changed"],
+  ["held_back", "Held back"],
+];
 const FIELDS = {
   cpu: { request: "cpu_request", limit: "cpu_limit", used: "cpu_cores" },
   memory: { request: "memory_request_mb", limit: "memory_limit_mb", used: "memory_mb" },
 };
-const SIZES = [
-  ["template", "Template"],
-  ["now", "Now"],
-  ["needed", "Needed"],
-];
-const USAGES = [
-  ["peak", "Peak"],
-  ["typical", "Typical use"],
-];
-
-/** Where the workload of a pod of the overview is shown: one of a StatefulSet has its own. */
-export function workloadLink({ namespace, name, workload }) {
-  const owner = workload ? `${workload.kind} ${workload.name}` : "Pod of its own";
-  const search = !workload || workload.kind === "StatefulSet" ? name : workload.name;
-  const query = new URLSearchParams({ namespace, search });
-  return h("a", { class: "workload", href: `#/workloads?${query}` }, owner);
-}
 
 export function workloads(app) {
-  const filters = { search: "", namespace: "", offset: 0, ...app.query() };
+  const filters = {
+    search: "",
+    namespace: "",
+    show: "",
+    range: "",
+    sort: "name",
+    order: "asc",
+    offset: 0,
+    ...app.query(),
+  };
   filters.offset = Number(filters.offset) || 0;
   const soon = typed(ask);
   const search = h("input", {
     type: "search",
     id: "workloads-search",
-    placeholder: "Kind, name, pod or node",
+    placeholder: "Namespace, kind or name",
     value: filters.search,
     input: () => soon({ search: search.value.trim() }),
   });
   const namespaces = namespaceSelect("workloads-namespace", app, filters, (value) =>
     ask({ namespace: value }),
   );
-  const list = h("ol", { class: "workloads" });
-  const update = keyed(
-    list,
-    ({ namespace, group, kind, name, instance }) =>
-      [namespace, group, kind, name, instance].join("/"),
-    row,
+  const show = select("workloads-show", SHOW, filters.show, (value) => ask({ show: value }));
+  const range = select("workloads-range", RANGES, filters.range, (value) => ask({ range: value }));
+  const sort = select("workloads-sort", SORTS, `${filters.sort} ${filters.order}`, (value) => {
+    const [key, order] = value.split(" ");
+    ask({ sort: key, order });
+  });
+  const headers = COLUMNS.map(([key, label, first]) =>
+    sortHeader(key, label, () =>
+      ask({
+        sort: key,
+        order: filters.sort === key ? (filters.order === "asc" ? "desc" : "asc") : first,
+      }),
+    ),
+  );
+  const body = h("tbody", {});
+  const update = keyed(body, ({ namespace, kind, name }) => `${namespace}/${kind}/${name}`, row);
+  const table = h(
+    "table",
+    { class: "pods rows" },
+    h("caption", { class: "spoken" }, "Workloads with sizes, savings and the last change"),
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        headers.map((c) => c.node),
+      ),
+    ),
+    body,
   );
   const empty = h("p", { class: "empty" }, "Loading the workloads …");
   const pages = pager(filters, (offset) => ask({ offset }));
@@ -60,140 +111,120 @@ export function workloads(app) {
       { class: "toolbar", role: "search" },
       field("Search", search),
       field("Namespace", namespaces.node),
+      field("Show", show),
+      field("Changed", range),
+      field("Sort by", sort),
     ),
-    h(
-      "p",
-      { class: "muted" },
-      "What outlives the pods: each new one starts with the template, and is given what is needed. " +
-        "Sizes are request / limit.",
-    ),
-    h("section", { class: "panel flush" }, list, empty, pages.node),
+    h("section", { class: "panel flush" }, table, empty, pages.node),
   );
 
   function ask(change) {
     Object.assign(filters, { offset: 0 }, change);
-    app.setQuery({ ...filters, offset: filters.offset || "" });
+    app.setQuery({
+      ...filters,
+      sort: filters.sort === "name" ? "" : filters.sort,
+      order: filters.order === "asc" ? "" : filters.order,
+      offset: filters.offset || "",
+    });
     return app.refresh();
   }
 
   async function refresh() {
     namespaces.update();
+    if (!app.connected) {
+      update([]);
+      attribute(table, "hidden", true);
+      attribute(empty, "hidden", false);
+      text(empty, "No workloads: no cluster is connected.");
+      return;
+    }
     const asked = JSON.stringify(filters);
-    const answer = await get("workloads", { ...filters, limit: PAGE });
+    const { range: changed, ...query } = filters;
+    const from = since(changed, app.statistics.timestamp);
+    const answer = await get("workloads/overview", { ...query, since: from, limit: PAGE });
     // Another request came meanwhile: its answer is on the way.
     if (asked !== JSON.stringify(filters)) return;
     if (answer.count === 0 && answer.found > 0) return ask({ offset: 0 });
     update(answer.workloads.map((workload) => ({ ...workload, asOf: answer.timestamp })));
+    attribute(table, "hidden", answer.count === 0);
     attribute(empty, "hidden", answer.count > 0);
     text(
       empty,
-      filters.search || filters.namespace
-        ? "No workload that is remembered fits."
-        : "No workload is remembered yet.",
+      answer.total === 0
+        ? "There are no pods in the namespaces that are watched."
+        : "No workload fits the search.",
     );
     pages.update(answer, "workload");
+    for (const column of headers) column.update(filters);
+    const value = `${filters.sort} ${filters.order}`;
+    if (sort.value !== value) sort.value = value;
   }
 
-  return { title: "Workloads", node, refresh };
-}
-
-function row({ namespace, kind, name, instance }) {
-  const owner = instance ? `${kind} ${name}` : kind;
-  const query = new URLSearchParams({
-    namespace,
-    search: kind === "StatefulSet" ? instance : name,
-  });
-  const pods = h("a", { class: "pods-of", href: `#/pods?${query}` });
-  const seen = h("span", { class: "muted seen" });
-  const containers = h("div", {});
-  const update = keyed(containers, (container) => container.name, containerOf);
   return {
-    node: h(
-      "li",
-      {},
-      h(
-        "div",
-        { class: "who" },
-        h("h2", {}, instance ?? name),
-        h("small", {}, `${namespace} · ${owner}`),
-        pods,
-        seen,
-      ),
-      containers,
-    ),
-    update: (workload) => {
-      const { asOf, last_seen: last } = workload;
-      text(pods, plural(workload.pods, "pod"));
-      text(seen, workload.pods === 0 && last ? `last seen ${ago(last, asOf)}` : "");
-      update(workload.containers.map((container) => ({ ...container, asOf })));
-    },
-  };
-}
-
-function containerOf({ name }) {
-  const image = h("code", { class: "image" });
-  const since = h("time", {});
-  const kill = h("time", { class: "kill" });
-  const body = h("tbody", {});
-  const node = h(
-    "div",
-    { class: "remembered" },
-    h("p", { class: "about" }, h("b", {}, name), image, since, kill),
-    h(
-      "table",
-      { class: "sizes" },
-      h("caption", { class: "spoken" }, `Container ${name}: sizes as request / limit, and usage`),
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          h("td", {}),
-          [...SIZES, ...USAGES].map(([, label]) =>
-            h("th", { scope: "col", class: "number" }, label),
-          ),
-        ),
-      ),
-      body,
-    ),
-  );
-  let drawn;
-  return {
+    title: "Workloads",
     node,
-    update: (container) => {
-      const { known_since: known, last_oom_kill: killed, asOf } = container;
-      text(image, container.image);
-      text(since, known ? `known since ${date(known)}, ${ago(known, asOf)}` : "not measured yet");
-      attribute(since, "datetime", known);
-      text(kill, killed ? `killed for memory ${date(killed)}, ${ago(killed, asOf)}` : "");
-      attribute(kill, "datetime", killed);
-      const rows = RESOURCES.map(([key, label]) => [label, ...figures(container, key)]);
-      const key = JSON.stringify(rows);
-      if (key === drawn) return;
-      drawn = key;
-      body.replaceChildren(...rows.map(figuresRow));
-    },
+    refresh,
+    opened: (namespace, kind, name) => showWorkload(namespace, kind, name),
   };
 }
 
-/** Of one resource, in the order of the columns. */
-function figures(container, resource) {
-  const { request, limit, used } = FIELDS[resource];
-  const of = amount[resource];
-  const size = (amounts) => (amounts ? `${of(amounts[request])} / ${of(amounts[limit])}` : "–");
-  return [
-    ...SIZES.map(([key]) => size(container[key])),
-    ...USAGES.map(([key]) => of(container[key][used] || null)),
-  ];
-}
-
-function figuresRow([resource, ...cells]) {
-  const labels = [...SIZES, ...USAGES].map(([, label]) => label);
-  return h(
+function row(workload) {
+  const { namespace, kind, name } = workload;
+  const where = h("small", {});
+  const risk = h("small", { class: "risky" });
+  const sizes = RESOURCES.map(([key, label]) => sizeCell(key, label));
+  const when = h("time", {});
+  const what = h("p", { class: "why" });
+  const held = h("p", { class: "why held" });
+  const restarts = h("td", { class: "number", "data-label": "Restarts" });
+  const node = h(
     "tr",
     {},
-    h("th", { scope: "row" }, resource),
-    cells.map((cell, column) => h("td", { class: "number", "data-label": labels[column] }, cell)),
+    h("th", { scope: "row" }, h("a", { href: address(workload) }, name), where, risk),
+    sizes.map((cell) => cell.node),
+    h("td", { class: "decision" }, when, what, held),
+    restarts,
   );
+  const update = (now) => {
+    text(where, `${namespace} · ${kind} · ${plural(now.replicas, "replica")}`);
+    text(risk, now.at_risk > 0 ? `${count(now.at_risk)} at risk` : "");
+    for (const cell of sizes) cell.update(now);
+    const last = now.last_change;
+    text(when, last ? ago(last.timestamp, now.asOf) : "not changed");
+    attribute(when, "datetime", last?.timestamp);
+    text(what, last ? `${last.what} (${last.course.replaceAll("_", " ")})` : "");
+    text(held, now.held_back ?? "");
+    attribute(node, "data-monitored", now.monitored > 0 ? null : "no");
+    const killed = now.kills > 0 ? `, ${plural(now.kills, "kill")}` : "";
+    text(restarts, `${count(now.restarts)}${killed}`);
+  };
+  return { node, update };
+}
+
+/** Template, now and needed as request / limit, what is used, and what is saved. */
+function sizeCell(resource, label) {
+  const { request, limit, used } = FIELDS[resource];
+  const of = amount[resource];
+  const size = (sums) => `${of(sums[request])} / ${of(sums[limit])}`;
+  const lines = {
+    template: h("dd", {}),
+    now: h("dd", {}),
+    needed: h("dd", {}),
+    used: h("dd", {}),
+    saved: h("dd", {}),
+  };
+  const list = h(
+    "dl",
+    { class: "size" },
+    Object.entries(lines).map(([key, value]) => h("div", {}, h("dt", {}, key), value)),
+  );
+  const update = ({ template, now, needed, used: usage, saved }) => {
+    text(lines.template, size(template));
+    text(lines.now, size(now));
+    text(lines.needed, size(needed));
+    text(lines.used, of(usage[used]));
+    text(lines.saved, of(saved[used]));
+    attribute(lines.saved, "data-sign", saved[used] > 0 ? "plus" : saved[used] < 0 && "minus");
+  };
+  return { node: h("td", { class: "sizes-of", "data-label": label }, list), update };
 }

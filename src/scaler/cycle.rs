@@ -272,6 +272,40 @@ impl Scaler {
         Ok(ScaledOne { owned, usage, outcomes })
     }
 
+    /// What would be decided on one pod now, and what would come of it, in words: nothing is done
+    /// and nothing is written down.
+    pub async fn consider(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(Decided, String), CycleError> {
+        let deadline = Deadline::default();
+        let owned = cluster.pod_with_context(namespace, name, deadline).await?.select_containers();
+        let usage = measured(cluster.usage_of(&owned, deadline).await);
+        let settings = self.settings(cluster, config).await;
+        let now = cluster.clock().now().timestamp();
+        let throttled = self.throttling.known(now);
+        let observed = vec![observe_pod(owned, usage, &settings, &throttled, now)];
+        let (agent, policy) = (self.agent.clone(), settings.policy.clone());
+        let decide = move || agent.decide(observed, &policy, now, &mut Stopwatch::start());
+        let decided = tokio::task::spawn_blocking(decide).await??.pop();
+        let decided = decided.ok_or_else(|| ModelError::Input("a pod without an answer".into()))?;
+        let mut budget = ResizeBudget::new(1, 1);
+        let comes = match self.next_step(cluster, &settings, &decided, &mut budget) {
+            Ok(_) => "it is resized at its turn".to_owned(),
+            Err((_, message)) => message,
+        };
+        Ok((decided, comes))
+    }
+
+    async fn settings(&self, cluster: &Cluster, config: &Config) -> Settings {
+        let mut settings = config.settings();
+        settings.policy.memory_cuts = cluster.lowers_memory().await;
+        settings
+    }
+
     /// Decides on these pods and acts: the one way for all that is measured, whenever it is.
     pub(super) async fn run(
         &self,
@@ -282,8 +316,7 @@ impl Scaler {
         watch: &mut Stopwatch,
     ) -> Result<Vec<Outcome>, CycleError> {
         let now = cluster.clock().now();
-        let (agent, mut settings) = (self.agent.clone(), config.settings());
-        settings.policy.memory_cuts = cluster.lowers_memory().await;
+        let (agent, settings) = (self.agent.clone(), self.settings(cluster, config).await);
         let throttled = self.throttling.known(now.timestamp());
         let observed =
             |(owned, usage)| observe_pod(owned, usage, &settings, &throttled, now.timestamp());

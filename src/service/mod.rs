@@ -102,7 +102,7 @@ pub async fn serve(
     router: impl FnOnce(Arc<AppState>) -> Router,
 ) -> anyhow::Result<()> {
     let config = Config::load(args.config.as_deref(), args.config_overrides);
-    let config = config.context("configuration")?;
+    let (config, origins) = config.context("configuration")?;
     let (tls_cert, tls_key) = (config.tls_cert.clone(), config.tls_key.clone());
     let (most, most_from_one_address) =
         (config.max_connections, config.max_connections_per_address);
@@ -117,6 +117,7 @@ pub async fn serve(
     let leadership = leadership.map_err(anyhow::Error::msg).context("leader election")?;
     let state = AppState::new(config, scaler, clock, Arc::new(leadership), stopping.clone());
     let state = AppState { shipped_model, simulated: args.simulate.simulate, ..state };
+    let state = AppState { origins: Arc::new(origins), ..state };
     let store = args.data_dir.as_deref().map(|folder| Store::open(folder, sources(&state)));
     let store = store.transpose().context("state")?;
     let address = SocketAddr::new(args.host, args.port);

@@ -12,7 +12,7 @@ use crate::client::connect::{self, Connection};
 use crate::client::kubelet::KubeletClient;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, SharedCluster};
-use crate::config::{Config, SharedConfig};
+use crate::config::{Config, Origin, Origins, SharedConfig};
 use crate::leader::SharedLeadership;
 use crate::scaler::cycle::Scaler;
 use crate::scaler::recorded_history;
@@ -33,6 +33,8 @@ pub struct AppState {
     pub prometheus: recorded_history::SharedHealth,
     /// The model that decides is the one that this version ships.
     pub shipped_model: bool,
+    /// Where the settings of the start come from.
+    pub origins: Arc<Origins>,
     /// The cluster is simulated in this process.
     pub simulated: bool,
     pub stopping: CancellationToken,
@@ -59,6 +61,7 @@ impl AppState {
             certificate: SharedValidity::default(),
             prometheus: recorded_history::SharedHealth::default(),
             shipped_model: false,
+            origins: Arc::default(),
             simulated: false,
             stopping,
             under_way: TaskTracker::new(),
@@ -67,6 +70,11 @@ impl AppState {
 
     pub fn config(&self) -> Arc<Config> {
         self.config.current()
+    }
+
+    /// Where a setting that holds now comes from.
+    pub fn origin(&self, option: &str) -> Origin {
+        if self.config.changes().has(option) { Origin::RunTime } else { self.origins.of(option) }
     }
 
     pub fn cluster(&self) -> Option<Arc<Cluster>> {

@@ -186,3 +186,55 @@ async fn a_chart_shows_usage_under_the_limit_that_held_then() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_pod_is_explained_with_every_figure_and_the_source_of_each_setting() {
+    let simulation = cluster(|world| {
+        add(world, Resource::Deployments, "web", 1, 0.2, 200.0);
+        add(world, Resource::Deployments, "redis", 1, 0.1, 100.0);
+    });
+    let service = Service::on(&simulation, live()).await;
+    super::annotations::annotate::<k8s_openapi::api::apps::v1::Deployment>(
+        &simulation,
+        "web",
+        &[("max-cpu", "2")],
+    )
+    .await;
+    service.post("/config", json!({"scaling_cooldown": 7})).await;
+    let web = pods_of(&simulation, "web").remove(0);
+    let path = format!("/pods/default/{web}/explanation");
+    let annotation = |told: &Value| {
+        let settings = told["settings"].as_array().unwrap();
+        settings.iter().find(|one| one["name"] == "dqn-scaler.io/max-cpu").cloned()
+    };
+    let mut told = Value::Null;
+    until("the annotation is known", async || {
+        told = service.get(&path).await.1;
+        annotation(&told).is_some()
+    })
+    .await;
+    assert_eq!(annotation(&told).unwrap()["source"], "annotation on Deployment web");
+    assert_eq!(told["outcome"], "it is resized at its turn");
+    let cpu = &told["containers"][0]["cpu"];
+    assert_eq!((&cpu["usage"], &cpu["limit"]), (&json!(0.2), &json!(0.5)));
+    assert_eq!((&cpu["preferred"], &cpu["new_limit"]), (&json!("INCREASE"), &json!(0.6)));
+    assert_eq!(cpu["q_values"], json!([0.0, 1.0, 2.0]));
+    assert!((cpu["recent_peak"].as_f64().unwrap() - 0.2).abs() < 1e-6, "{cpu}");
+    assert_eq!(cpu["step_down"], 0.4);
+    assert_eq!(told["containers"][0]["memory"]["guard"], "too_few_samples");
+    let source = |name: &str| {
+        let settings = told["settings"].as_array().unwrap();
+        settings.iter().find(|one| one["name"] == name).unwrap()["source"].clone()
+    };
+    assert_eq!(
+        (source("scaling_cooldown"), source("scale_factor")),
+        (json!("POST /config"), json!("default"))
+    );
+    // Looking changes nothing and writes nothing down.
+    assert_eq!(limits(&simulation, &web).0["cpu"], "500m");
+    assert_eq!(service.get("/decisions").await.1["count"], 0);
+    let redis = pods_of(&simulation, "redis").remove(0);
+    let (_, told) = service.get(&format!("/pods/default/{redis}/explanation")).await;
+    assert_eq!(told["containers"][0]["left_alone"], "excluded");
+    assert_eq!(service.get("/pods/default/nobody/explanation").await.0, 404);
+}

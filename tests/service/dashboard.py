@@ -5,7 +5,7 @@ import re
 
 from playwright.sync_api import expect
 
-VIEWS = ("overview", "pods", "workloads", "decisions", "configuration", "model")
+VIEWS = ("overview", "workloads", "pods", "changes", "decisions", "configuration", "model")
 DESKTOP = {"width": 1360, "height": 900}
 PHONE = {"width": 360, "height": 740}
 
@@ -41,7 +41,8 @@ def settled(page, view):
     there = {
         "overview": ".card .big:not(:text-is('–'))",
         "pods": ".pods tbody tr",
-        "workloads": ".workloads .sizes tbody td",
+        "workloads": ".rows tbody tr",
+        "changes": ".cycles .change, .empty:visible",
         "decisions": ".decisions .row",
         "configuration": ".facts.columns dt",
         "model": ".card-text h2",
@@ -54,7 +55,7 @@ def buttons(page):
     names = page.locator("main button:visible, dialog button:visible").evaluate_all(
         "all => all.map(one => one.getAttribute('aria-label') ?? one.textContent)"
     )
-    return {re.sub(r"Scale (?!all )\S+ now", "Scale POD now", name.strip()) for name in names}
+    return {re.sub(r"Scale now: \S+", "Scale now: POD", name.strip()) for name in names}
 
 
 def toast(page, text):

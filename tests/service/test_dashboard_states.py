@@ -52,6 +52,7 @@ def test_without_a_cluster_it_says_so_and_how_to_connect(browser, start):
         expect(page.get_by_role("button", name="Start autoscaler")).to_be_disabled()
         for view, empty in [
             ("pods", "No pods: no cluster is connected."),
+            ("workloads", "No workloads: no cluster is connected."),
             ("decisions", "No decisions: no cluster is connected."),
         ]:
             go(page, view)
@@ -72,6 +73,7 @@ def test_a_service_that_is_killed_and_comes_back(browser, start):
         banner = page.locator(".banner.gone")
         expect(banner).to_contain_text("The service does not answer")
         expect(banner).to_contain_text("The last answer came")
+        expect(banner).to_contain_text(re.compile(r"is from then: \d+ \w+, \d\d:\d\d:\d\d"))
         expect(page.locator(".pods tbody tr").first).to_be_visible()
         page.get_by_role("button", name="Scale all now").click()
         toast(page, "does not answer")
@@ -110,7 +112,7 @@ def test_a_page_of_another_origin_works_through_cors(browser, start):
         toast(page, "Cooldown 30 minutes → 12 minutes")
         assert service.get("/config").json()["scaling_cooldown"] == 12
         go(page, "pods")
-        page.get_by_role("button", name="Scale postgres-0 now").click()
+        page.get_by_role("button", name="Scale now: postgres-0").click()
         expect(page.get_by_role("dialog", name="postgres-0").locator(".q-values")).to_have_count(2)
         page.get_by_role("button", name="Close").click()
         page.get_by_role("button", name="Scale all now").click()
@@ -308,7 +310,7 @@ def test_what_is_in_the_way_of_a_pod_is_named_everywhere(browser, start):
         )
         expect(row("kafka-0")).not_to_contain_text("Dry run")
         expect(row("postgres-0")).to_contain_text("cpu left to HorizontalPodAutoscaler pg-hpa")
-        page.get_by_role("button", name="Scale web-").first.click()
+        page.get_by_role("button", name="Scale now: web-").first.click()
         expect(page.get_by_role("dialog")).to_contain_text(fault)
         page.get_by_role("button", name="Close").click()
         page.locator(".pods tbody tr a", has_text="web-").first.click()
@@ -452,7 +454,7 @@ def test_a_keyboard_is_enough(browser, start):
         tab_to("Search")
         page.keyboard.type("postgres")
         expect(page.locator(".pods tbody tr")).to_have_count(2)
-        tab_to("Scale postgres-1 now")
+        tab_to("Scale now: postgres-1")
         # The rows are refreshed under the focus, which stays.
         page.wait_for_timeout(3500)
         page.keyboard.press("Enter")
@@ -460,7 +462,7 @@ def test_a_keyboard_is_enough(browser, start):
         expect(dialog).to_be_visible()
         tab_to("Close")
         page.keyboard.press("Escape")
-        expect(page.get_by_role("button", name="Scale postgres-1 now")).to_be_focused()
+        expect(page.get_by_role("button", name="Scale now: postgres-1")).to_be_focused()
         page.locator(".skip").focus()
         tab_to("Configuration")
         page.keyboard.press("Enter")
