@@ -116,7 +116,7 @@ export function usageChart(pod, resource, events = []) {
   const { usage, limit, request } = series(history, resource);
   const of = amount[resource];
   const says = (index) =>
-    `${date(history.timestamps[index])}: ${of(usage[index])} of ${of(limit[index])}, ` +
+    `${day(history.timestamps[index])}: ${of(usage[index])} of ${of(limit[index])}, ` +
     `${of(request[index])} requested`;
   return figure({
     title,
@@ -143,7 +143,7 @@ export function courseChart(course, resource, width) {
   const title = resource === "cpu" ? "CPU" : "Memory";
   const of = amount[resource];
   const says = (index) =>
-    `${date(course.timestamps[index])}: ${of(used[index])} used, ${of(request[index])} requested ` +
+    `${day(course.timestamps[index])}: ${of(used[index])} used, ${of(request[index])} requested ` +
     `(templates: ${of(template[index])}), limits ${of(limit[index])}`;
   const killed = course.kills
     .map((kills, index) => ({ kills, timestamp: course.timestamps[index] }))

@@ -41,7 +41,7 @@ def test_the_overview_leads_with_what_it_brings(browser, changed):
         chart = charts.first.locator(".readable")
         chart.focus()
         expect(chart.locator(".readout")).to_contain_text(
-            re.compile(r"\d+ \w+, \d\d:\d\d: .* used, .* requested \(templates: .*\), limits")
+            re.compile(r"\d+ \w+, \d\d:\d\d:\d\d: .* used, .* requested \(templates: .*\), limits")
         )
 
 

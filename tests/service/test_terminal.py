@@ -89,7 +89,8 @@ def test_top_shows_the_workloads_sorts_them_and_goes_on(changed):
         until(lambda: first not in "\n".join(top.screen()), what="another moment")
         top.type("n")
         top.shows("sorted by name")
-        names = [line.split()[0] for line in top.screen() if re.match(r"\w+/", line)]
+        rows = (re.match(r"(\w+)/\w+ (\S+)", line) for line in top.screen())
+        names = [row.groups() for row in rows if row]
         assert names == sorted(names) and len(names) == 14
         top.type("q")
         assert top.process.wait(timeout=10) == 0
