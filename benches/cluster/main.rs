@@ -166,7 +166,7 @@ async fn measure(
         first_cycle: first.ended.as_secs_f64(),
         start_bytes,
         phases: report::mean(&measured),
-        applied: measured.iter().map(|cycle| cycle.applied).sum::<u64>() as f64
+        wanted: measured.iter().map(|cycle| cycle.wanted).sum::<u64>() as f64
             / measured.len() as f64,
         bytes: bytes / measured.len() as u64,
         cpu_share: cpu / seconds,

@@ -38,7 +38,7 @@ pub struct Measured {
     pub bytes: u64,
     /// Means of the measured cycles: seconds, and seconds of CPU of the whole process.
     pub phases: BTreeMap<String, (f64, f64)>,
-    pub applied: f64,
+    pub wanted: f64,
     /// Cores that the process used while cycles followed each other.
     pub cpu_share: f64,
     /// MiB, and before anybody had asked for the list of all pods.
@@ -69,7 +69,7 @@ pub fn mean(cycles: &[Cycle]) -> BTreeMap<String, (f64, f64)> {
 
 pub fn print(all: &[Measured]) {
     println!("\nMilliseconds of time / of CPU in one cycle:\n");
-    println!("| pods | mode | cycle | {} | resizes |", PHASES.join(" | "));
+    println!("| pods | mode | cycle | {} | wanted |", PHASES.join(" | "));
     println!("|---:|---|---:|{}---:|", "---:|".repeat(PHASES.len()));
     let spent = |(wall, cpu): (f64, f64)| format!("{:.1} / {:.1}", wall * 1e3, cpu * 1e3);
     for m in all {
@@ -80,7 +80,7 @@ pub fn print(all: &[Measured]) {
             m.pods,
             m.mode.name(),
             spent(m.cycle()),
-            m.applied
+            m.wanted
         );
     }
     println!(

@@ -15,7 +15,8 @@ pub struct Cycle {
     /// Since the service's start.
     pub ended: Duration,
     pub pods: u64,
-    pub applied: u64,
+    /// Changes that it left to be made.
+    pub wanted: u64,
     /// By name: seconds, and seconds of CPU of the whole process.
     pub phases: BTreeMap<String, (f64, f64)>,
 }
@@ -107,7 +108,7 @@ fn cycle(line: &str, ended: Duration) -> Option<Cycle> {
     Some(Cycle {
         ended,
         pods: line["pods"].as_u64()?,
-        applied: line["applied"].as_u64()?,
+        wanted: line["wanted"].as_u64()?,
         phases: phases.collect(),
     })
 }

@@ -225,7 +225,7 @@ fn shown(entry: &Entry, details: bool) -> PastDecision {
         applied: entry.applied(),
         reason: match entry.status {
             Status::Skipped(reason) => reason.name().to_owned(),
-            _ => entry.message.clone(),
+            _ => entry.message.to_string(),
         },
         resource_changes: ResourceChanges::of(decision),
         current_resources: Resources::of(&decision.observation.limit),
@@ -241,7 +241,7 @@ fn in_detail(entry: &Entry) -> Details {
         q_values: described.q_values,
         explanation: described.explanation,
         status: Some((&entry.status).into()),
-        message: Some(entry.message.clone()),
+        message: Some(entry.message.to_string()),
         containers: containers(&entry.containers),
     }
 }

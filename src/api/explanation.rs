@@ -135,7 +135,7 @@ impl Figures {
             typical_use: basis.typical,
             known_need: basis.known_need,
             step_down: basis.step_down,
-            guard: decision.overridden(resource).map(|why| why.name()),
+            guard: decision.overridden[resource].map(|why| why.name()),
             waits: basis.wait.map(words::waits),
         }
     }

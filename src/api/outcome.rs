@@ -223,7 +223,7 @@ fn rounded(value: f64) -> f64 {
     responses((status = 200, body = OutcomeAnswer), NoCluster)
 )]
 pub async fn outcome(State(state): SharedState) -> Result<Json<OutcomeAnswer>, ApiError> {
-    let (config, pods) = (state.config(), cluster(&state)?.known_pods());
+    let (config, pods) = (state.config(), cluster(&state)?.known_pods(None));
     let (exclusions, now) = (config.exclusions(), state.clock.now());
     let (step_seconds, balances) = state.scaler.outcomes.series();
     let (plan, at_risk) = run_blocking(|| {

@@ -22,8 +22,9 @@ use crate::core::action::Action;
 use crate::core::context::OwnedPod;
 use crate::core::eligibility::{current_block, eligibility, is_monitored, last_message};
 use crate::core::explain::in_short;
-use crate::core::outcome::LastOutcome;
+use crate::core::outcome::{LastOutcome, Status};
 use crate::core::policy::Settings;
+use crate::core::resource::PerResource;
 use crate::core::skip_reason::SkipReason;
 use crate::scaler::cycle::Scaler;
 use crate::scaler::pod_status::{Latest, PodStatuses, Sample};
@@ -173,17 +174,23 @@ pub async fn overview(
     let unreadable = listing.unreadable.iter().map(Into::into).collect();
     let pods = listing.pods;
     let total = pods.len();
-    let found = run_blocking(|| {
-        let seen = pods.into_iter().map(OwnedPod::select_containers);
-        let seen = seen.map(|owned| Seen { latest: statuses.latest(&owned.pod.key.uid), owned });
-        let mut found: Vec<_> = seen.filter(|seen| query.takes(seen, &settings)).collect();
-        found.sort_by(|a, b| query.order(a, b));
-        found
-    });
     let offset = query.offset.unwrap_or(0);
-    let page = found.iter().skip(offset).take(query.limit.unwrap_or(DEFAULT_PAGE));
-    let pods: Vec<_> = page.map(|seen| shown(seen, statuses, &settings)).collect();
-    let (found, count) = (found.len(), pods.len());
+    let (found, pods) = run_blocking(|| {
+        let mut found = query.found(pods, statuses, &settings);
+        let end = offset.saturating_add(query.limit.unwrap_or(DEFAULT_PAGE)).min(found.len());
+        // What comes after the page need not be in order.
+        if end < found.len() {
+            found.select_nth_unstable_by(end, |a, b| query.order(a, b));
+        }
+        found[..end].sort_unstable_by(|a, b| query.order(a, b));
+        let page = found[..end].iter().skip(offset).map(|ranked| {
+            let owned = ranked.owned.clone();
+            let seen = Seen { latest: statuses.latest(&owned.pod.key.uid), owned };
+            shown(&seen, statuses, &settings)
+        });
+        (found.len(), page.collect::<Vec<_>>())
+    });
+    let count = pods.len();
     let timestamp = rfc3339(state.clock.now());
     Ok(Json(Page { success: true, total, found, offset, count, unreadable, pods, timestamp }))
 }
@@ -261,10 +268,12 @@ impl Seen {
     fn last(&self) -> Option<&LastOutcome> {
         self.latest.as_ref().map(|latest| &latest.last)
     }
+}
 
-    fn workload(&self) -> &str {
-        self.owned.workload.as_ref().map(|workload| workload.name.as_str()).unwrap_or_default()
-    }
+/// A pod that the query takes, and what it is sorted by.
+struct Ranked {
+    owned: OwnedPod,
+    value: Option<f64>,
 }
 
 /// Which pods are asked for, and in which order.
@@ -337,24 +346,43 @@ fn page_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>
 }
 
 impl PodQuery {
-    fn takes(&self, seen: &Seen, settings: &Settings) -> bool {
-        let key = &seen.owned.pod.key;
-        let status = || seen.last().map(|last| StatusName::from(&last.status));
+    /// The pods that are asked for, in any order.
+    fn found(
+        &self,
+        pods: Vec<OwnedPod>,
+        statuses: &PodStatuses,
+        settings: &Settings,
+    ) -> Vec<Ranked> {
+        let sort = self.sort.unwrap_or_default();
+        let pods = pods.into_iter().map(OwnedPod::select_containers);
+        let pods: Vec<_> = pods.filter(|owned| self.takes(owned, settings)).collect();
+        if self.status.is_none() && sort == Sort::Name {
+            return pods.into_iter().map(|owned| Ranked { owned, value: None }).collect();
+        }
+        let looked_at = statuses.look(pods, |owned, status, usage| {
+            let name = status.map(StatusName::from);
+            let takes = self.status.as_ref().is_none_or(|wanted| name.as_ref() == Some(wanted));
+            takes.then(|| sort.value(owned, status, usage))
+        });
+        looked_at.into_iter().map(|(owned, value)| Ranked { owned, value }).collect()
+    }
+
+    fn takes(&self, owned: &OwnedPod, settings: &Settings) -> bool {
+        let key = &owned.pod.key;
+        let workload = || owned.workload.as_ref().map(|of| of.name.as_str()).unwrap_or_default();
         self.namespace.as_ref().is_none_or(|namespace| &key.namespace == namespace)
-            && self.monitored.is_none_or(|monitored| {
-                is_monitored(&seen.owned, &settings.exclusions) == monitored
-            })
-            && self.status.as_ref().is_none_or(|wanted| status().as_ref() == Some(wanted))
+            && self
+                .monitored
+                .is_none_or(|monitored| is_monitored(owned, &settings.exclusions) == monitored)
             && self.search.as_ref().is_none_or(|part| {
-                format!("{}/{} {}", key.namespace, key.name, seen.workload()).contains(part)
+                format!("{}/{} {}", key.namespace, key.name, workload()).contains(part)
             })
     }
 
     /// What has no value to be sorted by comes last, whichever the direction.
-    fn order(&self, a: &Seen, b: &Seen) -> Ordering {
+    fn order(&self, a: &Ranked, b: &Ranked) -> Ordering {
         let (sort, descending) = (self.sort.unwrap_or_default(), self.order == Some(Order::Desc));
-        let (left, right) = (sort.value(a), sort.value(b));
-        let by_value = match (left, right) {
+        let by_value = match (a.value, b.value) {
             (Some(left), Some(right)) if descending => right.total_cmp(&left),
             (Some(left), Some(right)) => left.total_cmp(&right),
             (left, right) => right.is_some().cmp(&left.is_some()),
@@ -369,18 +397,22 @@ impl PodQuery {
 }
 
 impl Sort {
-    fn value(self, seen: &Seen) -> Option<f64> {
-        let usage = || Some(seen.latest.as_ref()?.measured?.1);
+    fn value(
+        self,
+        owned: &OwnedPod,
+        status: Option<&Status>,
+        usage: Option<PerResource<f64>>,
+    ) -> Option<f64> {
         let share = |usage: f64, limit: f64| (limit > 0.0).then(|| usage / limit);
         match self {
             Sort::Name => None,
-            Sort::Cpu => Some(usage()?.cpu),
-            Sort::Memory => Some(usage()?.memory),
-            Sort::CpuUtilization => share(usage()?.cpu, seen.owned.pod.limit().cpu),
-            Sort::MemoryUtilization => share(usage()?.memory, seen.owned.pod.limit().memory),
+            Sort::Cpu => Some(usage?.cpu),
+            Sort::Memory => Some(usage?.memory),
+            Sort::CpuUtilization => share(usage?.cpu, owned.pod.limit().cpu),
+            Sort::MemoryUtilization => share(usage?.memory, owned.pod.limit().memory),
             // Those that were changed, or would have been, or could not be; then those that were
             // left as they are.
-            Sort::Decision => Some(match seen.last()?.status.name() {
+            Sort::Decision => Some(match status?.name() {
                 "failed" => 0.0,
                 "success" => 1.0,
                 "dry_run" => 2.0,

@@ -13,6 +13,7 @@ use super::extract::{PodPath, SharedState};
 use super::json::Json;
 use super::large;
 use super::work::cluster;
+use crate::blocking::run_blocking;
 use crate::client::retry::Deadline;
 use crate::clock::rfc3339;
 use crate::core::autoscalers::CompetingAutoscaler;
@@ -203,7 +204,8 @@ impl ListedOwner {
 pub async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     let config = state.config();
     let listing = cluster(&state)?.pods(&config.namespaces, Deadline::default()).await?;
-    let pods = listing.pods;
+    let mut pods = listing.pods;
+    run_blocking(|| pods.sort_unstable_by(|a, b| a.pod.key.cmp(&b.pod.key)));
     let unreadable = listing.unreadable.iter().map(Into::into).collect();
     let frame = PodList { success: true, count: pods.len(), unreadable, pods: Vec::new() };
     let (policy, exclusions) = (config.policy(), config.exclusions());

@@ -118,11 +118,11 @@ impl ScalingResult {
             applied: method.is_some(),
             reason: match status {
                 Status::Skipped(reason) => Some(reason.name().to_owned()),
-                Status::Failed => Some(message.clone()),
+                Status::Failed => Some(message.to_string()),
                 _ => None,
             },
             message: (skipped || partly || *status == Status::DryRun && message != DRY_RUN)
-                .then(|| message.clone()),
+                .then(|| message.to_string()),
             scaling_method: method,
             containers: each(outcome, pod, seen),
             cpu_action: summary.actions.cpu,
@@ -232,7 +232,7 @@ fn result(outcome: Outcome) -> PodResult {
         pod_name: outcome.pod.name,
         namespace: outcome.pod.namespace,
         status: StatusName::from(&outcome.status),
-        message: outcome.message,
+        message: outcome.message.into_owned(),
         reason,
         actions: decided
             .map(|decision| Actions { cpu: decision.actions.cpu, memory: decision.actions.memory }),

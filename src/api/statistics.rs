@@ -49,7 +49,7 @@ pub struct Overview {
 impl Overview {
     pub fn of(state: &AppState, totals: &Totals) -> Self {
         let exclusions = state.config().exclusions();
-        let pods = state.cluster().map(|cluster| cluster.known_pods()).unwrap_or_default();
+        let pods = state.cluster().map(|cluster| cluster.known_pods(None)).unwrap_or_default();
         Self {
             total_decisions: totals.decisions,
             total_pods_monitored: pods.iter().filter(|pod| is_monitored(pod, &exclusions)).count(),

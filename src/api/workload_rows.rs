@@ -332,7 +332,7 @@ pub async fn list(
     State(state): SharedState,
     Query(query): Query<RowQuery>,
 ) -> Result<Json<RowsAnswer>, ApiError> {
-    let (settings, pods) = (state.config().settings(), cluster(&state)?.known_pods());
+    let (settings, pods) = (state.config().settings(), cluster(&state)?.known_pods(None));
     let now = state.clock.now();
     let (offset, limit) = (query.offset.unwrap_or(0), query.limit.unwrap_or(DEFAULT_PAGE));
     let (total, found, workloads) = run_blocking(|| {

@@ -186,10 +186,13 @@ pub async fn list(
 ) -> Result<Json<WorkloadsAnswer>, ApiError> {
     let (policy, offset) = (state.config().policy(), query.offset.unwrap_or(0));
     let limit = query.limit.unwrap_or(DEFAULT_PAGE).min(LARGEST_PAGE);
-    let pods = state.cluster().map(|cluster| cluster.known_pods()).unwrap_or_default();
+    let cluster = state.cluster();
     let (found, workloads) = run_blocking(|| {
         let agent = state.scaler.agent();
         let (found, page) = agent.page_of_workloads(|key| query.takes(key), offset, limit);
+        let namespaces = page.iter().map(|(key, _)| key.namespace.as_str()).collect();
+        let pods = cluster.map(|cluster| cluster.known_pods(Some(&namespaces)));
+        let pods = pods.unwrap_or_default();
         let mut present: HashMap<&WorkloadKey, Vec<&OwnedPod>> =
             page.iter().map(|(key, _)| (&**key, Vec::new())).collect();
         for owned in &pods {

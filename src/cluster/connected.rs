@@ -4,7 +4,7 @@ use super::inventory::{Inventory, Listing, Unreadable};
 use super::kubelets::Kubelets;
 use super::metrics;
 use super::reads::{KEPT, Once};
-use super::write_limiter::{WriteLimiter, throttled};
+use super::write_limiter::{WriteLimiter, WriteTurn, throttled};
 use crate::client::connect::{ResizeSupport, resize_support};
 use crate::client::error::{Call, ClusterError};
 use crate::client::kubelet::KubeletClient;
@@ -16,9 +16,10 @@ use crate::core::observation::Usage;
 use crate::core::pod::{Pod, PodKey};
 use crate::leader::SharedLeadership;
 use kube::Client;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 use tokio::sync::OnceCell;
 
 /// A connected cluster, real or simulated: the difference ends at the client.
@@ -30,7 +31,7 @@ pub struct Cluster {
     pub(super) inventory: Inventory,
     resize_support: OnceCell<ResizeSupport>,
     leadership: SharedLeadership,
-    write_limiter: WriteLimiter,
+    write_limiter: Arc<WriteLimiter>,
     usages: Once<PodKey, Result<Option<Usage>, ClusterError>>,
     /// When the newest usage that was fetched had been measured, in seconds since the epoch; 0
     /// before there was any.
@@ -101,7 +102,9 @@ impl Cluster {
         namespaces: &[String],
         deadline: Deadline,
     ) -> Result<Listing, ClusterError> {
-        self.inventory.pods(namespaces, deadline).await
+        let listing = self.inventory.pods(namespaces, deadline).await?;
+        self.write_limiter.begin(listing.pods.len());
+        Ok(listing)
     }
 
     /// For those who only look.
@@ -200,9 +203,10 @@ impl Cluster {
         Some(self.measured_at.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
-    /// Pods that the watches hold now, whether they are complete or not.
-    pub fn known_pods(&self) -> Vec<OwnedPod> {
-        self.inventory.known()
+    /// Pods of these namespaces that the watches hold now, whether they are complete or not; of all
+    /// without any.
+    pub fn known_pods(&self, namespaces: Option<&HashSet<&str>>) -> Vec<OwnedPod> {
+        self.inventory.known(namespaces)
     }
 
     /// The namespaces whose pods cannot be read now.
@@ -230,11 +234,23 @@ impl Cluster {
         self.leadership.acts()
     }
 
-    /// A call that changes the cluster: in its turn, and refused unless this replica leads at the
-    /// moment of each sending.
+    /// Waits until something may be written, whatever it is.
+    pub async fn turn(&self) -> WriteTurn {
+        self.write_limiter.turn().await
+    }
+
+    /// Writes a second that the answers of the API server allow now, and how often they were
+    /// halved.
+    pub fn pace(&self) -> (f64, u64) {
+        self.write_limiter.pace()
+    }
+
+    /// A call that changes the cluster: in this turn or in the next, and refused unless this
+    /// replica leads at the moment of each sending.
     pub(super) async fn write<T, F, Fut>(
         &self,
         call: Call,
+        turn: &WriteTurn,
         deadline: Deadline,
         attempt: F,
     ) -> Result<T, ClusterError>
@@ -242,11 +258,18 @@ impl Cluster {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, kube::Error>>,
     {
-        let Some(_permit) = self.write_limiter.acquire(deadline.left()).await else {
+        let limiter = &self.write_limiter;
+        let Some(_permit) = limiter.permit(turn, deadline.left()).await else {
             let message = "not sent: too many writes were waiting".into();
             return Err(ClusterError::Unavailable { call, message });
         };
-        while_allowed(call, deadline, || self.may_act(), attempt).await
+        let timed = || async {
+            let began = Instant::now();
+            let answer = attempt().await;
+            limiter.answered(&answer, began.elapsed());
+            answer
+        };
+        while_allowed(call, deadline, || self.may_act(), timed).await
     }
 
     /// Whether memory limits are lowered in place; as long as it is not known, not.

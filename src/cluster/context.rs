@@ -118,10 +118,10 @@ impl ContextCache {
     pub fn known_of<'a>(&self, pods: impl Iterator<Item = &'a Pod>) -> KnownContext {
         let owners = pods.filter_map(|pod| pod.owner.as_deref());
         let sets = owners.filter(|owner| owner.is_replica_set()).map(|owner| owner.name.as_str());
-        self.known_with(self.replica_sets.known_of(sets), self.owners.known())
+        self.known_with(Arc::new(self.replica_sets.known_of(sets)), self.owners.known())
     }
 
-    fn known_with(&self, replica_sets: Controllers, owners: Owners) -> KnownContext {
+    fn known_with(&self, replica_sets: Arc<Controllers>, owners: Owners) -> KnownContext {
         let [deployments, stateful_sets, daemon_sets] =
             self.others.each_ref().map(|cache| cache.last_known().map_err(unknown_annotations));
         let controllers = [Ok(replica_sets), deployments, stateful_sets, daemon_sets];
@@ -131,7 +131,7 @@ impl ContextCache {
 
     fn autoscalers(&self) -> Result<CompetingAutoscalers, ClusterError> {
         let (hpas, vpas) = (self.hpas.last_known()?, self.vpas.last_known()?);
-        Ok(CompetingAutoscalers::new(hpas.into_values().chain(vpas.into_values())))
+        Ok(CompetingAutoscalers::new(hpas.values().chain(vpas.values()).cloned()))
     }
 
     /// What the namespace admits. Where it may not be read, the API server alone says so.
@@ -149,7 +149,7 @@ impl ContextCache {
 
 /// What is known of the controllers and autoscalers of pods, by kind and name.
 pub struct KnownContext {
-    controllers: [Result<Controllers, Arc<UnknownContext>>; 4],
+    controllers: [Result<Arc<Controllers>, Arc<UnknownContext>>; 4],
     /// Of all other kinds.
     owners: Owners,
     autoscalers: Result<CompetingAutoscalers, Arc<UnknownContext>>,
@@ -282,7 +282,7 @@ pub async fn of_one(
         let call = Call::over("watch", resource, namespace);
         ClusterError::Unavailable { call, message: "the namespace is not watched".into() }
     };
-    let mut controllers = Kind::ALL.map(|_| Ok(Controllers::new()));
+    let mut controllers = Kind::ALL.map(|_| Ok(Arc::new(Controllers::new())));
     let mut next = pod.owner.clone();
     for _ in 0..MOST_CONTROLLERS {
         let Some((kind, name)) =
@@ -308,7 +308,7 @@ pub async fn of_one(
             Ok(Some(controller)) => {
                 next = controller.owner.clone();
                 if let Ok(known) = &mut controllers[kind as usize] {
-                    known.insert(name.into(), controller);
+                    Arc::make_mut(known).insert(name.into(), controller);
                 }
             }
         }
@@ -430,7 +430,7 @@ mod tests {
         });
         KnownContext {
             controllers: of_kinds
-                .map(|controllers| Ok(controllers.into_iter().map(named).collect())),
+                .map(|controllers| Ok(Arc::new(controllers.into_iter().map(named).collect()))),
             owners: [
                 (owner("example.test", "App", "shop"), Some(owner("example.test", "Suite", "all"))),
                 (owner("batch", "Job", "nightly-1"), Some(owner("jobs.test", "JobSet", "batch"))),

@@ -1,7 +1,7 @@
 //! Publishes resizes, and annotations that cannot be followed, by Kubernetes Events, on the pod and
 //! on the workload behind it, so that `kubectl describe` shows them.
 //!
-//! Best effort, at a pace of its own: a resize neither waits for its event nor fails with it. What
+//! Best effort: a resize neither waits for its event nor fails with it. What
 //! happens again is counted on the event that is there already: on a pod when the change is the
 //! same, on a workload whatever the pod.
 
@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use super::connected::Cluster;
 use super::recent::Recent;
 use super::shared::SharedCluster;
-use super::write_limiter::WriteLimiter;
+use super::write_limiter::WriteTurn;
 use crate::client::FIELD_MANAGER;
 use crate::client::error::{Call, ClusterError};
-use crate::client::retry::{Deadline, while_allowed};
+use crate::client::retry::Deadline;
 use crate::core::event::PodEvent;
 use crate::core::pod::TemplateKind;
 
@@ -66,12 +66,10 @@ pub enum Delivery {
 pub async fn run(
     mut events: mpsc::Receiver<PodEvent>,
     cluster: SharedCluster,
-    writes_per_second: u32,
     delivered: impl Fn(Delivery),
     ended: CancellationToken,
 ) {
     let mut recorder = Recorder::default();
-    let limiter = WriteLimiter::new(writes_per_second, 1);
     let sending = async {
         loop {
             let event = tokio::select! {
@@ -81,11 +79,11 @@ pub async fn run(
             };
             let (Some(event), Some(cluster)) = (event, cluster.get()) else { break };
             for (about, text) in addressees(&event) {
-                tokio::select! {
-                    _ = limiter.acquire(Duration::MAX) => {}
-                    () = ended.cancelled() => {}
-                }
-                delivered(recorder.publish(&cluster, &event, about, text).await);
+                let turn = tokio::select! {
+                    turn = cluster.turn() => turn,
+                    () = ended.cancelled() => WriteTurn::default(),
+                };
+                delivered(recorder.publish(&cluster, &turn, &event, about, text).await);
             }
         }
     };
@@ -116,6 +114,7 @@ impl Recorder {
     async fn publish(
         &mut self,
         cluster: &Cluster,
+        turn: &WriteTurn,
         event: &PodEvent,
         about: ObjectReference,
         text: String,
@@ -128,7 +127,7 @@ impl Recorder {
         let again = match self.published.get(&subject, now).cloned() {
             Some((name, count)) => {
                 let count = count.saturating_add(1);
-                let patched = patch(cluster, namespace, &name, count, event.at, &text).await;
+                let patched = patch(cluster, turn, namespace, &name, count, event.at, &text).await;
                 Some(patched.map(|()| (name, count)))
             }
             None => None,
@@ -141,7 +140,7 @@ impl Recorder {
             Some(patched) => patched,
             None => {
                 let event = fresh(cluster, event, about, text);
-                create(cluster, namespace, event).await.map(|name| (name, 1))
+                create(cluster, turn, namespace, event).await.map(|name| (name, 1))
             }
         };
         match published {
@@ -230,28 +229,29 @@ fn time(at: DateTime<Utc>) -> Option<Time> {
 }
 
 /// Gives the event's name.
-async fn create(cluster: &Cluster, namespace: &str, event: Event) -> Result<String, ClusterError> {
+async fn create(
+    cluster: &Cluster,
+    turn: &WriteTurn,
+    namespace: &str,
+    event: Event,
+) -> Result<String, ClusterError> {
     let api = Api::<Event>::namespaced(cluster.client().clone(), namespace);
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     let call = Call::over("create", "events", namespace);
-    while_allowed(
-        call,
-        Deadline::after(TIMEOUT),
-        || cluster.may_act(),
-        || async {
-            match api.create(&params, &event).await {
-                // Only an earlier attempt, whose answer was lost, can have taken the name.
-                Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-                done => done.map(drop),
-            }
-        },
-    )
-    .await?;
+    let create = || async {
+        match api.create(&params, &event).await {
+            // Only an earlier attempt, whose answer was lost, can have taken the name.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            done => done.map(drop),
+        }
+    };
+    cluster.write(call, turn, Deadline::after(TIMEOUT), create).await?;
     Ok(event.metadata.name.unwrap_or_default())
 }
 
 async fn patch(
     cluster: &Cluster,
+    turn: &WriteTurn,
     namespace: &str,
     name: &str,
     count: i32,
@@ -264,7 +264,5 @@ async fn patch(
     let call = Call::on("patch", "events", namespace, name);
     let body = Patch::Merge(json!({"count": count, "lastTimestamp": time(at), "message": text}));
     let deadline = Deadline::after(TIMEOUT);
-    while_allowed(call, deadline, || cluster.may_act(), || api.patch(name, &params, &body))
-        .await
-        .map(drop)
+    cluster.write(call, turn, deadline, || api.patch(name, &params, &body)).await.map(drop)
 }

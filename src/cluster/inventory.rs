@@ -1,6 +1,6 @@
 //! The pods of the watched namespaces, which workload each belongs to, and what binds it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn owned(pod: Arc<Pod>, known: &KnownContext) -> OwnedPod {
     OwnedPod { pod, workload, context }
 }
 
-/// The pods that could be read, sorted by namespace and name.
+/// The pods that could be read, in no order.
 pub struct Listing {
     pub pods: Vec<OwnedPod>,
     pub unreadable: Vec<Unreadable>,
@@ -127,9 +127,10 @@ impl Inventory {
         deadline: Deadline,
     ) -> Result<Listing, ClusterError> {
         self.watch(namespaces);
+        let namespaces: BTreeSet<_> = namespaces.iter().collect();
         let found = join_all(namespaces.iter().map(|name| self.namespace(name, deadline))).await;
         let (mut read, mut unreadable) = (Vec::new(), Vec::new());
-        for (namespace, found) in namespaces.iter().zip(found) {
+        for (namespace, found) in namespaces.into_iter().zip(found) {
             match found {
                 Ok(found) => read.push(found),
                 Err(error) => {
@@ -141,11 +142,9 @@ impl Inventory {
             return Err(first.error.clone());
         }
         let pods = run_blocking(|| {
-            let pods =
-                read.into_iter().flat_map(|(pods, known)| joined(pods, &known).collect::<Vec<_>>());
-            let mut all: Vec<_> = pods.collect();
-            all.sort_unstable_by(|a, b| a.pod.key.cmp(&b.pod.key));
-            all.dedup_by(|a, b| a.pod.key == b.pod.key);
+            let count = read.iter().map(|(pods, _)| pods.len()).sum();
+            let mut all = Vec::with_capacity(count);
+            read.iter().for_each(|(pods, known)| all.extend(joined(pods, known)));
             all
         });
         Ok(Listing { pods, unreadable })
@@ -155,7 +154,7 @@ impl Inventory {
         &self,
         namespace: &str,
         deadline: Deadline,
-    ) -> Result<(Items<Pod>, KnownContext), ClusterError> {
+    ) -> Result<(Arc<Items<Pod>>, KnownContext), ClusterError> {
         let Some(caches) = self.caches(namespace) else {
             let call = Call::over("list", "pods", namespace);
             let message = "it is not watched any longer".into();
@@ -331,11 +330,13 @@ impl Inventory {
         all.iter().flat_map(|(_, caches)| caches.contexts.never_read()).collect()
     }
 
-    /// The pods that the watches have brought so far.
-    pub fn known(&self) -> Vec<OwnedPod> {
+    /// The pods of these namespaces that the watches have brought so far; of all without any.
+    pub fn known(&self, namespaces: Option<&HashSet<&str>>) -> Vec<OwnedPod> {
         let mut all = Vec::new();
-        for (_, caches) in self.all_caches() {
-            all.extend(joined(caches.pods.known(), &caches.contexts.known()));
+        for (namespace, caches) in self.all_caches() {
+            if namespaces.is_none_or(|wanted| wanted.contains(&*namespace)) {
+                all.extend(joined(&caches.pods.known(), &caches.contexts.known()));
+            }
         }
         all
     }
@@ -376,6 +377,6 @@ fn joined_now(caches: &NamespaceCaches, pods: Vec<Arc<Pod>>) -> Vec<OwnedPod> {
 }
 
 /// Pods with what is known of the controllers behind them.
-fn joined(pods: Items<Pod>, known: &KnownContext) -> impl Iterator<Item = OwnedPod> {
-    pods.into_values().map(|pod| owned(pod, known))
+fn joined(pods: &Items<Pod>, known: &KnownContext) -> impl Iterator<Item = OwnedPod> {
+    pods.values().map(|pod| owned(pod.clone(), known))
 }

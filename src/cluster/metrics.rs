@@ -24,23 +24,22 @@ const LONGEST_WINDOW: f64 = 300.0;
 
 // Texts are borrowed from the answer, which is large: nothing of it is copied but the pods' names.
 
-/// One odd item costs itself alone.
 #[derive(Deserialize)]
-struct PodMetricsList<'a> {
-    #[serde(borrow)]
-    items: Vec<&'a RawValue>,
+struct List<T> {
+    items: Vec<T>,
 }
 
 #[derive(Deserialize)]
-struct PodMetrics<'a> {
+struct PodMetrics<'a, C> {
     #[serde(borrow)]
     metadata: Metadata<'a>,
     timestamp: DateTime<Utc>,
     #[serde(borrow)]
     window: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    containers: Option<Vec<&'a RawValue>>,
+    containers: Option<Vec<C>>,
 }
+
+type Measured<'a> = PodMetrics<'a, ContainerMetrics<'a>>;
 
 #[derive(Deserialize)]
 struct Metadata<'a> {
@@ -64,18 +63,27 @@ struct ContainerUsage<'a> {
     memory: Option<Cow<'a, str>>,
 }
 
-impl PodMetrics<'_> {
+impl<'a> PodMetrics<'a, &'a RawValue> {
+    /// Without the containers that cannot be read.
+    fn lenient(self) -> Measured<'a> {
+        let Self { metadata, timestamp, window, containers } = self;
+        let readable = |containers: Vec<&'a RawValue>| {
+            let read = containers.into_iter().map(|of| serde_json::from_str(of.get()));
+            read.filter_map(Result::ok).collect()
+        };
+        PodMetrics { metadata, timestamp, window, containers: containers.map(readable) }
+    }
+}
+
+impl Measured<'_> {
     /// Of these containers, in their order; what is missing or no quantity is not measured.
     fn usage(&self, containers: &Containers) -> Usage {
         let mut usage = vec![PerResource::default(); containers.len()];
-        for item in self.containers.iter().flatten() {
-            let Ok(measured) = serde_json::from_str::<ContainerMetrics>(item.get()) else {
-                continue;
-            };
+        for measured in self.containers.iter().flatten() {
             let index = containers.iter().position(|of| *of.name == *measured.name);
-            if let (Some(index), Some(used)) = (index, measured.usage) {
-                let cpu = used.cpu.and_then(|text| quantity::cores(&text));
-                let memory = used.memory.and_then(|text| quantity::mib(&text));
+            if let (Some(index), Some(used)) = (index, &measured.usage) {
+                let cpu = used.cpu.as_ref().and_then(|text| quantity::cores(text));
+                let memory = used.memory.as_ref().and_then(|text| quantity::mib(text));
                 usage[index] = PerResource::new(cpu, memory);
             }
         }
@@ -148,23 +156,29 @@ pub fn read_list(
     namespace: &str,
     pods: &[OwnedPod],
 ) -> Result<Vec<Option<Usage>>, ClusterError> {
-    let list: PodMetricsList = read(body, Call::over("list", RESOURCE, namespace))?;
-    let items = list.items.iter().filter_map(|item| {
-        let metrics = serde_json::from_str::<PodMetrics>(item.get());
-        metrics
-            .inspect_err(
-                |error| tracing::debug!(namespace, %error, "an item of the metrics is odd"),
-            )
-            .ok()
-    });
-    let items: Vec<_> = items.collect();
-    let measured: HashMap<&str, &PodMetrics> =
+    let items = match serde_json::from_slice::<List<Measured>>(body) {
+        Ok(list) => list.items,
+        // One odd item costs itself alone: each is read by itself.
+        Err(_) => {
+            let list: List<&RawValue> = read(body, Call::over("list", RESOURCE, namespace))?;
+            list.items.into_iter().filter_map(|item| lenient(item, namespace)).collect()
+        }
+    };
+    let measured: HashMap<&str, &Measured> =
         items.iter().map(|pod| (&*pod.metadata.name, pod)).collect();
     let usage = |owned: &OwnedPod| {
         let metrics = measured.get(owned.pod.key.name.as_str())?;
         Some(metrics.usage(&owned.pod.containers))
     };
     Ok(pods.iter().map(usage).collect())
+}
+
+fn lenient<'a>(item: &'a RawValue, namespace: &str) -> Option<Measured<'a>> {
+    let metrics = serde_json::from_str::<PodMetrics<&RawValue>>(item.get());
+    metrics
+        .inspect_err(|error| tracing::debug!(namespace, %error, "an item of the metrics is odd"))
+        .ok()
+        .map(PodMetrics::lenient)
 }
 
 pub fn call_of(PodKey { namespace, name, .. }: &PodKey) -> Call {
@@ -180,7 +194,10 @@ pub async fn of_pod(
     let PodKey { namespace, name, .. } = &owned.pod.key;
     let call = call_of(&owned.pod.key);
     match get(client, call.clone(), &format!("{}/{name}", path(namespace)), deadline).await {
-        Ok(body) => Ok(Some(read::<PodMetrics>(&body, call)?.usage(&owned.pod.containers))),
+        Ok(body) => {
+            let metrics = read::<PodMetrics<&RawValue>>(&body, call)?.lenient();
+            Ok(Some(metrics.usage(&owned.pod.containers)))
+        }
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }

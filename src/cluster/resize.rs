@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::connected::Cluster;
 use super::convert;
+use super::write_limiter::WriteTurn;
 use crate::client::FIELD_MANAGER;
 use crate::client::connect::ResizeBy;
 use crate::client::error::{Call, ClusterError};
@@ -24,14 +25,19 @@ impl Cluster {
     /// Sends the patch, against the pod that it was decided on and no other: with its uid and the
     /// resource version at which it was read. Where the object has changed since it is read again,
     /// and the patch is sent if what was decided on is still there. Gives the pod as it is then.
-    pub async fn patch_resize(&self, pod: &Pod, plan: &Plan) -> Result<Pod, ClusterError> {
+    pub async fn patch_resize(
+        &self,
+        pod: &Pod,
+        plan: &Plan,
+        turn: &WriteTurn,
+    ) -> Result<Pod, ClusterError> {
         let PodKey { namespace, name, .. } = &pod.key;
         let deadline = Deadline::default();
         let call = Call::on("patch", "pods/resize", namespace, name);
         let mut version = pod.resource_version.clone();
         loop {
             let body = Patch::Strategic(patch_body(pod, version.as_deref(), plan));
-            let conflict = match self.send_resize(pod, &body, deadline).await {
+            let conflict = match self.send_resize(pod, &body, turn, deadline).await {
                 Err(ClusterError::Conflict { message, .. }) => message,
                 sent => return sent,
             };
@@ -51,6 +57,7 @@ impl Cluster {
         &self,
         pod: &Pod,
         body: &Patch<Value>,
+        turn: &WriteTurn,
         deadline: Deadline,
     ) -> Result<Pod, ClusterError> {
         let PodKey { namespace, name, .. } = &pod.key;
@@ -61,10 +68,10 @@ impl Cluster {
         let answer = match self.resize_support().await?.by {
             ResizeBy::Subresource => {
                 let send = || api.patch_resize(name, &params, body);
-                self.write(call("pods/resize"), deadline, send).await?
+                self.write(call("pods/resize"), turn, deadline, send).await?
             }
             ResizeBy::PodPatch => {
-                self.write(call("pods"), deadline, || api.patch(name, &params, body)).await?
+                self.write(call("pods"), turn, deadline, || api.patch(name, &params, body)).await?
             }
             ResizeBy::None => {
                 let message = "this server cannot resize pods in place".into();

@@ -27,7 +27,8 @@ pub struct ResourceCache<V> {
 }
 
 struct State<V> {
-    items: Items<V>,
+    /// Shared with those who read it: it is copied only where it changes under their eyes.
+    items: Arc<Items<V>>,
     /// What a list that is under way has brought so far; it replaces the items when it is complete.
     incoming: Items<V>,
     synced: bool,
@@ -43,7 +44,7 @@ struct State<V> {
 impl<V> Default for State<V> {
     fn default() -> Self {
         Self {
-            items: HashMap::new(),
+            items: Arc::default(),
             incoming: HashMap::new(),
             synced: false,
             fault: None,
@@ -128,7 +129,7 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
             for (name, value) in &incoming {
                 state.tell(name, value, self.is_news);
             }
-            state.items = incoming;
+            state.items = Arc::new(incoming);
             (state.synced, state.fault, state.is_empty) = (true, None, false);
         });
         self.changed.notify_waiters();
@@ -140,9 +141,9 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
             Some(value) => {
                 let name = name.into();
                 state.tell(&name, &value, self.is_news);
-                state.items.insert(name, Arc::new(value));
+                Arc::make_mut(&mut state.items).insert(name, Arc::new(value));
             }
-            None => drop(state.items.remove(name)),
+            None => drop(Arc::make_mut(&mut state.items).remove(name)),
         });
         self.changed.notify_waiters();
     }
@@ -185,8 +186,8 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
     }
 
     /// What the copy holds, or held when its watch was last in order.
-    pub fn last_known(&self) -> Result<Items<V>, ClusterError> {
-        self.once_complete(Items::clone)
+    pub fn last_known(&self) -> Result<Arc<Items<V>>, ClusterError> {
+        self.once_complete(Arc::clone)
     }
 
     /// The same of one object.
@@ -199,7 +200,7 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
         self.once_complete(|_| ()).err()
     }
 
-    fn once_complete<T>(&self, read: impl FnOnce(&Items<V>) -> T) -> Result<T, ClusterError> {
+    fn once_complete<T>(&self, read: impl FnOnce(&Arc<Items<V>>) -> T) -> Result<T, ClusterError> {
         let state = self.state.read();
         if state.synced {
             Ok(read(&state.items))
@@ -220,7 +221,7 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
         &self,
         deadline: Deadline,
         probe: F,
-    ) -> Result<Items<V>, ClusterError>
+    ) -> Result<Arc<Items<V>>, ClusterError>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<(), ClusterError>>,
@@ -265,7 +266,7 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
     }
 
     /// What is known, complete or not.
-    pub fn known(&self) -> Items<V> {
+    pub fn known(&self) -> Arc<Items<V>> {
         self.state.read().items.clone()
     }
 }

@@ -10,6 +10,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::json;
 
 use super::connected::Cluster;
+use super::write_limiter::WriteTurn;
 use crate::client::FIELD_MANAGER;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::{Deadline, with_retries};
@@ -57,14 +58,16 @@ impl Cluster {
             "metadata": {"name": NAME, "ownerReferences": [owner]}, "data": sizes}));
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let call = Call::on("patch", RESOURCE, namespace, NAME);
-        self.write(call, Deadline::default(), || api.patch(NAME, &params, &body)).await.map(drop)
+        let patch = || api.patch(NAME, &params, &body);
+        self.write(call, &WriteTurn::default(), Deadline::default(), patch).await.map(drop)
     }
 
     pub async fn delete_sizes(&self, namespace: &str) -> Result<(), ClusterError> {
         let api = self.config_maps(namespace);
         let call = Call::on("delete", RESOURCE, namespace, NAME);
         let params = DeleteParams::default();
-        match self.write(call, Deadline::default(), || api.delete(NAME, &params)).await {
+        let delete = || api.delete(NAME, &params);
+        match self.write(call, &WriteTurn::default(), Deadline::default(), delete).await {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
         }

@@ -13,6 +13,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::connected::Cluster;
+use super::write_limiter::WriteTurn;
 use crate::client::FIELD_MANAGER;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::{Deadline, with_retries};
@@ -157,7 +158,10 @@ impl Cluster {
             let spec = json!({"template": {"spec": fields}});
             let body = Patch::Strategic(json!({"metadata": metadata, "spec": spec}));
             let call = Call::on("patch", K::RESOURCE, namespace, name);
-            match self.write(call, deadline, || api.patch(name, &params, &body)).await {
+            match self
+                .write(call, &WriteTurn::default(), deadline, || api.patch(name, &params, &body))
+                .await
+            {
                 // Changed since it was read: it is read again.
                 Err(ClusterError::Conflict { .. }) if !deadline.left().is_zero() => {}
                 written => return written.map(|_| TemplateOutcome::Patched),

@@ -1,20 +1,19 @@
 //! The API server is everybody's: how much of it this service takes.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use governor::{DefaultDirectRateLimiter, Jitter, Quota};
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use kube::Client;
 use kube::client::Body;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{BoxError, Service};
 
+use super::pace::{Answer, Pace};
 use crate::client::retry::{BUDGET, NOT_LEADING};
 use crate::leader::SharedLeadership;
 
@@ -23,32 +22,99 @@ const JITTER: Duration = Duration::from_millis(100);
 /// No server may stop us for longer at once.
 const MAX_RETRY_AFTER: Duration = BUDGET;
 
-/// At most so many writes a second, and so many at the same time.
+/// So many writes a second as the answers allow, and so many at the same time; Events are counted
+/// among them.
 pub struct WriteLimiter {
-    rate: DefaultDirectRateLimiter,
-    places: Semaphore,
+    pace: Mutex<Pace>,
+    places: Arc<Semaphore>,
+}
+
+/// The right to write once, until it is dropped. Where it was not used, the next one need not wait.
+pub struct Permit {
+    limiter: Arc<WriteLimiter>,
+    used: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.used {
+            self.limiter.pace.lock().give_back(Instant::now());
+        }
+    }
+}
+
+/// A permit that was waited for before it was known what is to be written; it ends with the first
+/// answer.
+#[derive(Default)]
+pub struct WriteTurn(Mutex<Option<Permit>>);
+
+impl WriteTurn {
+    /// Nothing is written in this turn.
+    pub fn free(&self) {
+        drop(self.take());
+    }
+
+    fn take(&self) -> Option<Permit> {
+        self.0.lock().take()
+    }
 }
 
 impl WriteLimiter {
-    pub fn new(writes_per_second: u32, at_once: usize) -> Self {
-        let rate = NonZeroU32::new(writes_per_second).unwrap_or(NonZeroU32::MIN);
-        // Full at the start would mean a burst.
-        let quota = Quota::per_second(rate).allow_burst(NonZeroU32::MIN);
-        Self {
-            rate: DefaultDirectRateLimiter::direct(quota),
-            places: Semaphore::new(at_once.max(1)),
-        }
+    pub fn new(writes_per_second: u32, at_once: usize) -> Arc<Self> {
+        let pace = Mutex::new(Pace::new(writes_per_second, Instant::now()));
+        Arc::new(Self { pace, places: Arc::new(Semaphore::new(at_once.max(1))) })
     }
 
-    /// Waits for its turn; None when that would take longer than `timeout`. The place is taken
-    /// until it is dropped.
-    pub async fn acquire(&self, timeout: Duration) -> Option<SemaphorePermit<'_>> {
-        let permit = async {
-            let place = self.places.acquire().await.ok()?;
-            self.rate.until_ready_with_jitter(Jitter::up_to(JITTER)).await;
-            Some(place)
+    /// Waits until something may be written, whatever it is.
+    pub async fn turn(self: &Arc<Self>) -> WriteTurn {
+        WriteTurn(Mutex::new(self.acquire(Duration::MAX).await))
+    }
+
+    /// The permit of this turn, or the next one; None when that would take longer than `timeout`.
+    pub async fn permit(self: &Arc<Self>, turn: &WriteTurn, timeout: Duration) -> Option<Permit> {
+        let mut permit = match turn.take() {
+            Some(permit) => permit,
+            None => self.acquire(timeout).await?,
         };
-        tokio::time::timeout(timeout, permit).await.ok().flatten()
+        permit.used = true;
+        Some(permit)
+    }
+
+    async fn acquire(self: &Arc<Self>, timeout: Duration) -> Option<Permit> {
+        let began = Instant::now();
+        let place = self.places.clone().acquire_owned();
+        let place = tokio::time::timeout(timeout, place).await.ok()?.ok()?;
+        let now = Instant::now();
+        let at = self.pace.lock().take(now);
+        let permit = Permit { limiter: self.clone(), used: false, _place: place };
+        if at.saturating_duration_since(began) > timeout {
+            return None;
+        }
+        tokio::time::sleep_until(at.into()).await;
+        Some(permit)
+    }
+
+    /// The cluster has so many pods.
+    pub fn begin(&self, pods: usize) {
+        self.pace.lock().begin(pods);
+    }
+
+    /// An attempt to write was answered.
+    pub fn answered<T>(&self, answer: &Result<T, kube::Error>, took: Duration) {
+        let is_overloaded = match answer {
+            Err(kube::Error::Api(status)) => matches!(status.code, 429 | 503 | 504),
+            Err(kube::Error::HyperError(_) | kube::Error::Service(_)) => true,
+            _ => false,
+        };
+        let answer = if is_overloaded { Answer::Overloaded } else { Answer::Given };
+        self.pace.lock().answered(answer, took, Instant::now());
+    }
+
+    /// Writes a second that the answers allow now, and how often they were halved.
+    pub fn pace(&self) -> (f64, u64) {
+        let pace = self.pace.lock();
+        (pace.rate(), pace.cuts())
     }
 }
 
@@ -149,18 +215,21 @@ mod tests {
     use crate::leader::{LeaderArgs, Leadership};
 
     #[tokio::test]
-    async fn writes_keep_to_the_rate_and_to_the_places() {
+    async fn writes_keep_to_the_pace_and_to_the_places() {
         let limiter = WriteLimiter::new(50, 2);
+        let (long, none) = (Duration::from_secs(5), WriteTurn::default());
         let began = Instant::now();
-        for _ in 0..6 {
-            assert!(limiter.acquire(Duration::from_secs(5)).await.is_some());
+        for _ in 0..3 {
+            assert!(limiter.permit(&none, long).await.is_some());
         }
-        assert!(began.elapsed() >= Duration::from_millis(100), "{:?}", began.elapsed());
-        let _both = (
-            limiter.acquire(Duration::from_secs(5)).await,
-            limiter.acquire(Duration::from_secs(5)).await,
-        );
-        assert!(limiter.acquire(Duration::from_millis(50)).await.is_none());
+        assert!(began.elapsed() >= Duration::from_millis(180), "{:?}", began.elapsed());
+        let turn = limiter.turn().await;
+        let _one = limiter.permit(&turn, long).await;
+        let other = limiter.turn().await;
+        let late = limiter.permit(&none, Duration::from_millis(50));
+        assert!(late.await.is_none(), "no place is free");
+        other.free();
+        assert!(limiter.permit(&none, long).await.is_some());
     }
 
     #[tokio::test]

@@ -120,15 +120,15 @@ options! {
         born_right_sized: bool = false, env "BORN_RIGHT_SIZED";
         /// What is changed: requests and limits, `requests` alone or `limits` alone.
         controls: Controls = Controls::default(), env "CONTROLS";
-        /// Resizes that are sent at the same time.
-        resize_concurrency: usize = 4, env "RESIZE_CONCURRENCY", within from_to(1, 256, "");
-        /// Resizes and templates written to the API server a second; the rest wait their turn.
-        /// Events may be half as many besides.
-        writes_per_second: u32 = 10, env "WRITES_PER_SECOND", within from_to(1, 1000, "");
+        /// Writes that are sent at the same time, at most.
+        resize_concurrency: usize = 32, env "RESIZE_CONCURRENCY", within from_to(1, 256, "");
+        /// Resizes, templates and Events written to the API server a second, at most: how many it
+        /// bears is told by its answers, and the rest wait their turn.
+        writes_per_second: u32 = 200, env "WRITES_PER_SECOND", within from_to(1, 1000, "");
         /// Pods that one cycle may change in all, the most urgent first.
-        resizes_per_cycle: usize = 100, env "RESIZES_PER_CYCLE", within from_to(1, 1_000_000, "");
+        resizes_per_cycle: usize = 3000, env "RESIZES_PER_CYCLE", within from_to(1, 1_000_000, "");
         /// Pods of one namespace that one cycle may change.
-        resizes_per_namespace: usize = 20, env "RESIZES_PER_NAMESPACE",
+        resizes_per_namespace: usize = 100, env "RESIZES_PER_NAMESPACE",
             within from_to(1, 1_000_000, "");
         /// Seconds after which a resize that the kubelet defers is given up for the template.
         deferred_timeout: u64 = 300, env "DEFERRED_TIMEOUT",

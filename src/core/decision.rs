@@ -26,7 +26,9 @@ pub struct Decision {
     pub future: PerResource<f64>,
     /// How the usage, as a share of the limit, moves over the last samples: -1 to 1.
     pub trend: PerResource<f64>,
-    pub guard_overrides: Vec<(Resource, Override)>,
+    /// Why the guard has replaced what the network preferred, where it has.
+    #[serde(default)]
+    pub overridden: PerResource<Option<Override>>,
     /// The container waits, and nothing urgent breaks the wait.
     pub cooling_down: bool,
     /// Below these limits a cut would come too close to the recent peak: cores, MiB.
@@ -109,7 +111,7 @@ impl Decision {
             confidence: zero,
             future: zero,
             trend: zero,
-            guard_overrides: Vec::new(),
+            overridden: PerResource::default(),
             cooling_down: false,
             floor: zero,
             basis: PerResource::default(),
@@ -118,13 +120,8 @@ impl Decision {
         }
     }
 
-    /// Why the guard has replaced what the network preferred for a resource, if it has.
-    pub fn overridden(&self, resource: Resource) -> Option<Override> {
-        self.guard_overrides.iter().find(|(of, _)| *of == resource).map(|(_, why)| *why)
-    }
-
     pub fn is_overridden_by(&self, why: Override) -> bool {
-        self.guard_overrides.iter().any(|(_, known)| *known == why)
+        Resource::ALL.into_iter().any(|resource| self.overridden[resource] == Some(why))
     }
 
     /// What it comes to where it is applied.
@@ -151,11 +148,8 @@ pub fn decide(
     now: i64,
 ) -> Decision {
     let predicted = PerResource::new(Action::greedy(q_values.cpu), Action::greedy(q_values.memory));
-    let mut guard_overrides = Vec::new();
     let resolved = PerResource::build(|resource| {
-        let resolved = resolve(resource, predicted[resource], observation, history, policy, now);
-        guard_overrides.extend(resolved.overridden.map(|why| (resource, why)));
-        resolved
+        resolve(resource, predicted[resource], observation, history, policy, now)
     });
     let actions = PerResource::build(|resource| resolved[resource].action);
     let acts = actions != PerResource::new(Action::Maintain, Action::Maintain);
@@ -174,7 +168,7 @@ pub fn decide(
             f64::from(q_values.future[1]).max(0.0) * observation.limit.memory,
         ),
         trend: PerResource::build(|resource| history.trend(resource, observation.limit[resource])),
-        guard_overrides,
+        overridden: PerResource::build(|resource| resolved[resource].overridden),
         cooling_down: !acts
             && Resource::ALL.into_iter().any(|resource| {
                 rest(resource, history, now)

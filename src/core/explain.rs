@@ -50,8 +50,9 @@ pub fn explain(decision: &Decision) -> Explanation {
             Bound::Max => format!("{}_above_max", resource.name()),
         }));
     }
-    for (resource, why) in &decision.guard_overrides {
-        factors.push(format!("{}_guard_{}", resource.name(), why.name()));
+    for resource in Resource::ALL {
+        let why = decision.overridden[resource];
+        factors.extend(why.map(|why| format!("{}_guard_{}", resource.name(), why.name())));
     }
     if decision.cooling_down {
         factors.push("cooldown_active".into());
@@ -66,7 +67,7 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
     let mut text = format!("{}: {used:.0} % of the {of} is in use; ", begin(resource));
     text += &format!("the network prefers {}", preferred.name());
     let figures = (&decision.basis[resource]).into();
-    match decision.overridden(resource) {
+    match decision.overridden[resource] {
         Some(why) => {
             let (verb, reason) = match (why, guard_says(why, resource, &figures)) {
                 (Override::CutHurt, (_, reason)) if done == Action::Maintain => {
@@ -232,7 +233,7 @@ mod tests {
         decision.basis.cpu.step_down = 0.41;
         (decision.basis.cpu.peak_age, decision.basis.cpu.typical) = (3 * 3600 + 5, 0.3);
         decision.predicted.cpu = Action::Decrease;
-        decision.guard_overrides = vec![(Resource::Cpu, Override::RecentPeak)];
+        decision.overridden.cpu = Some(Override::RecentPeak);
         decision.actions.memory = Action::Increase;
         decision.new_limit.memory = 2048.0;
         (decision.basis.memory.cause, decision.basis.memory.sized_by) =

@@ -92,6 +92,8 @@ impl PodHistory {
     pub fn container_mut(&mut self, name: &str) -> &mut ContainerHistory {
         let index = self.containers.iter().position(|(known, _)| known == name);
         let index = index.unwrap_or_else(|| {
+            // There are very many pods, and hardly any gets another container.
+            self.containers.reserve_exact(1);
             self.containers.push((name.to_owned(), ContainerHistory::default()));
             self.containers.len() - 1
         });
@@ -308,8 +310,12 @@ impl ContainerHistory {
             return News::Peak;
         }
         self.sampled_at = observation.at;
-        while self.samples.len() >= policy.history_window.max(1) {
+        let window = policy.history_window.max(1);
+        while self.samples.len() >= window {
             self.samples.pop_front();
+        }
+        if self.samples.capacity() < window {
+            self.samples.reserve_exact(window - self.samples.len());
         }
         self.samples.push_back(sample);
         News::Sample
@@ -496,8 +502,7 @@ impl ContainerHistory {
 
     /// The largest usage of the newest `share` of the guard's window.
     pub fn recent_peak(&self, resource: Resource, share: f64) -> f64 {
-        let recent = self.peaks[resource].aged().filter(|(age, _)| *age <= share);
-        recent.map(|(_, peak)| peak).fold(0.0, f64::max)
+        self.peaks[resource].peak_since(share)
     }
 
     /// For how many seconds the container has been measured, and others of its workload before it.

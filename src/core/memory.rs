@@ -42,9 +42,8 @@ impl Memory {
         (pod, workload)
     }
 
-    /// Forgets the pods that are gone by `is_there`, and the workloads that have long been.
-    pub fn retain(&mut self, is_there: impl Fn(&PodKey, &PodHistory) -> bool, now: i64) {
-        self.pods.retain(|key, history| is_there(key, history));
+    /// Forgets the workloads that have long been gone.
+    pub fn forget_workloads(&mut self, now: i64) {
         let mut oldest = now - KEPT;
         if self.workloads.len() > MOST_WORKLOADS {
             let mut seen: Vec<_> = self.workloads.values().map(|of| of.seen_at).collect();
@@ -246,8 +245,9 @@ mod tests {
     fn learned(kind: &str, used: f64) -> (Memory, i64) {
         let mut memory = Memory::default();
         let pod = owned("web-0", kind, "1", 0);
-        (1..12 * HOUR / 60)
-            .for_each(|minute| drop(look(&mut memory, &pod, Some(used), minute * 60)));
+        for minute in 1..12 * HOUR / 60 {
+            look(&mut memory, &pod, Some(used), minute * 60);
+        }
         (memory, 12 * HOUR)
     }
 
@@ -300,7 +300,9 @@ mod tests {
         let mut memory = Memory::default();
         look(&mut memory, &by_request("web-0", "1", 0), Some(0.3), 0);
         let (last, now) = (by_request("web-0", "340m", 0), HOUR);
-        (60..now).step_by(60).for_each(|now| drop(look(&mut memory, &last, Some(0.3), now)));
+        for now in (60..now).step_by(60) {
+            look(&mut memory, &last, Some(0.3), now);
+        }
         // One burst, which says nothing of what is typical.
         look(&mut memory, &last, Some(3.0), now);
         let new = by_request("web-1", "1", now);
@@ -449,13 +451,14 @@ mod tests {
     #[test]
     fn a_workload_is_remembered_for_days_and_not_for_ever() {
         let (mut memory, now) = settled("Deployment", 3.0, "4");
-        memory.retain(|_, _| false, now + KEPT - 60);
+        memory.pods.clear();
+        memory.forget_workloads(now + KEPT - 60);
         assert_eq!((memory.pods.len(), memory.workloads.len()), (0, 1));
         let mut again = memory.clone();
         let late = now + KEPT - 60;
         let decision = look(&mut again, &owned("web-9", "Deployment", "1", late), None, late);
         assert!((decision.new_limit.cpu - 4.0).abs() < 1e-6, "what it settled on still holds");
-        memory.retain(|_, _| false, now + KEPT + 60);
+        memory.forget_workloads(now + KEPT + 60);
         assert!(memory.workloads.is_empty());
     }
 
@@ -518,7 +521,7 @@ mod tests {
             decide(&seen, history.container("app").unwrap(), &down, &Policy::default(), at)
         };
         let starting = container(&mut memory, now, now - 60);
-        assert_eq!(starting.overridden(Resource::Cpu), Some(crate::guard::Override::Starting));
+        assert_eq!(starting.overridden.cpu, Some(crate::guard::Override::Starting));
         assert_eq!(container(&mut memory, now, now - 130).actions.cpu, Action::Decrease);
     }
 

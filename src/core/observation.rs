@@ -172,20 +172,15 @@ pub fn observe(
         (least..=MOST[resource]).contains(&amount).then_some(amount)
     };
     let amounts = PerResource::build(plausible);
+    let figures = pod.containers.figures(index);
     Observation {
         at: sample.map_or(now, |usage| usage.at),
         window: sample.map_or(0, |usage| usage.window),
         usage: PerResource::build(|resource| amounts[resource].unwrap_or_default()),
         measured: PerResource::build(|resource| amounts[resource].is_some()),
-        limit: pod.containers.limit_of(index),
-        request: PerResource::build(|resource| {
-            let container = pod.containers.get(index);
-            container.and_then(|of| of.request_in_force(resource)).unwrap_or_default()
-        }),
-        by_request: PerResource::build(|resource| {
-            let container = pod.containers.get(index);
-            container.is_some_and(|of| of.limit_in_force(resource).is_none())
-        }),
+        limit: figures.limit,
+        request: figures.request,
+        by_request: figures.by_request,
         containers: pod.containers.len(),
         oom_kill: state.oom_kill,
         restarts: pod.containers.get(index).map(|of| of.restarts).unwrap_or_default(),

@@ -1,5 +1,7 @@
 //! What came of a pod in a cycle.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -60,9 +62,21 @@ impl Status {
 pub struct Outcome {
     pub pod: PodKey,
     pub status: Status,
-    pub message: String,
+    pub message: Cow<'static, str>,
     /// None where nothing could be decided.
     pub decided: Option<PodDecision>,
+}
+
+/// An outcome, with what was decided on the pod as a whole.
+pub struct Summed<'a> {
+    pub outcome: &'a Outcome,
+    pub decision: Option<Decision>,
+}
+
+impl<'a> From<&'a Outcome> for Summed<'a> {
+    fn from(outcome: &'a Outcome) -> Self {
+        Self { outcome, decision: outcome.decided.as_ref().map(PodDecision::summary) }
+    }
 }
 
 impl Outcome {
@@ -149,7 +163,7 @@ impl From<&Decision> for DecisionSummary {
         Self {
             predicted: decision.predicted,
             actions: decision.actions,
-            overridden: PerResource::build(|resource| decision.overridden(resource)),
+            overridden: decision.overridden,
             out_of_bounds: decision.out_of_bounds,
             figures: PerResource::build(|resource| (&decision.basis[resource]).into()),
         }

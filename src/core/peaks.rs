@@ -44,16 +44,29 @@ impl PeakWindow {
     }
 
     /// The peaks of the buckets with their age, 0 (newest) to 1 (about to be forgotten).
-    pub fn aged(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
-        let age = |bucket: usize| bucket as f64 / (BUCKETS - 1) as f64;
-        (0..BUCKETS).map(move |bucket| {
-            (age(bucket), f64::from(self.buckets[slot(self.newest.saturating_sub(bucket as i64))]))
-        })
+    fn aged(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        let (newer, older) = self.buckets.split_at(slot(self.newest) + 1);
+        let newest_first = newer.iter().rev().chain(older.iter().rev());
+        newest_first.enumerate().map(|(bucket, peak)| (age(bucket), f64::from(*peak)))
     }
 
     /// The largest peak, each reduced by its age's share of `fade`.
     pub fn faded_peak(&self, fade: f64) -> f64 {
-        self.aged().map(|(age, peak)| peak * (1.0 - fade * age)).fold(0.0, f64::max)
+        if fade == 0.0 {
+            return f64::from(self.buckets.iter().copied().fold(0.0, f32::max));
+        }
+        let most = |most: f64, (age, peak): (f64, f64)| match peak > most {
+            true => most.max(peak * (1.0 - fade * age)),
+            // Fading makes nothing larger.
+            false => most,
+        };
+        self.aged().fold(0.0, most)
+    }
+
+    /// The largest peak of those that are at most so old.
+    pub fn peak_since(&self, oldest: f64) -> f64 {
+        let recent = self.aged().take_while(|(age, _)| *age <= oldest);
+        recent.map(|(_, peak)| peak).fold(0.0, f64::max)
     }
 
     /// The peak that is the largest after that, as it was, and its age as a share of the window.
@@ -82,6 +95,11 @@ impl PeakWindow {
             self.observe(at, peak, new);
         }
     }
+}
+
+/// As a share of the window.
+fn age(bucket: usize) -> f64 {
+    bucket as f64 / (BUCKETS - 1) as f64
 }
 
 fn bucket_seconds(window: i64) -> i64 {

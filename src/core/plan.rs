@@ -33,7 +33,7 @@ pub type Plan = BTreeMap<String, Change>;
 /// An empty plan means that rounding leaves nothing of the decision.
 pub fn plan(pod: &Pod, decision: &PodDecision) -> Plan {
     let mut plan = Plan::new();
-    for (name, decision) in decision.decided() {
+    for (name, decision) in decision.decided().filter(|(_, of)| of.changes_something()) {
         let Some(container) = pod.containers.iter().find(|of| of.name == *name) else { continue };
         let mut change = Change::default();
         for resource in Resource::ALL {

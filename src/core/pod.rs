@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -116,10 +116,23 @@ pub struct OomKill {
 #[derive(Debug, Clone)]
 pub struct Containers {
     list: Box<[PodContainer]>,
-    limits: Box<[PerResource<f64>]>,
+    figures: Box<[Figures]>,
     limit: PerResource<f64>,
     request: PerResource<f64>,
     settled: bool,
+}
+
+/// What the quantities of a container come to: cores and MiB.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Figures {
+    /// The limit in force, or the request where it has no limit, or 0 where it has neither.
+    pub limit: PerResource<f64>,
+    /// The request in force; 0 where it has none.
+    pub request: PerResource<f64>,
+    /// The resources that it has no limit of.
+    pub by_request: PerResource<bool>,
+    /// Tells what the spec asks for from anything else that it might ask for.
+    pub spec: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -245,20 +258,13 @@ pub fn group_of(api_version: &str) -> &str {
 
 impl Containers {
     pub fn new(list: Box<[PodContainer]>) -> Self {
-        let request = PodContainer::request_in_force;
-        let limit = |c: &PodContainer, resource| {
-            c.limit_in_force(resource).or_else(|| request(c, resource))
-        };
-        let limits = list
-            .iter()
-            .map(|c| PerResource::build(|resource| limit(c, resource).unwrap_or_default()));
-        let limits: Box<[PerResource<f64>]> = limits.collect();
+        let figures: Box<[Figures]> = list.iter().map(Figures::of).collect();
         Self {
-            limit: PerResource::build(|resource| total(limits.iter().map(|limit| limit[resource]))),
-            limits,
+            limit: PerResource::build(|resource| total(figures.iter().map(|f| f.limit[resource]))),
             request: PerResource::build(|resource| {
-                total(list.iter().filter_map(|c| request(c, resource)))
+                total(figures.iter().map(|f| f.request[resource]))
             }),
+            figures,
             settled: list.iter().all(PodContainer::is_settled),
             list,
         }
@@ -269,9 +275,29 @@ impl Containers {
         self.settled
     }
 
+    /// Of one container.
+    pub fn figures(&self, index: usize) -> Figures {
+        self.figures.get(index).copied().unwrap_or_default()
+    }
+
     /// Of one container: the request where it has no limit, 0 where it has neither.
     pub fn limit_of(&self, index: usize) -> PerResource<f64> {
-        self.limits.get(index).copied().unwrap_or_default()
+        self.figures(index).limit
+    }
+}
+
+impl Figures {
+    fn of(container: &PodContainer) -> Self {
+        let limits = PerResource::build(|resource| container.limit_in_force(resource));
+        let requests = PerResource::build(|resource| container.request_in_force(resource));
+        let mut spec = DefaultHasher::new();
+        container.resources.hash(&mut spec);
+        Self {
+            limit: PerResource::build(|of| limits[of].or(requests[of]).unwrap_or_default()),
+            request: PerResource::build(|of| requests[of].unwrap_or_default()),
+            by_request: PerResource::build(|of| limits[of].is_none()),
+            spec: spec.finish(),
+        }
     }
 }
 
@@ -283,7 +309,7 @@ impl Deref for Containers {
     }
 }
 
-// The sums follow from the list.
+// The figures follow from the list.
 
 impl PartialEq for Containers {
     fn eq(&self, other: &Self) -> bool {

@@ -113,9 +113,6 @@ impl PodDecision {
             decided.clone().any(|one| one.observation.measured[resource])
         });
         observation.oom_kill = decided.find_map(|one| one.observation.oom_kill);
-        let guard_overrides = Resource::ALL
-            .into_iter()
-            .filter_map(|resource| Some((resource, deciding[resource].overridden(resource)?)));
         let mut q_values = deciding.cpu.q_values;
         q_values.memory = deciding.memory.q_values.memory;
         q_values.future[1] = deciding.memory.q_values.future[1];
@@ -128,7 +125,7 @@ impl PodDecision {
             confidence: PerResource::build(|resource| deciding[resource].confidence[resource]),
             future: PerResource::build(|resource| deciding[resource].future[resource]),
             trend: PerResource::build(|resource| deciding[resource].trend[resource]),
-            guard_overrides: guard_overrides.collect(),
+            overridden: PerResource::build(|resource| deciding[resource].overridden[resource]),
             cooling_down: self.cooling_down(),
             floor: PerResource::build(|resource| deciding[resource].floor[resource]),
             // It is told by container.

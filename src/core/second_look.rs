@@ -21,12 +21,13 @@ pub const SHORTEST_WINDOW: i64 = 900;
 /// What was counted longer ago, in milliseconds, tells of no burst.
 pub const LONGEST_WINDOW: i64 = 60_000;
 
-/// The pods that are to be looked at before the next cycle, the fullest first, at most `most`.
+/// The pods that are to be looked at before the next cycle, the fullest first, at most `most`; each
+/// with how full it may be then.
 pub fn listed<'a>(
     pods: impl Iterator<Item = (&'a PodKey, &'a PodDecision)>,
     policy: &Policy,
     most: usize,
-) -> Vec<PodKey> {
+) -> Vec<(f64, PodKey)> {
     let mut listed: Vec<(f64, &PodKey)> = Vec::new();
     for (pod, decision) in pods {
         let decided = decision.decided();
@@ -43,7 +44,7 @@ pub fn listed<'a>(
         }
     }
     listed.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-    listed.into_iter().take(most).map(|(_, pod)| pod.clone()).collect()
+    listed.into_iter().take(most).map(|(share, pod)| (share, pod.clone())).collect()
 }
 
 /// By how much of the limit usage rises until the next cycle, where it goes on as over the last
@@ -168,7 +169,7 @@ mod tests {
         let names = |most| {
             let pods = decisions.iter().map(|(pod, decision)| (pod, decision));
             let listed = listed(pods, &Policy::default(), most);
-            listed.into_iter().map(|pod| pod.name).collect::<Vec<_>>()
+            listed.into_iter().map(|(_, pod)| pod.name).collect::<Vec<_>>()
         };
         assert_eq!(names(9), ["full-of-memory", "growing", "near"]);
         assert_eq!(names(1), ["full-of-memory"]);

@@ -1,5 +1,7 @@
 //! What is to be done next with a pod, before anything is sent.
 
+use std::borrow::Cow;
+
 use crate::action::Action;
 use crate::budget::ResizeBudget;
 use crate::context::OwnedPod;
@@ -42,7 +44,7 @@ pub struct Circumstances<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Nothing is sent.
-    Leave { status: Status, message: String },
+    Leave { status: Status, message: Cow<'static, str> },
     /// Resize the pod in place; what grows may go into the template if that fails.
     Resize { plan: Plan, fallback: bool },
     /// The kubelet does not carry out what was asked for: it goes into the template.
@@ -53,7 +55,7 @@ pub enum Step {
 
 impl Step {
     fn skip(reason: SkipReason, message: String) -> Self {
-        Self::Leave { status: Status::Skipped(reason), message }
+        Self::Leave { status: Status::Skipped(reason), message: message.into() }
     }
 }
 
@@ -102,7 +104,7 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
         return Step::Leave { status: Status::DryRun, message: DRY_RUN.into() };
     }
     if let Some((status, message)) = blocked_change(owned) {
-        return Step::Leave { status, message };
+        return Step::Leave { status, message: message.into() };
     }
     if !at.may_act {
         return skip(SkipReason::NotLeading);
@@ -285,7 +287,7 @@ mod tests {
                 "all of it is an HPA's",
                 quiet().with(|case| {
                     let decision = case.decision.as_mut().unwrap();
-                    decision.guard_overrides = vec![(Resource::Cpu, Override::ManagedByHpa)];
+                    decision.overridden.cpu = Some(Override::ManagedByHpa);
                 }),
                 skipped(ManagedByHpa),
                 "Pod web-1 is measured by a HorizontalPodAutoscaler",

@@ -145,6 +145,7 @@ impl WorkloadHistory {
     pub fn container_mut(&mut self, name: &Arc<str>) -> &mut WorkloadContainer {
         let index = self.containers.iter().position(|(known, _)| known == name);
         let index = index.unwrap_or_else(|| {
+            self.containers.reserve_exact(1);
             self.containers.push((name.clone(), WorkloadContainer::default()));
             self.containers.len() - 1
         });

@@ -15,6 +15,7 @@ use crate::config::{Config, PodMetrics};
 use crate::core::context::OwnedPod;
 use crate::core::eligibility::is_monitored;
 use crate::core::observation::Usage;
+use crate::core::policy::Exclusions;
 use crate::core::resource::PerResource;
 
 /// A pod and what was measured of it.
@@ -31,29 +32,59 @@ struct Amounts {
 /// Of the monitored pods in one cycle; by namespace and pod, where the pod is empty for a sum.
 #[derive(Debug, Default)]
 pub struct Inputs {
+    pub watched: i64,
     pub monitored: i64,
     detail: PodMetrics,
     amounts: BTreeMap<(String, String), Amounts>,
 }
 
 impl Inputs {
-    pub fn of(pods: &[Seen], config: &Config) -> Self {
-        let mut inputs = Self { detail: config.pod_metrics, ..Self::default() };
-        let exclusions = config.exclusions();
-        for (owned, usage) in pods.iter().filter(|(owned, _)| is_monitored(owned, &exclusions)) {
-            inputs.monitored += 1;
-            let key = &owned.pod.key;
-            let pod = match config.pod_metrics {
-                PodMetrics::None => continue,
-                PodMetrics::Namespace => String::new(),
-                PodMetrics::Pod => key.name.clone(),
-            };
-            let amounts = inputs.amounts.entry((key.namespace.clone(), pod)).or_default();
-            add(&mut amounts.usage, usage.as_ref().map(Usage::total).unwrap_or_default());
-            add(&mut amounts.request, owned.pod.request());
-            add(&mut amounts.limit, owned.pod.limit());
+    pub fn new(config: &Config) -> Self {
+        Self { detail: config.pod_metrics, ..Self::default() }
+    }
+
+    /// Takes in some pods more, which are mostly of one namespace.
+    pub fn extend(&mut self, pods: &[Seen], exclusions: &Exclusions) {
+        self.watched += pods.len() as i64;
+        let monitored = |(owned, _): &&Seen| is_monitored(owned, exclusions);
+        let same = |a: &Seen, b: &Seen| a.0.pod.key.namespace == b.0.pod.key.namespace;
+        for pods in pods.chunk_by(same) {
+            let mut sum = Amounts::default();
+            let mut any = false;
+            for (owned, usage) in pods.iter().filter(monitored) {
+                self.monitored += 1;
+                any = true;
+                let amounts = Amounts {
+                    usage: usage.as_ref().map(Usage::total).unwrap_or_default(),
+                    request: owned.pod.request(),
+                    limit: owned.pod.limit(),
+                };
+                match self.detail {
+                    PodMetrics::None => {}
+                    PodMetrics::Namespace => sum.add(&amounts),
+                    PodMetrics::Pod => self.amounts_of(owned, true).add(&amounts),
+                }
+            }
+            if let (Some((owned, _)), true) = (pods.first(), any)
+                && self.detail == PodMetrics::Namespace
+            {
+                self.amounts_of(owned, false).add(&sum);
+            }
         }
-        inputs
+    }
+
+    fn amounts_of(&mut self, owned: &OwnedPod, alone: bool) -> &mut Amounts {
+        let key = &owned.pod.key;
+        let pod = if alone { key.name.clone() } else { String::new() };
+        self.amounts.entry((key.namespace.clone(), pod)).or_default()
+    }
+}
+
+impl Amounts {
+    fn add(&mut self, other: &Self) {
+        add(&mut self.usage, other.usage);
+        add(&mut self.request, other.request);
+        add(&mut self.limit, other.limit);
     }
 }
 

@@ -16,9 +16,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use self::inputs::{Inputs, Recorded};
+pub use self::inputs::Inputs;
+use self::inputs::Recorded;
 use crate::config::Config;
-use crate::core::outcome::{Applied, Outcome, Status};
+use crate::core::outcome::{Applied, Status, Summed};
 use crate::core::phases::Phases;
 use crate::core::resource::Resource;
 
@@ -43,6 +44,8 @@ pub struct Metrics {
     events: Counters<1>,
     requests: requests::Requests,
     dispatched: Histogram,
+    write_rate: Gauge<f64, AtomicU64>,
+    write_cuts: Counter,
     too_old: Counter,
     looked_at: Counter,
     kubelet_requests: Timings<1>,
@@ -73,6 +76,8 @@ pub struct Now<'a> {
     pub leading: bool,
     pub connected: bool,
     pub watch_fresh: bool,
+    /// Writes a second that the API server bears, and how often they were halved.
+    pub pace: (f64, u64),
     /// By resource and reason.
     pub watch_ends: BTreeMap<(&'static str, &'static str), u64>,
     /// When the certificate expires, in seconds since the epoch.
@@ -101,6 +106,8 @@ impl Default for Metrics {
             events: Family::default(),
             requests: requests::Requests::default(),
             dispatched: timing(),
+            write_rate: Gauge::default(),
+            write_cuts: Counter::default(),
             too_old: Counter::default(),
             looked_at: Counter::default(),
             kubelet_requests: Family::new_with_constructor(timing),
@@ -169,6 +176,16 @@ impl Metrics {
             "Time from a decision until its change is sent",
             Unit::Seconds,
             dispatched,
+        );
+        r.register(
+            "writes_allowed_per_second",
+            "Writes a second that the answers of the API server allow now",
+            self.write_rate.clone(),
+        );
+        r.register(
+            "writes_halved",
+            "Times that these were halved, for an answer that was refused or slow",
+            self.write_cuts.clone(),
         );
         let too_old = self.too_old.clone();
         r.register("changes_too_old", "Wanted changes that waited too long to be made", too_old);
@@ -279,24 +296,23 @@ impl Metrics {
     }
 
     /// Added up first: a cluster may have very many pods and few kinds of outcomes.
-    pub fn outcomes(&self, outcomes: &[Outcome]) {
+    pub fn outcomes(&self, outcomes: &[Summed]) {
         let (mut decisions, mut skipped, mut overrides) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        for outcome in outcomes {
+        for Summed { outcome, decision } in outcomes {
             if let Status::Skipped(reason) = &outcome.status {
                 *skipped.entry([("reason", reason.name())]).or_default() += 1;
             }
-            let Some(decision) = &outcome.decided else { continue };
-            let decision = decision.summary();
+            let Some(decision) = decision else { continue };
             for resource in Resource::ALL {
                 let labels =
                     [("resource", resource.name()), ("action", decision.actions[resource].name())];
                 *decisions.entry(labels).or_default() += 1;
             }
-            for (resource, why) in &decision.guard_overrides {
-                *overrides
-                    .entry([("resource", resource.name()), ("reason", why.name())])
-                    .or_default() += 1;
+            for resource in Resource::ALL {
+                let Some(why) = decision.overridden[resource] else { continue };
+                let labels = [("resource", resource.name()), ("reason", why.name())];
+                *overrides.entry(labels).or_default() += 1;
             }
         }
         add(&self.decisions, decisions);
@@ -349,9 +365,8 @@ impl Metrics {
         self.events.get_or_create(&[("result", result)]).inc();
     }
 
-    pub fn pods(&self, pods: &[inputs::Seen], config: &Config) {
-        let inputs = Inputs::of(pods, config);
-        self.pods_watched.set(pods.len() as i64);
+    pub fn pods(&self, inputs: Inputs) {
+        self.pods_watched.set(inputs.watched);
         self.pods_monitored.set(inputs.monitored);
         self.recorded.replace(inputs);
     }
@@ -378,6 +393,8 @@ impl Metrics {
         self.autoscale_interval.set(config.auto_scale_interval as i64);
         self.kubernetes_connected.set(now.connected.into());
         self.watch_fresh.set(now.watch_fresh.into());
+        self.write_rate.set(now.pace.0);
+        self.write_cuts.inner().fetch_max(now.pace.1, Relaxed);
         for ((resource, reason), ends) in &now.watch_ends {
             let labels = [("resource", *resource), ("reason", *reason)];
             self.watch_ends.get_or_create(&labels).inner().fetch_max(*ends, Relaxed);

@@ -1,6 +1,7 @@
 //! What is done with one pod: what was decided on it, or what a person asks for. Whatever comes of
 //! it stays with this pod.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -14,12 +15,10 @@ use super::apply::{
     ApplyError, Attempt, Fallback, Manner, apply, apply_parts, fall_back, take_back,
 };
 use super::cycle::Scaler;
-use super::journal::Entry;
 use super::noting::Tried;
-use super::place::Place;
 use crate::client::error::ClusterError;
-use crate::cluster::Cluster;
 use crate::cluster::template::TemplateChange;
+use crate::cluster::{Cluster, WriteTurn};
 use crate::config::Config;
 use crate::core::budget::ResizeBudget;
 use crate::core::change_record::{By, Origin};
@@ -36,7 +35,7 @@ use crate::core::skip_reason::SkipReason;
 use crate::core::step::{Circumstances, Step, Turn, next_step};
 
 /// What comes of a pod that nothing is sent for.
-type Left = (Status, String);
+type Left = (Status, Cow<'static, str>);
 
 /// A pod that is being changed, for as long as this lives.
 struct Claim<'a> {
@@ -116,7 +115,7 @@ impl Scaler {
         config: &Config,
         settings: &Settings,
         decided: Decided,
-        place: &Place,
+        turn: &WriteTurn,
         now: DateTime<Utc>,
     ) -> Outcome {
         let pod = decided.owned.pod.key.clone();
@@ -127,13 +126,13 @@ impl Scaler {
         let left = match self.step(cluster, settings, &decided, overtaken, &mut one) {
             Err(left) => left,
             Ok(step) => {
-                let sent = self.send_step(cluster, config, &decided, step, place);
+                let sent = self.send_step(cluster, config, &decided, step, turn);
                 let sent = AssertUnwindSafe(sent).catch_unwind().await;
                 sent.unwrap_or_else(|_| panicked(&pod))
             }
         };
         let outcome = self.outcome(cluster, settings, decided, left, now);
-        self.record(std::slice::from_ref(&outcome), config, now);
+        self.tell(std::slice::from_ref(&outcome), config, now);
         outcome
     }
 
@@ -143,7 +142,7 @@ impl Scaler {
         config: &Config,
         decided: &Decided,
         step: Step,
-        place: &Place,
+        turn: &WriteTurn,
     ) -> Left {
         let Decided { owned, decision, origin, .. } = decided;
         let Ok(decision) = decision else {
@@ -160,16 +159,18 @@ impl Scaler {
                     false => Fallback::None,
                 };
                 let timeout = Duration::from_secs(config.resize_timeout);
-                let manner = Manner { fallback, timeout, place };
+                let manner = Manner { fallback, timeout, turn };
                 return self
                     .resize_by_parts(cluster, config, decided, decision, plan, manner)
                     .await;
             }
             Step::TakeBack { plan, refusal } => {
+                turn.free();
                 let applied = take_back(cluster, owned, &plan, &refusal).await;
                 (plan, applied)
             }
             Step::FallBack { plan, refusal } => {
+                turn.free();
                 let change = TemplateChange::OnlyUp;
                 let applied = match fall_back(cluster, owned, &plan, change, refusal).await {
                     // What neither the kubelet does nor the template is asked for no more.
@@ -194,7 +195,7 @@ impl Scaler {
         self.publish(cluster, &tried, || cause(decision));
         match applied {
             Ok(applied) => (Status::Success(applied.method), DONE.into()),
-            Err(error) => (Status::Failed, error.to_string()),
+            Err(error) => (Status::Failed, error.to_string().into()),
         }
     }
 
@@ -243,9 +244,9 @@ impl Scaler {
             return match faults.into_iter().next() {
                 Some((_, ApplyError::Cluster(ClusterError::Conflict { .. }))) => {
                     let reason = SkipReason::Changed;
-                    (Status::Skipped(reason), reason.message(&key.name))
+                    (Status::Skipped(reason), reason.message(&key.name).into())
                 }
-                Some((_, error)) => (Status::Failed, error.to_string()),
+                Some((_, error)) => (Status::Failed, error.to_string().into()),
                 None => (Status::NoActionNeeded, "No scaling action needed".into()),
             };
         };
@@ -257,7 +258,7 @@ impl Scaler {
             let names: Vec<_> = resources.iter().map(|resource| resource.name()).collect();
             message += &format!("; {}: {error}", names.join(" and "));
         }
-        (Status::Success(applied.method), message)
+        (Status::Success(applied.method), message.into())
     }
 
     /// Gives a pod the resources that a person asks for; None while it is being changed by
@@ -272,7 +273,7 @@ impl Scaler {
     ) -> Option<Result<Applied, ApplyError>> {
         let _claim = self.claim(&owned.pod.key)?;
         let timeout = Duration::from_secs(config.resize_timeout);
-        let manner = Manner { fallback, timeout, place: &Place::default() };
+        let manner = Manner { fallback, timeout, turn: &WriteTurn::default() };
         let began = Instant::now();
         let applied = apply(cluster, owned, plan, manner).await;
         if applied.is_ok() {
@@ -313,18 +314,6 @@ impl Scaler {
     fn claim(&self, pod: &PodKey) -> Option<Claim<'_>> {
         let claimed = self.claims.lock().insert(pod.clone());
         claimed.then(|| Claim { claims: &self.claims, pod: pod.clone() })
-    }
-
-    /// Writes down what was decided, under one lock.
-    pub(super) fn record(&self, outcomes: &[Outcome], config: &Config, now: DateTime<Utc>) {
-        let mut journal = self.journal.lock();
-        for Outcome { pod, status, message, decided } in outcomes {
-            let Some(containers) = decided.clone() else { continue };
-            let decision = containers.summary();
-            let (pod, status, message) = (pod.clone(), status.clone(), message.clone());
-            let entry = Entry { pod, at: now, decision, containers, status, message };
-            journal.record(entry, config.decisions_kept);
-        }
     }
 }
 
@@ -378,7 +367,10 @@ mod tests {
 
     async fn act(scaler: &Scaler, cluster: &Cluster, config: &Config, due: Decided) -> Status {
         let now = cluster.clock().now();
-        scaler.act(cluster, config, &config.settings(), due, &Place::default(), now).await.status
+        scaler
+            .act(cluster, config, &config.settings(), due, &WriteTurn::default(), now)
+            .await
+            .status
     }
 
     #[tokio::test]

@@ -1,7 +1,6 @@
 //! The agent: what it has seen of every container, and what it decides for all of them at once.
 
-use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{HashMap, HashSet};
 
 use internment::ArcIntern as Shared;
 use ndarray::Array2;
@@ -289,6 +288,36 @@ impl Agent {
         })
     }
 
+    /// Each of these pods with what its template asks for, where that is known.
+    pub fn with_template_sizes<'a>(
+        &self,
+        pods: impl Iterator<Item = &'a Decided>,
+        mut with: impl FnMut(&Decided, Option<&Sums>),
+    ) {
+        let memory = self.memory.lock();
+        // Quantities are read once for all pods that are alike.
+        let mut known = HashMap::new();
+        for decided in pods {
+            let pod = &decided.owned.pod;
+            let workload = memory.pods.get(&pod.key).and_then(PodHistory::known_workload);
+            let size = workload.and_then(|workload| {
+                let alike = (workload.clone(), pod.containers.clone());
+                *known.entry(alike).or_insert_with(|| {
+                    let history = memory.workloads.get(workload)?;
+                    let mut sum = Sums::default();
+                    for container in pod.containers.iter() {
+                        let template = &history.container(&container.name)?.template;
+                        let size =
+                            |resource| (template.limit(resource), template.request(resource));
+                        sum.add(&Sums::of(size));
+                    }
+                    Some(sum)
+                })
+            });
+            with(decided, size.as_ref());
+        }
+    }
+
     /// Workloads whose recorded past was not taken in yet, at most so many of those that are due,
     /// each with the pod that it was first seen by.
     pub fn unrecorded(
@@ -332,7 +361,8 @@ impl Agent {
         self.memory.lock().restore(pods, workloads, windows, policy, now);
     }
 
-    /// Forgets the pods of these namespaces that are there no more, and those of others that nobody
+    /// Forgets the workloads that have long been gone; and where more pods are remembered than
+    /// there are, those of these namespaces that are there no more, and those of others that nobody
     /// has asked for since `long_ago`.
     pub fn retain_present(
         &self,
@@ -341,15 +371,19 @@ impl Agent {
         long_ago: i64,
         now: i64,
     ) {
+        let mut memory = self.memory.lock();
+        memory.forget_workloads(now);
+        if memory.pods.len() <= present.len() {
+            return;
+        }
         let present: HashSet<_> = present.iter().map(|owned| &owned.pod.key).collect();
         let namespaces: HashSet<_> = namespaces.iter().collect();
-        let mut memory = self.memory.lock();
         let is_there = |key: &PodKey, history: &PodHistory| {
             let elsewhere =
                 !namespaces.contains(&key.namespace) && history.last_at() > Some(long_ago);
             elsewhere || present.contains(key)
         };
-        memory.retain(is_there, now);
+        memory.pods.retain(|key, history| is_there(key, history));
         // Nobody may ever ask for them: without a folder for the state nothing is stored.
         self.dirty.lock().retain(|key| memory.pods.contains_key(key));
     }
@@ -372,10 +406,9 @@ fn observe_pod(owned: &OwnedPod, history: &mut PodHistory, now: i64) {
         history.observe_external_resize(at, now, names);
     }
     history.observe_settled(pod.containers.are_settled(), now);
-    for container in pod.containers.iter() {
-        let mut hasher = DefaultHasher::new();
-        container.resources.hash(&mut hasher);
-        history.container_mut(&container.name).observe_spec(hasher.finish(), now);
+    for (index, container) in pod.containers.iter().enumerate() {
+        let spec = pod.containers.figures(index).spec;
+        history.container_mut(&container.name).observe_spec(spec, now);
     }
 }
 

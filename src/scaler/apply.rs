@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::place::Place;
 use crate::client::error::ClusterError;
-use crate::cluster::Cluster;
 use crate::cluster::template::{TemplateChange, TemplateOutcome};
+use crate::cluster::{Cluster, WriteTurn};
 use crate::core::context::OwnedPod;
 use crate::core::outcome::{Applied, Method};
 use crate::core::plan::{Change, Plan, part};
@@ -36,8 +35,8 @@ pub struct Manner<'a> {
     pub fallback: Fallback,
     /// How long the kubelet is waited for.
     pub timeout: Duration,
-    /// Freed before that.
-    pub place: &'a Place,
+    /// In which it is sent.
+    pub turn: &'a WriteTurn,
 }
 
 /// The resources that were asked for together, and what came of it.
@@ -96,12 +95,10 @@ pub async fn apply(
     cluster: &Cluster,
     owned: &OwnedPod,
     plan: &Plan,
-    Manner { fallback, timeout, place }: Manner<'_>,
+    Manner { fallback, timeout, turn }: Manner<'_>,
 ) -> Result<Applied, ApplyError> {
     let pod = &owned.pod;
-    let sent = cluster.patch_resize(pod, plan).await;
-    place.free();
-    let updated = match sent {
+    let updated = match cluster.patch_resize(pod, plan, turn).await {
         Ok(updated) => updated,
         Err(error @ ClusterError::NotInPlace { .. }) => {
             return fall_back_or_refuse(cluster, owned, plan, fallback, error.to_string()).await;
@@ -179,7 +176,7 @@ pub async fn take_back(
     message: &str,
 ) -> Result<Applied, ApplyError> {
     if !in_force.is_empty() {
-        cluster.patch_resize(&owned.pod, in_force).await?;
+        cluster.patch_resize(&owned.pod, in_force, &WriteTurn::default()).await?;
     }
     Err(ApplyError::Refused(format!(
         "the kubelet could not resize the pod, which keeps what it had: {message}"
@@ -234,7 +231,7 @@ async fn revert(
         };
         Some((container.name.to_string(), change))
     });
-    cluster.patch_resize(updated, &before.collect()).await.map(drop)
+    cluster.patch_resize(updated, &before.collect(), &WriteTurn::default()).await.map(drop)
 }
 
 #[cfg(test)]
@@ -265,16 +262,16 @@ mod tests {
         api.patch_resize(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    fn up(place: &Place) -> Manner<'_> {
+    fn up(turn: &WriteTurn) -> Manner<'_> {
         let fallback = Fallback::Template(TemplateChange::OnlyUp);
-        Manner { fallback, timeout: Duration::from_secs(10), place }
+        Manner { fallback, timeout: Duration::from_secs(10), turn }
     }
 
     #[tokio::test]
     async fn what_is_refused_to_one_resource_is_done_for_the_other() {
         let (simulation, cluster, owned) = one_pod(ServerVersion::V1_33).await;
         let plan = plan(&[("cpu", "600m"), ("memory", "400Mi")]);
-        let attempts = apply_parts(&cluster, &owned, plan, up(&Place::default())).await;
+        let attempts = apply_parts(&cluster, &owned, plan, up(&WriteTurn::default())).await;
         let [cpu, memory] = &attempts[..] else { panic!("{} attempts", attempts.len()) };
         assert_eq!(cpu.resources, [Resource::Cpu]);
         assert_eq!(cpu.result.as_ref().unwrap().method, Method::Vertical);
@@ -291,7 +288,7 @@ mod tests {
         let (simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
         by_hand(&simulation, &owned, json!({"memory": "1Gi"})).await;
         let applied =
-            apply(&cluster, &owned, &plan(&[("cpu", "600m")]), up(&Place::default())).await;
+            apply(&cluster, &owned, &plan(&[("cpu", "600m")]), up(&WriteTurn::default())).await;
         let conflict = applied.err().unwrap();
         assert!(
             matches!(conflict, ApplyError::Cluster(ClusterError::Conflict { .. })),
@@ -306,7 +303,7 @@ mod tests {
         let (simulation, cluster, mut owned) = one_pod(ServerVersion::default()).await;
         Arc::make_mut(&mut owned.pod).resource_version = Some("1".into());
         let applied =
-            apply(&cluster, &owned, &plan(&[("cpu", "600m")]), up(&Place::default())).await;
+            apply(&cluster, &owned, &plan(&[("cpu", "600m")]), up(&WriteTurn::default())).await;
         assert_eq!(applied.unwrap().method, Method::Vertical);
         assert_eq!(limits(&simulation, &owned).await.0, "600m");
     }
@@ -319,7 +316,8 @@ mod tests {
         api.patch("web", &PatchParams::default(), &paused).await.unwrap();
         let mut plan = plan(&[("cpu", "64")]);
         plan.values_mut().for_each(|change| change.requests = change.limits.clone());
-        let refused = apply(&cluster, &owned, &plan, up(&Place::default())).await.err().unwrap();
+        let refused =
+            apply(&cluster, &owned, &plan, up(&WriteTurn::default())).await.err().unwrap();
         assert!(refused.to_string().contains("Deployment web: it is paused"), "{refused}");
         let template = api.get("web").await.unwrap().spec.unwrap().template.spec.unwrap();
         let limits = template.containers[0].resources.clone().unwrap().limits.unwrap();

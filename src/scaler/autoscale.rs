@@ -77,9 +77,9 @@ impl Autoscaler {
                 let cycle =
                     AssertUnwindSafe(self.scaler.scale_all(cluster, &config, Changes::Dispatched));
                 match cycle.catch_unwind().await {
-                    Ok(Ok(Cycle { outcomes, phases })) => {
-                        let (left, wanted) = (outcomes.len(), self.scaler.wanted.waiting());
-                        tracing::debug!(left, wanted, dry_run = config.dry_run, %phases, "cycle");
+                    Ok(Ok(Cycle { pods, phases, .. })) => {
+                        let wanted = self.scaler.wanted.waiting();
+                        tracing::debug!(pods, wanted, dry_run = config.dry_run, %phases, "cycle");
                         if told.is_none_or(|at: Instant| at.elapsed() >= SUMMARY) {
                             told = Some(Instant::now());
                             self.summary(&config);

@@ -84,7 +84,8 @@ impl Births {
             return Err("there is no MutatingAdmissionPolicy dqn-scaler-born-right-sized".into());
         };
         let listing = cluster.pods(&config.namespaces, Deadline::default()).await;
-        let listing = listing.map_err(|error| error.to_string())?;
+        let mut listing = listing.map_err(|error| error.to_string())?;
+        listing.pods.sort_unstable_by(|a, b| a.pod.key.cmp(&b.pod.key));
         let mut by_namespace: HashMap<&str, Vec<OwnedPod>> = HashMap::new();
         for owned in &listing.pods {
             by_namespace.entry(&owned.pod.key.namespace).or_default().push(owned.clone());

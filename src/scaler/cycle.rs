@@ -4,42 +4,34 @@ use std::collections::{HashMap, HashSet};
 use std::iter::repeat;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::agent::{Agent, Decided, Observed};
+use super::agent::Agent;
 use super::changes::Changes as PastChanges;
 use super::invalid_annotations::InvalidAnnotations;
 use super::journal::Journal;
-use super::outcomes::{self, Outcomes};
-use super::place::Place;
+use super::outcomes::Outcomes;
 use super::pod_status::PodStatuses;
+use super::round::{Round, Sifted};
 use super::stopwatch::Stopwatch;
-use super::throttling::{Known, Throttling};
+use super::throttling::Throttling;
 use super::wanted::Wanted;
-use super::watchlist::{MOST, Watchlist};
+use super::watchlist::Watchlist;
 use crate::blocking::run_blocking;
 use crate::client::error::ClusterError;
 use crate::client::retry::Deadline;
 use crate::cluster::events::Queue;
 use crate::cluster::{Cluster, Unreadable};
 use crate::config::Config;
-use crate::core::balance::Balance;
-use crate::core::budget::ResizeBudget;
-use crate::core::change_record::{By, Origin};
 use crate::core::context::OwnedPod;
-use crate::core::eligibility::{eligibility, is_monitored};
 use crate::core::features::FeatureSet;
-use crate::core::observation::{Observation, Usage, observe};
-use crate::core::outcome::{Outcome, Status};
+use crate::core::observation::Usage;
+use crate::core::outcome::Outcome;
 use crate::core::phases::{Phase, Phases};
 use crate::core::pod::PodKey;
-use crate::core::pod_decision::{PodDecision, Urgency};
-use crate::core::policy::{Controls, Settings};
-use crate::core::second_look::listed;
-use crate::metrics::Metrics;
+use crate::metrics::{Inputs, Metrics};
 use crate::model::{ModelError, Network};
 
 #[derive(Debug, thiserror::Error)]
@@ -70,21 +62,9 @@ pub struct Scaler {
     pub(super) stopping: CancellationToken,
 }
 
-/// What pods are decided on for.
-pub(super) struct Round {
-    pub budget: Mutex<ResizeBudget>,
-    /// Who asks for what comes of it.
-    by: By,
-    /// Between two cycles: what changes nothing is told by the cycles alone.
-    pub between: bool,
-    /// What is wanted is put down for the dispatcher, in place of what cycles before this moment
-    /// wanted; None: it is made at once, and waited for.
-    later_since: Option<i64>,
-    /// Pods that are near their limit.
-    near: Mutex<Vec<PodKey>>,
-    /// Of a cycle: what all pods together ask for.
-    balance: Mutex<Option<Balance>>,
-}
+/// Pods that are decided on together, with one forward pass for all of their containers: no more is
+/// held of them than the decisions of so many.
+const BATCH: usize = 4096;
 
 /// Whether a cycle makes the changes that it wants itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,34 +73,9 @@ pub enum Changes {
     Dispatched,
 }
 
-impl Round {
-    pub fn cycle(config: &Config) -> Self {
-        let budget = ResizeBudget::new(config.resizes_per_cycle, config.resizes_per_namespace);
-        Self {
-            budget: Mutex::new(budget),
-            by: By::Loop,
-            between: false,
-            later_since: None,
-            near: Mutex::default(),
-            balance: Mutex::default(),
-        }
-    }
-
-    pub fn between_cycles(config: &Config) -> Self {
-        Self { between: true, by: By::SecondLook, ..Self::cycle(config) }
-    }
-
-    fn asked_for(config: &Config) -> Self {
-        Self { by: By::Person, ..Self::cycle(config) }
-    }
-
-    fn tells(&self, outcome: &Outcome) -> bool {
-        !self.between || matches!(outcome.status, Status::Success(_) | Status::Failed)
-    }
-}
-
-/// What came of every pod, and how long it took.
+/// What came of every pod, where that was waited for, and how long it took.
 pub struct Cycle {
+    pub pods: usize,
     pub outcomes: Vec<Outcome>,
     pub phases: Phases,
 }
@@ -207,8 +162,9 @@ impl Scaler {
                 pods.partition(|owned| self.agent.has_unanswered_kill(&owned.pod, now));
             (killed, by_namespace(others))
         });
+        let pods = killed.len() + unmeasured.values().map(Vec::len).sum::<usize>();
         let round = match changes {
-            Changes::Dispatched => Round { later_since: Some(now), ..Round::cycle(config) },
+            Changes::Dispatched => Round::dispatched(config, now),
             Changes::Awaited => Round::asked_for(config),
         };
         *round.balance.lock() = Some(balance);
@@ -218,7 +174,9 @@ impl Scaler {
             true => Vec::new(),
             false => self.run(cluster, config, killed, &round, &mut watch).await?,
         };
-        let mut pods = Vec::new();
+        let (mut sifted, mut batch) = (Sifted::default(), Vec::new());
+        let (exclusions, mut inputs) = (config.exclusions(), Inputs::new(config));
+        let mut near = Watchlist::default();
         // As long as answers come, there is time for the next.
         let deadline = Mutex::new(Deadline::default());
         let answers = read.into_iter().map(|namespace| {
@@ -227,33 +185,49 @@ impl Scaler {
         });
         // The next answer comes while this one is read.
         let mut answers = futures::stream::iter(answers).buffered(2);
-        while let Some((answer, namespace)) = answers.next().await {
+        loop {
+            let answer = answers.next().await;
             watch.lap(Phase::Fetch);
-            if answer.is_ok() {
-                *deadline.lock() = Deadline::default();
+            let is_last = answer.is_none();
+            if let Some((answer, namespace)) = answer {
+                if answer.is_ok() {
+                    *deadline.lock() = Deadline::default();
+                }
+                let here = unmeasured.remove(&namespace).unwrap_or_default();
+                run_blocking(|| {
+                    let usage =
+                        answer.and_then(|metrics| cluster.usage(&namespace, &metrics, &here));
+                    let usage = measured(usage).into_iter().chain(repeat(None));
+                    batch.extend(here.into_iter().zip(usage));
+                });
+                watch.lap(Phase::Parse);
             }
-            let here = unmeasured.remove(&namespace).unwrap_or_default();
-            let usage = run_blocking(|| {
-                answer.and_then(|metrics| cluster.usage(&namespace, &metrics, &here))
-            });
-            pods.extend(here.into_iter().zip(measured(usage).into_iter().chain(repeat(None))));
-            watch.lap(Phase::Parse);
+            if batch.len() >= BATCH || is_last {
+                let batch = std::mem::take(&mut batch);
+                run_blocking(|| {
+                    inputs.extend(&batch, &exclusions);
+                    near.extend(&batch, now);
+                });
+                self.sift(cluster, config, batch, &round, &mut watch, &mut sifted).await?;
+            }
+            if is_last {
+                break;
+            }
         }
-        let mut near = run_blocking(|| {
-            self.metrics.pods(&pods, config);
-            Watchlist::of(&pods, now)
-        });
-        outcomes.extend(self.run(cluster, config, pods, &round, &mut watch).await?);
+        outcomes.extend(self.carry_out(cluster, config, sifted, &round, &mut watch).await);
+        outcomes.sort_unstable_by(|a, b| a.pod.cmp(&b.pod));
         if let Some(balance) = round.balance.lock().take() {
             self.outcomes.end(balance);
         }
         run_blocking(|| {
-            near.add_near(round.near.into_inner());
+            self.metrics.pods(inputs);
+            near.add_near(round.near());
             *self.watchlist.lock() = Arc::new(near);
         });
-        self.pod_status
-            .retain_present(cluster.clock().now().timestamp(), config.auto_scale_interval as i64);
-        Ok(Cycle { outcomes, phases: watch.phases() })
+        let (now, interval) = (cluster.clock().now(), config.auto_scale_interval as i64);
+        self.pod_status.retain_present(now.timestamp(), interval, pods);
+        watch.lap(Phase::Apply);
+        Ok(Cycle { pods, outcomes, phases: watch.phases() })
     }
 
     /// One pod, wherever it is.
@@ -271,147 +245,10 @@ impl Scaler {
         let outcomes = self.run(cluster, config, pods, &round, &mut Stopwatch::start()).await?;
         Ok(ScaledOne { owned, usage, outcomes })
     }
-
-    /// What would be decided on one pod now, and what would come of it, in words: nothing is done
-    /// and nothing is written down.
-    pub async fn consider(
-        &self,
-        cluster: &Cluster,
-        config: &Config,
-        namespace: &str,
-        name: &str,
-    ) -> Result<(Decided, String), CycleError> {
-        let deadline = Deadline::default();
-        let owned = cluster.pod_with_context(namespace, name, deadline).await?.select_containers();
-        let usage = measured(cluster.usage_of(&owned, deadline).await);
-        let settings = self.settings(cluster, config).await;
-        let now = cluster.clock().now().timestamp();
-        let throttled = self.throttling.known(now);
-        let observed = vec![observe_pod(owned, usage, &settings, &throttled, now)];
-        let (agent, policy) = (self.agent.clone(), settings.policy.clone());
-        let decide = move || agent.decide(observed, &policy, now, &mut Stopwatch::start());
-        let decided = tokio::task::spawn_blocking(decide).await??.pop();
-        let decided = decided.ok_or_else(|| ModelError::Input("a pod without an answer".into()))?;
-        let mut budget = ResizeBudget::new(1, 1);
-        let comes = match self.next_step(cluster, &settings, &decided, &mut budget) {
-            Ok(_) => "it is resized at its turn".to_owned(),
-            Err((_, message)) => message,
-        };
-        Ok((decided, comes))
-    }
-
-    async fn settings(&self, cluster: &Cluster, config: &Config) -> Settings {
-        let mut settings = config.settings();
-        settings.policy.memory_cuts = cluster.lowers_memory().await;
-        settings
-    }
-
-    /// Decides on these pods and acts: the one way for all that is measured, whenever it is.
-    pub(super) async fn run(
-        &self,
-        cluster: &Cluster,
-        config: &Config,
-        pods: Vec<(OwnedPod, Option<Usage>)>,
-        round: &Round,
-        watch: &mut Stopwatch,
-    ) -> Result<Vec<Outcome>, CycleError> {
-        let now = cluster.clock().now();
-        let (agent, settings) = (self.agent.clone(), self.settings(cluster, config).await);
-        let throttled = self.throttling.known(now.timestamp());
-        let observed =
-            |(owned, usage)| observe_pod(owned, usage, &settings, &throttled, now.timestamp());
-        let observed = run_blocking(|| pods.into_iter().map(observed).collect());
-        let (mut laps, policy) = (*watch, settings.policy.clone());
-        let (decided, laps) = tokio::task::spawn_blocking(move || {
-            let decided = agent.decide(observed, &policy, now.timestamp(), &mut laps);
-            (decided, laps)
-        })
-        .await?;
-        *watch = laps;
-        let mut decided = decided?;
-        let origin = Origin { by: round.by, at: now.timestamp() };
-        decided.iter_mut().for_each(|decided| decided.origin = origin);
-        let (mut outcomes, due) =
-            run_blocking(|| self.plan(cluster, config, &settings, decided, round, now));
-        watch.lap(Phase::Plan);
-        match round.later_since {
-            Some(since) => self.wanted.put(due, now.timestamp(), since),
-            None => {
-                let work = due.into_iter().map(|due| async {
-                    self.act(cluster, config, &settings, due, &Place::default(), now).await
-                });
-                let acted = futures::stream::iter(work).buffer_unordered(config.resize_concurrency);
-                outcomes.extend(acted.collect::<Vec<_>>().await);
-            }
-        }
-        outcomes.retain(|outcome| round.tells(outcome));
-        run_blocking(|| {
-            outcomes.sort_unstable_by(|a, b| a.pod.cmp(&b.pod));
-            self.tell(&outcomes, now.timestamp());
-        });
-        watch.lap(Phase::Apply);
-        Ok(outcomes)
-    }
-
-    /// What came of pods, for those who look.
-    pub(super) fn tell(&self, outcomes: &[Outcome], now: i64) {
-        if outcomes.is_empty() {
-            return;
-        }
-        self.pod_status.record(outcomes, now);
-        self.metrics.outcomes(outcomes);
-    }
-
-    /// What comes of the pods that nothing is sent for, and the others in the order of their turns:
-    /// when not all can be changed in this cycle, what was begun and the pods in need come first,
-    /// and of the others each has its chance.
-    fn plan(
-        &self,
-        cluster: &Cluster,
-        config: &Config,
-        settings: &Settings,
-        mut decided: Vec<Decided>,
-        round: &Round,
-        now: DateTime<Utc>,
-    ) -> (Vec<Outcome>, Vec<Decided>) {
-        self.settle(&decided, now);
-        self.agent.with_templates(|template| {
-            let mut balance = round.balance.lock();
-            let Some(balance) = balance.as_mut() else { return };
-            let ours = |of: &&Decided| is_monitored(&of.owned, &settings.exclusions);
-            for decided in decided.iter().filter(ours) {
-                let template = template(&decided.owned, &settings.policy).map(|(of, _)| of);
-                outcomes::add(balance, decided, template.as_ref());
-            }
-        });
-        if !round.between {
-            let pods = decided
-                .iter()
-                .filter_map(|of| Some((&of.owned.pod.key, of.decision.as_ref().ok()?)));
-            round.near.lock().extend(listed(pods, &settings.policy, MOST));
-        }
-        decided.sort_by_cached_key(|Decided { owned, decision, .. }| {
-            let urgency = decision.as_ref().map_or(Urgency::Stays, PodDecision::urgency);
-            let begun = owned.pod.resize.is_some();
-            (if begun { Urgency::Killed } else { urgency }, rand::random::<u32>())
-        });
-        let mut budget = round.budget.lock();
-        let (mut outcomes, mut due) = (Vec::new(), Vec::new());
-        for decided in decided {
-            match self.next_step(cluster, settings, &decided, &mut budget) {
-                Ok(_) => due.push(decided),
-                Err(left) => outcomes.push(self.outcome(cluster, settings, decided, left, now)),
-            }
-        }
-        drop(budget);
-        outcomes.retain(|outcome| round.tells(outcome));
-        self.record(&outcomes, config, now);
-        (outcomes, due)
-    }
 }
 
 /// Without metrics nothing is decided, which is not a failure.
-fn measured<T: Default>(usage: Result<T, ClusterError>) -> T {
+pub(super) fn measured<T: Default>(usage: Result<T, ClusterError>) -> T {
     usage.unwrap_or_else(|error| {
         tracing::warn!(%error, "no metrics");
         T::default()
@@ -427,30 +264,4 @@ fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
         }
     }
     by_namespace
-}
-
-/// A pod with what was measured of its containers, and the policy it is decided by.
-fn observe_pod(
-    owned: OwnedPod,
-    usage: Option<Usage>,
-    settings: &Settings,
-    throttling: &Known,
-    now: i64,
-) -> Observed {
-    let max_age = settings.metrics_max_age;
-    match eligibility(&owned, settings) {
-        Ok(own_policy) => {
-            let controls = own_policy.as_deref().unwrap_or(&settings.policy).controls;
-            let container = |index| {
-                let seen = observe(&owned.pod, index, usage.as_ref(), max_age, now);
-                let name = owned.pod.containers.get(index).map(|container| &*container.name);
-                let throttled = throttling.share(&owned.pod.key, name.unwrap_or_default());
-                let seen = Observation { throttled, ..seen };
-                if controls == Controls::Requests { seen.by_requests() } else { seen }
-            };
-            let containers = (0..owned.pod.containers.len()).map(container).collect();
-            Observed { containers: Ok(containers), owned, own_policy }
-        }
-        Err(reason) => Observed { owned, containers: Err(reason), own_policy: None },
-    }
 }

@@ -3,12 +3,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::cycle::Scaler;
-use super::place::Place;
 use super::wanted::Change;
 use crate::cluster::{Cluster, SharedCluster};
 use crate::config::SharedConfig;
@@ -25,20 +23,25 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// Runs until the service stops; what was begun is finished.
     pub async fn run(self, stopping: CancellationToken) {
-        let places = Arc::new(Semaphore::new(self.config.current().resize_concurrency));
         let mut under_way = JoinSet::new();
         loop {
             while under_way.try_join_next().is_some() {}
             if under_way.len() >= MOST_UNDER_WAY {
                 under_way.join_next().await;
             }
-            let place = tokio::select! {
-                place = places.clone().acquire_owned() => place.ok(),
+            let turn = async {
+                match self.cluster.get().filter(|_| self.scaler.wanted.waiting() > 0) {
+                    Some(cluster) => Some((cluster.turn().await, cluster)),
+                    None => None,
+                }
+            };
+            let turn = tokio::select! {
+                turn = turn => turn,
                 () = stopping.cancelled() => break,
             };
-            let place = Place::of(place);
-            // Chosen only now that there is room for it.
-            let Some((cluster, change)) = self.next() else {
+            // Chosen only now that it can be sent at once.
+            let next = turn.and_then(|(turn, cluster)| Some((self.next(&cluster)?, turn, cluster)));
+            let Some((change, turn, cluster)) = next else {
                 tokio::select! {
                     () = self.scaler.wanted.more.notified() => continue,
                     () = stopping.cancelled() => break,
@@ -50,19 +53,16 @@ impl Dispatcher {
                 let (now, config) = (cluster.clock().now(), config.current());
                 scaler.metrics.dispatched(now.timestamp() - change.at);
                 let settings = config.settings();
-                let outcome =
-                    scaler.act(&cluster, &config, &settings, change.decided, &place, now).await;
-                scaler.tell(std::slice::from_ref(&outcome), now.timestamp());
+                scaler.act(&cluster, &config, &settings, change.decided, &turn, now).await;
                 scaler.wanted.done(node.as_deref().unwrap_or_default());
             });
         }
         while under_way.join_next().await.is_some() {}
     }
 
-    fn next(&self) -> Option<(Arc<Cluster>, Change)> {
-        let cluster = self.cluster.get()?;
+    fn next(&self, cluster: &Cluster) -> Option<Change> {
         let (change, old) = self.scaler.wanted.next(cluster.clock().now().timestamp());
         self.scaler.metrics.too_old(old);
-        Some((cluster, change?))
+        change
     }
 }

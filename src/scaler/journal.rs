@@ -1,5 +1,6 @@
 //! What was decided and done: the newest decisions, and counts over all of them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::core::decision::Decision;
-use crate::core::outcome::Status;
+use crate::core::outcome::{Outcome, Status, Summed};
 use crate::core::pod::PodKey;
 use crate::core::pod_decision::PodDecision;
 use crate::core::resource::PerResource;
@@ -21,7 +22,7 @@ pub struct Entry {
     /// Of its containers.
     pub containers: PodDecision,
     pub status: Status,
-    pub message: String,
+    pub message: Cow<'static, str>,
 }
 
 impl Entry {
@@ -58,6 +59,17 @@ impl Totals {
         self.average(&self.confidence)
     }
 
+    fn count(&mut self, outcome: &Outcome, decision: &Decision) {
+        self.decisions += 1;
+        self.applied += u64::from(matches!(outcome.status, Status::Success(_)));
+        self.actions.cpu[decision.actions.cpu.index()] += 1;
+        self.actions.memory[decision.actions.memory.index()] += 1;
+        self.usage.cpu += decision.observation.usage.cpu;
+        self.usage.memory += decision.observation.usage.memory;
+        self.confidence.cpu += decision.confidence.cpu;
+        self.confidence.memory += decision.confidence.memory;
+    }
+
     fn add(&mut self, other: &Self) {
         self.decisions += other.decisions;
         self.applied += other.applied;
@@ -88,16 +100,26 @@ pub struct Journal {
 }
 
 impl Journal {
-    pub fn record(&mut self, entry: Entry, keep: usize) {
-        let decision = &entry.decision;
-        self.totals.decisions += 1;
-        self.totals.applied += u64::from(entry.applied());
-        self.totals.actions.cpu[decision.actions.cpu.index()] += 1;
-        self.totals.actions.memory[decision.actions.memory.index()] += 1;
-        self.totals.usage.cpu += decision.observation.usage.cpu;
-        self.totals.usage.memory += decision.observation.usage.memory;
-        self.totals.confidence.cpu += decision.confidence.cpu;
-        self.totals.confidence.memory += decision.confidence.memory;
+    /// Takes in what was decided at one moment. Only what is kept is copied: a cycle may decide on
+    /// far more pods than that.
+    pub fn record(&mut self, outcomes: &[Summed], at: DateTime<Utc>, keep: usize) {
+        let decided = || {
+            let all = outcomes.iter();
+            all.filter_map(|of| {
+                Some((of.outcome, of.outcome.decided.as_ref()?, of.decision.as_ref()?))
+            })
+        };
+        decided().for_each(|(outcome, _, decision)| self.totals.count(outcome, decision));
+        let newest: Vec<_> = decided().rev().take(keep).collect();
+        for (outcome, containers, decision) in newest.into_iter().rev() {
+            let Outcome { pod, status, message, .. } = outcome;
+            let (pod, status, message) = (pod.clone(), status.clone(), message.clone());
+            let (decision, containers) = (decision.clone(), containers.clone());
+            self.put(Entry { pod, at, decision, containers, status, message }, keep);
+        }
+    }
+
+    fn put(&mut self, entry: Entry, keep: usize) {
         while self.entries.len() >= keep {
             self.entries.pop_front();
         }

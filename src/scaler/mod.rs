@@ -8,6 +8,7 @@ pub mod autoscale;
 pub mod births;
 pub mod changes;
 pub mod cycle;
+mod decide;
 pub mod dispatcher;
 #[cfg(test)]
 mod fixtures;
@@ -15,9 +16,9 @@ mod invalid_annotations;
 pub mod journal;
 mod noting;
 pub mod outcomes;
-mod place;
 pub mod pod_status;
 pub mod recorded_history;
+mod round;
 pub mod second_look;
 pub mod stopwatch;
 pub mod throttling;

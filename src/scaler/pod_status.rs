@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::core::context::OwnedPod;
 use crate::core::decision::Decision;
 use crate::core::downsampled::{Downsampled, Mergeable};
 use crate::core::history::FULL;
-use crate::core::outcome::{LastOutcome, Outcome, Status};
+use crate::core::outcome::{LastOutcome, Status, Summed};
 use crate::core::pod_decision::PodDecision;
 use crate::core::resource::{PerResource, Resource};
 
@@ -152,6 +153,24 @@ fn near_limit(decided: &PodDecision) -> Option<Box<[NearLimit]>> {
     (!near.is_empty()).then_some(near)
 }
 
+impl PodRecord {
+    fn latest(&self) -> Latest {
+        let delta = PerResource::build(|resource| f64::from(self.delta[resource]));
+        Latest {
+            last: self.last.clone(),
+            measured: self.measured(),
+            delta,
+            near: self.near.clone(),
+        }
+    }
+
+    /// When usage was last measured, and what it was.
+    fn measured(&self) -> Option<(i64, PerResource<f64>)> {
+        let usage = PerResource::build(|resource| f64::from(self.usage[resource]));
+        (self.measured_at > i64::MIN).then_some((self.measured_at, usage))
+    }
+}
+
 /// The last measurement and the last outcome of a pod.
 #[derive(Debug, Clone)]
 pub struct Latest {
@@ -174,9 +193,9 @@ pub struct OutcomeCounts {
 }
 
 impl OutcomeCounts {
-    fn new(outcomes: &[Outcome], at: i64) -> Self {
+    fn new(outcomes: &[Summed], at: i64) -> Self {
         let mut counts = Self { at, ..Self::default() };
-        for outcome in outcomes {
+        for Summed { outcome, .. } in outcomes {
             *match outcome.status {
                 Status::Success(_) => &mut counts.applied,
                 Status::DryRun => &mut counts.dry_run,
@@ -219,11 +238,10 @@ impl Default for PodStatuses {
 
 impl PodStatuses {
     /// Takes in what became of some pods at one moment.
-    pub fn record(&self, outcomes: &[Outcome], at: i64) {
+    pub fn record(&self, outcomes: &[Summed], at: i64) {
         self.timeline.lock().push(OutcomeCounts::new(outcomes, at));
         let mut records = self.records.lock();
-        for outcome in outcomes {
-            let decided = outcome.decided.as_ref().map(PodDecision::summary);
+        for Summed { outcome, decision: decided } in outcomes {
             let status = outcome.status.clone();
             let remark = outcome.remark().map(|text| text.chars().take(LONGEST_REMARK).collect());
             let last =
@@ -242,7 +260,7 @@ impl PodStatuses {
             }
             let Some(record) = records.get_mut(uid) else { continue };
             record.last = last;
-            if let Some(decision) = &decided {
+            if let Some(decision) = decided {
                 record.delta = PerResource::build(|resource| {
                     (decision.new_limit[resource] - decision.observation.limit[resource]) as f32
                 });
@@ -261,19 +279,35 @@ impl PodStatuses {
         }
     }
 
-    /// Forgets the pods that have not been met for an hour, or for two of these intervals.
-    pub fn retain_present(&self, now: i64, interval: i64) {
+    /// Where more is kept than there are `pods`, forgets those that have not been met for an hour,
+    /// or for two of these intervals.
+    pub fn retain_present(&self, now: i64, interval: i64, pods: usize) {
         let long_ago = now - FORGOTTEN.max(2 * interval);
-        self.records.lock().retain(|_, record| record.last.at >= long_ago);
+        let mut records = self.records.lock();
+        if records.len() > pods {
+            records.retain(|_, record| record.last.at >= long_ago);
+        }
     }
 
     pub fn latest(&self, uid: &str) -> Option<Latest> {
-        self.records.lock().get(uid).map(|record| {
-            let usage = PerResource::build(|resource| f64::from(record.usage[resource]));
-            let measured = (record.measured_at > i64::MIN).then_some((record.measured_at, usage));
-            let delta = PerResource::build(|resource| f64::from(record.delta[resource]));
-            Latest { last: record.last.clone(), measured, delta, near: record.near.clone() }
-        })
+        self.records.lock().get(uid).map(PodRecord::latest)
+    }
+
+    /// What `of` makes of these pods, their last status and their last usage, under one lock;
+    /// without those that it makes nothing of.
+    pub fn look<T>(
+        &self,
+        pods: Vec<OwnedPod>,
+        of: impl Fn(&OwnedPod, Option<&Status>, Option<PerResource<f64>>) -> Option<T>,
+    ) -> Vec<(OwnedPod, T)> {
+        let records = self.records.lock();
+        let seen = pods.into_iter().filter_map(|owned| {
+            let record = records.get(&*owned.pod.key.uid);
+            let usage = record.and_then(PodRecord::measured).map(|(_, usage)| usage);
+            let made = of(&owned, record.map(|record| &record.last.status), usage)?;
+            Some((owned, made))
+        });
+        seen.collect()
     }
 
     /// The pod's samples, oldest first.
@@ -294,25 +328,29 @@ impl PodStatuses {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
-    use crate::core::outcome::Method;
+    use crate::core::outcome::{Method, Outcome};
     use crate::core::pod::PodKey;
     use crate::core::skip_reason::SkipReason;
 
     fn outcome(uid: &str, status: Status) -> Outcome {
         let pod = PodKey { namespace: "default".into(), name: uid.into(), uid: uid.into() };
-        Outcome { pod, status, message: String::new(), decided: None }
+        Outcome { pod, status, message: Cow::default(), decided: None }
+    }
+
+    fn record(statuses: &PodStatuses, outcomes: &[Outcome], at: i64) {
+        statuses.record(&outcomes.iter().map(Summed::from).collect::<Vec<_>>(), at);
     }
 
     #[test]
     fn every_end_is_counted_and_remembered() {
         let statuses = PodStatuses::default();
         let skipped = Status::Skipped(SkipReason::CooldownPeriod);
-        statuses.record(
-            &[outcome("a", Status::Success(Method::Vertical)), outcome("b", skipped.clone())],
-            100,
-        );
-        statuses.record(&[outcome("a", skipped.clone()), outcome("c", Status::Failed)], 130);
+        let done = Status::Success(Method::Vertical);
+        record(&statuses, &[outcome("a", done), outcome("b", skipped.clone())], 100);
+        record(&statuses, &[outcome("a", skipped.clone()), outcome("c", Status::Failed)], 130);
         let (_, counts) = statuses.timeline();
         let counts: Vec<_> =
             counts.iter().map(|t| (t.at, t.applied, t.skipped, t.failed)).collect();
@@ -327,9 +365,9 @@ mod tests {
     #[test]
     fn a_pod_that_is_gone_is_forgotten() {
         let statuses = PodStatuses::default();
-        statuses.record(&[outcome("old", Status::NoActionNeeded)], 0);
-        statuses.record(&[outcome("new", Status::NoActionNeeded)], FORGOTTEN);
-        statuses.retain_present(FORGOTTEN + 1, 30);
+        record(&statuses, &[outcome("old", Status::NoActionNeeded)], 0);
+        record(&statuses, &[outcome("new", Status::NoActionNeeded)], FORGOTTEN);
+        statuses.retain_present(FORGOTTEN + 1, 30, 1);
         assert!(statuses.latest("old").is_none() && statuses.latest("new").is_some());
     }
 

@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::cycle::{Round, Scaler};
+use super::cycle::Scaler;
+use super::round::Round;
 use super::stopwatch::Stopwatch;
 use super::usage_windows::UsageWindows;
 use super::watchlist::Watchlist;

@@ -21,16 +21,17 @@ pub struct Watchlist {
 }
 
 impl Watchlist {
-    /// The nodes of these pods, and those of them that are young.
-    pub fn of(pods: &[(OwnedPod, Option<Usage>)], now: i64) -> Self {
-        let mut nodes = BTreeSet::new();
+    /// Takes in the nodes of these pods, and those of them that are young.
+    pub fn extend(&mut self, pods: &[(OwnedPod, Option<Usage>)], now: i64) {
         for (owned, _) in pods {
-            if let Some(node) = owned.pod.node_name.as_ref().filter(|node| !nodes.contains(*node)) {
-                nodes.insert(node.clone());
+            let node = owned.pod.node_name.as_ref();
+            if let Some(node) = node.filter(|node| !self.nodes.contains(*node)) {
+                self.nodes.insert(node.clone());
             }
         }
         let young = pods.iter().filter(|(owned, _)| is_young(&owned.pod, now));
-        Self { pods: young.take(MOST).map(|(owned, _)| owned.pod.key.clone()).collect(), nodes }
+        let young = young.take(MOST.saturating_sub(self.pods.len()));
+        self.pods.extend(young.map(|(owned, _)| owned.pod.key.clone()));
     }
 
     /// The pods that a cycle has found near their limit, before the others.

@@ -248,7 +248,7 @@ pub fn publish(
             Delivery::Failed => "failed",
         });
     };
-    events::run(events, cluster, state.config().writes_per_second / 2, delivered, ended)
+    events::run(events, cluster, delivered, ended)
 }
 
 pub fn elect(state: &AppState, ended: CancellationToken) -> impl Future<Output = ()> + use<> {

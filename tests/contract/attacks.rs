@@ -183,9 +183,8 @@ async fn so_many_decisions_are_given_at_once() {
     })
     .await;
     let entry = newest().unwrap();
-    for _ in 0..10_100 {
-        service.state.scaler.journal.lock().record((*entry).clone(), 20_000);
-    }
+    let many = vec![(*entry).clone(); 10_100];
+    service.state.scaler.journal.lock().restore(many, Default::default());
     let answer = service.get("/decisions?limit=9000000000000000000").await.1;
     assert_eq!(answer["count"], 10_000);
     assert_eq!(answer["decisions"].as_array().unwrap().len(), 10_000);

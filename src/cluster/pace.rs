@@ -1,0 +1,194 @@
+//! How many writes a second the API server is asked for: what its own answers say it bears. While
+//! they are quick the pace grows by a constant, and where one is slow or refused it is halved.
+
+use std::time::{Duration, Instant};
+
+/// The objective that Kubernetes has for nearly all writes: what takes longer is slow.
+const SLOW: Duration = Duration::from_secs(1);
+/// An answer that took less lets the pace grow.
+const QUICK: Duration = Duration::from_millis(500);
+/// Writes a second that each second of quick answers adds.
+const RAISE: f64 = 1.0;
+/// What was sent before a cut is answered after it: another one has to wait for so long.
+const REST: Duration = Duration::from_secs(1);
+/// Writes a second, however slow the answers are.
+const LEAST: f64 = 0.5;
+/// Writes a second that a small cluster begins with: as many as client-go lets its clients send at
+/// once by default.
+const FIRST: f64 = 10.0;
+/// Each node renews its Lease every ten seconds. With a tenth of these writes a larger cluster
+/// begins, at 30 pods a node.
+const PODS_A_WRITE: f64 = 10.0 * 10.0 * 30.0;
+
+/// One slow answer may be the fault of a webhook of one namespace: each weighs so much in the share
+/// of slow ones, and from that share on all are meant.
+const WEIGHT: f64 = 0.1;
+const MANY: f64 = 0.25;
+
+/// How an attempt to write was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Whatever it said: the server had time for it.
+    Given,
+    /// The server has too much to do, or does not answer.
+    Overloaded,
+}
+
+#[derive(Debug)]
+pub struct Pace {
+    /// Writes a second, now and at most.
+    rate: f64,
+    most: f64,
+    /// When the next one may be sent.
+    next: Instant,
+    /// The share of slow ones among the last answers.
+    slow: f64,
+    /// When the pace was last halved, and how often.
+    cut_at: Option<Instant>,
+    cuts: u64,
+}
+
+impl Pace {
+    pub fn new(most: u32, now: Instant) -> Self {
+        let most = f64::from(most.max(1));
+        Self { rate: FIRST.min(most), most, next: now, slow: 0.0, cut_at: None, cuts: 0 }
+    }
+
+    /// The cluster has so many pods: what it does anyway is the measure to begin with.
+    pub fn begin(&mut self, pods: usize) {
+        if self.cut_at.is_none() {
+            self.rate = self.rate.max(pods as f64 / PODS_A_WRITE).min(self.most);
+        }
+    }
+
+    /// Takes the next moment to write at; nothing is saved up while nobody writes.
+    pub fn take(&mut self, now: Instant) -> Instant {
+        let at = self.next.max(now);
+        self.next = at + Duration::from_secs_f64(1.0 / self.rate);
+        at
+    }
+
+    /// Whoever took a moment has not written.
+    pub fn give_back(&mut self, now: Instant) {
+        let earlier = self.next.checked_sub(Duration::from_secs_f64(1.0 / self.rate));
+        self.next = earlier.unwrap_or(now).max(now);
+    }
+
+    /// Takes in an answer and how long it took. Only what is used up to its end has to grow.
+    pub fn answered(&mut self, answer: Answer, took: Duration, now: Instant) {
+        let is_slow = if took >= SLOW { 1.0 } else { 0.0 };
+        self.slow += (is_slow - self.slow) * WEIGHT;
+        if answer == Answer::Overloaded || self.slow >= MANY {
+            if self.cut_at.is_none_or(|at| now.saturating_duration_since(at) >= REST) {
+                self.rate = (self.rate / 2.0).max(LEAST);
+                self.cut_at = Some(now);
+                self.cuts += 1;
+            }
+        } else if took < QUICK && self.next > now {
+            self.rate = (self.rate + RAISE / self.rate.max(1.0)).min(self.most);
+        }
+    }
+
+    /// Writes a second.
+    pub fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    /// How often it was halved.
+    pub fn cuts(&self) -> u64 {
+        self.cuts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_millis(1);
+
+    /// Writes as fast as it may for so many seconds, each answered after `took`.
+    fn write(pace: &mut Pace, from: Instant, seconds: u64, took: Duration) -> (Instant, usize) {
+        let (end, mut now, mut count) = (from + Duration::from_secs(seconds), from, 0);
+        while now < end {
+            now = pace.take(now);
+            pace.answered(Answer::Given, took, now);
+            count += 1;
+        }
+        (now, count)
+    }
+
+    #[test]
+    fn it_begins_with_a_share_of_what_the_cluster_does_anyway() {
+        for (pods, expected) in [(10, 10.0), (15_000, 10.0), (60_000, 20.0), (150_000, 50.0)] {
+            let mut pace = Pace::new(100, Instant::now());
+            pace.begin(pods);
+            assert!((pace.rate() - expected).abs() < 1e-9, "{pods}: {}", pace.rate());
+        }
+        let mut pace = Pace::new(10, Instant::now());
+        pace.begin(150_000);
+        assert_eq!(pace.rate(), 10.0, "the setting is an upper bound");
+    }
+
+    #[test]
+    fn quick_answers_raise_it_up_to_the_bound_and_idleness_does_not() {
+        let began = Instant::now();
+        let mut pace = Pace::new(30, began);
+        let (now, count) = write(&mut pace, began, 10, TICK);
+        assert!((18.0..22.0).contains(&pace.rate()) && count > 140, "{count}, {}", pace.rate());
+        let (now, _) = write(&mut pace, now, 60, TICK);
+        assert_eq!(pace.rate(), 30.0);
+        let mut idle = Pace::new(20, began);
+        for second in 1..100 {
+            let now = now + Duration::from_secs(10 * second);
+            idle.take(now);
+            idle.answered(Answer::Given, TICK, now + Duration::from_secs(5));
+        }
+        assert_eq!(idle.rate(), FIRST);
+    }
+
+    #[test]
+    fn a_refusal_or_a_slow_answer_halves_it_once_and_it_comes_back() {
+        let began = Instant::now();
+        for (answer, took) in [(Answer::Overloaded, TICK), (Answer::Given, SLOW)] {
+            let mut pace = Pace::new(40, began);
+            pace.begin(120_000);
+            for _ in 0..30 {
+                pace.answered(answer, took, began);
+            }
+            assert_eq!((pace.rate(), pace.cuts()), (20.0, 1));
+            pace.begin(150_000);
+            assert_eq!(pace.rate(), 20.0, "the server has the last word");
+            let (now, _) = write(&mut pace, began, 30, TICK);
+            assert_eq!(pace.rate(), 40.0);
+            for second in 0..100 {
+                pace.answered(answer, took, now + Duration::from_secs(second));
+            }
+            assert_eq!(pace.rate(), LEAST, "it never stops for good");
+        }
+    }
+
+    #[test]
+    fn a_slow_answer_now_and_then_is_not_the_server() {
+        let now = Instant::now();
+        let mut pace = Pace::new(10, now);
+        for number in 0..100 {
+            let took = if number % 10 == 0 { SLOW } else { TICK };
+            pace.answered(Answer::Given, took, now);
+        }
+        assert_eq!(pace.cuts(), 0);
+    }
+
+    #[test]
+    fn writes_are_spread_and_what_is_given_back_is_not_lost() {
+        let now = Instant::now();
+        let mut pace = Pace::new(10, now);
+        pace.begin(60_000);
+        let times: Vec<_> = (0..3).map(|_| pace.take(now) - now).collect();
+        assert_eq!(times, [0, 100, 200].map(Duration::from_millis));
+        pace.give_back(now);
+        assert_eq!(pace.take(now) - now, Duration::from_millis(200));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(pace.take(later), later);
+        assert_eq!(pace.take(later) - later, Duration::from_millis(100), "nothing was saved up");
+    }
+}

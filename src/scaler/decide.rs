@@ -1,0 +1,236 @@
+//! From pods and what was measured of them to what comes of them: the one way for all that is
+//! decided on, whenever it is.
+
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+
+use super::agent::{Decided, Observed};
+use super::cycle::{CycleError, Scaler, measured};
+use super::outcomes;
+use super::round::{Round, Sifted};
+use super::stopwatch::Stopwatch;
+use super::throttling::Known;
+use crate::blocking::run_blocking;
+use crate::client::retry::Deadline;
+use crate::cluster::{Cluster, WriteTurn};
+use crate::config::Config;
+use crate::core::budget::ResizeBudget;
+use crate::core::change_record::Origin;
+use crate::core::context::OwnedPod;
+use crate::core::eligibility::{eligibility, is_monitored};
+use crate::core::observation::{Observation, Usage, observe};
+use crate::core::outcome::{Outcome, Summed};
+use crate::core::phases::Phase;
+use crate::core::pod_decision::{PodDecision, Urgency};
+use crate::core::policy::{Controls, Settings};
+use crate::model::ModelError;
+
+impl Scaler {
+    /// Decides on these pods and acts.
+    pub(super) async fn run(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        pods: Vec<(OwnedPod, Option<Usage>)>,
+        round: &Round,
+        watch: &mut Stopwatch,
+    ) -> Result<Vec<Outcome>, CycleError> {
+        let mut sifted = Sifted::default();
+        self.sift(cluster, config, pods, round, watch, &mut sifted).await?;
+        Ok(self.carry_out(cluster, config, sifted, round, watch).await)
+    }
+
+    /// What would be decided on one pod now, and what would come of it, in words: nothing is done
+    /// and nothing is written down.
+    pub async fn consider(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(Decided, String), CycleError> {
+        let deadline = Deadline::default();
+        let owned = cluster.pod_with_context(namespace, name, deadline).await?.select_containers();
+        let usage = measured(cluster.usage_of(&owned, deadline).await);
+        let settings = settings(cluster, config).await;
+        let now = cluster.clock().now().timestamp();
+        let throttled = self.throttling.known(now);
+        let observed = vec![observe_pod(owned, usage, &settings, &throttled, now)];
+        let (agent, policy) = (self.agent.clone(), settings.policy.clone());
+        let decide = move || agent.decide(observed, &policy, now, &mut Stopwatch::start());
+        let decided = tokio::task::spawn_blocking(decide).await??.pop();
+        let decided = decided.ok_or_else(|| ModelError::Input("a pod without an answer".into()))?;
+        let mut budget = ResizeBudget::new(1, 1);
+        let comes = match self.next_step(cluster, &settings, &decided, &mut budget) {
+            Ok(_) => "it is resized at its turn".to_owned(),
+            Err((_, message)) => message.into_owned(),
+        };
+        Ok((decided, comes))
+    }
+
+    /// Decides on these pods, tells of those that nothing is to be done with, and adds the others.
+    pub(super) async fn sift(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        pods: Vec<(OwnedPod, Option<Usage>)>,
+        round: &Round,
+        watch: &mut Stopwatch,
+        sifted: &mut Sifted,
+    ) -> Result<(), CycleError> {
+        let now = cluster.clock().now();
+        let (agent, settings) = (self.agent.clone(), settings(cluster, config).await);
+        let throttled = self.throttling.known(now.timestamp());
+        let observed =
+            |(owned, usage)| observe_pod(owned, usage, &settings, &throttled, now.timestamp());
+        let observed = run_blocking(|| pods.into_iter().map(observed).collect());
+        let (mut laps, policy) = (*watch, settings.policy.clone());
+        let (decided, laps) = tokio::task::spawn_blocking(move || {
+            let decided = agent.decide(observed, &policy, now.timestamp(), &mut laps);
+            (decided, laps)
+        })
+        .await?;
+        *watch = laps;
+        let mut decided = decided?;
+        let origin = Origin { by: round.by, at: now.timestamp() };
+        decided.iter_mut().for_each(|decided| decided.origin = origin);
+        run_blocking(|| {
+            self.settle(&decided, now);
+            self.take_stock(&decided, &settings, round);
+            round.list_near(&decided, &settings);
+            // How many may be done is a matter of all of them.
+            let mut any = ResizeBudget::new(usize::MAX, usize::MAX);
+            let mut outcomes = Vec::with_capacity(decided.len());
+            for decided in decided {
+                match self.next_step(cluster, &settings, &decided, &mut any) {
+                    Ok(_) => sifted.due.push(decided),
+                    Err(left) => {
+                        outcomes.push(self.outcome(cluster, &settings, decided, left, now));
+                    }
+                }
+            }
+            outcomes.retain(|outcome| round.tells(outcome));
+            watch.lap(Phase::Plan);
+            self.tell(&outcomes, config, now);
+            if round.later_since.is_none() {
+                sifted.outcomes.append(&mut outcomes);
+            }
+        });
+        watch.lap(Phase::Apply);
+        Ok(())
+    }
+
+    /// Does what is to be done, or puts it down for the dispatcher. When not all of the pods can be
+    /// changed in this round, what was begun and those in need come first, and of the others each
+    /// has its chance.
+    pub(super) async fn carry_out(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        Sifted { mut due, mut outcomes }: Sifted,
+        round: &Round,
+        watch: &mut Stopwatch,
+    ) -> Vec<Outcome> {
+        let now = cluster.clock().now();
+        let settings = settings(cluster, config).await;
+        due.sort_by_cached_key(|Decided { owned, decision, .. }| {
+            let urgency = decision.as_ref().map_or(Urgency::Stays, PodDecision::urgency);
+            let begun = owned.pod.resize.is_some();
+            (if begun { Urgency::Killed } else { urgency }, rand::random::<u32>())
+        });
+        let (turns, mut left_over) =
+            self.within_budget(cluster, &settings, due, &mut round.budget.lock(), now);
+        left_over.retain(|outcome| round.tells(outcome));
+        self.tell(&left_over, config, now);
+        outcomes.append(&mut left_over);
+        watch.lap(Phase::Plan);
+        match round.later_since {
+            Some(since) => self.wanted.put(turns, now.timestamp(), since),
+            None => {
+                let work = turns.into_iter().map(|due| async {
+                    self.act(cluster, config, &settings, due, &WriteTurn::default(), now).await
+                });
+                let acted = futures::stream::iter(work).buffer_unordered(config.resize_concurrency);
+                let acted: Vec<_> = acted
+                    .filter(|outcome| std::future::ready(round.tells(outcome)))
+                    .collect()
+                    .await;
+                outcomes.extend(acted);
+            }
+        }
+        watch.lap(Phase::Apply);
+        outcomes
+    }
+
+    /// Adds what these pods ask for to what all of a cycle do.
+    fn take_stock(&self, decided: &[Decided], settings: &Settings, round: &Round) {
+        let mut balance = round.balance.lock();
+        let Some(balance) = balance.as_mut() else { return };
+        let ours = |of: &&Decided| is_monitored(&of.owned, &settings.exclusions);
+        self.agent.with_template_sizes(decided.iter().filter(ours), |decided, template| {
+            outcomes::add(balance, decided, template);
+        });
+    }
+
+    /// Those of the pods that have their turn, and what comes of the others.
+    fn within_budget(
+        &self,
+        cluster: &Cluster,
+        settings: &Settings,
+        due: Vec<Decided>,
+        budget: &mut ResizeBudget,
+        now: DateTime<Utc>,
+    ) -> (Vec<Decided>, Vec<Outcome>) {
+        let (mut turns, mut left_over) = (Vec::new(), Vec::new());
+        for decided in due {
+            match self.next_step(cluster, settings, &decided, budget) {
+                Ok(_) => turns.push(decided),
+                Err(left) => left_over.push(self.outcome(cluster, settings, decided, left, now)),
+            }
+        }
+        (turns, left_over)
+    }
+
+    /// Writes down what came of pods, under one lock for all of them, and tells those who look.
+    pub(super) fn tell(&self, outcomes: &[Outcome], config: &Config, now: DateTime<Utc>) {
+        if outcomes.is_empty() {
+            return;
+        }
+        let summed: Vec<_> = outcomes.iter().map(Summed::from).collect();
+        self.journal.lock().record(&summed, now, config.decisions_kept);
+        self.pod_status.record(&summed, now.timestamp());
+        self.metrics.outcomes(&summed);
+    }
+}
+
+async fn settings(cluster: &Cluster, config: &Config) -> Settings {
+    let mut settings = config.settings();
+    settings.policy.memory_cuts = cluster.lowers_memory().await;
+    settings
+}
+
+/// A pod with what was measured of its containers, and the policy it is decided by.
+fn observe_pod(
+    owned: OwnedPod,
+    usage: Option<Usage>,
+    settings: &Settings,
+    throttling: &Known,
+    now: i64,
+) -> Observed {
+    let max_age = settings.metrics_max_age;
+    match eligibility(&owned, settings) {
+        Ok(own_policy) => {
+            let controls = own_policy.as_deref().unwrap_or(&settings.policy).controls;
+            let container = |index| {
+                let seen = observe(&owned.pod, index, usage.as_ref(), max_age, now);
+                let name = owned.pod.containers.get(index).map(|container| &*container.name);
+                let throttled = throttling.share(&owned.pod.key, name.unwrap_or_default());
+                let seen = Observation { throttled, ..seen };
+                if controls == Controls::Requests { seen.by_requests() } else { seen }
+            };
+            let containers = (0..owned.pod.containers.len()).map(container).collect();
+            Observed { containers: Ok(containers), owned, own_policy }
+        }
+        Err(reason) => Observed { owned, containers: Err(reason), own_policy: None },
+    }
+}
