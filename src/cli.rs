@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::api;
+use crate::api::export::{self, ExportArgs};
 use crate::logging::{self, Format};
 use crate::model::inspect;
+use crate::scaler::revert::{self, RevertArgs};
 use crate::service::{ServeArgs, serve};
 use crate::terminal::explain::{self, ExplainArgs};
 use crate::terminal::top::{self, TopArgs};
@@ -35,6 +37,8 @@ enum Command {
     Explain(ExplainArgs),
     Evaluate(EvaluateArgs),
     Train(TrainArgs),
+    Revert(RevertArgs),
+    Export(ExportArgs),
     /// Look into a model checkpoint
     #[command(subcommand)]
     Model(ModelCommand),
@@ -69,6 +73,8 @@ impl Cli {
             Some(Command::Explain(args)) => run(explain::run(args)),
             Some(Command::Evaluate(args)) => evaluate::run(&args),
             Some(Command::Train(args)) => training::run(&args),
+            Some(Command::Export(args)) => run(export::run(args, &mut stdout())),
+            Some(Command::Revert(args)) => run(revert::run(args, &mut stdout())),
             Some(Command::Model(ModelCommand::Inspect { file })) => {
                 Ok(inspect::inspect(&file, &mut stdout())?)
             }

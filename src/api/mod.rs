@@ -12,6 +12,7 @@ mod decisions;
 mod document;
 mod error;
 mod explanation;
+pub mod export;
 mod extract;
 mod json;
 mod large;

@@ -100,6 +100,10 @@ pub struct ListedOverrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     restarts_allowed: Option<bool>,
+    /// What cannot be had in place may go into the template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    fallback: Option<bool>,
     /// For how long a container starts after its start.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 90)]
@@ -126,6 +130,7 @@ impl ListedOverrides {
             up_only: overrides.up_only,
             controls: overrides.controls,
             restarts_allowed: overrides.restarts_allowed,
+            fallback: overrides.fallback,
             startup_seconds: overrides.startup,
             containers: overrides.containers.clone(),
             fault: own_policy(owned, policy).err().map(|fault| fault.to_string()),

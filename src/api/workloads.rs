@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, BadRequest};
+use super::export::{Format, written};
 use super::extract::{Query, SharedState};
 use super::json::Json;
 use super::query;
@@ -14,10 +16,12 @@ use crate::blocking::run_blocking;
 use crate::clock::{at, rfc3339};
 use crate::core::context::OwnedPod;
 use crate::core::eligibility::own_policy;
+use crate::core::export::SettledWorkload;
 use crate::core::pod::{ContainerResources, PodContainer};
 use crate::core::policy::Policy;
 use crate::core::resource::{PerResource, Resource};
 use crate::core::workload::{WorkloadContainer, WorkloadHistory, WorkloadKey};
+use crate::service::state::AppState;
 
 const DEFAULT_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;
@@ -152,6 +156,11 @@ pub struct WorkloadQuery {
     #[serde(deserialize_with = "query::text")]
     #[param(example = "postgres")]
     search: Option<String>,
+    /// As JSON, or in YAML what templates should be: then of all workloads that have pods, without
+    /// pages
+    #[serde(deserialize_with = "query::choice")]
+    #[param(inline, example = "json")]
+    format: Option<Format>,
     /// Workloads before the first one of the page
     #[serde(deserialize_with = "query::whole")]
     #[param(minimum = 0, example = 0)]
@@ -178,12 +187,20 @@ impl WorkloadQuery {
 /// What is remembered of the workloads: what new pods start with, and what they need
 #[utoipa::path(
     get, path = "/workloads", tag = "pods", params(WorkloadQuery),
-    responses((status = 200, body = WorkloadsAnswer), BadRequest)
+    responses(
+        (status = 200, content(
+            (WorkloadsAnswer = "application/json"), (String = "application/yaml"),
+        )),
+        BadRequest
+    )
 )]
 pub async fn list(
     State(state): SharedState,
     Query(query): Query<WorkloadQuery>,
-) -> Result<Json<WorkloadsAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
+    if let Some(format @ (Format::Patch | Format::Helm)) = query.format {
+        return written(&settled(&state, &query), format);
+    }
     let (policy, offset) = (state.config().policy(), query.offset.unwrap_or(0));
     let limit = query.limit.unwrap_or(DEFAULT_PAGE).min(LARGEST_PAGE);
     let cluster = state.cluster();
@@ -205,7 +222,19 @@ pub async fn list(
         (found, shown.collect::<Vec<_>>())
     });
     let (count, timestamp) = (workloads.len(), rfc3339(state.clock.now()));
-    Ok(Json(WorkloadsAnswer { success: true, found, offset, count, workloads, timestamp }))
+    let answer = WorkloadsAnswer { success: true, found, offset, count, workloads, timestamp };
+    Ok(Json(answer).into_response())
+}
+
+/// What the templates of the workloads should be that the query takes.
+fn settled(state: &AppState, query: &WorkloadQuery) -> Vec<SettledWorkload> {
+    let settings = state.config().settings();
+    let pods = state.cluster().map(|cluster| cluster.known_pods(None)).unwrap_or_default();
+    run_blocking(|| {
+        let taken = |owned: &OwnedPod| query.takes(&WorkloadKey::of(owned));
+        let pods: Vec<_> = pods.into_iter().filter(taken).collect();
+        state.scaler.agent().settled(&pods, &settings)
+    })
 }
 
 fn shown(

@@ -123,7 +123,7 @@ fn state(status: &ContainerStatus) -> ContainerState {
     }
 }
 
-fn resources(requirements: &ResourceRequirements) -> ContainerResources {
+pub fn resources(requirements: &ResourceRequirements) -> ContainerResources {
     let texts = |map: &Option<BTreeMap<String, Quantity>>| {
         map.iter().flatten().map(|(name, quantity)| (name.clone(), quantity.0.clone())).collect()
     };

@@ -10,9 +10,11 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 
 use super::connected::Cluster;
+use super::convert::resources;
 use super::write_limiter::WriteTurn;
 use crate::client::FIELD_MANAGER;
 use crate::client::error::{Call, ClusterError};
@@ -20,6 +22,7 @@ use crate::client::retry::{Deadline, with_retries};
 use crate::core::plan::{Change, Plan};
 use crate::core::pod::{Owner, PodKey, TemplateKind};
 use crate::core::quantity;
+use crate::core::revert::Template;
 
 /// The kinds of workload whose template can be patched.
 trait Templated: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> {
@@ -101,6 +104,45 @@ pub enum TemplateOutcome {
 }
 
 impl Cluster {
+    /// What the template of a pod's controller gives to its containers.
+    pub async fn template_of(
+        &self,
+        namespace: &str,
+        owner: &Owner,
+    ) -> Result<Template, ClusterError> {
+        let plural = match (owner.group.as_str(), owner.kind.as_str()) {
+            ("apps", "ReplicaSet") => "replicasets",
+            ("apps", "StatefulSet") => "statefulsets",
+            ("apps", "DaemonSet") => "daemonsets",
+            ("batch", "Job") => "jobs",
+            ("", "ReplicationController") => "replicationcontrollers",
+            _ => {
+                let call = Call::on("get", "templates", namespace, &owner.name);
+                let message = format!("where the template of {owner} stands is not known");
+                return Err(ClusterError::Unavailable { call, message });
+            }
+        };
+        let resource =
+            ApiResource::from_gvk(&GroupVersionKind::gvk(&owner.group, "v1", &owner.kind));
+        let api =
+            Api::<DynamicObject>::namespaced_with(self.client().clone(), namespace, &resource);
+        let call = Call::on("get", plural, namespace, &owner.name);
+        let found =
+            with_retries(call.clone(), Deadline::default(), || api.get(&owner.name)).await?;
+        let spec =
+            serde_json::from_value::<PodSpec>(found.data["spec"]["template"]["spec"].clone());
+        let spec = spec.map_err(|error| {
+            let message = format!("its template cannot be read: {error}");
+            ClusterError::Unavailable { call, message }
+        })?;
+        let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        let named = containers.map(|container| {
+            let of = container.resources.as_ref().map(resources).unwrap_or_default();
+            (container.name.clone(), of)
+        });
+        Ok(named.collect())
+    }
+
     pub async fn patch_template(
         &self,
         pod: &PodKey,

@@ -29,7 +29,7 @@ pub struct Size {
 
 impl Size {
     /// Of a container, as its template has it.
-    fn of(template: &ContainerResources) -> Self {
+    pub fn of(template: &ContainerResources) -> Self {
         Self {
             request: PerResource::build(|resource| template.request(resource)),
             limit: PerResource::build(|resource| template.limit(resource)),
@@ -38,7 +38,7 @@ impl Size {
     }
 
     /// The larger one of each figure.
-    fn or_larger(&self, other: &Self) -> Self {
+    pub fn or_larger(&self, other: &Self) -> Self {
         Self {
             request: PerResource::build(|of| self.request[of].max_with(other.request[of])),
             limit: PerResource::build(|of| self.limit[of].max_with(other.limit[of])),

@@ -75,6 +75,11 @@ impl OwnedPod {
         self.context.overrides.as_ref().and_then(|overrides| overrides.mode)
     }
 
+    /// Whether what cannot be had in place may go into the template.
+    pub fn may_fall_back(&self) -> bool {
+        self.context.overrides.as_ref().and_then(|overrides| overrides.fallback) != Some(false)
+    }
+
     /// The object that an annotation stands on: the pod itself where it is its `own`, or where
     /// there is no workload.
     pub fn annotation_source(&self, own: bool) -> String {

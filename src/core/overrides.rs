@@ -40,6 +40,8 @@ pub struct PodOverrides {
     pub controls: Option<Controls>,
     /// Resources whose change restarts the container are changed all the same.
     pub restarts_allowed: Option<bool>,
+    /// What cannot be had in place may go into the template.
+    pub fallback: Option<bool>,
     /// For how many seconds after its start a container starts.
     pub startup: Option<i64>,
     /// The containers that are scaled; the others are as if they were not there.
@@ -87,6 +89,13 @@ impl PodOverrides {
                     _ => return Err(format!("{value:?} is neither up-only nor both")),
                 });
             }
+            "fallback" => {
+                self.fallback = Some(match value {
+                    "template" => true,
+                    "never" => false,
+                    _ => return Err(format!("{value:?} is neither template nor never")),
+                });
+            }
             "restarts" => {
                 self.restarts_allowed = Some(match value {
                     "allowed" => true,
@@ -131,6 +140,7 @@ impl PodOverrides {
             up_only: self.up_only.or(workload.up_only),
             controls: self.controls.or(workload.controls),
             restarts_allowed: self.restarts_allowed.or(workload.restarts_allowed),
+            fallback: self.fallback.or(workload.fallback),
             startup: self.startup.or(workload.startup),
             containers: self.containers.clone().or_else(|| workload.containers.clone()),
             fault: self.fault.clone().or_else(|| workload.fault.clone()),
@@ -237,6 +247,7 @@ mod tests {
             ("mode", ""),
             ("scale", "down-only"),
             ("restarts", "yes"),
+            ("fallback", "no"),
             ("min-cpu", "many"),
             ("max-cpu", "0"),
             ("min-memory", "-1Gi"),

@@ -79,6 +79,9 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
             let message = format!("Pod {name} waits for the kubelet to finish a resize: {message}");
             return Step::skip(SkipReason::CooldownPeriod, message);
         }
+        Some(Pending::GiveUp(refusal)) if !owned.may_fall_back() => {
+            Some(Step::TakeBack { plan: in_force(pod), refusal })
+        }
         Some(Pending::GiveUp(refusal)) => {
             let refusal = format!("the kubelet did not resize the pod: {refusal}");
             Some(Step::FallBack { plan: asked_for(pod, owned.managed_by_hpa()), refusal })
@@ -116,7 +119,10 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
     if !budget.take(&pod.key) {
         return skip(SkipReason::RateLimited);
     }
-    unfinished.unwrap_or_else(|| Step::Resize { plan, fallback: grows(decision) })
+    unfinished.unwrap_or_else(|| Step::Resize {
+        plan,
+        fallback: grows(decision) && owned.may_fall_back(),
+    })
 }
 
 /// A plan that only takes away is never rolled out.
@@ -357,6 +363,12 @@ mod tests {
             decision.new_limit.cpu = 0.8;
         });
         assert_eq!(cut.step(), Step::Resize { plan: plan_of("800m"), fallback: false });
+        let in_place_alone = growing().with(|case| annotated(case, "fallback", "never"));
+        let expected = Step::Resize { plan: plan_of("1200m"), fallback: false };
+        assert_eq!(in_place_alone.step(), expected);
+        let given_up = growing().condition(ResizeState::Infeasible, NOW);
+        let taken_back = given_up.with(|case| annotated(case, "fallback", "never")).step();
+        assert!(matches!(taken_back, Step::TakeBack { .. }), "{taken_back:?}");
         let asked_for = |case: Case| match case.step() {
             Step::FallBack { plan, refusal } => (plan["app"].limits["cpu"].clone(), refusal),
             step => panic!("{step:?}"),

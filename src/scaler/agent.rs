@@ -13,6 +13,7 @@ use crate::core::birth::Births;
 use crate::core::change_record::Origin;
 use crate::core::context::OwnedPod;
 use crate::core::decision::decide;
+use crate::core::export::{SettledWorkload, settled};
 use crate::core::features::FeatureSet;
 use crate::core::history::{ContainerHistory, PodHistory};
 use crate::core::memory::{self, Memory, meet};
@@ -341,6 +342,11 @@ impl Agent {
         now: i64,
     ) {
         self.memory.lock().take_recorded(recorded, policy, now);
+    }
+
+    /// What the workloads behind these pods have settled on.
+    pub fn settled(&self, pods: &[OwnedPod], settings: &Settings) -> Vec<SettledWorkload> {
+        settled(pods, &self.memory.lock().workloads, settings)
     }
 
     /// What new pods of the workloads behind these pods of one namespace are made with.
