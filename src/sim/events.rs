@@ -7,8 +7,8 @@ use super::resources::Resource;
 use super::store::Key;
 use super::world::World;
 
-/// How long events are kept, and how many at most.
-const EVENT_SECONDS: i64 = 3600;
+/// For how long events are kept at least, and how many at most.
+pub const EVENT_SECONDS: i64 = 3600;
 const EVENTS: usize = 20_000;
 
 impl World {
@@ -71,7 +71,7 @@ impl World {
     }
 
     pub fn expire_events(&mut self) {
-        let oldest = self.date(self.now) - chrono::Duration::seconds(EVENT_SECONDS);
+        let oldest = self.date(self.now) - chrono::Duration::seconds(self.event_seconds);
         let oldest = oldest.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         let mut dated: Vec<(String, Key)> = self
             .store

@@ -20,6 +20,8 @@ pub enum Resource {
     VerticalPodAutoscalers,
     ResourceQuotas,
     LimitRanges,
+    Services,
+    ConfigMaps,
 }
 
 /// What discovery says of a resource.
@@ -40,7 +42,7 @@ pub struct Description {
 const STATUS: (&str, &[&str]) = ("status", &["get", "patch", "update"]);
 const SCALE: (&str, &[&str]) = ("scale", &["get", "patch", "update"]);
 
-pub const ALL: [Description; 13] = [
+pub const ALL: [Description; 15] = [
     Description {
         resource: Resource::Namespaces,
         group: "",
@@ -195,6 +197,31 @@ pub const ALL: [Description; 13] = [
         kind: "LimitRange",
         namespaced: true,
         short_names: &["limits"],
+        categories: &[],
+        subresources: &[],
+    },
+    // Stored, and nothing else: no traffic goes to a Service, and no container reads a ConfigMap.
+    Description {
+        resource: Resource::Services,
+        group: "",
+        version: "v1",
+        plural: "services",
+        singular: "service",
+        kind: "Service",
+        namespaced: true,
+        short_names: &["svc"],
+        categories: &["all"],
+        subresources: &[STATUS],
+    },
+    Description {
+        resource: Resource::ConfigMaps,
+        group: "",
+        version: "v1",
+        plural: "configmaps",
+        singular: "configmap",
+        kind: "ConfigMap",
+        namespaced: true,
+        short_names: &["cm"],
         categories: &[],
         subresources: &[],
     },

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::demo;
+use super::events::EVENT_SECONDS;
 use super::faults::Faults;
 use super::series::WorkloadError;
 use super::workload;
@@ -32,6 +33,9 @@ impl Simulation {
     pub fn new(clock: Clock, version: ServerVersion, fill: impl FnOnce(&mut World)) -> Arc<Self> {
         let began = clock.now();
         let mut world = World::new(version, began, 1, HISTORY, STEP);
+        // For who looks with kubectl an hour is one of the clock on the wall.
+        let hour = EVENT_SECONDS as f64 * clock.speed().max(1.0);
+        world.event_seconds = hour as i64;
         fill(&mut world);
         world.settled_age = None;
         world.advance_to(START, usize::MAX);

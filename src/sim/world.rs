@@ -93,6 +93,8 @@ pub struct World {
     pub(super) scraped: f64,
     /// Names of the events that repeat, by what they say of whom.
     pub(super) repeating: HashMap<(String, &'static str, String), Key>,
+    /// For how long events are kept.
+    pub event_seconds: i64,
     /// While set, new pods are running at once and are this many seconds old: how a cluster begins.
     pub settled_age: Option<f64>,
     pub(super) next_incarnation: u64,
@@ -138,6 +140,7 @@ impl World {
             metrics_frozen: false,
             scraped: 0.0,
             repeating: HashMap::new(),
+            event_seconds: super::events::EVENT_SECONDS,
             settled_age: None,
             next_incarnation: 0,
             next_node: None,

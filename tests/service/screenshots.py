@@ -23,6 +23,10 @@ def test_the_pictures_of_the_readme(browser, demo):
     with dashboard(browser, demo.url, viewport=DESK) as page:
         settled(page, "overview")
         picture(page, "overview")
+        for view in ("workloads", "changes"):
+            go(page, view)
+            settled(page, view)
+            picture(page, view)
         go(page, "pods")
         page.get_by_label("Sort by").select_option("CPU used")
         page.wait_for_timeout(500)

@@ -1,6 +1,7 @@
 //! The Kubernetes API over the simulated world: a tower service, under a client in this process or
 //! on a socket.
 
+mod ages;
 mod control;
 mod create;
 mod custom;
@@ -58,11 +59,15 @@ async fn answer(State(simulation): State<Arc<Simulation>>, request: Request) -> 
     let date = simulation.world().http_date();
     let number = faults.log.asked(request.method(), request.uri(), request.headers());
     let effect = faults.strike(&target);
+    let shift = ages::shift(&simulation, &target, request.headers());
     let respond = respond(&simulation, target.clone(), request);
     let mut response = match effect {
         Some(effect) => effect.spoil(&target, respond).await,
         None => respond.await,
     };
+    if let Some(shift) = shift {
+        response = ages::shifted(response, shift);
+    }
     // By the clock of the API server, which may be wrong.
     if let Ok(date) = date.parse() {
         response.headers_mut().insert(header::DATE, date);
@@ -103,6 +108,13 @@ fn dispatch(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiEr
     let (subresource, named) = (target.subresource.as_str(), !target.name.is_empty());
     let whole_cluster = target.namespace.is_empty();
     // All namespaces can be read at once, but a name belongs to one.
+    if resource == Resource::Pods
+        && let Some(missing) = of_what_runs(subresource)
+    {
+        let pod = simulation.world().store.get(Resource::Pods, &target.key()).is_some();
+        let message = format!("the pods of the simulated cluster run nothing: {missing}");
+        return Err(if pod { ApiError::bad_request(message) } else { call.not_found(resource) });
+    }
     let misplaced = if known.namespaced { whole_cluster && named } else { !whole_cluster };
     if misplaced || !subresource.is_empty() && !discovery::serves(version, resource, subresource) {
         return Err(ApiError::no_resource());
@@ -123,5 +135,15 @@ fn dispatch(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiEr
             update::update(simulation, call, resource)
         }
         _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+/// What a pod that runs nothing does not have.
+fn of_what_runs(subresource: &str) -> Option<&'static str> {
+    match subresource {
+        "log" => Some("they have no logs"),
+        "exec" | "attach" => Some("there is nothing to run a command in"),
+        "portforward" | "proxy" => Some("nothing listens in them"),
+        _ => None,
     }
 }

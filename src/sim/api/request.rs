@@ -113,7 +113,9 @@ impl Call {
             "" | "application/json"
         ) {
             let message = "the body of the request was in an unknown format - accepted media types \
-                include: application/json";
+                include: application/json (the simulated cluster reads no protobuf, which \
+                `kubectl create` and `kubectl expose` send of what they make themselves: add \
+                `--dry-run=client -o yaml | kubectl apply -f -`)";
             return Err(ApiError::new(415, "UnsupportedMediaType", message));
         }
         self.parsed()

@@ -3,7 +3,9 @@
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, LimitRange, Namespace, Node, Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event, LimitRange, Namespace, Node, Pod, ResourceQuota, Service,
+};
 use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -55,6 +57,8 @@ pub fn decode(resource: Resource, object: &mut Value) -> Result<(), Undecodable>
         Resource::Leases => check::<Lease>(object),
         Resource::ResourceQuotas => check::<ResourceQuota>(object),
         Resource::LimitRanges => check::<LimitRange>(object),
+        Resource::Services => check::<Service>(object),
+        Resource::ConfigMaps => check::<ConfigMap>(object),
         Resource::HorizontalPodAutoscalers => check::<HorizontalPodAutoscaler>(object),
         // A custom resource, of which no more than the common fields are checked.
         Resource::VerticalPodAutoscalers => check::<DynamicObject>(object),

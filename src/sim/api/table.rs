@@ -35,6 +35,8 @@ fn described(resource: Resource) -> &'static str {
         Resource::HorizontalPodAutoscalers | Resource::VerticalPodAutoscalers => "Name,Target,Age",
         Resource::ResourceQuotas => "Name,Request,Limit,Age",
         Resource::LimitRanges => "Name,Created At",
+        Resource::Services => "Name,Type,Cluster-IP,External-IP,Port(s),Age",
+        Resource::ConfigMaps => "Name,Data#,Age",
     }
 }
 
@@ -75,6 +77,28 @@ pub fn cells(resource: Resource, object: &Value, now: DateTime<Utc>) -> Value {
             json!([name, row.used_of_hard(false), row.used_of_hard(true), age])
         }
         Resource::LimitRanges => json!([name, row.text("/metadata/creationTimestamp")]),
+        Resource::Services => {
+            let kind = match json::text(object, "/spec/type") {
+                "" => "ClusterIP",
+                kind => kind,
+            };
+            let port = |of: &Value| {
+                let protocol = match json::text(of, "/protocol") {
+                    "" => "TCP",
+                    protocol => protocol,
+                };
+                format!("{}/{protocol}", json::number(of, "/port").unwrap_or_default())
+            };
+            let ports: Vec<_> = json::items(object, "/spec/ports").iter().map(port).collect();
+            let address = row.or_none("/spec/clusterIP");
+            json!([name, kind, address, "<none>", ports.join(","), age])
+        }
+        Resource::ConfigMaps => {
+            let count = |pointer: &str| {
+                object.pointer(pointer).and_then(Value::as_object).map_or(0, serde_json::Map::len)
+            };
+            json!([name, count("/data") + count("/binaryData"), age])
+        }
     }
 }
 
