@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::api;
 use crate::api::export::{self, ExportArgs};
 use crate::logging::{self, Format};
+use crate::migrate::{self, VpaArgs};
 use crate::model::inspect;
 use crate::scaler::revert::{self, RevertArgs};
+use crate::prometheus::fetch::{self, FetchArgs};
 use crate::service::{ServeArgs, serve};
 use crate::terminal::explain::{self, ExplainArgs};
 use crate::terminal::top::{self, TopArgs};
@@ -35,13 +37,31 @@ enum Command {
     Serve(Box<ServeArgs>),
     Top(TopArgs),
     Explain(ExplainArgs),
-    Evaluate(EvaluateArgs),
+    Evaluate(EvaluateCommand),
     Train(TrainArgs),
     Revert(RevertArgs),
     Export(ExportArgs),
+    /// Come here from another autoscaler
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Look into a model checkpoint
     #[command(subcommand)]
     Model(ModelCommand),
+}
+
+/// Compare the model with simple rules on recorded or generated demand, or on that of your own
+/// cluster
+#[derive(Args)]
+struct EvaluateCommand {
+    #[command(flatten)]
+    evaluate: EvaluateArgs,
+    #[command(flatten)]
+    fetch: FetchArgs,
+}
+
+#[derive(Subcommand)]
+enum MigrateCommand {
+    Vpa(VpaArgs),
 }
 
 #[derive(Subcommand)]
@@ -71,7 +91,10 @@ impl Cli {
             Some(Command::Serve(args)) => run(serve(*args, api::router)),
             Some(Command::Top(args)) => run(top::run(args)),
             Some(Command::Explain(args)) => run(explain::run(args)),
-            Some(Command::Evaluate(args)) => evaluate::run(&args),
+            Some(Command::Evaluate(EvaluateCommand { evaluate, fetch })) => {
+                replay(evaluate, &fetch)
+            }
+            Some(Command::Migrate(MigrateCommand::Vpa(args))) => run(migrate::vpa(&args)),
             Some(Command::Train(args)) => training::run(&args),
             Some(Command::Export(args)) => run(export::run(args, &mut stdout())),
             Some(Command::Revert(args)) => run(revert::run(args, &mut stdout())),
@@ -83,6 +106,16 @@ impl Cli {
             }
         }
     }
+}
+
+/// The series of a cluster are fetched first, if it is its own that is asked for.
+fn replay(mut args: EvaluateArgs, fetch: &FetchArgs) -> anyhow::Result<()> {
+    let Some(url) = &fetch.prometheus else { return evaluate::run(&args) };
+    let passing = tempfile::tempdir()?;
+    let folder = fetch.save.clone().unwrap_or_else(|| passing.path().to_owned());
+    run(fetch::fetch(fetch, url, &folder, chrono::Utc::now().timestamp()))?;
+    args.traces = Some(folder);
+    evaluate::run(&args)
 }
 
 fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@
 //! * [`train`]: the learning environment, training and evaluation
 //! * [`client`]: one call to the API server: errors, retries, connection
 //! * [`prometheus`]: what Prometheus has recorded of containers
+//! * [`migrate`]: from another autoscaler to this one
 //! * [`leader`]: the election of the replica that acts
 //! * [`cluster`]: the Kubernetes client: caches, usage, resizes, templates, events
 //! * [`metrics`]: what Prometheus is told
@@ -36,6 +37,7 @@ pub mod files;
 pub mod leader;
 pub mod logging;
 pub mod metrics;
+pub mod migrate;
 pub mod model;
 pub mod prometheus;
 pub mod scaler;

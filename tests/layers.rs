@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 15] = [
     &["sim"],
     &["train"],
     &["client"],
-    &["prometheus"],
+    &["prometheus", "migrate"],
     &["leader"],
     &["cluster"],
     &["metrics"],

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod fetch;
 pub mod past;
 pub mod pods;
 pub mod queries;

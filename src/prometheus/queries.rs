@@ -17,6 +17,10 @@ const STARTED: &str = "container_start_time_seconds";
 const MEMORY: &str = "container_memory_working_set_bytes";
 const THROTTLED: &str = "container_cpu_cfs_throttled_periods_total";
 const PERIODS: &str = "container_cpu_cfs_periods_total";
+const QUOTA: &str = "container_spec_cpu_quota";
+const PERIOD: &str = "container_spec_cpu_period";
+const MEMORY_LIMIT: &str = "container_spec_memory_limit_bytes";
+const REQUESTS: &str = "kube_pod_container_resource_requests";
 const LIMITS: &str = "kube_pod_container_resource_limits";
 const RESTARTS: &str = "kube_pod_container_status_restarts_total";
 const LAST_END: &str = "kube_pod_container_status_last_terminated_reason";
@@ -102,6 +106,58 @@ fn used_cpu(of: &Selection<'_>, startup: u64) -> String {
     }
 }
 
+/// Cores and bytes of containers of one pod.
+pub fn usage(of: &Selection<'_>) -> String {
+    let (cpu, memory) = (of.of(CPU, &[]), of.of(MEMORY, &[]));
+    together(&[
+        ("cpu", format!("max by (container) (irate({cpu}[5m]))")),
+        ("memory", format!("max by (container) ({memory})")),
+    ])
+}
+
+/// The series of memory, which every container has.
+pub fn memory(of: &Selection<'_>) -> String {
+    of.of(MEMORY, &[])
+}
+
+/// Of all containers of the last `since` seconds: for how long they lived, the requests and limits
+/// that were told last, restarts after kills for memory, and throttling.
+pub fn facts(of: &Selection<'_>, since: i64) -> String {
+    let of_each = |expression: String| format!("max by (pod, container) ({expression})");
+    let last = |selector: String| of_each(format!("last_over_time({selector}[{since}s])"));
+    let told = |metric: &str, resource: &str| last(of.of(metric, &[("resource", resource)]));
+    let (quota, period) = (last(of.of(QUOTA, &[])), last(of.of(PERIOD, &[])));
+    let by_cadvisor = last(of.of(MEMORY_LIMIT, &[]));
+    let (restarts, ended) = (of.of(RESTARTS, &[]), of.of(LAST_END, &[("reason", "OOMKilled")]));
+    let (throttled, periods) = (of.of(THROTTLED, &[]), of.of(PERIODS, &[]));
+    let same = format!("on ({IDENTITY})");
+    together(&[
+        ("life", {
+            let memory = memory(of);
+            of_each(format!("{STEP} * count_over_time({memory}[{since}s:{STEP}s])"))
+        }),
+        ("cpu_limit", format!("{} or ({quota} > 0) / {period}", told(LIMITS, "cpu"))),
+        ("memory_limit", format!("{} or {by_cadvisor} > 0", told(LIMITS, "memory"))),
+        ("cpu_request", told(REQUESTS, "cpu")),
+        ("memory_request", told(REQUESTS, "memory")),
+        (
+            "kills",
+            format!(
+                "{} or {}",
+                of_each(format!(
+                    "round(increase({restarts}[{since}s])) and {same} \
+                        (last_over_time({ended}[{since}s]) > 0)"
+                )),
+                of_each(format!("0 * last_over_time({restarts}[{since}s])")),
+            ),
+        ),
+        (
+            "throttled",
+            of_each(format!("increase({throttled}[{since}s]) / increase({periods}[{since}s])")),
+        ),
+    ])
+}
+
 /// The share of the kernel's periods of the last minutes in which containers were out of CPU time.
 pub fn throttling(of: &Selection<'_>) -> String {
     let (throttled, periods) = (of.of(THROTTLED, &[]), of.of(PERIODS, &[]));
@@ -133,6 +189,8 @@ mod tests {
         assert_eq!(all.of("m", &[]), "m{container!=\"\",container!=\"POD\"}");
         let past = past(&all, 120);
         assert_eq!(past.matches("label_replace(").count(), 5);
-        assert_eq!(past.matches('(').count(), past.matches(')').count());
+        for query in [past, facts(&all, 86_400), usage(&all)] {
+            assert_eq!(query.matches('(').count(), query.matches(')').count(), "{query}");
+        }
     }
 }

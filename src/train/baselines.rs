@@ -280,7 +280,7 @@ mod tests {
         let mut demand = vec![calm; 200];
         demand[100] = Resources { cpu: 0.9, memory: 50.0 };
         let mut oracle = Oracle::default();
-        oracle.begin(&DemandSeries { name: "made-up".into(), demand });
+        oracle.begin(&DemandSeries { name: "made-up".into(), demand, template: None });
         assert_eq!(oracle.act(&seen(38, 0.5, 50.0)).cpu, 0.8);
         assert_eq!(oracle.act(&seen(39, 0.5, 50.0)).cpu, 1.2);
         assert_eq!(oracle.act(&seen(100, 0.5, 50.0)).cpu, 0.8);
@@ -291,7 +291,7 @@ mod tests {
         let demand =
             vec![Resources { cpu: 0.5, memory: 50.0 }, Resources { cpu: 1.5, memory: 150.0 }];
         let mut rule = TwiceTheMean::default();
-        let begin = rule.begin(&DemandSeries { name: "made-up".into(), demand });
+        let begin = rule.begin(&DemandSeries { name: "made-up".into(), demand, template: None });
         let twice = Resources { cpu: 2.0, memory: 200.0 };
         assert_eq!(begin, Some(twice));
         assert_eq!(rule.act(&seen(0, 0.1, 1.0)), Resources { cpu: 1.0, memory: 100.0 });

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::sim::physics::Resources;
-use crate::sim::series::WorkloadError;
+use crate::sim::series::{Series, WorkloadError};
 use crate::sim::workload::{self, Kind, Workload};
 
 /// Seconds from one decision to the next.
@@ -23,12 +23,16 @@ const REDEPLOYED_AFTER: f64 = 86_400.0;
 pub struct DemandSeries {
     pub name: String,
     pub demand: Vec<Resources>,
+    /// The limits that a replay begins with; None: twice the mean of the first hour.
+    pub template: Option<Resources>,
 }
 
 impl DemandSeries {
-    /// Where the series comes from: its name up to the first `-`.
+    /// Where the series comes from: its name up to the first `-`, or up to a `~` where that is the
+    /// namespace of a cluster.
     pub fn source(&self) -> &str {
-        self.name.split('-').next().unwrap_or_default()
+        let end = if self.name.contains('~') { '~' } else { '-' };
+        self.name.split(end).next().unwrap_or_default()
     }
 
     /// FNV-1a of the name: the same on every platform and in every version.
@@ -85,6 +89,7 @@ impl PodSeries {
             true => Arc::new(DemandSeries {
                 name: series.name.clone(),
                 demand: series.demand[..steps].to_vec(),
+                template: series.template,
             }),
             false => series.clone(),
         };
@@ -128,14 +133,19 @@ pub fn recorded(folder: &Path, hold: bool) -> Result<Vec<DemandSeries>, Workload
         if !series.has_memory() {
             continue;
         }
-        let steps = ((series.duration() + 1e-6) / STEP).floor() as usize + 1;
-        let at = |step: usize| {
-            let time = step as f64 * STEP;
-            if hold { series.held_at(time) } else { series.at(time) }
-        };
-        all.push(DemandSeries { name, demand: (0..steps).map(at).collect() }.rescaled());
+        all.push(on_grid(name, &series, hold).rescaled());
     }
     Ok(all)
+}
+
+/// A recording, at each decision.
+pub fn on_grid(name: String, series: &Series, hold: bool) -> DemandSeries {
+    let steps = ((series.duration() + 1e-6) / STEP).floor() as usize + 1;
+    let at = |step: usize| {
+        let time = step as f64 * STEP;
+        if hold { series.held_at(time) } else { series.at(time) }
+    };
+    DemandSeries { name, demand: (0..steps).map(at).collect(), template: None }
 }
 
 /// A workload of the project's own generator on the grid, `days` long.
@@ -146,8 +156,8 @@ pub fn generated(kind: Kind, seed: u64, days: f64) -> DemandSeries {
         workload.demand(time, time % REDEPLOYED_AFTER)
     };
     let steps = (days * STEPS_PER_DAY) as usize;
-    DemandSeries { name: format!("{}-{seed:x}", kind.name()), demand: (0..steps).map(at).collect() }
-        .rescaled()
+    let (name, demand) = (format!("{}-{seed:x}", kind.name()), (0..steps).map(at).collect());
+    DemandSeries { name, demand, template: None }.rescaled()
 }
 
 #[cfg(test)]
@@ -156,7 +166,7 @@ mod tests {
 
     fn series(demand: &[(f64, f64)]) -> DemandSeries {
         let demand = demand.iter().map(|&(cpu, memory)| Resources { cpu, memory }).collect();
-        DemandSeries { name: "made-up-1".into(), demand }
+        DemandSeries { name: "made-up-1".into(), demand, template: None }
     }
 
     #[test]

@@ -79,11 +79,13 @@ pub enum Moment {
 }
 
 impl Pod {
-    /// A pod that runs through the whole series, with limits of twice the mean of its first hour.
+    /// A pod that runs through the whole series, with the limits that the series begins with, or
+    /// twice the mean of its first hour.
     pub fn new(series: Arc<DemandSeries>, timing: Timing) -> Self {
         let first_hour = &series.demand[..STEPS_PER_HOUR.min(series.demand.len())];
         let mean = demand::mean(first_hour);
-        let limits = within_bounds(Resources { cpu: 2.0 * mean.cpu, memory: 2.0 * mean.memory });
+        let twice = Resources { cpu: 2.0 * mean.cpu, memory: 2.0 * mean.memory };
+        let limits = within_bounds(series.template.unwrap_or(twice));
         Self {
             moments: series.fingerprint(),
             fluctuation: series.fingerprint(),
@@ -333,7 +335,7 @@ mod tests {
 
     fn series(demand: &[(f64, f64)]) -> Arc<DemandSeries> {
         let demand = demand.iter().map(|&(cpu, memory)| Resources { cpu, memory }).collect();
-        Arc::new(DemandSeries { name: "made-up".into(), demand })
+        Arc::new(DemandSeries { name: "made-up".into(), demand, template: None })
     }
 
     fn pod(demand: &[(f64, f64)], timing: Timing) -> Pod {

@@ -103,7 +103,11 @@ impl Episodes {
         };
         let piece = whole.demand[begin..end].iter().map(scaled).collect();
         Episode {
-            series: Arc::new(DemandSeries { name: whole.name.clone(), demand: piece }),
+            series: Arc::new(DemandSeries {
+                name: whole.name.clone(),
+                demand: piece,
+                template: None,
+            }),
             ceiling: within_bounds(scaled(&whole.max())),
             mean_cpu: (whole.mean().cpu * scale.cpu).max(1e-9),
             policy: Policy {
@@ -140,7 +144,7 @@ mod tests {
     fn a_piece_is_priced_by_the_whole_series() {
         let mut demand = vec![Resources { cpu: 1.0, memory: 100.0 }; 2000];
         demand[1999] = Resources { cpu: 4.0, memory: 300.0 };
-        let series = Arc::new(DemandSeries { name: "made-up".into(), demand });
+        let series = Arc::new(DemandSeries { name: "made-up".into(), demand, template: None });
         let episodes = Episodes::new(vec![series], 0.1).draw(1, 1, 50);
         let recorded = episodes.iter().filter(|episode| episode.series.name == "made-up");
         for episode in recorded.clone() {

@@ -1,7 +1,7 @@
 //! `dqn-scaler evaluate`: policies compared on recorded or generated demand.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -10,15 +10,18 @@ use anyhow::{Context, bail};
 use clap::Args;
 use parking_lot::Mutex;
 
+use super::cluster::Cluster;
 use super::demand::{self, DemandSeries, PodSeries};
 use super::policies::{self, Kind, Outcome, Setting};
 use super::report::{self, Report, ReportArgs};
+use super::savings::Savings;
 use super::table::{self, Row, Run};
 use super::timing::TimingArgs;
 use crate::core::policy::Policy;
-use crate::model::{ModelError, Network};
+use crate::model::{ModelError, Network, shipped};
 use crate::sim::workload;
 
+const MODEL: &str = "models/final-models/dqn_model.pth";
 /// Days of a generated series, and how many of them there are of each kind.
 const GENERATED_DAYS: f64 = 2.0;
 const GENERATED_EACH: u64 = 6;
@@ -54,7 +57,7 @@ pub struct EvaluateArgs {
         long,
         env = "MODEL_PATH",
         value_name = "FILE",
-        default_value = "models/final-models/dqn_model.pth"
+        default_value = MODEL
     )]
     pub model: PathBuf,
     /// Minutes between two changes of a pod under the model and the guard (an urgent increase does
@@ -83,21 +86,39 @@ impl EvaluateArgs {
 }
 
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
-    let (series, kinds) = (series_of(args)?, kinds_of(args)?);
+    let cluster = args.traces.as_deref().map(Cluster::read).transpose()?.flatten();
+    let (series, beyond) = match (&cluster, &args.traces) {
+        (Some(cluster), Some(folder)) => cluster.demand(folder, args.hold)?,
+        _ => (all_series(args)?, Vec::new()),
+    };
+    if cluster.is_some() && args.containers > 1 {
+        bail!(
+            "the series of a cluster are replayed container by container: leave --containers out"
+        );
+    }
+    let (series, kinds) = (chosen(args, series)?, kinds_of(args, cluster.is_some())?);
     let network = match kinds.contains(&Kind::Dqn) {
-        true => Some(Network::load(&args.model).context("cannot load the model")?),
+        true => {
+            let fallback = args.model == Path::new(MODEL);
+            Some(shipped::find(&args.model, fallback).context("cannot load the model")?.network)
+        }
         false => None,
     };
     let pods = PodSeries::combined(&series, args.containers.into());
     let run = compare(args, &pods, &kinds, network.as_ref())?;
+    let savings = cluster.as_ref().and_then(|cluster| Savings::of(cluster, &run, beyond));
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&run.to_json())?);
+        let mut all = run.to_json();
+        all["savings"] = savings.as_ref().map(Savings::to_json).unwrap_or_default();
+        println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         print!("{}", table::render(&run));
+        print!("{}", savings.as_ref().map(Savings::render).unwrap_or_default());
     }
     if let Some(path) = &args.page.report {
         let report = Report {
             run: &run,
+            savings: savings.as_ref(),
             network: network.as_ref(),
             model: &args.model,
             traces: args.traces.as_deref(),
@@ -119,11 +140,18 @@ pub fn is_held_out(name: &str) -> bool {
         < u64::from(u32::MAX) / 3
 }
 
-pub fn series_of(args: &EvaluateArgs) -> anyhow::Result<Vec<Arc<DemandSeries>>> {
-    let mut all = match &args.traces {
+fn all_series(args: &EvaluateArgs) -> anyhow::Result<Vec<DemandSeries>> {
+    Ok(match &args.traces {
         Some(folder) => demand::recorded(folder, args.hold)?,
         None => generated(args.seed),
-    };
+    })
+}
+
+/// Those that the arguments ask for.
+fn chosen(
+    args: &EvaluateArgs,
+    mut all: Vec<DemandSeries>,
+) -> anyhow::Result<Vec<Arc<DemandSeries>>> {
     if args.holdout {
         all.retain(|series| is_held_out(&series.name));
     }
@@ -158,9 +186,11 @@ pub fn generated(seed: u64) -> Vec<DemandSeries> {
     drawn.map(|(kind, seed)| demand::generated(kind, seed, GENERATED_DAYS)).collect()
 }
 
-fn kinds_of(args: &EvaluateArgs) -> anyhow::Result<Vec<Kind>> {
+fn kinds_of(args: &EvaluateArgs, of_cluster: bool) -> anyhow::Result<Vec<Kind>> {
     if args.policies.is_empty() {
-        return Ok(Kind::ALL.to_vec());
+        // Who asks for a cluster's own series wants to know of this service, and of a usual one.
+        let few = vec![Kind::PeakTuned, Kind::Vpa, Kind::Dqn];
+        return Ok(if of_cluster { few } else { Kind::ALL.to_vec() });
     }
     let known = || Kind::ALL.map(Kind::name).join(", ");
     let parse = |name: &String| {

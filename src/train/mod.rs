@@ -3,6 +3,7 @@
 //! decisions of [`crate::scaler`].
 
 pub mod baselines;
+pub mod cluster;
 pub mod demand;
 pub mod demonstrator;
 pub mod environment;
@@ -13,6 +14,7 @@ pub mod policies;
 pub mod replay;
 pub mod report;
 pub mod rollout;
+pub mod savings;
 pub mod score;
 pub mod table;
 pub mod timing;

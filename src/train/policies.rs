@@ -397,7 +397,7 @@ mod tests {
             memory: f64::from(100 + (step * 31) % 97 + if step % 960 >= 800 { 150 } else { 0 }),
         };
         let demand = (0..2880).map(demand).collect();
-        let series = Arc::new(DemandSeries { name: "made-up".into(), demand });
+        let series = Arc::new(DemandSeries { name: "made-up".into(), demand, template: None });
         PodSeries::combined(&[series], 1).remove(0)
     }
 

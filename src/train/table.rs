@@ -198,7 +198,7 @@ pub fn render(run: &Run) -> String {
 }
 
 /// A Markdown table with its columns aligned.
-fn align(text: &mut String, rows: &[Vec<String>]) {
+pub fn align(text: &mut String, rows: &[Vec<String>]) {
     let columns = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..columns)
         .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0).max(3))

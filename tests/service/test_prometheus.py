@@ -1,5 +1,8 @@
 """A real Prometheus that knows the week of a cluster: what is read of it."""
 
+import html
+import json
+import os
 import subprocess
 import time
 
@@ -71,3 +74,72 @@ def test_a_workload_begins_with_what_is_known_of_its_week(start, prometheus):
     # Of pods that are gone, whose names differ in what was drawn.
     cart = container_of(service, "cart")
     assert cart["peak"]["memory_mb"] == pytest.approx(1500), cart
+
+
+def evaluate(*arguments):
+    command = [os.environ["DQN_SCALER"], "evaluate", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_a_cluster_is_replayed_workload_by_workload(prometheus, tmp_path):
+    url, _ = prometheus
+    report, saved = tmp_path / "report.html", tmp_path / "saved"
+    quick = ["--prometheus", url, "--since", "7d", "--step", "120", "--pods", "1"]
+    begun = evaluate(*quick, "--save", saved, "--json", "--report", report)
+    assert begun.returncode == 0, begun.stderr
+    answer = json.loads(begun.stdout)
+    assert {row["policy"] for row in answer["policies"]} == {"peak-tuned", "vpa", "dqn"}
+    savings = {
+        f"{of['namespace']}/{of['workload']}/{of['container']}": of
+        for of in answer["savings"]["workloads"]
+    }
+    # What has lived for an hour tells too little.
+    assert set(savings) == {
+        "data/postgres/postgres",
+        "data/kafka/kafka",
+        "shop/cart/cart",
+        "shop/cart/proxy",
+    }
+    postgres = savings["data/postgres/postgres"]
+    assert postgres["today"] == {"cpu": 4.0, "memory": 8192.0}
+    assert postgres["pods"] == pytest.approx(1, abs=0.01)
+    # Half of its limits is requested; it uses 1.7 cores and 1900 MiB at most.
+    assert 0.5 < postgres["saved"]["cpu"] < 1.5, postgres
+    assert 1500 < postgres["saved"]["memory"] < 3300, postgres
+    assert postgres["throttled_today"] == pytest.approx(0.2, abs=0.01)
+    cart = savings["shop/cart/cart"]
+    # Two at the same time, for which one was replayed.
+    assert cart["pods"] == pytest.approx(2, abs=0.05), cart
+    assert cart["today"]["cpu"] == pytest.approx(12, abs=0.3)
+    assert savings["data/kafka/kafka"]["kills_today"] == pytest.approx(1 / 7, abs=0.03)
+    assert savings["shop/cart/proxy"]["today"] == {"cpu": None, "memory": None}
+    page = html.unescape(report.read_text())
+    assert "would have saved" in page and "data/postgres/postgres" in page
+
+    # It goes on where it ended: what is there is not asked for again.
+    files = sorted(saved.glob("*.csv"))
+    assert len(files) == 4
+    kept = {file: file.stat().st_mtime_ns for file in files[1:]}
+    files[0].unlink()
+    again = evaluate(*quick, "--save", saved, "--policies", "static")
+    assert again.returncode == 0, again.stderr
+    assert files[0].exists() and "static would have saved" in again.stdout
+    assert {file: file.stat().st_mtime_ns for file in files[1:]} == kept
+    # The folder is replayed without a Prometheus, too, and only as what it is.
+    offline = evaluate("--traces", saved, "--policies", "static")
+    assert "data/kafka/kafka" in offline.stdout, offline.stderr
+    other = evaluate("--prometheus", url, "--since", "1d", "--save", saved)
+    assert other.returncode != 0 and "choose another folder" in other.stderr
+
+
+def test_what_is_wrong_is_told_at_once(prometheus, tmp_path):
+    url, _ = prometheus
+    for arguments, message in [
+        (["--prometheus", "http://127.0.0.1:1", "--namespaces", "shop"], "onnection refused"),
+        (["--prometheus", url, "--namespaces", "nowhere"], "no container"),
+        (["--prometheus", "prometheus:9090"], "neither http://HOST nor https://HOST"),
+        (["--prometheus", url, "--since", "7"], "7d, 12h or 90m"),
+        (["--prometheus", url, "--traces", tmp_path], "cannot be used with"),
+    ]:
+        done = evaluate(*arguments)
+        assert done.returncode != 0 and message in done.stderr, (arguments, done.stderr)

@@ -60,7 +60,11 @@ mod tests {
     fn each_source_shows_its_best_median_and_worst_against_the_reference() {
         let names = ["a-1", "b-1", "a-2", "a-3", "a-4", "a-5"];
         let series = |name: &str| {
-            Arc::new(DemandSeries { name: name.into(), demand: vec![Resources::ZERO; 2] })
+            Arc::new(DemandSeries {
+                name: name.into(),
+                demand: vec![Resources::ZERO; 2],
+                template: None,
+            })
         };
         let run = Run {
             series: PodSeries::combined(&names.map(series), 1),

@@ -4,11 +4,14 @@ use std::path::Path;
 
 use crate::core::policy::Policy;
 use crate::model::Network;
+use crate::train::savings::Savings;
 use crate::train::table::Run;
 use crate::train::timing::Timing;
 
 pub struct Report<'a> {
     pub run: &'a Run,
+    /// Of a cluster's own series.
+    pub savings: Option<&'a Savings>,
     pub network: Option<&'a Network>,
     pub model: &'a Path,
     pub traces: Option<&'a Path>,

@@ -36,6 +36,7 @@ impl Report<'_> {
             written_at: &self.written_at,
             version: env!("CARGO_PKG_VERSION"),
             settings: view::settings(self),
+            savings: self.savings.map(view::savings),
             model: self.network.map(|network| view::model(network, self.model)),
             columns: table::COLUMNS,
             policies: view::policies(run),

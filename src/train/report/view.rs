@@ -13,6 +13,7 @@ use super::inputs::Report;
 use crate::core::resource::Resource;
 use crate::model::Network;
 use crate::train::policies::{Course, Kind};
+use crate::train::savings::{self, Savings};
 use crate::train::score::Score;
 use crate::train::table::{self, Row, Run};
 
@@ -25,6 +26,7 @@ pub struct Page<'a> {
     pub written_at: &'a str,
     pub version: &'static str,
     pub settings: Vec<Pair>,
+    pub savings: Option<SavingsView>,
     pub model: Option<ModelView>,
     pub columns: [&'static str; table::COLUMNS.len()],
     pub policies: Vec<PolicyView>,
@@ -35,6 +37,25 @@ pub struct Page<'a> {
     pub curves: Option<Vec<Curve>>,
     pub curves_file: Option<String>,
     pub series: Vec<SeriesView>,
+}
+
+#[derive(Serialize)]
+pub struct SavingsView {
+    summary: String,
+    columns: [&'static str; Savings::COLUMNS.len()],
+    rows: Vec<Vec<String>>,
+    legend: &'static str,
+    beyond_bounds: Vec<String>,
+}
+
+pub fn savings(savings: &Savings) -> SavingsView {
+    SavingsView {
+        summary: savings.summary(),
+        columns: Savings::COLUMNS,
+        rows: savings.rows(),
+        legend: savings::LEGEND,
+        beyond_bounds: savings.beyond_bounds.clone(),
+    }
 }
 
 #[derive(Serialize)]
