@@ -83,7 +83,9 @@ fn containers(object: &Value) -> Option<Vec<TargetContainer>> {
         requests: amounts(&of["resources"]["requests"]),
         limits: amounts(&of["resources"]["limits"]),
     };
-    Some(template["spec"]["containers"].as_array()?.iter().map(container).collect())
+    let of = |list: &str| template["spec"][list].as_array().into_iter().flatten();
+    let sidecars = of("initContainers").filter(|container| container["restartPolicy"] == "Always");
+    Some(of("containers").chain(sidecars).map(container).collect())
 }
 
 pub fn of_files(paths: &[PathBuf]) -> anyhow::Result<Found> {
