@@ -1,4 +1,4 @@
-"""`migrate vpa` on a cluster: its VerticalPodAutoscalers, and the templates of what they are for."""
+"""`migrate vpa` on a cluster: what it reads there, and what it makes of it."""
 
 import json
 import os
