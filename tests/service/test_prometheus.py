@@ -78,13 +78,14 @@ def test_a_workload_begins_with_what_is_known_of_its_week(start, prometheus):
 
 def evaluate(*arguments):
     command = [os.environ["DQN_SCALER"], "evaluate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_a_cluster_is_replayed_workload_by_workload(prometheus, tmp_path):
     url, _ = prometheus
     report, saved = tmp_path / "report.html", tmp_path / "saved"
     quick = ["--prometheus", url, "--since", "7d", "--step", "120", "--pods", "1"]
+    quick += ["--usage", "ideal"]
     begun = evaluate(*quick, "--save", saved, "--json", "--report", report)
     assert begun.returncode == 0, begun.stderr
     answer = json.loads(begun.stdout)

@@ -97,20 +97,19 @@ def cluster(now):
 
 def write(folder, now):
     """The blocks of a Prometheus that has scraped all of it."""
-    series = {}
+    days = {}
     for container in cluster(now):
         for name, labels, value, at in container.samples():
-            series.setdefault(name, {}).setdefault(container.labels(**labels), []).append(
-                (at, value)
-            )
-    text = folder / "week.openmetrics"
-    with open(text, "w") as file:
-        for name, of_name in series.items():
-            for labels, samples in of_name.items():
-                file.writelines(f"{name}{labels} {value} {at}\n" for at, value in samples)
-        file.write("# EOF\n")
-    blocks = folder / "data"
-    arguments = ["create-blocks-from", "openmetrics", "--quiet"]
-    subprocess.run(["promtool", "tsdb", *arguments, text, blocks], check=True, timeout=120)
-    text.unlink()
+            series = days.setdefault(at // DAY, {}).setdefault(name, {})
+            series.setdefault(container.labels(**labels), []).append((at, value))
+    blocks, text = folder / "data", folder / "day.openmetrics"
+    # Day by day, as promtool reads a file once for each block that it makes of it.
+    for series in days.values():
+        with open(text, "w") as file:
+            for name, of_name in series.items():
+                for labels, samples in of_name.items():
+                    file.writelines(f"{name}{labels} {value} {at}\n" for at, value in samples)
+            file.write("# EOF\n")
+        arguments = ["create-blocks-from", "openmetrics", "--quiet", text, blocks]
+        subprocess.run(["promtool", "tsdb", *arguments], check=True, timeout=120)
     return blocks
