@@ -105,7 +105,7 @@ def test_a_cluster_is_replayed_workload_by_workload(prometheus, tmp_path):
     assert postgres["today"] == pytest.approx({"cpu": 4, "memory": 8192}, rel=0.02)
     assert postgres["pods"] == pytest.approx(1, abs=0.02)
     # Half of its limits is requested; it uses 1.7 cores and 1900 MiB at most.
-    assert 0.5 < postgres["saved"]["cpu"] < 1.5, postgres
+    assert 0.3 < postgres["saved"]["cpu"] < 1.9, postgres
     assert 1500 < postgres["saved"]["memory"] < 3300, postgres
     assert postgres["throttled_today"] == pytest.approx(0.2, abs=0.01)
     cart = savings["shop/cart/cart"]
