@@ -1,11 +1,16 @@
 # make run: the service on a simulated cluster; make test: everything it needs, then all tests;
 # make lint: what formatters and linters say; make format: what they can mend by themselves.
 .PHONY: run build test e2e bench attack soak format lint lint-rust lint-dashboard lint-python \
-	lint-shell lint-lines lint-docs deny sbom libtorch how-long clean
+	lint-shell lint-lines lint-docs lint-chart deny sbom version image manifest chart libtorch \
+	how-long clean
 
 PORT ?= 5000
 SIZES ?= 1000,15000,150000
 MINUTES ?= 5
+IMAGE ?= dqn-scaler
+ARCH ?= amd64
+OUTPUT ?= load
+VERSION = $(shell $(MAKE) --silent version)
 
 # What only the linters need is installed into .tools, each version into a folder of its own.
 BIOME := .tools/biome@2.6.8
@@ -87,6 +92,26 @@ sbom:
 	@mkdir -p target
 	scripts/sbom.py >target/sbom.json
 	@echo "sbom: target/sbom.json names $$(grep -c '"purl"' target/sbom.json) parts"
+
+# What a release is made of: .github/workflows/release.yml runs these.
+version:
+	@sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1
+
+# For one architecture, amd64 or arm64, on a machine of that one; OUTPUT=push sends it to the
+# registry of IMAGE.
+image:
+	docker buildx build --platform linux/$(ARCH) --tag $(IMAGE):$(VERSION)-$(ARCH) --$(OUTPUT) .
+
+# One name for what was pushed for both.
+manifest:
+	docker buildx imagetools create --tag $(IMAGE):$(VERSION) \
+		$(IMAGE):$(VERSION)-amd64 $(IMAGE):$(VERSION)-arm64
+
+chart:
+	scripts/helm.sh package deploy/chart --destination target
+
+lint-chart:
+	scripts/helm.sh lint --strict deploy/chart
 
 $(CARGO_DENY):
 	@echo "deny: building cargo-deny into .tools"

@@ -22,6 +22,10 @@ if [ ${#missing[@]} -gt 0 ]; then
         apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+mkdir -p "$TOOLS/bin"
+helm=$("$ROOT/scripts/helm.sh")
+ln -sf "$helm" "$TOOLS/bin/helm"
+
 cd "$HERE/programs"
 stamp=$(sha256sum "$MODULES" "${MODULES%.mod}.sum" ./*/*.go | sha256sum)
 if [ "$(cat "$TOOLS/stamp" 2>/dev/null)" = "$stamp" ]; then
@@ -29,7 +33,6 @@ if [ "$(cat "$TOOLS/stamp" 2>/dev/null)" = "$stamp" ]; then
 fi
 command -v go >/dev/null || { echo "e2e: Go 1.26 or later is needed" >&2; exit 1; }
 echo "e2e: building Kubernetes $RELEASE (the first time takes minutes, then Go's cache has it)"
-mkdir -p "$TOOLS/bin"
 export CGO_ENABLED=0 GOFLAGS="-mod=readonly -modfile=$MODULES -buildvcs=false -trimpath"
 version=k8s.io/component-base/version major=${KUBERNETES%.*} minor=${KUBERNETES#*.}
 go build -o "$TOOLS/bin/kubernetes" -ldflags "-s -w -X $version.gitVersion=v$RELEASE \
