@@ -22,6 +22,7 @@ CARGO_DENY := .tools/bin/cargo-deny
 # changes is told on the dashboard; the log of a newcomer is kept short.
 run: how-long build
 	RUST_LOG=$${RUST_LOG:-info,dqn_scaler::scaler=warn,dqn_scaler::scaler::autoscale=info} \
+		MODEL_PATH=$${MODEL_PATH:-final-models/dqn_model_room.pth} \
 		DRY_RUN=false NAMESPACES=default,shop,data,monitoring PORT=$(PORT) \
 		target/release/dqn-scaler --simulate --speed 60
 

@@ -18,4 +18,6 @@ loader=$(awk '$1 ~ "^/" {print $1}' <<< "$needed")
 install -D -m 755 "$loader" "$root$loader"
 # A fifth of libtorch is symbols for debuggers.
 strip --strip-unneeded "$root/bin/dqn-scaler" "$root/lib/libtorch_cpu.so"
-install -D -m 644 models/final-models/dqn_model.pth "$root/models/final-models/dqn_model.pth"
+for model in models/final-models/*.pth; do
+	install -D -m 644 "$model" "$root/$model"
+done

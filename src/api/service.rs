@@ -245,7 +245,7 @@ pub struct ModelInfo {
     actions: BTreeMap<String, Action>,
     /// The features of a pod's state, in the order of the input.
     #[schema(example = json!(["CPU usage (normalized)", "Memory usage (normalized)"]))]
-    state_features: Vec<&'static str>,
+    state_features: Vec<String>,
 }
 
 /// The network and what it takes in
@@ -257,10 +257,15 @@ pub async fn model_info(State(state): SharedState) -> Json<ModelInfo> {
     Json(ModelInfo {
         model_type: "Deep Q-Network (DQN)",
         model_path: config.model_path.clone(),
-        state_dim: config.state_dim,
+        state_dim: state.scaler.features().len(),
         action_dim: config.action_dim,
         actions: Action::ALL.map(|action| (action.index().to_string(), action)).into(),
-        state_features: state.scaler.features().iter().map(|feature| feature.label()).collect(),
+        state_features: state
+            .scaler
+            .features()
+            .iter()
+            .map(|feature| feature.label().into_owned())
+            .collect(),
     })
 }
 

@@ -108,6 +108,9 @@ fn origin(text: &str) -> Result<(), String> {
 
 impl Allowed {
     pub(super) fn check(&self, value: &impl OptionValue) -> Result<(), String> {
+        if !value.is_set() {
+            return Ok(());
+        }
         let number = value.number().unwrap_or(f64::NAN);
         match self {
             Self::Range { least, most, .. } if !(*least..=*most).contains(&number) => {

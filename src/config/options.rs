@@ -24,8 +24,8 @@ options! {
     "Model": {
         /// The checkpoint (`.pth`), looked for as given, below `models/`, and beside the binary.
         model_path: PathBuf = "final-models/dqn_model.pth".into(), env "MODEL_PATH";
-        /// Width of the model's input; it must be the model's.
-        state_dim: usize = 8, env "STATE_DIM", within from_to(1, 4096, "");
+        /// Width of the model's input; it must be the model's. Unset: whatever the model has.
+        state_dim: Option<usize> = None, env "STATE_DIM", within from_to(1, 4096, "");
         /// Actions of each head.
         action_dim: usize = 3, env "ACTION_DIM",
             within only(3, "DECREASE, MAINTAIN and INCREASE");
@@ -155,6 +155,9 @@ options! {
         guard_cpu_headroom: f64 = 0.1, env "GUARD_CPU_HEADROOM", within from_to(0, 10, "");
         /// Share of the memory peak that a cut must leave above it.
         guard_memory_headroom: f64 = 0.05, env "GUARD_MEMORY_HEADROOM", within from_to(0, 10, "");
+        /// How many times rarer than by default usage is to get beyond the room that the model
+        /// gives a container: the more, the fewer OOM kills, and the more is allocated.
+        caution: f64 = 1.0, env "CAUTION", within from_to(0.1, 100, "");
     }
 
     /// A Prometheus, or what speaks like it, that knows the past of workloads, and throttling.

@@ -53,6 +53,7 @@ impl Config {
                 ),
                 fade: PerResource::new(self.guard_cpu_fade, self.guard_memory_fade),
                 headroom: PerResource::new(self.guard_cpu_headroom, self.guard_memory_headroom),
+                caution: self.caution,
                 ..GuardSettings::default()
             },
             ..Policy::default()

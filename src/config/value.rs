@@ -32,6 +32,11 @@ pub(super) trait OptionValue: DeserializeOwned {
         None
     }
 
+    /// What is not set is left to something else.
+    fn is_set(&self) -> bool {
+        true
+    }
+
     fn entries(&self) -> &[String] {
         &[]
     }
@@ -196,6 +201,14 @@ impl<T: OptionValue> OptionValue for Option<T> {
 
     fn text(&self) -> String {
         self.as_ref().map(T::text).unwrap_or_default()
+    }
+
+    fn number(&self) -> Option<f64> {
+        self.as_ref().and_then(T::number)
+    }
+
+    fn is_set(&self) -> bool {
+        self.is_some()
     }
 
     fn json_schema() -> RefOr<Schema> {

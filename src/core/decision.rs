@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::action::Action;
 use crate::guard::{self, Override, Review};
 use crate::history::{AppliedChange, ContainerHistory, FULL};
-use crate::network::QValues;
+use crate::network::{Preference, QValues};
 use crate::observation::Observation;
 use crate::policy::{Controls, Policy};
 use crate::resource::{PerResource, Resource};
+use crate::room::Expected;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -31,7 +32,7 @@ pub struct Decision {
     pub overridden: PerResource<Option<Override>>,
     /// The container waits, and nothing urgent breaks the wait.
     pub cooling_down: bool,
-    /// Below these limits a cut would come too close to the recent peak: cores, MiB.
+    /// Below these limits a cut would leave too little room: cores, MiB.
     pub floor: PerResource<f64>,
     /// What else is known of the container's needs.
     #[serde(default)]
@@ -54,6 +55,9 @@ pub struct Basis {
     pub typical: f64,
     /// What a new container is known to need by others of its workload.
     pub known_need: Option<f64>,
+    /// What the network expects of the usage to come, where the floor goes by that.
+    #[serde(default)]
+    pub expected: Option<Expected>,
     /// What asks for the action, where it is not the network alone.
     pub cause: Option<Override>,
     /// Why the new limit is as far away as it is; None where nothing changes.
@@ -83,7 +87,7 @@ pub enum SizedBy {
     Steps(u8),
     /// One step down.
     StepDown,
-    /// The recent peak with head room.
+    /// The lowest limit that leaves enough room.
     Floor,
     /// What asks for the action says how far.
     Cause,
@@ -104,7 +108,7 @@ impl Decision {
         let maintain = PerResource::new(Action::Maintain, Action::Maintain);
         Self {
             observation,
-            q_values: QValues { cpu: [0.0; 3], memory: [0.0; 3], future: [0.0; 2] },
+            q_values: QValues::default(),
             predicted: maintain,
             actions: maintain,
             new_limit: observation.limit,
@@ -147,9 +151,10 @@ pub fn decide(
     policy: &Policy,
     now: i64,
 ) -> Decision {
-    let predicted = PerResource::new(Action::greedy(q_values.cpu), Action::greedy(q_values.memory));
+    let preferred = PerResource::build(|resource| q_values.preference(resource));
+    let predicted = PerResource::build(|resource| preferred[resource].action);
     let resolved = PerResource::build(|resource| {
-        resolve(resource, predicted[resource], observation, history, policy, now)
+        resolve(resource, preferred[resource], observation, history, policy, now)
     });
     let actions = PerResource::build(|resource| resolved[resource].action);
     let acts = actions != PerResource::new(Action::Maintain, Action::Maintain);
@@ -183,6 +188,7 @@ pub fn decide(
                 peak_age,
                 typical: history.typical[resource],
                 known_need: history.known_need(resource, now),
+                expected: resolved[resource].expected,
                 cause: resolved[resource].cause,
                 sized_by: resolved[resource].sized_by,
                 step_down: observation.limit[resource] * (1.0 - policy.scale_factor),
@@ -216,6 +222,7 @@ pub struct Resolved {
     pub limit: f64,
     pub overridden: Option<Override>,
     pub floor: f64,
+    pub expected: Option<Expected>,
     pub cause: Option<Override>,
     pub sized_by: Option<SizedBy>,
     pub wait: Option<Wait>,
@@ -224,7 +231,7 @@ pub struct Resolved {
 /// One resource's preferred action after guard, cooldown and bounds.
 pub fn resolve(
     resource: Resource,
-    preferred: Action,
+    preferred: Preference,
     observation: &Observation,
     history: &ContainerHistory,
     policy: &Policy,
@@ -238,7 +245,7 @@ pub fn resolve(
     let action = if wait.is_some() { Action::Maintain } else { review.action };
     let wait = wait.filter(|_| review.action != Action::Maintain);
     let limit = observation.limit[resource];
-    let Review { overridden, floor, cause, .. } = review;
+    let Review { overridden, floor, expected, cause, .. } = review;
     let (wanted, sized_by) = size(resource, action, &review, limit, history, policy);
     let bounds = guard::bounds(resource, observation, policy);
     let (action, limit) = bounded(action, limit, wanted, bounds);
@@ -247,7 +254,7 @@ pub fn resolve(
         _ if limit != wanted => Some(SizedBy::Bounds),
         _ => Some(sized_by),
     };
-    Resolved { action, limit, overridden, floor, cause, sized_by, wait }
+    Resolved { action, limit, overridden, floor, expected, cause, sized_by, wait }
 }
 
 /// How far an action goes, before bounds.
@@ -361,7 +368,7 @@ mod tests {
     const KEEP: [f32; 3] = [0.0, 1.0, 0.0];
 
     fn q(cpu: [f32; 3], memory: [f32; 3]) -> QValues {
-        QValues { cpu, memory, future: [0.5, 0.25] }
+        QValues { cpu, memory, future: [0.5, 0.25], room: None }
     }
 
     /// A container whose windows are filled with the usage it has.

@@ -64,7 +64,7 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
     let (preferred, done) = (decision.predicted[resource], decision.actions[resource]);
     let of = if decision.observation.by_request[resource] { "request" } else { "limit" };
     let used = utilization * 100.0;
-    let mut text = format!("{}: {used:.0} % of the {of} is in use; ", begin(resource));
+    let mut text = format!("{}: {used:.0} % of the {of} is in use; ", resource.label());
     text += &format!("the network prefers {}", preferred.name());
     let figures = (&decision.basis[resource]).into();
     match decision.overridden[resource] {
@@ -113,6 +113,7 @@ fn size(resource: Resource, decision: &Decision) -> String {
         (SizedBy::Steps(steps), _) => {
             format!("{steps} times a first step, as it was full again after the last one")
         }
+        (SizedBy::Floor, _) if basis.expected.is_some() => "the room that the network gives".into(),
         (SizedBy::Floor, _) => "the recent peak with head room".to_owned(),
         (SizedBy::Bounds, _) => "as far as bounds, LimitRanges and quotas let it".to_owned(),
         (SizedBy::Cause, Some(Override::CutHurt)) => "what it was before the last cut".to_owned(),
@@ -134,6 +135,10 @@ fn known(resource: Resource, decision: &Decision) -> String {
         known.push(format!("recent peak {}, {when}", amount(resource, peak)));
         known.push(format!("lowest safe limit {}", amount(resource, floor)));
     }
+    known.extend(basis.expected.map(|expected| {
+        let (limit, share) = (amount(resource, expected.limit), 100.0 * expected.share);
+        format!("in {share} % of such cases no more than {limit} is used in the next half hour")
+    }));
     if basis.typical > 0.0 {
         known.push(format!("typical use {}", amount(resource, basis.typical)));
     }
@@ -147,14 +152,6 @@ fn known(resource: Resource, decision: &Decision) -> String {
     if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) }
 }
 
-/// At the beginning of a sentence.
-fn begin(resource: Resource) -> &'static str {
-    match resource {
-        Resource::Cpu => "CPU",
-        Resource::Memory => "Memory",
-    }
-}
-
 /// The last outcome of a pod in a few words: what kept the network's action from being taken, and
 /// what came of it; `message` where that has more to say.
 pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
@@ -166,7 +163,7 @@ pub fn in_short(last: &LastOutcome, message: Option<String>) -> String {
             }
             obstacles => {
                 let one = |resource| {
-                    obstacles[resource].as_ref().map(|why| format!("{}: {why}.", begin(resource)))
+                    obstacles[resource].as_ref().map(|why| format!("{}: {why}.", resource.label()))
                 };
                 sentences.extend(Resource::ALL.into_iter().filter_map(one));
             }

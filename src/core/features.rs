@@ -1,11 +1,13 @@
 //! From an observation to a row of the network's input. The checkpoint names its features; here is
 //! what each name means.
 
-use crate::guard;
+use std::borrow::Cow;
+
 use crate::history::ContainerHistory;
 use crate::observation::Observation;
 use crate::policy::Policy;
-use crate::resource::Resource;
+use crate::resource::{PerResource, Resource};
+use crate::traits::{Trait, Traits};
 
 /// How many containers count as 1 in the normalised container count.
 const CONTAINERS: f64 = 10.0;
@@ -32,6 +34,43 @@ pub enum Feature {
     SinceResize,
     SinceOomKill,
     Observed,
+    /// Of how the container uses a resource.
+    Of(Resource, Trait),
+    /// The same as [`Self::SinceResize`] and [`Self::Observed`] over longer times.
+    SinceResizeLong,
+    ObservedLong,
+    /// How large the container is.
+    Size(Resource),
+}
+
+/// The traits that a model may ask for, with their names; each is of a resource, which stands
+/// before the name.
+const TRAITS: [(Trait, &str, &str); 17] = [
+    (Trait::Mean, "mean", "mean of the last samples"),
+    (Trait::Usage, "last", "last sample"),
+    (Trait::Peak(1), "peak_1", "peak of the newest 24th of the guard's window"),
+    (Trait::Peak(2), "peak_2", "peak of the newest two 24ths"),
+    (Trait::Peak(3), "peak_3", "peak of the newest three 24ths"),
+    (Trait::Peak(6), "peak_6", "peak of the newest six 24ths"),
+    (Trait::Peak(12), "peak_12", "peak of the newest twelve 24ths"),
+    (Trait::Peak(24), "peak_24", "peak of the guard's window"),
+    (Trait::LowPeak(3), "low_peak_3", "smallest peak of the newest three 24ths"),
+    (Trait::LowPeak(24), "low_peak_24", "smallest peak of a 24th of the guard's window"),
+    (Trait::MeanPeak, "mean_peak", "mean of the peaks of the 24ths"),
+    (Trait::Volatility, "volatility", "deviation of the peaks of the 24ths"),
+    (Trait::Rise, "rise", "largest rise from one 24th to the next"),
+    (Trait::Known, "known", "share of the guard's window that is known"),
+    (Trait::Typical, "typical", "typical use"),
+    (Trait::Limit, "limit", "limit"),
+    (Trait::Full, "full", "whether the limit is used up"),
+];
+
+/// What the values of a row are computed from.
+struct Seen<'a> {
+    observation: &'a Observation,
+    history: &'a ContainerHistory,
+    policy: &'a Policy,
+    traits: Option<PerResource<Traits>>,
 }
 
 impl Feature {
@@ -61,8 +100,8 @@ impl Feature {
     ];
 
     /// The name in a checkpoint's metadata.
-    pub fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::CpuUsage => "cpu_usage",
             Self::MemoryUsage => "memory_usage",
             Self::NetworkLatency => "network_latency",
@@ -80,12 +119,20 @@ impl Feature {
             Self::SinceResize => "since_resize",
             Self::SinceOomKill => "since_oom_kill",
             Self::Observed => "observed",
-        }
+            Self::SinceResizeLong => "since_resize_long",
+            Self::ObservedLong => "observed_long",
+            Self::Size(resource) => return Cow::Owned(format!("{}_size", resource.name())),
+            Self::Of(resource, of) => {
+                let name =
+                    TRAITS.iter().find(|(known, ..)| *known == of).map_or("", |(_, name, _)| name);
+                return Cow::Owned(format!("{}_{name}", resource.name()));
+            }
+        })
     }
 
     /// The name in the API's `state_features`.
-    pub fn label(self) -> &'static str {
-        match self {
+    pub fn label(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::CpuUsage => "CPU usage (normalized)",
             Self::MemoryUsage => "Memory usage (normalized)",
             Self::NetworkLatency => "Network latency (placeholder)",
@@ -111,22 +158,36 @@ impl Feature {
             Self::SinceResize => "Time since the last resize (hours, at most 1)",
             Self::SinceOomKill => "Time since the last OOM kill (days, at most 1)",
             Self::Observed => "Time since the first measurement (days, at most 1)",
-        }
+            Self::SinceResizeLong => "Time since the last resize (four hours, at most 1)",
+            Self::ObservedLong => "Time since the first measurement (logarithm of hours)",
+            Self::Size(resource) => return Cow::Owned(format!("{} (logarithm)", resource.label())),
+            Self::Of(resource, of) => {
+                let label =
+                    TRAITS.iter().find(|(known, ..)| *known == of).map_or("", |(.., label)| label);
+                return Cow::Owned(format!("{}: {label}", resource.label()));
+            }
+        })
     }
 
     pub fn parse(name: &str) -> Option<Self> {
+        let known = |feature: &Self| feature.name() == name || feature.label() == name;
+        Self::all().find(known)
+    }
+
+    /// All there are, the documented ones first.
+    fn all() -> impl Iterator<Item = Self> {
+        let of = |resource| TRAITS.iter().map(move |(of, ..)| Self::Of(resource, *of));
         Self::DOCUMENTED
             .into_iter()
             .chain(Self::FURTHER)
-            .find(|feature| feature.name() == name || feature.label() == name)
+            .chain(of(Resource::Cpu))
+            .chain(of(Resource::Memory))
+            .chain([Self::Size(Resource::Cpu), Self::Size(Resource::Memory)])
+            .chain([Self::SinceResizeLong, Self::ObservedLong])
     }
 
-    pub fn value(
-        self,
-        observation: &Observation,
-        history: &ContainerHistory,
-        policy: &Policy,
-    ) -> f32 {
+    fn value(self, seen: &Seen<'_>) -> f32 {
+        let Seen { observation, history, policy, traits } = seen;
         let trend = |resource| history.trend(resource, observation.limit[resource]);
         let share = |resource: Resource, amount: f64| {
             (amount / observation.limit[resource].max(1e-9)).min(1.0)
@@ -134,8 +195,7 @@ impl Feature {
         let recent = |resource| share(resource, history.recent_peak(resource, RECENT));
         let peak = |resource| share(resource, history.peak(resource));
         // May be above the limit: after a cut that a later peak would have forbidden.
-        let floor =
-            |resource| share(resource, guard::lowest_safe_limit(resource, history, policy) / 1.5);
+        let floor = |resource| share(resource, history.lowest_safe_limit(resource, policy) / 1.5);
         let since = |then: Option<i64>, longest: i64| {
             then.map_or(1.0, |then| {
                 ((observation.at - then) as f64 / longest as f64).clamp(0.0, 1.0)
@@ -161,6 +221,13 @@ impl Feature {
                 since(observation.oom_kill.map(|kill| kill.finished_at), 24 * HOUR)
             }
             Self::Observed => (history.observed_for() as f64 / (24 * HOUR) as f64).min(1.0),
+            Self::Of(resource, of) => {
+                return traits.as_ref().map_or(0.0, |traits| traits[resource].value(of));
+            }
+            Self::SinceResizeLong => since(history.resized_at, 4 * HOUR),
+            Self::ObservedLong => (history.observed_for() as f64 / HOUR as f64).ln_1p() / 5.0,
+            Self::Size(Resource::Cpu) => observation.usage.cpu.max(1e-3).ln() / 5.0,
+            Self::Size(Resource::Memory) => observation.usage.memory.max(1.0).ln() / 10.0,
         };
         value as f32
     }
@@ -187,12 +254,23 @@ impl FeatureSet {
     }
 
     pub fn names(&self) -> Vec<String> {
-        self.iter().map(|feature| feature.name().to_owned()).collect()
+        self.iter().map(|feature| feature.name().into_owned()).collect()
     }
 
     /// The documented features and all further ones.
     pub fn extended() -> Self {
-        Self(Feature::DOCUMENTED.into_iter().chain(Feature::FURTHER).collect())
+        Self(Feature::all().collect())
+    }
+
+    /// These, and all others after them.
+    pub fn and_all(&self) -> Self {
+        let others = Feature::all().filter(|feature| !self.0.contains(feature));
+        Self(self.iter().chain(others).collect())
+    }
+
+    /// Whether it tells enough of a container's past to say how much room it needs.
+    fn tells_traits(&self) -> bool {
+        self.iter().any(|feature| matches!(feature, Feature::Of(..)))
     }
 
     pub fn len(&self) -> usize {
@@ -215,7 +293,11 @@ impl FeatureSet {
         history: &ContainerHistory,
         policy: &Policy,
     ) {
-        rows.extend(self.iter().map(|feature| feature.value(observation, history, policy)));
+        let traits = self.tells_traits().then(|| {
+            PerResource::build(|resource| Traits::of(resource, observation, history, policy))
+        });
+        let seen = Seen { observation, history, policy, traits };
+        rows.extend(self.iter().map(|feature| feature.value(&seen)));
     }
 }
 

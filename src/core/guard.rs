@@ -5,9 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::history::ContainerHistory;
+use crate::network::Preference;
 use crate::observation::Observation;
 use crate::policy::{GuardSettings, Policy};
-use crate::resource::Resource;
+use crate::resource::{PerResource, Resource};
+use crate::room::{self, Expected, Levels};
+use crate::traits;
 
 /// A cut, or what a quota leaves for a raise, of less than this share of the limit is not worth a
 /// resize.
@@ -15,6 +18,8 @@ const SMALLEST_CHANGE: f64 = 0.06;
 /// A container that is throttled in this share of its periods has no CPU to spare, whatever it uses
 /// on average.
 const THROTTLED: f64 = 0.1;
+/// What a network must leave above what was used just now, as a share of it.
+const LEAST_HEADROOM: f64 = 0.05;
 /// A request may be off from what is typically used by this share.
 const REQUEST_SLACK: f64 = 0.1;
 
@@ -85,8 +90,10 @@ pub struct Review {
     pub action: Action,
     /// Why the action differs from the preferred one.
     pub overridden: Option<Override>,
-    /// Below this a cut would come too close to the recent peak: cores, MiB.
+    /// Below this a cut would leave too little room: cores, MiB.
     pub floor: f64,
+    /// What the network expects of the usage to come, where it decides the floor.
+    pub expected: Option<Expected>,
     /// What asks for the action, where it is not the network alone.
     pub cause: Option<Override>,
     /// Where the action leads in one step, if that is known: cores, MiB.
@@ -95,7 +102,7 @@ pub struct Review {
 
 pub fn review(
     resource: Resource,
-    preferred: Action,
+    preferred: Preference,
     observation: &Observation,
     history: &ContainerHistory,
     policy: &Policy,
@@ -152,16 +159,23 @@ pub fn bounds(resource: Resource, observation: &Observation, policy: &Policy) ->
 
 fn review_usage(
     resource: Resource,
-    preferred: Action,
+    preferred: Preference,
     observation: &Observation,
     history: &ContainerHistory,
     policy: &Policy,
     now: i64,
 ) -> Review {
-    let floor = lowest_safe_limit(resource, history, policy);
+    let (floor, expected) = floor(resource, preferred.room, observation, history, policy);
+    let preferred = preferred.action;
     let known = known_need(resource, observation, history, policy);
-    let review =
-        |action, overridden| Review { action, overridden, floor, cause: None, target: known };
+    let review = |action, overridden| Review {
+        action,
+        overridden,
+        floor,
+        expected,
+        cause: None,
+        target: known,
+    };
     let maintain = |why| review(Action::Maintain, Some(why));
     let unless = |action, why| review(action, (preferred != action).then_some(why));
     let because = |action, target, why| Review { cause: Some(why), target, ..unless(action, why) };
@@ -269,10 +283,38 @@ fn typical_request(resource: Resource, history: &ContainerHistory, policy: &Poli
     typical * (1.0 + policy.guard.headroom[resource])
 }
 
-/// The recent peak, which fades with time, plus head room; more of it while little is known.
-pub fn lowest_safe_limit(resource: Resource, history: &ContainerHistory, policy: &Policy) -> f64 {
-    let peak = history.faded_peak(resource, policy.guard.fade[resource]);
-    policy.guard.with_headroom(resource, peak, history.observed_for())
+/// The share of all cases in which the usage of the next half hour is to stay below a limit that is
+/// cut: where it does not, CPU is throttled until the limit is raised, but for memory the container
+/// may be killed.
+const BELOW: PerResource<f64> = PerResource { cpu: 0.8, memory: 0.99 };
+/// How far a limit stays above that, as a share of it: CPU is foreseen in means of half a minute,
+/// and a raise is asked for by shorter ones.
+const BEYOND: PerResource<f64> = PerResource { cpu: 0.15, memory: 0.03 };
+/// The newest share of the guard's window, whose peak no network goes below.
+const JUST_NOW: f64 = 0.05;
+
+/// What a cut must leave: the room that the network gives, between what was used just now and what
+/// recent peaks ask for; without a network that tells, the latter.
+fn floor(
+    resource: Resource,
+    room: Option<Levels>,
+    observation: &Observation,
+    history: &ContainerHistory,
+    policy: &Policy,
+) -> (f64, Option<Expected>) {
+    let by_peaks = history.lowest_safe_limit(resource, policy);
+    let known = (history.observed(resource) as usize) >= policy.history_window;
+    let Some(levels) = room.filter(|_| known && observation.measured[resource]) else {
+        return (by_peaks, None);
+    };
+    let reference = traits::reference(resource, history, policy);
+    let used = observation.usage[resource].max(history.mean(resource));
+    let above = (1.0 - BELOW[resource]) / policy.guard.caution;
+    let expected = room::expected(&levels, reference, 1.0 - above);
+    let least = used.max(history.recent_peak(resource, JUST_NOW)) * (1.0 + LEAST_HEADROOM);
+    let wanted = expected.limit * (1.0 + BEYOND[resource]);
+    let limit = wanted.max(least).min(by_peaks);
+    (limit, (limit == wanted).then_some(expected))
 }
 
 #[cfg(test)]
@@ -285,7 +327,13 @@ mod tests {
     /// Peaks of 6 h without head room, which do not fade.
     fn policy() -> Policy {
         let (window, none) = (PerResource::new(6 * 3600, 6 * 3600), PerResource::new(0.0, 0.0));
-        let guard = GuardSettings { window, fade: none, headroom: none, warm_up: 0.1 };
+        let guard = GuardSettings {
+            window,
+            fade: none,
+            headroom: none,
+            warm_up: 0.1,
+            ..GuardSettings::default()
+        };
         Policy { guard, ..Policy::default() }
     }
 
@@ -311,6 +359,7 @@ mod tests {
         (observation, history): &(Observation, ContainerHistory),
         policy: &Policy,
     ) -> (Action, Option<Override>) {
+        let preferred = Preference { action: preferred, room: None };
         let review = review(resource, preferred, observation, history, policy, observation.at);
         (review.action, review.overridden)
     }
@@ -353,7 +402,7 @@ mod tests {
         let mut fading = policy();
         fading.guard.fade.cpu = 0.5;
         let floor =
-            |history: &ContainerHistory, policy: &Policy| lowest_safe_limit(Cpu, history, policy);
+            |history: &ContainerHistory, policy: &Policy| history.lowest_safe_limit(Cpu, policy);
         assert!((floor(&history, &fading) - 0.9).abs() < 1e-6);
         observation.usage.cpu = 0.1;
         observation.at += 3 * 3600;

@@ -500,6 +500,12 @@ impl ContainerHistory {
         self.peaks[resource].faded_peak(fade)
     }
 
+    /// The recent peak, which fades with time, plus head room; more of it while little is known.
+    pub fn lowest_safe_limit(&self, resource: Resource, policy: &Policy) -> f64 {
+        let peak = self.faded_peak(resource, policy.guard.fade[resource]);
+        policy.guard.with_headroom(resource, peak, self.observed_for())
+    }
+
     /// The largest usage of the newest `share` of the guard's window.
     pub fn recent_peak(&self, resource: Resource, share: f64) -> f64 {
         self.peaks[resource].peak_since(share)
@@ -521,6 +527,17 @@ impl ContainerHistory {
         let guard = &policy.guard;
         let (peak, age) = self.peaks[resource].deciding_peak(guard.fade[resource]);
         (peak, (age * guard.window[resource] as f64) as i64)
+    }
+
+    /// The mean of the last samples: cores, MiB.
+    pub fn mean(&self, resource: Resource) -> f64 {
+        let sum: f64 = self.samples.iter().map(|sample| f64::from(sample[resource])).sum();
+        sum / self.samples.len().max(1) as f64
+    }
+
+    /// The peaks of the parts of the guard's window with their age, 0 (newest) to 1.
+    pub fn peaks(&self, resource: Resource) -> impl Iterator<Item = (f64, f64)> + '_ {
+        self.peaks[resource].aged()
     }
 
     /// The trend of the usage normalised by `limit`: least-squares slope over the samples x

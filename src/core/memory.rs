@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use internment::ArcIntern as Shared;
 
 use crate::context::OwnedPod;
-use crate::guard::lowest_safe_limit;
 use crate::history::{ContainerHistory, News, PodHistory};
 use crate::observation::Observation;
 use crate::pod::{Pod, PodContainer, PodKey};
@@ -138,7 +137,7 @@ pub fn meet(
         let limit = limit.filter(|_| policy.controls != Controls::Requests);
         let need = match limit {
             Some(limit) => {
-                let floor = lowest_safe_limit(resource, history, policy);
+                let floor = history.lowest_safe_limit(resource, policy);
                 let raised = (floor > limit).then_some(floor);
                 settled.map(|settled| settled.max(floor)).or(raised)
             }
@@ -237,7 +236,7 @@ mod tests {
             meet(history, workload, &owned.pod, container, &policy, now);
         }
         observe(history, workload, &seen, &policy, now);
-        let keep = QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0; 2] };
+        let keep = QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], ..QValues::default() };
         decide(&seen, history, &keep, &policy, now)
     }
 
@@ -395,7 +394,7 @@ mod tests {
         let guarded = |memory: &mut Memory| {
             let (history, _) = memory.of(&pod, now);
             let history = history.container_mut("app");
-            (lowest_safe_limit(Resource::Cpu, history, &policy), history.observed_for())
+            (history.lowest_safe_limit(Resource::Cpu, &policy), history.observed_for())
         };
         let before = guarded(&mut told);
         assert!(before.0 < 0.4 && before.1 == 0, "a burst is not known yet: {before:?}");
@@ -513,7 +512,8 @@ mod tests {
         let (mut memory, now) = learned("Deployment", 0.1);
         let pod = owned("web-0", "Deployment", "1", 0);
         let container = |memory: &mut Memory, at, started| {
-            let down = QValues { cpu: [1.0, 0.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0; 2] };
+            let down =
+                QValues { cpu: [1.0, 0.0, 0.0], memory: [0.0, 1.0, 0.0], ..QValues::default() };
             let usage = PerResource::new(0.1, 900.0);
             let seen = Observation::measured(at, usage, pod.pod.limit());
             let seen = Observation { started_at: Some(started), ..seen };

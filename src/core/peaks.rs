@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Buckets of a peak window: the window slides by a 24th of its length.
-const BUCKETS: usize = 24;
+pub const BUCKETS: usize = 24;
 
 /// The largest value of a sliding window, in constant memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ impl PeakWindow {
     }
 
     /// The peaks of the buckets with their age, 0 (newest) to 1 (about to be forgotten).
-    fn aged(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+    pub fn aged(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         let (newer, older) = self.buckets.split_at(slot(self.newest) + 1);
         let newest_first = newer.iter().rev().chain(older.iter().rev());
         newest_first.enumerate().map(|(bucket, peak)| (age(bucket), f64::from(*peak)))

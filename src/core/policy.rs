@@ -100,6 +100,8 @@ pub struct GuardSettings {
     pub fade: PerResource<f64>,
     /// A cut must leave the limit at least this share above the peak.
     pub headroom: PerResource<f64>,
+    /// How many times rarer than by default usage is to get beyond the room that the network gives.
+    pub caution: f64,
     /// Extra head room, as a share of the peak, for a pod that has just been met; it shrinks as its
     /// past becomes known.
     pub warm_up: f64,
@@ -141,6 +143,7 @@ impl Default for GuardSettings {
             window: PerResource::new(8 * 3600, 72 * 3600),
             fade: PerResource::new(0.7, 0.85),
             headroom: PerResource::new(0.1, 0.05),
+            caution: 1.0,
             warm_up: 0.1,
         }
     }

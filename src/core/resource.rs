@@ -25,6 +25,14 @@ impl Resource {
             Self::Memory => "memory",
         }
     }
+
+    /// The name at the beginning of a sentence.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU",
+            Self::Memory => "Memory",
+        }
+    }
 }
 
 /// One value for each of the two resources.

@@ -18,6 +18,9 @@ const YOUTH: i64 = 150;
 /// Two looks must be so many milliseconds apart. The kernel gives CPU time in periods of 100 ms: of
 /// nine whole ones a container that is held back in all of them has used 90 % of its limit.
 pub const SHORTEST_WINDOW: i64 = 900;
+/// Two looks are compared that are so many milliseconds apart, if there are: demand varies from
+/// second to second, and what a limit holds back for so short a time is soon made up for.
+pub const WINDOW: i64 = 4000;
 /// What was counted longer ago, in milliseconds, tells of no burst.
 pub const LONGEST_WINDOW: i64 = 60_000;
 

@@ -1,16 +1,19 @@
-//! The network's layers, found in a checkpoint: a shared trunk and three heads on it, all of
-//! `nn.Linear`.
+//! The network's layers, found in a checkpoint: a shared trunk and three heads on it, and two heads
+//! for room beside them, all of `nn.Linear`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::checkpoint::{Checkpoint, NamedTensor};
 use super::error::ModelError;
+use crate::core::room::LEVELS;
 
 /// The trunk and the heads by the names their modules have in PyTorch; the heads with their numbers
 /// of outputs.
 const TRUNK: &str = "shared_layers";
 const HEADS: [(&str, usize); 3] = [("cpu_head", 3), ("memory_head", 3), ("prediction_head", 2)];
+/// The heads that tell how much room each resource needs, on the state itself: both, or neither.
+pub(super) const ROOM_HEADS: [&str; 2] = ["cpu_room", "memory_room"];
 
 /// The features of a network whose checkpoint names none, in the order of its inputs.
 pub const DEFAULT_FEATURES: [&str; 8] = [
@@ -36,6 +39,11 @@ pub struct Block {
 }
 
 impl Block {
+    /// Whether it takes the state, or what the trunk has made of it.
+    fn reads_state(&self) -> bool {
+        self.name == TRUNK || ROOM_HEADS.contains(&self.name)
+    }
+
     /// Weights and biases.
     pub fn parameters(&self) -> usize {
         self.sizes.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum()
@@ -61,7 +69,7 @@ pub(super) struct Layers<'c> {
 /// and dropout take an index and have no tensors.
 type Indexed<'c> = BTreeMap<usize, [Option<&'c NamedTensor>; 2]>;
 
-/// The trunk, then the heads; every tensor has its place, a fitting shape and only finite elements.
+/// The trunk, then the heads, and the heads for room if there are any; every tensor has its place, a fitting shape and only finite elements.
 pub(super) fn blocks(checkpoint: &Checkpoint) -> Result<Vec<Layers<'_>>, ModelError> {
     let mut indexed: BTreeMap<&str, Indexed<'_>> = BTreeMap::new();
     for tensor in &checkpoint.tensors {
@@ -83,7 +91,10 @@ pub(super) fn blocks(checkpoint: &Checkpoint) -> Result<Vec<Layers<'_>>, ModelEr
     let trunk = layers(TRUNK, true, None, &indexed)?;
     let width = trunk.block.sizes.last().copied();
     let mut blocks = vec![trunk];
-    for (name, outputs) in HEADS {
+    let has_room = ROOM_HEADS.iter().any(|name| indexed.contains_key(name));
+    let room = ROOM_HEADS.iter().filter(|_| has_room).map(|name| (*name, LEVELS, None));
+    let heads = HEADS.into_iter().map(|(name, outputs)| (name, outputs, width)).chain(room);
+    for (name, outputs, width) in heads {
         let head = layers(name, false, width, &indexed)?;
         if let Some((weight, _)) =
             head.tensors.last().filter(|(weight, _)| weight.shape[0] != outputs)
@@ -102,8 +113,8 @@ pub(super) fn blocks(checkpoint: &Checkpoint) -> Result<Vec<Layers<'_>>, ModelEr
 /// without an index.
 fn place(name: &str) -> Option<(&'static str, usize, usize)> {
     let (block, rest) = name.split_once('.')?;
-    let block =
-        std::iter::once(TRUNK).chain(HEADS.map(|head| head.0)).find(|known| *known == block)?;
+    let heads = HEADS.map(|head| head.0).into_iter().chain(ROOM_HEADS);
+    let block = std::iter::once(TRUNK).chain(heads).find(|known| *known == block)?;
     let (index, part) = match rest.split_once('.') {
         Some((index, part)) => (index.parse().ok()?, part),
         None => (0, rest),
@@ -161,6 +172,29 @@ fn layers<'c>(
         tensors.push((weight, bias));
     }
     Ok(Layers { block: Block { name, sizes, relu_last }, tensors })
+}
+
+/// Where the usage of CPU and of memory stands among the features.
+pub fn usage_in(features: &[String]) -> Result<[usize; 2], ModelError> {
+    let place = |name: &str| {
+        let place = features.iter().position(|feature| feature == name);
+        place.ok_or_else(|| ModelError::Metadata(format!("names no feature {name}")))
+    };
+    Ok([place("cpu_usage")?, place("memory_usage")?])
+}
+
+/// The width of a state: all of it goes to the heads for room, and its beginning to the trunk.
+pub(super) fn state_dim(blocks: &[Block]) -> Result<usize, ModelError> {
+    let mut inputs = blocks.iter().filter(|block| block.reads_state()).map(|block| block.sizes[0]);
+    let trunk = inputs.next().unwrap_or_default();
+    let (cpu, memory) = (inputs.next().unwrap_or(trunk), inputs.next().unwrap_or(trunk));
+    if cpu != memory || cpu < trunk {
+        return Err(ModelError::tensor(
+            &format!("{}.0.weight", ROOM_HEADS[0]),
+            format!("takes {cpu} features, {} takes {memory}, the trunk {trunk}", ROOM_HEADS[1]),
+        ));
+    }
+    Ok(cpu)
 }
 
 /// The names of the `inputs` of the network, from `features` or `state_features` in the metadata.

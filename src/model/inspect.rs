@@ -11,6 +11,7 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use super::error::ModelError;
 use super::network::Network;
 use crate::core::network::QValues;
+use crate::core::room::LEVELS;
 
 /// Prints the layers, features, parameter counts and metadata of a checkpoint.
 pub fn inspect(path: &Path, out: &mut dyn Write) -> Result<(), ModelError> {
@@ -77,6 +78,15 @@ struct Prediction {
     cpu_q_values: [f64; 3],
     memory_q_values: [f64; 3],
     future: [f64; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<Levels>,
+}
+
+/// The levels of each resource.
+#[derive(Serialize)]
+struct Levels {
+    cpu: [f64; LEVELS],
+    memory: [f64; LEVELS],
 }
 
 impl From<QValues> for Prediction {
@@ -85,6 +95,10 @@ impl From<QValues> for Prediction {
             cpu_q_values: answer.cpu.map(f64::from),
             memory_q_values: answer.memory.map(f64::from),
             future: answer.future.map(f64::from),
+            room: answer.room.map(|room| Levels {
+                cpu: room.cpu.map(f64::from),
+                memory: room.memory.map(f64::from),
+            }),
         }
     }
 }

@@ -4,8 +4,9 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value};
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
+use super::adam::Adam;
 use super::checkpoint::{Checkpoint, NamedTensor};
 use super::error::ModelError;
 use super::network::Network;
@@ -15,10 +16,6 @@ const TRUNK: [usize; 2] = [64, 64];
 const HEAD: usize = 32;
 const HEADS: [(&str, usize); 3] = [("cpu_head", 3), ("memory_head", 3), ("prediction_head", 2)];
 
-const BETA: (f64, f64) = (0.9, 0.999);
-const EPSILON: f64 = 1e-8;
-/// The norm that all gradients together are cut to.
-const GREATEST_GRADIENT: f64 = 10.0;
 /// Beyond this a temporal difference counts linearly (Huber): a rare disaster is heard, but does
 /// not drown the rest.
 const HUBER_DELTA: f64 = 10.0;
@@ -35,6 +32,8 @@ const PREDICTION_WEIGHT: f64 = 1.0;
 #[derive(Debug, Default)]
 pub struct Batch {
     pub states: Vec<f32>,
+    /// The width of a state, of which the trunk sees the beginning.
+    pub width: usize,
     /// Where the returns end and the target network takes over.
     pub next_states: Vec<f32>,
     /// What was done, by the index of the network's output.
@@ -94,12 +93,12 @@ pub struct Pace {
 pub struct Learner {
     names: Vec<String>,
     features: usize,
+    /// Where the usage of CPU and of memory stands in a state, if the prediction head learns how it
+    /// changes.
+    usage: Option<[usize; 2]>,
     online: Vec<Tensor>,
     target: Vec<Tensor>,
-    /// Adam's running means of the gradients and of their squares.
-    first: Vec<Tensor>,
-    second: Vec<Tensor>,
-    gradient_steps: i64,
+    adam: Adam,
     action_gap: f64,
 }
 
@@ -107,27 +106,25 @@ impl Learner {
     /// Random weights, drawn as PyTorch draws them for `nn.Linear`. `action_gap`, 0 to less than 1,
     /// widens the differences between an action's value and the best one's 1 / (1 - `action_gap`)
     /// times (advantage learning).
-    pub fn new(features: usize, seed: u64, action_gap: f64) -> Result<Self, ModelError> {
+    pub fn new(
+        features: usize,
+        usage: Option<[usize; 2]>,
+        seed: u64,
+        action_gap: f64,
+    ) -> Result<Self, ModelError> {
         let mut rng = StdRng::seed_from_u64(seed);
         let (mut names, mut online) = (Vec::new(), Vec::new());
         for (name, inputs, outputs) in layers(features) {
-            let bound = 1.0 / (inputs as f32).sqrt();
-            let mut draw = |count: usize| {
-                (0..count).map(|_| rng.random_range(-bound..bound)).collect::<Vec<f32>>()
-            };
-            online.push(tensor(&[outputs, inputs], &draw(outputs * inputs))?);
-            online.push(tensor(&[outputs], &draw(outputs))?);
+            online.extend(linear(inputs, outputs, &mut rng)?);
             names.extend(["weight", "bias"].map(|part| format!("{name}.{part}")));
         }
-        let zeros = || online.iter().map(Tensor::zeros_like).collect();
         Ok(Self {
             names,
             features,
+            usage,
             target: online.iter().map(Tensor::copy).collect(),
-            first: zeros(),
-            second: zeros(),
+            adam: Adam::new(&online),
             online: online.into_iter().map(|weights| weights.set_requires_grad(true)).collect(),
-            gradient_steps: 0,
             action_gap,
         })
     }
@@ -144,7 +141,10 @@ impl Learner {
         };
         let loss = (&weights * (huber(&cpu) + huber(&memory))).mean(Kind::Float);
         let known = futures.ge(0.0).to_kind(Kind::Float);
-        let prediction_loss = ((expected - futures) * known).abs().mean(Kind::Float);
+        let usage = batch.states.chunks_exact(batch.width);
+        let of = |state: &[f32]| self.usage.map_or([0.0; 2], |usage| usage.map(|at| state[at]));
+        let usage = tensor(&[size, 2], &usage.flat_map(of).collect::<Vec<f32>>())?;
+        let prediction_loss = ((expected + usage - futures) * known).abs().mean(Kind::Float);
         let total = &loss
             + pace.imitation * margin_loss.mean(Kind::Float)
             + PREDICTION_WEIGHT * &prediction_loss;
@@ -165,8 +165,11 @@ impl Learner {
 
     fn td_errors(&self, batch: &Batch) -> Result<TdErrors, ModelError> {
         let size = batch.len();
-        let states = tensor(&[size, self.features], &batch.states)?;
-        let next = tensor(&[size, self.features], &batch.next_states)?;
+        let seen = |states: &[f32]| -> Result<Tensor, ModelError> {
+            let states = tensor(&[size, batch.width], states)?;
+            Ok(states.f_narrow(1, 0, self.features as i64)?)
+        };
+        let (states, next) = (seen(&batch.states)?, seen(&batch.next_states)?);
         let discounts = tensor(&[size], &batch.discounts)?;
         let target =
             tch::no_grad(|| [forward(&self.target, &states), forward(&self.target, &next)]);
@@ -209,23 +212,10 @@ impl Learner {
     }
 
     fn step(&mut self, gradients: &[Tensor], pace: Pace) -> Result<(), ModelError> {
-        self.gradient_steps += 1;
-        let squares = gradients.iter().map(|gradient| gradient.square().sum(Kind::Float));
-        let norm = squares
-            .fold(Tensor::zeros([], (Kind::Float, Device::Cpu)), |sum, square| sum + square)
-            .sqrt();
-        let scale = (GREATEST_GRADIENT / norm.double_value(&[]).max(1e-12)).min(1.0);
-        let correction = |beta: f64| 1.0 - beta.powf(self.gradient_steps as f64);
-        let rate = pace.learning_rate * correction(BETA.1).sqrt() / correction(BETA.0);
-        for (index, gradient) in gradients.iter().enumerate() {
-            let gradient = gradient * scale;
-            let (first, second) = (&mut self.first[index], &mut self.second[index]);
-            let _ = first.f_mul_scalar_(BETA.0)?.f_add_(&(&gradient * (1.0 - BETA.0)))?;
-            let _ = second.f_mul_scalar_(BETA.1)?.f_add_(&(gradient.square() * (1.0 - BETA.1)))?;
-            let update = &*first / (second.sqrt() + EPSILON) * -rate;
-            let _ = self.online[index].f_add_(&update)?;
-            let way = (&self.online[index] - &self.target[index]) * pace.target_rate;
-            let _ = self.target[index].f_add_(&way)?;
+        self.adam.step(&mut self.online, gradients, pace.learning_rate)?;
+        for (online, target) in self.online.iter().zip(&mut self.target) {
+            let way = (online - &*target) * pace.target_rate;
+            let _ = target.f_add_(&way)?;
         }
         Ok(())
     }
@@ -243,7 +233,7 @@ impl Learner {
 
     /// Everything that learning goes on from.
     pub fn save(&self, mut metadata: Map<String, Value>) -> Result<Checkpoint, ModelError> {
-        metadata.insert("gradient_steps".into(), self.gradient_steps.into());
+        metadata.insert("gradient_steps".into(), self.adam.steps.into());
         let mut tensors = Vec::new();
         for (part, of_part) in self.parts() {
             for (name, tensor) in self.names.iter().zip(of_part) {
@@ -256,7 +246,7 @@ impl Learner {
     /// Goes on from what [`Self::save`] gave.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), ModelError> {
         let gradient_steps = checkpoint.metadata.get("gradient_steps").and_then(Value::as_i64);
-        self.gradient_steps = gradient_steps.ok_or_else(|| {
+        self.adam.steps = gradient_steps.ok_or_else(|| {
             ModelError::Metadata("does not say after how many gradient_steps".into())
         })?;
         let mut saved = Vec::new();
@@ -279,8 +269,8 @@ impl Learner {
             .online
             .iter_mut()
             .chain(&mut self.target)
-            .chain(&mut self.first)
-            .chain(&mut self.second);
+            .chain(&mut self.adam.first)
+            .chain(&mut self.adam.second);
         tch::no_grad(|| ours.zip(&saved).for_each(|(ours, saved)| ours.copy_(saved)));
         Ok(())
     }
@@ -289,8 +279,8 @@ impl Learner {
         [
             ("online", &self.online),
             ("target", &self.target),
-            ("first", &self.first),
-            ("second", &self.second),
+            ("first", &self.adam.first),
+            ("second", &self.adam.second),
         ]
     }
 }
@@ -337,12 +327,25 @@ fn forward(weights: &[Tensor], states: &Tensor) -> [Tensor; 3] {
     })
 }
 
-fn tensor(shape: &[usize], data: &[f32]) -> Result<Tensor, ModelError> {
+/// Weight and bias of a layer, drawn as PyTorch draws them for `nn.Linear`.
+pub(super) fn linear(
+    inputs: usize,
+    outputs: usize,
+    rng: &mut StdRng,
+) -> Result<[Tensor; 2], ModelError> {
+    let bound = 1.0 / (inputs as f32).sqrt();
+    let mut draw =
+        |count: usize| (0..count).map(|_| rng.random_range(-bound..bound)).collect::<Vec<f32>>();
+    let weight = tensor(&[outputs, inputs], &draw(outputs * inputs))?;
+    Ok([weight, tensor(&[outputs], &draw(outputs))?])
+}
+
+pub(super) fn tensor(shape: &[usize], data: &[f32]) -> Result<Tensor, ModelError> {
     let shape: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
     Ok(Tensor::f_from_slice(data)?.f_view(shape.as_slice())?)
 }
 
-fn named(name: &str, tensor: &Tensor) -> Result<NamedTensor, ModelError> {
+pub(super) fn named(name: &str, tensor: &Tensor) -> Result<NamedTensor, ModelError> {
     let shape = tensor.size().iter().map(|size| *size as usize).collect();
     Ok(NamedTensor { name: name.into(), shape, data: floats(tensor)? })
 }
@@ -372,6 +375,7 @@ mod tests {
         Batch {
             next_states: states.clone(),
             states,
+            width: 1,
             actions: [actions.clone(), actions],
             resolved: [resolved.clone(), resolved.clone()],
             next_resolved: [resolved.clone(), resolved],
@@ -390,7 +394,7 @@ mod tests {
     }
 
     fn taught(discount: f32, resolved: [i64; 3]) -> Learner {
-        let mut learner = Learner::new(1, 1, 0.0).unwrap();
+        let mut learner = Learner::new(1, None, 1, 0.0).unwrap();
         for _ in 0..600 {
             learner.learn(&batch(64, discount, resolved), PACE).unwrap();
         }
@@ -427,7 +431,7 @@ mod tests {
 
     #[test]
     fn the_gap_between_actions_is_widened_to_a_point_and_the_best_value_stays() {
-        let mut learner = Learner::new(1, 1, 0.5).unwrap();
+        let mut learner = Learner::new(1, None, 1, 0.5).unwrap();
         for _ in 0..1200 {
             learner.learn(&batch(64, 0.0, [0, 1, 2]), PACE).unwrap();
         }
@@ -443,13 +447,13 @@ mod tests {
         let mut learner = taught(0.5, [0, 1, 2]);
         let saved = learner.save(Map::new()).unwrap();
         let saved = Checkpoint::read_bytes(&saved.to_bytes().unwrap(), "saved").unwrap();
-        let mut again = Learner::new(1, 2, 0.0).unwrap();
+        let mut again = Learner::new(1, None, 2, 0.0).unwrap();
         again.resume(&saved).unwrap();
         for learner in [&mut learner, &mut again] {
             learner.learn(&batch(32, 0.5, [0, 1, 2]), PACE).unwrap();
         }
         assert_eq!(learner.save(Map::new()).unwrap(), again.save(Map::new()).unwrap());
-        let mut other = Learner::new(3, 2, 0.0).unwrap();
+        let mut other = Learner::new(3, None, 2, 0.0).unwrap();
         assert!(other.resume(&saved).unwrap_err().to_string().contains("shared_layers.0.weight"));
     }
 }

@@ -7,14 +7,17 @@
 //!   checkpoint's tensors.
 //! * [`network`]: those layers in libtorch, and one forward pass for many pods.
 //! * [`learner`]: the same network learning from entries, and its checkpoint.
+//! * [`room_learner`]: the heads that tell how much room a container needs, learning.
 //! * [`inspect`]: what the command line prints of a checkpoint.
 
+mod adam;
 pub mod architecture;
 pub mod checkpoint;
 mod error;
 pub mod inspect;
 pub mod learner;
 pub mod network;
+pub mod room_learner;
 pub mod shipped;
 
 pub use checkpoint::{Checkpoint, NamedTensor};

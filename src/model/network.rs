@@ -11,6 +11,8 @@ use super::architecture::{self, Block, Layers};
 use super::checkpoint::{Checkpoint, NamedTensor};
 use super::error::ModelError;
 use crate::core::network::QValues;
+use crate::core::resource::PerResource;
+use crate::core::room::LEVELS;
 
 /// Elements of the widest activation of one chunk of states (16 MiB): memory stays bounded, however
 /// many pods there are.
@@ -30,8 +32,16 @@ pub struct Network {
     /// it.
     weights: Mutex<Vec<Vec<Linear>>>,
     features: Vec<String>,
+    /// Where the usage of CPU and of memory stands in a state, if the prediction head expects the
+    /// change of that.
+    usage: Option<[usize; 2]>,
     metadata: Map<String, Value>,
 }
+
+/// The key in the metadata that says what the prediction head expects: the usage itself, unless it
+/// is `change`.
+pub const PREDICTION: &str = "prediction";
+pub const CHANGE: &str = "change";
 
 #[derive(Debug)]
 struct Linear {
@@ -49,13 +59,17 @@ impl Network {
     /// Builds the network that the checkpoint's tensors describe.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
         let layers = architecture::blocks(checkpoint)?;
-        let inputs =
-            layers.first().and_then(|trunk| trunk.block.sizes.first()).copied().unwrap_or(0);
-        let features = architecture::features(checkpoint, inputs)?;
         let weights = layers.iter().map(|block| block.tensors.iter().map(Linear::new).collect());
         let weights = weights.collect::<Result<_, _>>()?;
+        let blocks: Vec<_> = layers.into_iter().map(|Layers { block, .. }| block).collect();
+        let features = architecture::features(checkpoint, architecture::state_dim(&blocks)?)?;
+        let usage = match checkpoint.metadata.get(PREDICTION).and_then(Value::as_str) {
+            Some(CHANGE) => Some(architecture::usage_in(&features)?),
+            _ => None,
+        };
         Ok(Self {
-            blocks: layers.into_iter().map(|Layers { block, .. }| block).collect(),
+            usage,
+            blocks,
             weights: Mutex::new(weights),
             features,
             metadata: checkpoint.metadata.clone(),
@@ -82,9 +96,15 @@ impl Network {
         &self.metadata
     }
 
-    /// The shared trunk, then the CPU, memory and prediction heads.
+    /// The shared trunk, then the CPU, memory and prediction heads, and the two for room if there
+    /// are any.
     pub fn layers(&self) -> &[Block] {
         &self.blocks
+    }
+
+    /// Whether it tells how much room a container needs.
+    pub fn has_room(&self) -> bool {
+        self.blocks.len() > 4
     }
 
     /// The number of weights and biases.
@@ -126,7 +146,9 @@ impl Network {
         }
 
         let finite = |answer: &QValues| {
-            answer.cpu.iter().chain(&answer.memory).chain(&answer.future).all(|q| q.is_finite())
+            let heads = answer.cpu.iter().chain(&answer.memory).chain(&answer.future);
+            let room = answer.room.iter().flat_map(|room| room.cpu.iter().chain(&room.memory));
+            heads.chain(room).all(|value| value.is_finite())
         };
         match answers.iter().position(|answer| !finite(answer)) {
             Some(row) => Err(ModelError::Row {
@@ -181,11 +203,31 @@ impl Network {
             }
             Ok(output)
         };
-        let shared = run(0, &states)?;
+        let seen_by_trunk = self.blocks[0].sizes[0] as i64;
+        let shared = run(0, &states.f_narrow(1, 0, seen_by_trunk)?)?;
         let [cpu, memory, future] = [run(1, &shared)?, run(2, &shared)?, run(3, &shared)?];
         let (cpu, memory, future) = (rows::<3>(&cpu)?, rows::<3>(&memory)?, rows::<2>(&future)?);
-        let heads = cpu.into_iter().zip(memory).zip(future);
-        answers.extend(heads.map(|((cpu, memory), future)| QValues { cpu, memory, future }));
+        let room = match self.has_room() {
+            true => {
+                let (cpu, memory) = (run(4, &states)?, run(5, &states)?);
+                let (cpu, memory) = (rows::<LEVELS>(&cpu)?, rows::<LEVELS>(&memory)?);
+                let room = cpu.into_iter().zip(memory);
+                room.map(|(cpu, memory)| Some(PerResource::new(cpu, memory))).collect()
+            }
+            false => vec![None; cpu.len()],
+        };
+        let future = future.into_iter().zip(flat.chunks_exact(self.state_dim()));
+        let future = future.map(|([cpu, memory], state)| match self.usage {
+            Some(usage) => [cpu + state[usage[0]], memory + state[usage[1]]],
+            None => [cpu, memory],
+        });
+        let heads = cpu.into_iter().zip(memory).zip(future).zip(room);
+        answers.extend(heads.map(|(((cpu, memory), future), room)| QValues {
+            cpu,
+            memory,
+            future,
+            room,
+        }));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Where the model comes from: a file, or the one that is part of the binary.
+//! Where the model comes from: a file, or one of those that are part of the binary.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,16 @@ use super::error::ModelError;
 use super::network::Network;
 use crate::files;
 
-const SHIPPED: &[u8] = include_bytes!("../../models/final-models/dqn_model.pth");
-/// What is known of it.
+/// The models that are part of the binary, by what they are named in the configuration.
+const SHIPPED: [(&str, &[u8]); 2] = [
+    (DOCUMENTED, include_bytes!("../../models/final-models/dqn_model.pth")),
+    (ROOM, include_bytes!("../../models/final-models/dqn_model_room.pth")),
+];
+/// The one that sees the eight documented features.
+pub const DOCUMENTED: &str = "final-models/dqn_model.pth";
+/// The one that also tells how much room a container needs.
+pub const ROOM: &str = "final-models/dqn_model_room.pth";
+/// What is known of them.
 pub const CARD: &str = include_str!("../../models/README.md");
 
 /// A network, and where it was taken from.
@@ -16,7 +24,7 @@ pub struct Found {
     pub network: Network,
     /// None: it is part of the binary.
     pub file: Option<PathBuf>,
-    /// It is the one that this version ships.
+    /// It is one that this version ships.
     pub shipped: bool,
 }
 
@@ -33,16 +41,16 @@ fn places(paths: &[PathBuf]) -> String {
     shown.join(", nor at ")
 }
 
-/// Looks for `path` as it is, below `models/`, and beside the binary. The one in the binary stands
-/// in for a file only where `fallback` allows it.
-pub fn find(path: &Path, fallback: bool) -> Result<Found, NotFound> {
+/// Looks for `path` as it is, below `models/`, and beside the binary. Only where one in the binary
+/// is named, it stands in for its file.
+pub fn find(path: &Path) -> Result<Found, NotFound> {
     let places = candidates(path, std::env::current_exe().ok().as_deref());
     let Some(file) = places.iter().find(|place| place.exists()) else {
-        if !fallback {
+        let Some((_, bytes)) = SHIPPED.iter().find(|(name, _)| Path::new(name) == path) else {
             return Err(NotFound::Nowhere(places));
-        }
+        };
         let name = "the model that is part of the binary";
-        let checkpoint = Checkpoint::read_bytes(SHIPPED, name)?;
+        let checkpoint = Checkpoint::read_bytes(bytes, name)?;
         return Ok(Found {
             network: Network::from_checkpoint(&checkpoint)?,
             file: None,
@@ -51,7 +59,10 @@ pub fn find(path: &Path, fallback: bool) -> Result<Found, NotFound> {
     };
     let network = Network::load(file)?;
     network.try_out().map_err(|error| error.of_file(file.display()))?;
-    let shipped = files::read(file, SHIPPED.len() as u64).is_ok_and(|bytes| bytes == SHIPPED);
+    let is_file = |(_, ours): &(&str, &[u8])| {
+        files::read(file, ours.len() as u64).is_ok_and(|bytes| bytes == *ours)
+    };
+    let shipped = SHIPPED.iter().any(is_file);
     Ok(Found { network, file: Some(file.clone()), shipped })
 }
 
@@ -74,12 +85,14 @@ mod tests {
     #[test]
     fn a_missing_file_names_every_place_or_gives_way_to_the_binary() {
         let missing = Path::new("no/such/model.pth");
-        let message = find(missing, false).err().unwrap().to_string();
+        let message = find(missing).err().unwrap().to_string();
         for place in ["at no/such/model.pth,", "nor at models/no/such/model.pth"] {
             assert!(message.contains(place), "{message}");
         }
-        let found = find(missing, true).unwrap();
-        assert!(found.shipped && found.file.is_none() && found.network.state_dim() > 0);
+        for (name, _) in SHIPPED {
+            let found = find(Path::new(name)).unwrap();
+            assert!(found.shipped && found.network.has_room() == (name == ROOM), "{name}");
+        }
     }
 
     #[test]

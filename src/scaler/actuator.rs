@@ -343,7 +343,7 @@ mod tests {
     use crate::sim::world::ServerVersion;
 
     fn scaler() -> Scaler {
-        let found = shipped::find(std::path::Path::new("no/such.pth"), true).unwrap();
+        let found = shipped::find(std::path::Path::new(shipped::DOCUMENTED)).unwrap();
         let features = FeatureSet::documented();
         Scaler::new(found.network, features, Queue::new().0, CancellationToken::new())
     }
@@ -425,7 +425,7 @@ mod tests {
     async fn a_panic_in_telling_hides_nothing() {
         let (_simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
         let (queue, mut events) = Queue::new();
-        let found = shipped::find(std::path::Path::new("no/such.pth"), true).unwrap();
+        let found = shipped::find(std::path::Path::new(shipped::DOCUMENTED)).unwrap();
         let features = FeatureSet::documented();
         let scaler = Scaler::new(found.network, features, queue, CancellationToken::new());
         let applied = &Ok(Applied { method: Method::Vertical, pending: None, refusal: None });

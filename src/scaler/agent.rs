@@ -464,7 +464,7 @@ mod tests {
     const NOW: i64 = 1_000_000;
 
     fn agent() -> Agent {
-        let found = shipped::find(std::path::Path::new("no/such.pth"), true).unwrap();
+        let found = shipped::find(std::path::Path::new(shipped::DOCUMENTED)).unwrap();
         Agent::new(found.network, FeatureSet::documented())
     }
 

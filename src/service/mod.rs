@@ -310,10 +310,8 @@ fn load_scaler(
     stopping: CancellationToken,
 ) -> anyhow::Result<(Scaler, bool)> {
     let path = &config.model_path;
-    // Who names another model means that one.
-    let fallback = *path == Config::default().model_path;
     let Found { network, file, shipped } =
-        shipped::find(path, fallback).with_context(|| format!("model {}", path.display()))?;
+        shipped::find(path).with_context(|| format!("model {}", path.display()))?;
     let place = match &file {
         Some(file) => file.display().to_string(),
         None => "the binary itself".to_owned(),
@@ -321,10 +319,10 @@ fn load_scaler(
     let features =
         FeatureSet::from_names(network.features()).with_context(|| format!("model {place}"))?;
     anyhow::ensure!(
-        features.len() == config.state_dim,
+        config.state_dim.is_none_or(|width| width == features.len()),
         "model {place}: it takes {} features, but STATE_DIM is {}",
         features.len(),
-        config.state_dim
+        config.state_dim.unwrap_or_default()
     );
     tracing::info!(from = place, shipped, features = features.len(), "the model is loaded");
     Ok((Scaler::new(network, features, events, stopping), shipped))

@@ -44,12 +44,13 @@ pub struct AppState {
 
 impl AppState {
     pub fn new(
-        config: Config,
+        mut config: Config,
         scaler: Scaler,
         clock: Clock,
         leadership: SharedLeadership,
         stopping: CancellationToken,
     ) -> Self {
+        config.state_dim = Some(scaler.features().len());
         Self {
             clock,
             config: Arc::new(SharedConfig::new(config)),

@@ -7,8 +7,7 @@ use super::resources::Resource;
 use super::store::Key;
 use super::world::World;
 
-/// For how long events are kept at least, and how many at most.
-pub const EVENT_SECONDS: i64 = 3600;
+/// How many events are kept at most.
 const EVENTS: usize = 20_000;
 
 impl World {

@@ -7,11 +7,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::demo;
-use super::events::EVENT_SECONDS;
 use super::faults::Faults;
 use super::series::WorkloadError;
 use super::workload;
-use super::world::{START, ServerVersion, World};
+use super::world::{EVENT_SECONDS, START, ServerVersion, World};
 use crate::clock::Clock;
 
 /// How many happenings pass before others may look at the world.

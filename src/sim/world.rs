@@ -73,6 +73,9 @@ impl Moment {
     }
 }
 
+/// For how many seconds events are kept at least.
+pub const EVENT_SECONDS: i64 = 3600;
+
 pub struct World {
     pub version: ServerVersion,
     /// Seconds since the simulation began.
@@ -140,7 +143,7 @@ impl World {
             metrics_frozen: false,
             scraped: 0.0,
             repeating: HashMap::new(),
-            event_seconds: super::events::EVENT_SECONDS,
+            event_seconds: EVENT_SECONDS,
             settled_age: None,
             next_incarnation: 0,
             next_node: None,

@@ -34,7 +34,7 @@ pub fn preferred_actions(observation: &Observation, history: &ContainerHistory) 
 pub fn answer([cpu, memory]: [Action; 2]) -> QValues {
     let only =
         |preferred: Action| Action::ALL.map(|action| f32::from(u8::from(action == preferred)));
-    QValues { cpu: only(cpu), memory: only(memory), future: [0.0; 2] }
+    QValues { cpu: only(cpu), memory: only(memory), ..QValues::default() }
 }
 
 /// Steers a pod by the rule, as production would by a network.

@@ -304,6 +304,7 @@ impl Pod {
     fn take_effect(&mut self, policy: &Policy, now: i64) {
         if let Some(asked) = self.asked.take_if(|asked| asked.in_force_at <= now) {
             self.limits = asked.limits;
+            self.meter.look_away();
             for change in &asked.changes {
                 self.history.applied(change, policy, now);
             }
@@ -326,9 +327,10 @@ mod tests {
     use crate::core::decision::decide;
     use crate::core::network::QValues;
 
-    const UP: QValues = QValues { cpu: [0.0, 0.0, 1.0], memory: [0.0, 1.0, 0.0], future: [0.0; 2] };
+    const UP: QValues =
+        QValues { cpu: [0.0, 0.0, 1.0], memory: [0.0, 1.0, 0.0], future: [0.0; 2], room: None };
     const KEEP: QValues =
-        QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0; 2] };
+        QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0; 2], room: None };
     /// Seconds pass, and demand is as it stands in the series.
     const REAL: Timing =
         Timing { tick: 1, window: 15, age: 1, second_look: Some(10), delay: 3, ..Timing::IDEAL };
@@ -467,7 +469,8 @@ mod tests {
         let policy = Policy { cooldown: 0, ..Policy::default() };
         let timing = Timing { life: Some(3600), delay: 30, ..Timing::IDEAL };
         let mut pod = pod(&[(1.0, 100.0); 300], timing);
-        let down = QValues { cpu: [1.0, 0.0, 0.0], memory: [1.0, 0.0, 0.0], future: [0.0; 2] };
+        let down =
+            QValues { cpu: [1.0, 0.0, 0.0], memory: [1.0, 0.0, 0.0], future: [0.0; 2], room: None };
         let mut lives = Vec::new();
         while let Some(moment) = pod.advance(&policy, |_| ()) {
             match moment {

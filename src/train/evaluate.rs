@@ -1,7 +1,7 @@
 //! `dqn-scaler evaluate`: policies compared on recorded or generated demand.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -17,11 +17,10 @@ use super::report::{self, Report, ReportArgs};
 use super::savings::Savings;
 use super::table::{self, Row, Run};
 use super::timing::TimingArgs;
-use crate::core::policy::Policy;
+use crate::core::policy::{GuardSettings, Policy};
 use crate::model::{ModelError, Network, shipped};
 use crate::sim::workload;
 
-const MODEL: &str = "models/final-models/dqn_model.pth";
 /// Days of a generated series, and how many of them there are of each kind.
 const GENERATED_DAYS: f64 = 2.0;
 const GENERATED_EACH: u64 = 6;
@@ -57,9 +56,12 @@ pub struct EvaluateArgs {
         long,
         env = "MODEL_PATH",
         value_name = "FILE",
-        default_value = MODEL
+        default_value = shipped::ROOM
     )]
     pub model: PathBuf,
+    /// How many times rarer than by default usage is to get beyond the room that the model gives
+    #[arg(long, value_name = "TIMES", default_value_t = 1.0)]
+    pub caution: f64,
     /// Minutes between two changes of a pod under the model and the guard (an urgent increase does
     /// not wait)
     #[arg(long, value_name = "MINUTES", default_value_t = 30)]
@@ -81,7 +83,8 @@ impl EvaluateArgs {
     /// What the model and the guard decide by.
     fn policy(&self) -> Policy {
         let sample_interval = self.timing.interval.into();
-        Policy { cooldown: self.cooldown * 60, sample_interval, ..Policy::default() }
+        let guard = GuardSettings { caution: self.caution, ..GuardSettings::default() };
+        Policy { cooldown: self.cooldown * 60, sample_interval, guard, ..Policy::default() }
     }
 }
 
@@ -98,10 +101,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     }
     let (series, kinds) = (chosen(args, series)?, kinds_of(args, cluster.is_some())?);
     let network = match kinds.contains(&Kind::Dqn) {
-        true => {
-            let fallback = args.model == Path::new(MODEL);
-            Some(shipped::find(&args.model, fallback).context("cannot load the model")?.network)
-        }
+        true => Some(shipped::find(&args.model).context("cannot load the model")?.network),
         false => None,
     };
     let pods = PodSeries::combined(&series, args.containers.into());

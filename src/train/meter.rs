@@ -3,7 +3,11 @@
 use std::collections::VecDeque;
 
 use super::timing::Timing;
+use crate::core::second_look;
 use crate::sim::physics::{Resources, Step};
+
+/// Seconds of usage that looks at the kubelet are compared over.
+const LOOK: i64 = second_look::WINDOW / 1000;
 
 /// Usage over a window of time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +26,7 @@ pub struct Meter {
     counters: VecDeque<(f64, f64)>,
     /// Samples with the time from which on they can be read.
     published: VecDeque<(i64, Sample)>,
-    /// When the kubelet was last looked at.
+    /// Since when the kubelet is looked at.
     looked: Option<i64>,
 }
 
@@ -35,7 +39,7 @@ impl Default for Meter {
 impl Meter {
     /// Counts the tick that began at `now`.
     pub fn count(&mut self, now: i64, step: &Step, phase: i64, timing: &Timing) {
-        let window = timing.window.max(timing.second_look.unwrap_or(0)).max(timing.tick);
+        let window = timing.window.max(timing.second_look.unwrap_or(0).max(LOOK)).max(timing.tick);
         let consumed = self.counters.back().map_or(0.0, |(consumed, _)| *consumed);
         let consumed = consumed + step.usage.cpu * timing.tick as f64;
         self.counters.push_back((consumed, step.usage.memory));
@@ -57,10 +61,11 @@ impl Meter {
         self.published.front().filter(|(readable, _)| *readable <= now).map(|(_, sample)| *sample)
     }
 
-    /// What a look at the kubelet tells: the usage since the last look, so nothing the first time.
+    /// What a look at the kubelet tells: the usage since looks before, so nothing the first time.
     pub fn look(&mut self, now: i64, timing: &Timing) -> Option<Sample> {
-        let since = now - self.looked.replace(now)?;
-        self.sample(now, now - timing.age, since, timing.tick)
+        let since = now - *self.looked.get_or_insert(now);
+        let window = since.min(timing.second_look.unwrap_or(0).max(LOOK));
+        (since > 0).then(|| self.sample(now, now - timing.age, window, timing.tick))?
     }
 
     /// The next look will be the first one again.
@@ -116,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn the_kubelet_tells_of_the_time_since_the_last_look() {
+    fn the_kubelet_tells_of_the_last_seconds_that_were_looked_at() {
         let mut meter = Meter::default();
         let look = |now: i64, meter: &mut Meter| {
             meter.count(now, &used(now as f64, 1.0), 0, &TIMING);
             (now % 2 == 0).then(|| meter.look(now, &TIMING).map(|sample| sample.usage.cpu))
         };
         let looks: Vec<_> = (0..9).filter_map(|now| look(now, &mut meter)).collect();
-        assert_eq!(looks, [None, Some(0.5), Some(2.5), Some(4.5), Some(6.5)]);
+        assert_eq!(looks, [None, Some(0.5), Some(1.5), Some(3.5), Some(5.5)]);
         meter.look_away();
         assert_eq!(look(10, &mut meter), Some(None));
     }

@@ -9,6 +9,7 @@ pub mod demonstrator;
 pub mod environment;
 pub mod episodes;
 pub mod evaluate;
+pub mod foresight;
 pub mod meter;
 pub mod policies;
 pub mod replay;

@@ -170,7 +170,7 @@ pub fn replay(
             replay_batch(&mut lives, setting, &blind, |_, asked, _| {
                 let q = |life: &usize| {
                     let mut head = || [0; 3].map(|_| rngs[*life].random::<f32>());
-                    QValues { cpu: head(), memory: head(), future: [0.0, 0.0] }
+                    QValues { cpu: head(), memory: head(), ..QValues::default() }
                 };
                 Ok(asked.iter().map(q).collect())
             })
@@ -183,7 +183,7 @@ pub fn replay(
         }),
         _ => {
             let keep_still =
-                QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], future: [0.0, 0.0] };
+                QValues { cpu: [0.0, 1.0, 0.0], memory: [0.0, 1.0, 0.0], ..QValues::default() };
             replay_batch(&mut lives, setting, &blind, |_, asked, _| {
                 Ok(vec![keep_still; asked.len()])
             })

@@ -98,7 +98,7 @@ impl Replay {
     }
 
     fn batch(&self, indices: impl Iterator<Item = usize>) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = Batch { width: self.width, ..Batch::default() };
         for index in indices {
             let ReplayEntry { trajectory, from, to, returns, discount } = self.entries[index];
             let (trajectory, from, to) =

@@ -13,7 +13,7 @@ use super::score::{OOM_PRICE, Passed, RESIZE_PRICE, UNSERVED_PRICE};
 use crate::core::action::Action;
 use crate::core::decision::{Decision, decide, resolve};
 use crate::core::features::FeatureSet;
-use crate::core::network::QValues;
+use crate::core::network::{Preference, QValues};
 use crate::core::observation::Observation;
 use crate::core::resource::{PerResource, Resource};
 use crate::model::{ModelError, Network};
@@ -201,11 +201,13 @@ impl<'e> EpisodeRun<'e> {
         let history = &self.pod.history;
         let demonstrated = demonstrator::preferred_actions(observation, history);
         if self.demonstrated && !explored {
-            q_values = demonstrator::answer(demonstrated);
+            q_values = QValues { room: q_values.room, ..demonstrator::answer(demonstrated) };
         }
         let decision = decide(observation, history, &q_values, policy, observation.at);
         let resolved = Resource::ALL.map(|resource| {
-            Action::ALL.map(|wanted| {
+            let room = q_values.preference(resource).room;
+            Action::ALL.map(|action| {
+                let wanted = Preference { action, room };
                 resolve(resource, wanted, observation, history, policy, observation.at).action
             })
         });

@@ -48,6 +48,22 @@ pub struct TimingArgs {
     pub forget: bool,
 }
 
+impl Default for TimingArgs {
+    /// What is not said on the command line.
+    fn default() -> Self {
+        Self {
+            usage: Source::MetricsApi,
+            interval: STEP as u32,
+            second_look: None,
+            window: None,
+            age: None,
+            delay: None,
+            lives: None,
+            forget: false,
+        }
+    }
+}
+
 /// Seconds, all of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Timing {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::demand::{self, PodSeries};
 use super::episodes::{COOLDOWNS, Episodes};
 use super::evaluate::{self, is_held_out};
+use super::foresight;
 use super::policies::{self, Kind, Setting};
 use super::replay::Replay;
 use super::rollout::{self, Conditions};
@@ -22,8 +23,10 @@ use super::score::Score;
 use super::timing::Timing;
 use crate::core::features::FeatureSet;
 use crate::core::policy::Policy;
+use crate::model::architecture::usage_in;
 use crate::model::learner::{Learner, Pace};
-use crate::model::{Checkpoint, Network, use_one_thread};
+use crate::model::network::{CHANGE, PREDICTION};
+use crate::model::{Checkpoint, NamedTensor, Network, room_learner, use_one_thread};
 
 /// The share of the way that the target network goes to the online one in each gradient step.
 const TARGET_RATE: f64 = 0.005;
@@ -47,7 +50,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub traces: Option<PathBuf>,
     /// Where the best model goes; beside it, as .training.pth, what --resume goes on from
-    #[arg(long, value_name = "FILE", default_value = "models/final-models/dqn_model.pth")]
+    #[arg(long, value_name = "FILE", default_value = "models/final-models/dqn_model_room.pth")]
     pub out: PathBuf,
     /// Go on from where an interrupted training of the same arguments stopped
     #[arg(long)]
@@ -69,10 +72,13 @@ pub struct TrainArgs {
 #[derive(Debug, Clone, Args, Serialize, Deserialize, PartialEq)]
 #[command(next_help_heading = "Hyperparameters")]
 pub struct Hyperparameters {
-    /// What the network sees, by name; `extended` is everything there is
+    /// What Q values go by, by name; `extended` is everything there is
     #[arg(long, value_delimiter = ',', value_name = "NAME,…",
         default_values_t = FeatureSet::documented().names())]
     pub features: Vec<String>,
+    /// Learn how much room a container needs, by everything there is to see
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub room: bool,
     /// Episodes of one round
     #[arg(long, default_value_t = 128)]
     pub episodes: usize,
@@ -134,11 +140,14 @@ struct Point {
 
 struct Training<'a> {
     args: &'a TrainArgs,
+    /// A state. What the trunk sees stands first.
     features: FeatureSet,
     episodes: Episodes,
     /// What the model is chosen by: the training series whole, as they are.
     judged_on: Vec<PodSeries>,
     learner: Learner,
+    /// The heads that tell how much room a container needs, if it has such.
+    room: Vec<NamedTensor>,
     progress: Progress,
 }
 
@@ -176,38 +185,54 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
 
 impl<'a> Training<'a> {
     fn begin(args: &'a TrainArgs) -> anyhow::Result<Self> {
-        let features = match args.hyperparameters.features.as_slice() {
+        let seen_by_trunk = match args.hyperparameters.features.as_slice() {
             [all] if all == "extended" => FeatureSet::extended(),
             names => FeatureSet::from_names(names)?,
         };
-        let mut recorded = Vec::new();
+        let features = match args.hyperparameters.room {
+            true => seen_by_trunk.and_all(),
+            false => seen_by_trunk.clone(),
+        };
+        // Each with whether its samples are held.
+        let mut series = Vec::new();
         if let Some(folder) = &args.traces {
             for hold in [false, true] {
                 let all = demand::recorded(folder, hold)?
                     .into_iter()
                     .filter(|series| !is_held_out(&series.name));
-                recorded.extend(all.map(Arc::new));
+                series.extend(all.map(|series| (Arc::new(series), hold)));
             }
-            if recorded.is_empty() {
+            if series.is_empty() {
                 bail!("no series to train on in {}", folder.display());
             }
         }
-        let mut judged_on: Vec<_> = match recorded.is_empty() {
-            true => evaluate::generated(u64::MAX >> 8).into_iter().map(Arc::new).collect(),
-            false => recorded.clone(),
-        };
+        let recorded: Vec<_> = series.iter().map(|(series, _)| series.clone()).collect();
+        if series.is_empty() {
+            let generated = evaluate::generated(u64::MAX >> 8).into_iter();
+            series.extend(generated.map(|series| (Arc::new(series), true)));
+        }
+        let mut judged_on: Vec<_> = series.iter().map(|(series, _)| series.clone()).collect();
         judged_on.sort_by_key(|series| std::cmp::Reverse(series.demand.len()));
         let judged_on = PodSeries::combined(&judged_on, 1);
         let mut training = Self {
-            learner: Learner::new(features.len(), args.seed, args.hyperparameters.action_gap)?,
+            learner: Learner::new(
+                seen_by_trunk.len(),
+                usage_in(&seen_by_trunk.names()).ok(),
+                args.seed,
+                args.hyperparameters.action_gap,
+            )?,
             episodes: Episodes::new(recorded, args.hyperparameters.days),
             features,
             judged_on,
+            room: Vec::new(),
             progress: Progress { round: 0, best_cost: None },
             args,
         };
         if args.resume {
             training.resume()?;
+        } else if args.hyperparameters.room {
+            let rows = foresight::collect(&series, &training.features, &Policy::default());
+            training.room = room_learner::learn(&rows, args.seed)?;
         }
         Ok(training)
     }
@@ -258,9 +283,11 @@ impl<'a> Training<'a> {
         let Score { cost, unserved, ooms, resizes, .. } = self.judge()?;
         if self.progress.best_cost.is_none_or(|best| cost < best) {
             self.progress.best_cost = Some(cost);
-            self.learner.checkpoint(self.metadata()?)?.write(&self.args.out)?;
+            self.checkpoint()?.write(&self.args.out)?;
         }
-        self.learner.save(self.metadata()?)?.write(&saved_beside(&self.args.out))?;
+        let mut saved = self.learner.save(self.metadata()?)?;
+        saved.tensors.extend(self.room.iter().cloned());
+        saved.write(&saved_beside(&self.args.out))?;
         Ok(Some(Point {
             round: self.progress.round,
             learning_rate,
@@ -274,7 +301,13 @@ impl<'a> Training<'a> {
     }
 
     fn network(&self) -> anyhow::Result<Network> {
-        Ok(self.learner.network(self.metadata()?)?)
+        Ok(Network::from_checkpoint(&self.checkpoint()?)?)
+    }
+
+    fn checkpoint(&self) -> anyhow::Result<Checkpoint> {
+        let mut checkpoint = self.learner.checkpoint(self.metadata()?)?;
+        checkpoint.tensors.extend(self.room.iter().cloned());
+        Ok(checkpoint)
     }
 
     /// The mean over the training series, lived through from beginning to end under each cooldown.
@@ -305,6 +338,9 @@ impl<'a> Training<'a> {
     fn metadata(&self) -> anyhow::Result<Map<String, Value>> {
         let mut metadata = Map::new();
         metadata.insert("features".into(), json!(self.features.names()));
+        if usage_in(&self.features.names()).is_ok() {
+            metadata.insert(PREDICTION.into(), json!(CHANGE));
+        }
         metadata.insert("seed".into(), json!(self.args.seed));
         metadata.insert("progress".into(), serde_json::to_value(&self.progress)?);
         metadata
@@ -327,6 +363,8 @@ impl<'a> Training<'a> {
             }
         }
         self.learner.resume(&saved)?;
+        let room = saved.tensors.iter().filter(|tensor| room_learner::is_of(&tensor.name));
+        self.room = room.cloned().collect();
         let progress = saved.metadata.get("progress").cloned().unwrap_or(Value::Null);
         self.progress =
             serde_json::from_value(progress).context("it does not say how far it came")?;
@@ -367,7 +405,7 @@ mod tests {
     fn short(out: &Path, more: &[&str]) -> TrainArgs {
         let out = out.to_str().unwrap();
         let hyperparameters = "train --rounds 2 --episodes 4 --days 0.05 --gradient-steps 3 \
-            --batch 16 --evaluate-every 1 --out";
+            --batch 16 --evaluate-every 1 --room false --out";
         Command::parse_from(hyperparameters.split(' ').chain([out]).chain(more.iter().copied()))
             .args
     }

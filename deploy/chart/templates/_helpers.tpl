@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "dqn-scaler.environment" -}}
 {{- $name := include "dqn-scaler.name" . -}}
 {{- $all := dict "KUBERNETES_IN_CLUSTER" "true" "LOG_FORMAT" "json" -}}
-{{- $_ := set $all "MODEL_PATH" "final-models/dqn_model.pth" -}}
+{{- $_ := set $all "MODEL_PATH" "final-models/dqn_model_room.pth" -}}
 {{- $_ := set $all "DRY_RUN" (ternary "false" "true" .Values.live) -}}
 {{- $_ := set $all "NAMESPACES" (join "," .Values.namespaces) -}}
 {{- if .Values.replicated -}}

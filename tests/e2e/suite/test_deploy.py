@@ -54,6 +54,7 @@ VARIABLES = {
     "GUARD_MEMORY_FADE": ("0.4", 0.4),
     "GUARD_CPU_HEADROOM": ("0.1", 0.1),
     "GUARD_MEMORY_HEADROOM": ("0.2", 0.2),
+    "CAUTION": ("2", 2.0),
     "DECISIONS_KEPT": ("2000", 2000),
     "CHANGES_KEPT": ("5000", 5000),
     "CHANGES_KEPT_DAYS": ("3", 3),
