@@ -391,6 +391,33 @@ mod tests {
     }
 
     #[test]
+    fn a_network_gives_less_room_than_old_peaks_but_not_less_than_was_used_just_now() {
+        let (mut observation, mut history) = observed(700, 0.8, 30);
+        for _ in 0..60 {
+            observation.at += 30;
+            observation.usage.cpu = 0.4;
+            history.observe(&observation, &policy(), observation.at);
+        }
+        let floor = |level: f32| {
+            let room = Some([level; room::LEVELS]);
+            floor(Cpu, room, &observation, &history, &policy())
+        };
+        let by_peaks = history.lowest_safe_limit(Cpu, &policy());
+        let (limit, expected) = floor(-0.5);
+        let foreseen = by_peaks * (-0.5_f64).exp();
+        assert!((limit - 1.15 * foreseen).abs() < 1e-6, "{limit}");
+        assert!((expected.unwrap().limit - foreseen).abs() < 1e-6);
+        assert!((floor(-4.0).0 - 0.42).abs() < 1e-6, "what was used just now, and 5 %");
+        assert_eq!(floor(4.0), (by_peaks, None));
+        let careful =
+            Policy { guard: GuardSettings { caution: 100.0, ..policy().guard }, ..policy() };
+        let mut levels = [-0.5; room::LEVELS];
+        levels[room::LEVELS - 1] = -0.3;
+        let limit = |policy| super::floor(Cpu, Some(levels), &observation, &history, policy).0;
+        assert!(limit(&careful) > limit(&policy()) * 1.2);
+    }
+
+    #[test]
     fn a_half_known_past_asks_for_more_room() {
         let cut = |cpu| reviewed(Cpu, Decrease, &observed(10, cpu, 30), &policy()).0;
         assert_eq!((cut(0.87), cut(0.85)), (Maintain, Decrease));

@@ -20,8 +20,8 @@ pub struct Expected {
     pub share: f64,
 }
 
-/// The limit that the peak to come stays below in such a `share` of all cases, between two levels by
-/// how rare it is to be above.
+/// The limit that the peak to come stays below in such a `share` of all cases, between two levels
+/// by how rare it is to be above.
 pub fn expected(levels: &Levels, reference: f64, share: f64) -> Expected {
     let rarity = |share: f64| -(1.0 - share).ln();
     let wanted = rarity(share.clamp(SHARES[0], SHARES[LEVELS - 1]));

@@ -13,8 +13,7 @@ use self::vpa::{Translation, translate};
 use crate::config::Config;
 use crate::core::resource::{PerResource, Resource};
 
-/// Print the annotations and settings that mean what VerticalPodAutoscalers say, and what has no
-/// counterpart
+/// Print the annotations and settings that mean what VerticalPodAutoscalers say
 #[derive(Debug, Clone, Args)]
 pub struct VpaArgs {
     /// YAML or JSON with VerticalPodAutoscalers, and perhaps their targets; - is standard input;

@@ -69,7 +69,8 @@ pub(super) struct Layers<'c> {
 /// and dropout take an index and have no tensors.
 type Indexed<'c> = BTreeMap<usize, [Option<&'c NamedTensor>; 2]>;
 
-/// The trunk, then the heads, and the heads for room if there are any; every tensor has its place, a fitting shape and only finite elements.
+/// The trunk, then the heads, and the heads for room if there are any; every tensor has its place,
+/// a fitting shape and only finite elements.
 pub(super) fn blocks(checkpoint: &Checkpoint) -> Result<Vec<Layers<'_>>, ModelError> {
     let mut indexed: BTreeMap<&str, Indexed<'_>> = BTreeMap::new();
     for tensor in &checkpoint.tensors {
