@@ -145,7 +145,7 @@ impl Figures {
 pub struct Setting {
     #[schema(example = "scaling_cooldown")]
     name: String,
-    #[schema(value_type = Object, example = json!(30))]
+    #[schema(example = json!(30))]
     value: Value,
     /// An annotation on an object, or what the option of that name was set by.
     #[schema(example = "default")]

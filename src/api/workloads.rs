@@ -189,7 +189,7 @@ impl WorkloadQuery {
     get, path = "/workloads", tag = "pods", params(WorkloadQuery),
     responses(
         (status = 200, content(
-            (WorkloadsAnswer = "application/json"), (String = "application/yaml"),
+            (WorkloadsAnswer = "application/json"), (serde_json::Value = "application/yaml"),
         )),
         BadRequest
     )

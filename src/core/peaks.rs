@@ -35,6 +35,9 @@ impl PeakWindow {
 
     /// Moves all that was into the past by so many seconds, in whole buckets at least.
     pub fn shift(&mut self, behind: i64, window: i64) {
+        if self.newest == i64::MIN {
+            return;
+        }
         let buckets = behind / bucket_seconds(window) + 1;
         let old = self.clone();
         self.newest = old.newest.saturating_sub(buckets);
@@ -113,6 +116,16 @@ fn slot(bucket: i64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_never_seen_is_moved_nowhere() {
+        let mut peaks = PeakWindow::new();
+        peaks.shift(3600, 28_800);
+        assert_eq!(peaks, PeakWindow::new());
+        peaks.observe(100_000, 1.0, 28_800);
+        peaks.shift(50_000, 28_800);
+        assert_eq!(peaks.faded_peak(0.0), 1.0);
+    }
 
     #[test]
     fn merged_peaks_are_the_larger_of_both_at_each_time() {
