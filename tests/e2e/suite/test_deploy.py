@@ -85,7 +85,14 @@ FILES = (
 )
 FOLDER = {"DATA_DIR"}
 # They name a file that the pod does not have, or another cluster than the one it is in.
-NOT_IN_A_POD = {"CONFIG", "SIMULATE", "SIMULATE_LISTEN", "SIMULATE_RECORDINGS", "SPEED"}
+NOT_IN_A_POD = {
+    "CONFIG",
+    "DQN_SCALER_URL",
+    "SIMULATE",
+    "SIMULATE_LISTEN",
+    "SIMULATE_RECORDINGS",
+    "SPEED",
+}
 FIELDS = {"KUBERNETES_IN_CLUSTER": "in_cluster"}
 # Where to listen and who leads is no configuration: that it answers tells.
 ELSEWHERE = {
