@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -159,7 +158,7 @@ impl ListedContainerChange {
 #[into_params(parameter_in = Query)]
 pub struct ChangeFilter {
     /// A part of namespace/name of the pod, or of kind and name of its workload, in any case
-    #[serde(default, deserialize_with = "search")]
+    #[serde(default, deserialize_with = "query::search")]
     #[param(nullable = false, example = "postgres")]
     search: Option<String>,
     /// The pod's namespace
@@ -195,7 +194,7 @@ pub struct ChangePage {
     #[param(nullable = false, minimum = 0, example = 0)]
     offset: Option<usize>,
     /// Changes of a page: 50 if it is absent
-    #[serde(default, deserialize_with = "page_size")]
+    #[serde(default, deserialize_with = "query::page_size::<_, LARGEST_PAGE>")]
     #[param(nullable = false, minimum = 1, maximum = 1000, example = 50)]
     limit: Option<usize>,
 }
@@ -216,18 +215,6 @@ enum Format {
     #[default]
     Csv,
     Json,
-}
-
-fn search<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(query::text(deserializer)?.map(|text| text.trim().to_lowercase()))
-}
-
-fn page_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
-    let size = query::whole(deserializer)?;
-    if size.is_some_and(|size| !(1..=LARGEST_PAGE).contains(&size)) {
-        return Err(D::Error::custom(format!("must be from 1 to {LARGEST_PAGE}")));
-    }
-    Ok(size)
 }
 
 impl ChangeFilter {

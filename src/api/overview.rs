@@ -4,7 +4,6 @@
 use std::cmp::Ordering;
 
 use axum::extract::State;
-use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,7 +12,7 @@ use super::error::{ApiError, BadRequest, NoCluster, NoSuchPod};
 use super::extract::{PodPath, Query, SharedState};
 use super::json::Json;
 use super::pods::{ListedAutoscaler, ListedOverrides, ListedOwner};
-use super::query;
+use super::query::{self, Order};
 use super::work::cluster;
 use crate::blocking::run_blocking;
 use crate::client::retry::Deadline;
@@ -281,7 +280,7 @@ struct Ranked {
 #[into_params(parameter_in = Query)]
 pub struct PodQuery {
     /// A part of namespace/name or of the workload's name
-    #[serde(default, deserialize_with = "search")]
+    #[serde(default, deserialize_with = "query::search")]
     #[param(nullable = false, example = "postgres")]
     search: Option<String>,
     /// The pod's namespace
@@ -309,7 +308,7 @@ pub struct PodQuery {
     #[param(nullable = false, example = 0)]
     offset: Option<usize>,
     /// Pods of a page: 50 if it is absent
-    #[serde(default, deserialize_with = "page_size")]
+    #[serde(default, deserialize_with = "query::page_size::<_, LARGEST_PAGE>")]
     #[param(nullable = false, minimum = 1, maximum = 500, example = 50)]
     limit: Option<usize>,
 }
@@ -324,25 +323,6 @@ enum Sort {
     CpuUtilization,
     MemoryUtilization,
     Decision,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Order {
-    Asc,
-    Desc,
-}
-
-fn search<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(query::text(deserializer)?.map(|text| text.trim().to_lowercase()))
-}
-
-fn page_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
-    let size = query::whole(deserializer)?;
-    if size.is_some_and(|size| !(1..=LARGEST_PAGE).contains(&size)) {
-        return Err(D::Error::custom(format!("must be from 1 to {LARGEST_PAGE}")));
-    }
-    Ok(size)
 }
 
 impl PodQuery {

@@ -5,6 +5,15 @@ use std::fmt::Display;
 use chrono::{DateTime, Utc};
 use serde::de::value::StrDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
+use utoipa::ToSchema;
+
+/// In which direction a list is sorted.
+#[derive(Clone, Copy, PartialEq, Eq, serde::Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    Asc,
+    Desc,
+}
 
 /// What is wrong with a value.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +52,22 @@ pub fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool
 pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     let number = text(deserializer)?.map(|text| text.trim().parse()).transpose();
     number.map_err(|_| D::Error::custom("must be a whole number, not negative"))
+}
+
+/// What is searched for, however it is written.
+pub fn search<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(text(deserializer)?.map(|text| text.trim().to_lowercase()))
+}
+
+/// How much a page holds: something, and not more than `LARGEST`.
+pub fn page_size<'de, D: Deserializer<'de>, const LARGEST: usize>(
+    deserializer: D,
+) -> Result<Option<usize>, D::Error> {
+    let size = whole(deserializer)?;
+    if size.is_some_and(|size| !(1..=LARGEST).contains(&size)) {
+        return Err(D::Error::custom(format!("must be from 1 to {LARGEST}")));
+    }
+    Ok(size)
 }
 
 pub fn moment<'de, D: Deserializer<'de>>(

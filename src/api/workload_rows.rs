@@ -7,15 +7,15 @@ use std::collections::HashMap;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use internment::ArcIntern as Shared;
-use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, BadRequest, NoCluster};
 use super::extract::{Query, SharedState};
 use super::json::Json;
+use super::query::{self, Order};
+use super::risks;
 use super::work::cluster;
-use super::{query, risks};
 use crate::blocking::run_blocking;
 use crate::clock::rfc3339;
 use crate::core::balance::Sums;
@@ -160,7 +160,7 @@ fn rounded(value: f64) -> f64 {
 #[into_params(parameter_in = Query)]
 pub struct RowQuery {
     /// A part of namespace/name, or of kind and name, in any case
-    #[serde(default, deserialize_with = "search")]
+    #[serde(default, deserialize_with = "query::search")]
     #[param(nullable = false, example = "postgres")]
     search: Option<String>,
     /// Only workloads of this namespace
@@ -189,7 +189,7 @@ pub struct RowQuery {
     #[param(nullable = false, minimum = 0, example = 0)]
     offset: Option<usize>,
     /// Workloads of a page: 50 if it is absent
-    #[serde(default, deserialize_with = "page_size")]
+    #[serde(default, deserialize_with = "query::page_size::<_, LARGEST_PAGE>")]
     #[param(nullable = false, minimum = 1, maximum = 500, example = 50)]
     limit: Option<usize>,
 }
@@ -215,25 +215,6 @@ enum Sort {
     LastChange,
     Kills,
     AtRisk,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Order {
-    Asc,
-    Desc,
-}
-
-fn search<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(query::text(deserializer)?.map(|text| text.trim().to_lowercase()))
-}
-
-fn page_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
-    let size = query::whole(deserializer)?;
-    if size.is_some_and(|size| !(1..=LARGEST_PAGE).contains(&size)) {
-        return Err(D::Error::custom(format!("must be from 1 to {LARGEST_PAGE}")));
-    }
-    Ok(size)
 }
 
 /// A workload with its pods.
