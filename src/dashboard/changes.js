@@ -4,7 +4,17 @@ import { base, get } from "./api.js";
 import { RESOURCES } from "./decision.js";
 import { attribute, h, keyed, text } from "./dom.js";
 import { ago, amount, day, duration, plural } from "./format.js";
-import { field, namespaceSelect, PAGE, pager, RANGES, select, since, typed } from "./listing.js";
+import {
+  field,
+  filtersOf,
+  namespaceSelect,
+  PAGE,
+  pager,
+  RANGES,
+  searchInput,
+  select,
+  since,
+} from "./listing.js";
 
 const COURSES = {
   done: "done",
@@ -16,24 +26,8 @@ const COURSES = {
 const BY = { loop: "loop", second_look: "loop, between cycles", person: "a person" };
 
 export function changes(app) {
-  const filters = {
-    search: "",
-    namespace: "",
-    by: "",
-    course: "",
-    range: "",
-    offset: 0,
-    ...app.query(),
-  };
-  filters.offset = Number(filters.offset) || 0;
-  const soon = typed(ask);
-  const search = h("input", {
-    type: "search",
-    id: "changes-search",
-    placeholder: "Pod, namespace or workload",
-    value: filters.search,
-    input: () => soon({ search: search.value.trim() }),
-  });
+  const filters = filtersOf(app, { by: "", course: "", range: "" });
+  const search = searchInput("changes-search", "Pod, namespace or workload", filters, ask);
   const namespaces = namespaceSelect("changes-namespace", app, filters, (value) =>
     ask({ namespace: value }),
   );

@@ -13,6 +13,21 @@ export const RANGES = [
 ];
 const SECONDS = { "1h": 3600, "24h": 86400, "7d": 604800 };
 
+/** What a list is filtered by: `own`, and what its address says. */
+export function filtersOf(app, own) {
+  const filters = { search: "", namespace: "", ...own, offset: 0, ...app.query() };
+  filters.offset = Number(filters.offset) || 0;
+  return filters;
+}
+
+/** A field to search by; it asks once nothing has been typed for a moment. */
+export function searchInput(id, placeholder, filters, ask) {
+  const soon = typed(ask);
+  const input = () => soon({ search: node.value.trim() });
+  const node = h("input", { type: "search", id, placeholder, value: filters.search, input });
+  return node;
+}
+
 /** The moment that such a range begins at, by the service's clock. */
 export function since(range, now) {
   const seconds = SECONDS[range];
@@ -20,7 +35,7 @@ export function since(range, now) {
 }
 
 /** The head of a column that the service sorts by. */
-export function sortHeader(key, label, click) {
+function sortHeader(key, label, click) {
   const sign = h("span", { class: "sort", "aria-hidden": "true" });
   const node = h(
     "th",
@@ -33,6 +48,15 @@ export function sortHeader(key, label, click) {
   };
   return { node, update };
 }
+
+/** The heads of all columns; a second click turns the order round. */
+export const sortHeaders = (columns, filters, ask) =>
+  columns.map(([key, label, first]) =>
+    sortHeader(key, label, () => {
+      const turned = filters.order === "asc" ? "desc" : "asc";
+      ask({ sort: key, order: filters.sort === key ? turned : first });
+    }),
+  );
 
 export function select(id, options, value, change) {
   const node = h(

@@ -6,7 +6,16 @@ import { chip, statusChip, terms, why } from "./decision.js";
 import { confirm, refused, toast } from "./dialogs.js";
 import { attribute, busy, h, keyed, text } from "./dom.js";
 import { ago, amount, count, percent, plural, STATUS, words } from "./format.js";
-import { field, namespaceSelect, PAGE, pager, select, sortHeader, typed } from "./listing.js";
+import {
+  field,
+  filtersOf,
+  namespaceSelect,
+  PAGE,
+  pager,
+  searchInput,
+  select,
+  sortHeaders,
+} from "./listing.js";
 import { scaleNow, showPod } from "./pod.js";
 import { workloadLink } from "./workload.js";
 
@@ -35,24 +44,8 @@ const SHOW = [
 ];
 
 export function pods(app) {
-  const filters = {
-    search: "",
-    namespace: "",
-    show: "",
-    sort: "name",
-    order: "asc",
-    offset: 0,
-    ...app.query(),
-  };
-  filters.offset = Number(filters.offset) || 0;
-  const soon = typed(ask);
-  const search = h("input", {
-    type: "search",
-    id: "pods-search",
-    placeholder: "Name, namespace or workload",
-    value: filters.search,
-    input: () => soon({ search: search.value.trim() }),
-  });
+  const filters = filtersOf(app, { show: "", sort: "name", order: "asc" });
+  const search = searchInput("pods-search", "Name, namespace or workload", filters, ask);
   const namespaces = namespaceSelect("pods-namespace", app, filters, (value) =>
     ask({ namespace: value }),
   );
@@ -71,14 +64,7 @@ export function pods(app) {
     { type: "button", class: "scale-all", click: () => scaleAll(app, all) },
     "Scale all now",
   );
-  const headers = COLUMNS.map(([key, label, first]) =>
-    sortHeader(key, label, () =>
-      ask({
-        sort: key,
-        order: filters.sort === key ? (filters.order === "asc" ? "desc" : "asc") : first,
-      }),
-    ),
-  );
+  const headers = sortHeaders(COLUMNS, filters, ask);
   const body = h("tbody", {});
   const update = keyed(
     body,

@@ -7,14 +7,15 @@ import { attribute, h, keyed, text } from "./dom.js";
 import { ago, amount, count, plural } from "./format.js";
 import {
   field,
+  filtersOf,
   namespaceSelect,
   PAGE,
   pager,
   RANGES,
+  searchInput,
   select,
   since,
-  sortHeader,
-  typed,
+  sortHeaders,
 } from "./listing.js";
 import { address, showWorkload } from "./workload.js";
 
@@ -48,25 +49,8 @@ const FIELDS = {
 };
 
 export function workloads(app) {
-  const filters = {
-    search: "",
-    namespace: "",
-    show: "",
-    range: "",
-    sort: "name",
-    order: "asc",
-    offset: 0,
-    ...app.query(),
-  };
-  filters.offset = Number(filters.offset) || 0;
-  const soon = typed(ask);
-  const search = h("input", {
-    type: "search",
-    id: "workloads-search",
-    placeholder: "Namespace, kind or name",
-    value: filters.search,
-    input: () => soon({ search: search.value.trim() }),
-  });
+  const filters = filtersOf(app, { show: "", range: "", sort: "name", order: "asc" });
+  const search = searchInput("workloads-search", "Namespace, kind or name", filters, ask);
   const namespaces = namespaceSelect("workloads-namespace", app, filters, (value) =>
     ask({ namespace: value }),
   );
@@ -76,14 +60,7 @@ export function workloads(app) {
     const [key, order] = value.split(" ");
     ask({ sort: key, order });
   });
-  const headers = COLUMNS.map(([key, label, first]) =>
-    sortHeader(key, label, () =>
-      ask({
-        sort: key,
-        order: filters.sort === key ? (filters.order === "asc" ? "desc" : "asc") : first,
-      }),
-    ),
-  );
+  const headers = sortHeaders(COLUMNS, filters, ask);
   const body = h("tbody", {});
   const update = keyed(body, ({ namespace, kind, name }) => `${namespace}/${kind}/${name}`, row);
   const table = h(
