@@ -13,6 +13,30 @@ NAME = "dqn-scaler-sizes"
 TEMPLATE = resources(("300m", "128Mi"), ("600m", "256Mi"))
 SMALL = resources(("50m", "48Mi"), ("100m", "96Mi"))
 SPEC = {"request": ("300m", "128Mi"), "limit": ("600m", "256Mi")}
+# The API server asks for no ConfigMaps any more once no policy has asked for any for a second, and
+# does not begin again before it is restarted (kubernetes/kubernetes#130887): this one, for nothing
+# at all, outlives the policy.
+BESIDE = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: beside}
+spec:
+  paramKind: {apiVersion: v1, kind: ConfigMap}
+  failurePolicy: Ignore
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [none.invalid], apiVersions: [v1], operations: [CREATE], resources: [nothing]}
+  mutations:
+  - {patchType: ApplyConfiguration, applyConfiguration: {expression: "Object{}"}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: beside}
+spec:
+  policyName: beside
+  paramRef: {name: none, parameterNotFoundAction: Allow}
+"""
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}"
 
 
@@ -36,6 +60,8 @@ class BornRightSized(ClusterTest):
             return
         kubectl("apply", f"--filename={COMPONENT}/clusterrole.yaml")
         cls.addClassCleanup(kubectl, "delete", f"--filename={COMPONENT}/clusterrole.yaml")
+        kubectl("apply", "--filename=-", input=BESIDE)
+        cls.addClassCleanup(kubectl, "delete", "--filename=-", input=BESIDE)
         cls.add_policy()
         cls.addClassCleanup(kubectl, "delete", "--ignore-not-found", f"-f{COMPONENT}/policy.yaml")
 

@@ -74,8 +74,8 @@ class Leader(ClusterTest):
                 code, answer = one.resize("led", UP)
                 self.assertEqual(code, 503, answer)
                 self.assertTrue(self.lease()["holderIdentity"].startswith("two_"))
-                metrics = lambda: two.get(f"/pods/{NAMESPACE}/led")[1]["metrics"]
-                until(60, "it is measured", lambda: metrics()["cpu_usage_cores"] is not None)
+                metrics = lambda: two.get(f"/pods/{NAMESPACE}/led")[1]["metrics"] or {}
+                until(60, "it is measured", lambda: metrics().get("cpu_usage_cores") is not None)
                 # Resized by the other replica a moment ago: the API server's date of it says so.
                 until(
                     40,
