@@ -202,7 +202,7 @@ pub async fn resize(
         namespace: path.namespace.clone(),
         container_resources: plan,
         reason: updated.then_some("Direct vertical scaling failed, updated via deployment"),
-        pending: applied.pending,
+        pending: applied.pending.map(|pending| pending.to_string()),
         warnings,
     };
     Ok(Json(Resized {

@@ -17,8 +17,12 @@ use crate::core::action::Action;
 use crate::leader::Role;
 use crate::model::shipped::CARD;
 use crate::scaler::recorded_history;
+use crate::scaler::wanted::OpenBreaker;
 use crate::service::certificate::Validity;
 use crate::store;
+
+/// Circuit breakers that `/readyz` names.
+const BREAKERS_TOLD: usize = 20;
 
 #[derive(Serialize, ToSchema)]
 pub struct Index {
@@ -105,6 +109,9 @@ pub struct Readiness {
     /// The Prometheus that knows what workloads have used before; null: none is asked.
     #[schema(required)]
     prometheus: Option<recorded_history::Health>,
+    /// Nodes whose kubelet does not answer, and namespaces where writes fail; the first ones of
+    /// many. What takes away from their pods waits, what grows is sent.
+    circuit_breakers: Vec<CircuitBreaker>,
     state: store::Health,
     /// With which the service answers; null: it speaks plain HTTP.
     #[schema(required)]
@@ -141,6 +148,23 @@ pub struct WatchState {
     never_read: Vec<String>,
     /// Namespaces whose pods are not known now: they are left alone, the others are scaled.
     unreadable: Vec<UnreadableNamespace>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct CircuitBreaker {
+    /// `node` or `namespace`.
+    #[schema(example = "node")]
+    kind: &'static str,
+    #[schema(example = "node-7")]
+    name: String,
+    #[schema(required, format = DateTime, example = "2026-11-25T10:30:00.000Z")]
+    open_since: Option<String>,
+}
+
+impl From<OpenBreaker> for CircuitBreaker {
+    fn from(OpenBreaker { kind, name, since }: OpenBreaker) -> Self {
+        Self { kind, name, open_since: clock::at(since) }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -195,6 +219,7 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
     let now = state.clock.now().timestamp();
     let measured_at = cluster.as_ref().and_then(|cluster| cluster.measured_at());
     let age = measured_at.map(|at| now - at);
+    let open_breakers = state.scaler.wanted.open_breakers().into_iter();
     let code = if fresh { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let details = Readiness {
         status: if fresh { "ready" } else { "not ready" },
@@ -221,6 +246,7 @@ pub async fn readyz(State(state): SharedState) -> (StatusCode, Json<Readiness>) 
             age_seconds: age,
         },
         prometheus: state.prometheus.lock().clone(),
+        circuit_breakers: open_breakers.take(BREAKERS_TOLD).map(Into::into).collect(),
         state: state.store_health.lock().clone(),
         certificate: state.certificate.lock().map(CertificateState::of),
         timestamp: rfc3339(state.clock.now()),

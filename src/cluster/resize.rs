@@ -108,11 +108,13 @@ impl Cluster {
             tokio::time::sleep(pause.min(deadline.left())).await;
             let progress = match self.watched(&pod.key.namespace, &pod.key.name) {
                 // The watch may still be behind.
-                Some(now) if now.key == pod.key && !holds(&now, plan) => ResizeProgress::InProgress,
+                Some(now) if now.key == pod.key && !holds(&now, plan) => ResizeProgress::Unanswered,
                 Some(now) if now.key == pod.key => progress(&now, plan),
                 _ => progress(&self.same_pod(&pod.key).await?, plan),
             };
-            if !matches!(progress, ResizeProgress::InProgress) || deadline.left().is_zero() {
+            let is_early =
+                matches!(progress, ResizeProgress::Unanswered | ResizeProgress::InProgress);
+            if !is_early || deadline.left().is_zero() {
                 return Ok(progress);
             }
             pause = (pause * 2).min(self.clock().real(MAX_POLL_INTERVAL));

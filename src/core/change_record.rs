@@ -130,7 +130,9 @@ impl ChangeRecord {
             Ok(Applied { method: Method::DeploymentUpdate, refusal, .. }) => {
                 (Course::FellBack, refusal.clone())
             }
-            Ok(Applied { pending: Some(pending), .. }) => (Course::Pending, Some(pending.clone())),
+            Ok(Applied { pending: Some(pending), .. }) => {
+                (Course::Pending, Some(pending.to_string()))
+            }
             Ok(_) => (Course::Done(seconds), None),
             Err(error) => (Course::Failed, Some(error)),
         };
@@ -263,6 +265,7 @@ mod tests {
     use super::*;
     use crate::decision::{Decision, SizedBy};
     use crate::observation::Observation;
+    use crate::outcome::Unfinished;
     use crate::pod::ContainerResources;
 
     fn owned(limits: &[(&str, &str)]) -> OwnedPod {
@@ -320,7 +323,7 @@ mod tests {
             ChangeRecord::new(&pod, &wanted, None, Origin::default(), DateTime::UNIX_EPOCH);
         let applied = |method, pending: Option<&str>, refusal: Option<&str>| Applied {
             method,
-            pending: pending.map(str::to_owned),
+            pending: pending.map(|told| Unfinished::Told(told.into())),
             refusal: refusal.map(str::to_owned),
         };
         for (result, name, message) in [

@@ -182,6 +182,7 @@ fn amount(resource: Resource, amount: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Unfinished;
     use crate::pod::ContainerResources;
 
     fn app() -> PodContainer {
@@ -229,7 +230,7 @@ mod tests {
     ) -> Result<Applied, String> {
         Ok(Applied {
             method,
-            pending: pending.map(str::to_owned),
+            pending: pending.map(|told| Unfinished::Told(told.into())),
             refusal: refusal.map(str::to_owned),
         })
     }

@@ -8,6 +8,7 @@ pub mod action;
 pub mod autoscalers;
 pub mod balance;
 pub mod birth;
+pub mod breaker;
 pub mod budget;
 pub mod change_record;
 pub mod context;

@@ -1,6 +1,7 @@
 //! What came of a pod in a cycle.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -95,10 +96,27 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     pub method: Method,
-    /// What the kubelet had last said, if it was not done yet.
-    pub pending: Option<String>,
+    /// How far the kubelet was when it was last looked at, if it was not done yet.
+    pub pending: Option<Unfinished>,
     /// Why it could not be done in place, if it was not.
     pub refusal: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfinished {
+    /// It has not said anything.
+    Unanswered,
+    /// What it had last said, or why that is not known.
+    Told(String),
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unanswered => f.write_str("the kubelet has not answered yet"),
+            Self::Told(told) => f.write_str(told),
+        }
+    }
 }
 
 impl Applied {

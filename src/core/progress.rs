@@ -7,7 +7,8 @@ use crate::pod::{ContainerResources, Pod, ResizeState};
 pub enum ResizeProgress {
     /// In force, or the container does not run and will start with it.
     Done,
-    /// The kubelet is at it, or has not looked yet.
+    /// The kubelet has not said anything.
+    Unanswered,
     InProgress,
     Deferred(String),
     Infeasible(String),
@@ -24,7 +25,7 @@ pub fn progress(pod: &Pod, plan: &Plan) -> ResizeProgress {
             ResizeState::Error => ResizeProgress::Error(message),
         };
     }
-    if is_in_force(pod, plan) { ResizeProgress::Done } else { ResizeProgress::InProgress }
+    if is_in_force(pod, plan) { ResizeProgress::Done } else { ResizeProgress::Unanswered }
 }
 
 fn is_in_force(pod: &Pod, plan: &Plan) -> bool {

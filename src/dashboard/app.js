@@ -245,6 +245,14 @@ function showReadiness(ready) {
     "Namespaces cannot be read: their pods are left alone",
     unreadable.map(({ namespace, reason }) => `${namespace}: ${reason}`).join(" · "),
   );
+  const breakers = ready?.circuit_breakers ?? [];
+  report(
+    "unanswering",
+    "What does not answer: cuts wait there, what a pod is in need of is still sent",
+    breakers
+      .map(({ kind, name, open_since }) => `${kind} ${name}, since ${day(open_since)}`)
+      .join(" · "),
+  );
   text(
     cluster,
     [base.host, app.connected ? ready?.role !== "alone" && ready?.role : "no cluster"]

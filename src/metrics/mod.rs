@@ -47,6 +47,7 @@ pub struct Metrics {
     write_rate: Gauge<f64, AtomicU64>,
     write_cuts: Counter,
     too_old: Counter,
+    open_breakers: Family<Labels<1>, Gauge>,
     looked_at: Counter,
     kubelet_requests: Timings<1>,
     silent_kubelets: Gauge,
@@ -78,6 +79,8 @@ pub struct Now<'a> {
     pub watch_fresh: bool,
     /// Writes a second that the API server bears, and how often they were halved.
     pub pace: (f64, u64),
+    /// Circuit breakers that are open, by what they are of.
+    pub open_breakers: [(&'static str, usize); 2],
     /// By resource and reason.
     pub watch_ends: BTreeMap<(&'static str, &'static str), u64>,
     /// When the certificate expires, in seconds since the epoch.
@@ -109,6 +112,7 @@ impl Default for Metrics {
             write_rate: Gauge::default(),
             write_cuts: Counter::default(),
             too_old: Counter::default(),
+            open_breakers: Family::default(),
             looked_at: Counter::default(),
             kubelet_requests: Family::new_with_constructor(timing),
             silent_kubelets: Gauge::default(),
@@ -189,6 +193,11 @@ impl Metrics {
         );
         let too_old = self.too_old.clone();
         r.register("changes_too_old", "Wanted changes that waited too long to be made", too_old);
+        r.register(
+            "circuit_breakers_open",
+            "Nodes and namespaces that do not answer: what takes away from their pods waits",
+            self.open_breakers.clone(),
+        );
         r.register("resize_failures", "Resizes that failed", self.failed_resizes.clone());
         let resize = self.resize_duration.clone();
         r.register_with_unit(
@@ -395,6 +404,9 @@ impl Metrics {
         self.watch_fresh.set(now.watch_fresh.into());
         self.write_rate.set(now.pace.0);
         self.write_cuts.inner().fetch_max(now.pace.1, Relaxed);
+        for (kind, open) in now.open_breakers {
+            self.open_breakers.get_or_create(&[("kind", kind)]).set(open as i64);
+        }
         for ((resource, reason), ends) in &now.watch_ends {
             let labels = [("resource", *resource), ("reason", *reason)];
             self.watch_ends.get_or_create(&labels).inner().fetch_max(*ends, Relaxed);

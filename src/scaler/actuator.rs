@@ -219,6 +219,7 @@ impl Scaler {
                 faults.extend(result.err().map(|error| (resources, error)));
                 continue;
             }
+            self.wanted.heard(&owned.pod, &result, now);
             match &result {
                 Ok(_) => self.agent.applied(key, decision, &resources, &config.policy(), now),
                 Err(_) => {

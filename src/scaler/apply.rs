@@ -7,7 +7,7 @@ use crate::client::error::ClusterError;
 use crate::cluster::template::{TemplateChange, TemplateOutcome};
 use crate::cluster::{Cluster, WriteTurn};
 use crate::core::context::OwnedPod;
-use crate::core::outcome::{Applied, Method};
+use crate::core::outcome::{Applied, Method, Unfinished};
 use crate::core::plan::{Change, Plan, part};
 use crate::core::pod::Pod;
 use crate::core::progress::ResizeProgress;
@@ -129,11 +129,12 @@ pub async fn apply(
         Ok(ResizeProgress::Done) => {
             return Ok(Applied { method: Method::Vertical, pending: None, refusal: None });
         }
+        Ok(ResizeProgress::Unanswered) => return Ok(pending(Unfinished::Unanswered)),
         Ok(ResizeProgress::InProgress) => {
-            return Ok(pending("the kubelet is still resizing the pod"));
+            return Ok(told("the kubelet is still resizing the pod".into()));
         }
         Ok(ResizeProgress::Deferred(message)) => {
-            return Ok(pending(&format!("deferred by the kubelet: {message}")));
+            return Ok(told(format!("deferred by the kubelet: {message}")));
         }
         Ok(ResizeProgress::Infeasible(message)) => (format!("infeasible: {message}"), fallback),
         Ok(ResizeProgress::Error(message)) => {
@@ -142,7 +143,7 @@ pub async fn apply(
         }
         Err(error @ ClusterError::NotFound { .. }) => return Err(error.into()),
         // The pod's spec is changed, whatever becomes of it.
-        Err(error) => return Ok(pending(&format!("the kubelet's answer is not known: {error}"))),
+        Err(error) => return Ok(told(format!("the kubelet's answer is not known: {error}"))),
     };
     let (refusal, fallback) = refusal;
     let applied = fall_back_or_refuse(cluster, owned, plan, fallback, refusal).await;
@@ -209,8 +210,12 @@ pub async fn fall_back(
     Err(ApplyError::Refused(format!("{refusal}; {}: {reason}", workload.0)))
 }
 
-fn pending(message: &str) -> Applied {
-    Applied { method: Method::Vertical, pending: Some(message.into()), refusal: None }
+fn told(message: String) -> Applied {
+    pending(Unfinished::Told(message))
+}
+
+fn pending(pending: Unfinished) -> Applied {
+    Applied { method: Method::Vertical, pending: Some(pending), refusal: None }
 }
 
 /// Puts the old values of what the plan changed back into the pod.

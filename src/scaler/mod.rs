@@ -24,7 +24,7 @@ pub mod second_look;
 pub mod stopwatch;
 pub mod throttling;
 mod usage_windows;
-mod wanted;
+pub mod wanted;
 mod watchlist;
 
 pub use self::apply::{ApplyError, Fallback};

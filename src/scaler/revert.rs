@@ -141,7 +141,7 @@ async fn carry_out(
         let manner = Manner { fallback: Fallback::None, timeout, turn: &turn };
         let attempts = apply_parts(cluster, &owned, plan, manner).await;
         let said = attempts.into_iter().filter_map(|attempt| match attempt.result {
-            Ok(applied) => applied.pending.map(|pending| (true, pending)),
+            Ok(applied) => applied.pending.map(|pending| (true, pending.to_string())),
             Err(error) => Some((false, error.to_string())),
         });
         (owned.pod.key.clone(), said.collect::<Vec<_>>())

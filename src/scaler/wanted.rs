@@ -1,11 +1,18 @@
 //! The changes that the cycles want and that are still to be made: at most one a pod, the newest.
+//! What is wanted of nodes and namespaces that do not answer costs only them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::agent::Decided;
+use super::apply::ApplyError;
+use crate::client::error::ClusterError;
+use crate::core::breaker::Breaker;
+use crate::core::outcome::{Applied, Method, Unfinished};
+use crate::core::pod::Pod;
+use crate::core::pod_decision::{PodDecision, Urgency};
 
 /// A change that has waited longer is not made: what it goes by is too old, and the next cycle
 /// brings it anew.
@@ -24,9 +31,29 @@ pub struct Wanted {
 struct Changes {
     /// The most urgent first.
     waiting: VecDeque<Change>,
-    /// By node.
-    under_way: HashMap<String, usize>,
+    nodes: BTreeMap<String, Node>,
+    namespaces: BTreeMap<String, Breaker>,
 }
+
+#[derive(Default)]
+struct Node {
+    /// Changes of its pods.
+    under_way: usize,
+    /// Whether its kubelet answers.
+    breaker: Breaker,
+}
+
+/// Of a node whose kubelet does not answer, or a namespace where writes fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenBreaker {
+    pub kind: &'static str,
+    pub name: String,
+    /// Seconds since the epoch.
+    pub since: i64,
+}
+
+const NODE: &str = "node";
+const NAMESPACE: &str = "namespace";
 
 pub struct Change {
     pub decided: Decided,
@@ -38,6 +65,45 @@ impl Change {
     fn node(&self) -> &str {
         self.decided.owned.pod.node_name.as_deref().unwrap_or_default()
     }
+
+    fn namespace(&self) -> &str {
+        &self.decided.owned.pod.key.namespace
+    }
+
+    /// What takes away waits for an answer; what a container is in need of, or what ends a resize
+    /// that was begun, is sent all the same.
+    fn may_wait(&self) -> bool {
+        let Decided { owned, decision, .. } = &self.decided;
+        let urgency = decision.as_ref().map_or(Urgency::Stays, PodDecision::urgency);
+        owned.pod.resize.is_none() && urgency >= Urgency::Shrinks
+    }
+}
+
+impl Changes {
+    fn is_free(&self, change: &Change, now: i64) -> bool {
+        let node = self.nodes.get(change.node());
+        let has_place = node.is_none_or(|node| node.under_way < MOST_OF_NODE);
+        let answers = || {
+            let namespace = self.namespaces.get(change.namespace());
+            node.is_none_or(|node| node.breaker.allows(now))
+                && namespace.is_none_or(|namespace| namespace.allows(now))
+        };
+        has_place && (!change.may_wait() || answers())
+    }
+
+    fn begin(&mut self, change: &Change, now: i64) {
+        let node = self.nodes.entry(change.node().to_owned()).or_default();
+        node.under_way += 1;
+        node.breaker.tries(now);
+        if let Some(namespace) = self.namespaces.get_mut(change.namespace()) {
+            namespace.tries(now);
+        }
+    }
+
+    fn forget_idle(&mut self, now: i64) {
+        self.nodes.retain(|_, node| node.under_way > 0 || !node.breaker.is_idle(now));
+        self.namespaces.retain(|_, breaker| !breaker.is_idle(now));
+    }
 }
 
 impl Wanted {
@@ -46,39 +112,66 @@ impl Wanted {
         let mut changes = self.changes.lock();
         changes.waiting.retain(|change| change.at >= since);
         changes.waiting.extend(decided.into_iter().map(|decided| Change { decided, at }));
+        changes.forget_idle(at);
         drop(changes);
         self.more.notify_one();
     }
 
-    /// The most urgent change of a node that is not busy, which is under way from now on; and how
-    /// many were too old.
+    /// The most urgent change of a node that is not busy and answers, which is under way from now
+    /// on; and how many were too old.
     pub fn next(&self, now: i64) -> (Option<Change>, usize) {
         let mut changes = self.changes.lock();
-        let Changes { waiting, under_way } = &mut *changes;
-        let before = waiting.len();
-        waiting.retain(|change| now - change.at <= OLDEST);
-        let old = before - waiting.len();
-        let free = |change: &Change| {
-            under_way.get(change.node()).is_none_or(|changes| *changes < MOST_OF_NODE)
-        };
-        let next = waiting.iter().position(free).and_then(|index| waiting.remove(index));
+        let before = changes.waiting.len();
+        changes.waiting.retain(|change| now - change.at <= OLDEST);
+        let old = before - changes.waiting.len();
+        let free = changes.waiting.iter().position(|change| changes.is_free(change, now));
+        let next = free.and_then(|index| changes.waiting.remove(index));
         if let Some(change) = &next {
-            *under_way.entry(change.node().to_owned()).or_default() += 1;
+            changes.begin(change, now);
         }
         (next, old)
     }
 
     /// A change of a pod of that node is over.
     pub fn done(&self, node: &str) {
-        let mut changes = self.changes.lock();
-        if let Some(left) = changes.under_way.get_mut(node) {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                changes.under_way.remove(node);
-            }
+        if let Some(node) = self.changes.lock().nodes.get_mut(node) {
+            node.under_way = node.under_way.saturating_sub(1);
         }
-        drop(changes);
         self.more.notify_one();
+    }
+
+    /// What became of a change of this pod tells whether its node and its namespace answer.
+    pub fn heard(&self, pod: &Pod, applied: &Result<Applied, ApplyError>, now: i64) {
+        let (node, namespace) = match applied {
+            Ok(Applied { method: Method::Vertical, pending, .. }) => {
+                (Some(*pending != Some(Unfinished::Unanswered)), true)
+            }
+            Err(ApplyError::Cluster(ClusterError::Unavailable { .. })) => (None, false),
+            _ => (None, true),
+        };
+        let mut changes = self.changes.lock();
+        if let (Some(answered), Some(name)) = (node, &pod.node_name) {
+            changes.nodes.entry(name.to_string()).or_default().breaker.heard(answered, now);
+        }
+        let namespace_of = changes.namespaces.entry(pod.key.namespace.clone()).or_default();
+        namespace_of.heard(namespace, now);
+    }
+
+    /// The nodes and namespaces that do not answer.
+    pub fn open_breakers(&self) -> Vec<OpenBreaker> {
+        let changes = self.changes.lock();
+        let told = |kind, name: &String, breaker: &Breaker| {
+            let since = breaker.open_since()?;
+            Some(OpenBreaker { kind, name: name.clone(), since })
+        };
+        let nodes = changes.nodes.iter().filter_map(|(name, of)| told(NODE, name, &of.breaker));
+        let namespaces = changes.namespaces.iter();
+        nodes.chain(namespaces.filter_map(|(name, of)| told(NAMESPACE, name, of))).collect()
+    }
+
+    pub fn count_open_breakers(&self) -> [(&'static str, usize); 2] {
+        let open = self.open_breakers();
+        [NODE, NAMESPACE].map(|kind| (kind, open.iter().filter(|of| of.kind == kind).count()))
     }
 
     /// How many wait.
@@ -89,9 +182,16 @@ impl Wanted {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::client::error::Call;
+    use crate::core::action::Action;
     use crate::core::context::OwnedPod;
-    use crate::core::pod::{Pod, PodKey};
+    use crate::core::decision::Decision;
+    use crate::core::observation::Observation;
+    use crate::core::pod::{PodKey, ResizeCondition, ResizeState};
+    use crate::core::resource::PerResource;
     use crate::core::skip_reason::SkipReason;
 
     fn change(name: &str, node: &str) -> Decided {
@@ -105,6 +205,15 @@ mod tests {
             backs_off: false,
             origin: Default::default(),
         }
+    }
+
+    fn growing(name: &str, node: &str) -> Decided {
+        let decided = change(name, node);
+        let usage = PerResource::new(0.95, 512.0);
+        let observation = Observation::measured(0, usage, PerResource::new(1.0, 1024.0));
+        let actions = PerResource::new(Action::Increase, Action::Maintain);
+        let decision = Decision { actions, ..Decision::maintain(observation) };
+        Decided { decision: Ok(PodDecision::single("app", decision)), ..decided }
     }
 
     fn next(wanted: &Wanted, now: i64) -> Option<String> {
@@ -136,5 +245,54 @@ mod tests {
         assert_eq!(next(&wanted, 1), None);
         wanted.done("busy");
         assert_eq!(next(&wanted, 1).as_deref(), Some("p10"));
+    }
+
+    fn applied(pending: Option<Unfinished>) -> Result<Applied, ApplyError> {
+        Ok(Applied { method: Method::Vertical, pending, refusal: None })
+    }
+
+    #[test]
+    fn where_no_kubelet_answers_only_what_grows_is_sent() {
+        let wanted = Wanted::default();
+        let silent = change("a", "n1").owned.pod;
+        for _ in 0..3 {
+            wanted.heard(&silent, &applied(Some(Unfinished::Unanswered)), 10);
+        }
+        let open = OpenBreaker { kind: NODE, name: "n1".into(), since: 10 };
+        assert_eq!(wanted.open_breakers(), [open]);
+        assert_eq!(wanted.count_open_breakers(), [(NODE, 1), (NAMESPACE, 0)]);
+        let mut begun = change("begun", "n1");
+        let state = ResizeState::Error;
+        let condition = ResizeCondition { state, message: "full".into(), since: None };
+        Arc::make_mut(&mut begun.owned.pod).resize = Some(condition);
+        let all = ["cut", "other"].map(|name| change(name, "n1"));
+        let all = all.into_iter().chain([change("b", "n2"), growing("c", "n1"), begun]);
+        wanted.put(all.collect(), 11, 11);
+        let names: Vec<_> = std::iter::from_fn(|| next(&wanted, 12)).collect();
+        assert_eq!(names, ["b", "c", "begun"]);
+        assert_eq!(next(&wanted, 26).as_deref(), Some("cut"), "one is tried");
+        assert_eq!(next(&wanted, 26), None);
+        wanted.heard(&silent, &applied(None), 26);
+        assert_eq!(next(&wanted, 26).as_deref(), Some("other"));
+        assert!(wanted.open_breakers().is_empty());
+    }
+
+    #[test]
+    fn where_writes_fail_the_other_namespaces_go_on() {
+        let wanted = Wanted::default();
+        let pod = change("a", "n1").owned.pod;
+        for _ in 0..3 {
+            let call = Call::on("patch", "pods/resize", "shop", "a");
+            let message = "API server answered 500: failed calling webhook".into();
+            let failed = ClusterError::Unavailable { call, message };
+            wanted.heard(&pod, &Err(failed.into()), 10);
+        }
+        let mut elsewhere = change("b", "n1");
+        Arc::make_mut(&mut elsewhere.owned.pod).key.namespace = "other".into();
+        wanted.put(vec![change("a", "n1"), elsewhere], 11, 11);
+        assert_eq!((next(&wanted, 12).as_deref(), next(&wanted, 12)), (Some("b"), None));
+        assert_eq!(wanted.count_open_breakers(), [(NODE, 0), (NAMESPACE, 1)]);
+        wanted.put(Vec::new(), 5000, 5000);
+        assert_eq!(wanted.count_open_breakers(), [(NODE, 0), (NAMESPACE, 0)], "long ago");
     }
 }
