@@ -85,7 +85,7 @@ class Faults(ClusterTest):
         for name in names:
             self.run_pod(name, cpu=500, memory=30, request=("50m", "64Mi"), limit=("100m", "96Mi"))
         shown = lambda name: self.scaler.get(f"/pods/{NAMESPACE}/{name}")[1]
-        busy = lambda name: shown(name)["metrics"]["cpu_usage_cores"]
+        busy = lambda name: (shown(name)["metrics"] or {}).get("cpu_usage_cores")
         for name in names:
             until(60, f"{name} is measured", lambda: (busy(name) or 0) > 0.08, pause=1)
 
