@@ -100,6 +100,42 @@ async fn a_silent_kubelet_is_waited_for_and_given_up_and_delays_nobody() {
     assert_eq!(status_of(&simulation, "one")["restartCount"], 0);
 }
 
+/// Thirty pods that are all to be cut, half of them on a node whose kubelet carries out nothing.
+#[tokio::test]
+async fn cuts_wait_where_a_kubelet_is_silent_until_it_answers() {
+    let simulation = cluster(|world| {
+        add_nodes(world, 2, 16.0, 32.0);
+        (0..30).for_each(|n| add_pod(world, &format!("web-{n}"), app(half()), 0.1, 200.0));
+    });
+    let node = |name: &str| pod(&simulation, name)["spec"]["nodeName"].clone();
+    let silent = node("web-0").as_str().unwrap().to_owned();
+    let names: Vec<_> = (0..30).map(|n| format!("web-{n}")).collect();
+    let (there, others): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| node(name) == silent.as_str());
+    assert!(there.len() >= 13, "more than are sent at first");
+    simulation.world().set_kubelet(&silent, Kubelet::Silent);
+    let config = Config { deferred_timeout: 600, ..looping() };
+    let service = preferring(&simulation, config, [DECREASE, MAINTAIN]).await;
+    let breakers = async || service.get("/readyz").await.1["circuit_breakers"].clone();
+    until("it opens", async || breakers().await != json!([])).await;
+    let open = breakers().await;
+    assert_eq!((&open[0]["kind"], &open[0]["name"]), (&json!("node"), &json!(silent)), "{open}");
+    assert!(open[0]["open_since"].is_string() && open[1].is_null(), "{open}");
+    let open_nodes = r#"dqn_scaler_circuit_breakers_open{kind="node"} 1"#;
+    let metrics = service.send(Method::GET, "/metrics").await.text().await.unwrap();
+    assert!(metrics.contains(open_nodes));
+    let sent = || there.iter().filter(|name| !resizes(&simulation, Some(name)).is_empty()).count();
+    let first = sent();
+    pass(&simulation, 40.0).await;
+    let later = sent();
+    assert!((3..=10).contains(&first) && later - first <= 2, "{first}, and one at a time {later}");
+    let cut = |names: &[String]| names.iter().all(|name| limit_of(&simulation, name).cpu < 0.4);
+    until("all others are cut", async || cut(&others)).await;
+    simulation.world().set_kubelet(&silent, Kubelet::Prompt);
+    until("those, too", async || cut(&there)).await;
+    until("it closes", async || breakers().await == json!([])).await;
+}
+
 #[tokio::test]
 async fn what_somebody_else_sets_after_the_decision_stays_and_starts_the_cooldown() {
     let refused = Effect::Status { code: 429, message: None, retry_after: Some(1) };
