@@ -246,7 +246,7 @@ pub fn resolve(
     let wait = wait.filter(|_| review.action != Action::Maintain);
     let limit = observation.limit[resource];
     let Review { overridden, floor, expected, cause, .. } = review;
-    let (wanted, sized_by) = size(resource, action, &review, limit, history, policy);
+    let (wanted, sized_by) = size(resource, action, &review, observation, history, policy);
     let bounds = guard::bounds(resource, observation, policy);
     let (action, limit) = bounded(action, limit, wanted, bounds);
     let sized_by = match action {
@@ -262,10 +262,11 @@ fn size(
     resource: Resource,
     action: Action,
     review: &Review,
-    limit: f64,
+    observation: &Observation,
     history: &ContainerHistory,
     policy: &Policy,
 ) -> (f64, SizedBy) {
+    let limit = observation.limit[resource];
     let by_target = match review.cause {
         Some(Override::CutHurt | Override::KnownNeed | Override::TypicalUse) => SizedBy::Cause,
         _ => SizedBy::Floor,
@@ -276,7 +277,7 @@ fn size(
             (review.target, by_target)
         }
         (Action::Increase, _) => {
-            let steps = history.step_factor(resource);
+            let steps = history.step_factor(resource, observation);
             match limit * (1.0 + policy.scale_factor * steps) {
                 stepped if stepped >= review.target => (stepped, SizedBy::Steps(steps as u8)),
                 _ => (review.target, by_target),

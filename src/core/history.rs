@@ -249,6 +249,10 @@ const MAX_CUT_PAUSE: i64 = 24 * 3600;
 const UNDER_WAY: i64 = 20;
 /// A kill that was there before anything was known counts for so many seconds.
 const OLD_KILL: i64 = 3600;
+/// CPU that was used to this share of its limit over so many seconds was held to it all the time.
+const HELD: f64 = 0.97;
+const LONG: i64 = 10;
+const HELD_STEPS: u8 = 2;
 /// Steps that double: 1, 2, 4, 8 and 16 times the first.
 const MOST_STEPS: u8 = 4;
 
@@ -455,9 +459,15 @@ impl ContainerHistory {
     }
 
     /// How many first steps the next increase is worth: twice as many with each one after which the
-    /// resource was full again.
-    pub fn step_factor(&self, resource: Resource) -> f64 {
-        f64::from(1u32 << self.steps[resource].min(MOST_STEPS))
+    /// resource was full again. CPU that was held to its limit for all of a long time begins with
+    /// more, for the next measurement will be as long in coming.
+    pub fn step_factor(&self, resource: Resource, observation: &Observation) -> f64 {
+        let held = resource == Resource::Cpu
+            && observation.window >= LONG
+            && observation.utilization(resource) >= HELD
+            && self.is_of_present_limit(resource, observation);
+        let least = if held { HELD_STEPS } else { 0 };
+        f64::from(1u32 << self.steps[resource].clamp(least, MOST_STEPS))
     }
 
     /// Whether the usage was measured under the limit that holds now, all of the time.
@@ -773,16 +783,20 @@ mod tests {
     #[test]
     fn steps_double_while_the_resource_is_full_under_the_new_limit() {
         let mut history = history(&[0.95]);
-        let mut factors = vec![history.step_factor(Resource::Cpu)];
+        let seen = |window, usage| Observation { window, ..observation(1000, usage) };
+        let (full, held) = (seen(0, 0.95), seen(15, 0.98));
+        let mut factors = vec![history.step_factor(Resource::Cpu, &full)];
+        assert_eq!(history.step_factor(Resource::Cpu, &held), 4.0);
         for step in 1..7 {
             history.applied(&raised(Resource::Cpu, None), &Policy::default(), step * 30 + 1);
             observe(&mut history, &observation((step + 1) * 30, 0.95));
-            factors.push(history.step_factor(Resource::Cpu));
+            factors.push(history.step_factor(Resource::Cpu, &full));
         }
         assert_eq!(factors, [1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0]);
-        assert_eq!(history.step_factor(Resource::Memory), 1.0);
+        assert_eq!(history.step_factor(Resource::Cpu, &held), 16.0);
+        assert_eq!(history.step_factor(Resource::Memory, &held), 1.0);
         observe(&mut history, &observation(1000, 0.5));
-        assert_eq!(history.step_factor(Resource::Cpu), 1.0);
+        assert_eq!(history.step_factor(Resource::Cpu, &full), 1.0);
     }
 
     #[test]

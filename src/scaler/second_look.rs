@@ -66,6 +66,8 @@ struct Looks {
     windows: UsageWindows,
     /// Pods that are being followed.
     followed: Mutex<HashSet<PodKey>>,
+    /// Pods that were changed for what `metrics.k8s.io` told, and when.
+    pressed: Mutex<HashMap<PodKey, Instant>>,
     /// Renewed with each interval: as many pods may be changed between two cycles as by one.
     round: Mutex<(Instant, Arc<Round>)>,
 }
@@ -85,6 +87,10 @@ struct MetricsTurn {
     asked: Option<Instant>,
     begin: usize,
 }
+
+/// Pods that were changed for what `metrics.k8s.io` told are asked for again at every look for so
+/// long, so that the next measurement does not wait for the next turn.
+const PRESSED: Duration = Duration::from_secs(20);
 
 impl MetricsTurn {
     /// As many of the pods as one look is for; where there are more, the next ones next time.
@@ -110,6 +116,7 @@ impl SecondLook {
             clock: self.clock,
             windows: UsageWindows::default(),
             followed: Mutex::default(),
+            pressed: Mutex::default(),
             round: Mutex::new((Instant::now(), round)),
         });
         let (mut work, mut metrics) = (JoinSet::new(), MetricsTurn::default());
@@ -181,15 +188,20 @@ impl Looks {
         }
         let interval = Duration::from_secs(config.second_look_interval_metrics);
         let pause = self.clock.real(interval);
-        if interval.is_zero() || metrics.asked.is_some_and(|asked| asked.elapsed() < pause) {
+        if interval.is_zero() {
             return;
         }
-        metrics.asked = Some(Instant::now());
         let told = |pod: &&Arc<Pod>| {
             let kubelets = cluster.kubelets().zip(pod.node_name.as_ref());
             !kubelets.is_some_and(|(kubelets, node)| kubelets.answers(node))
         };
-        let pods = metrics.next(listed.iter().filter(told).cloned().collect());
+        let pods = match metrics.asked {
+            Some(asked) if asked.elapsed() < pause => self.pressed_of(cluster),
+            _ => {
+                metrics.asked = Some(Instant::now());
+                metrics.next(listed.iter().filter(told).cloned().collect())
+            }
+        };
         if !pods.is_empty() {
             let (looks, cluster, config) = (self.clone(), cluster.clone(), config.clone());
             work.spawn(async move { looks.look_at_metrics(&cluster, &config, pods).await });
@@ -291,6 +303,17 @@ impl Looks {
         round.1.clone()
     }
 
+    /// The pods that were changed a short time ago, as many as one look is for.
+    fn pressed_of(&self, cluster: &Cluster) -> Vec<Arc<Pod>> {
+        let mut pressed = self.pressed.lock();
+        pressed.retain(|_, changed| changed.elapsed() < self.clock.real(PRESSED));
+        let pods = pressed.keys().filter_map(|key| {
+            let pod = cluster.watched(&key.namespace, &key.name)?;
+            (pod.key == *key).then_some(pod)
+        });
+        pods.take(MOST_PODS).collect()
+    }
+
     async fn look_at_metrics(&self, cluster: &Cluster, config: &Config, pods: Vec<Arc<Pod>>) {
         let pods = run_blocking(|| cluster.watched_with_context(pods));
         let usages = pods.into_iter().map(|owned| async move {
@@ -308,7 +331,9 @@ impl Looks {
         });
         let near: Vec<_> = near.collect().await;
         if !near.is_empty() {
-            self.decide(cluster, config, near).await;
+            let changed = self.decide(cluster, config, near).await;
+            let now = Instant::now();
+            self.pressed.lock().extend(changed.into_iter().map(|pod| (pod, now)));
         }
     }
 }
