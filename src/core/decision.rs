@@ -85,6 +85,8 @@ pub enum Wait {
 pub enum SizedBy {
     /// So many first steps up, as the resource was full again and again.
     Steps(u8),
+    /// So many first steps up at once, as CPU was held to its limit for all of a long measurement.
+    Held(u8),
     /// One step down.
     StepDown,
     /// The lowest limit that leaves enough room.
@@ -278,8 +280,12 @@ fn size(
         }
         (Action::Increase, _) => {
             let steps = history.step_factor(resource, observation);
+            let by_steps = match history.has_grown(resource) {
+                false if steps > 1.0 => SizedBy::Held,
+                _ => SizedBy::Steps,
+            };
             match limit * (1.0 + policy.scale_factor * steps) {
-                stepped if stepped >= review.target => (stepped, SizedBy::Steps(steps as u8)),
+                stepped if stepped >= review.target => (stepped, by_steps(steps as u8)),
                 _ => (review.target, by_target),
             }
         }

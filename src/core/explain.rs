@@ -113,6 +113,9 @@ fn size(resource: Resource, decision: &Decision) -> String {
         (SizedBy::Steps(steps), _) => {
             format!("{steps} times a first step, as it was full again after the last one")
         }
+        (SizedBy::Held(steps), _) => {
+            format!("{steps} first steps at once, as all of the limit was used all the time")
+        }
         (SizedBy::Floor, _) if basis.expected.is_some() => "the room that the network gives".into(),
         (SizedBy::Floor, _) => "the recent peak with head room".to_owned(),
         (SizedBy::Bounds, _) => "as far as bounds, LimitRanges and quotas let it".to_owned(),

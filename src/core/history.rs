@@ -249,12 +249,13 @@ const MAX_CUT_PAUSE: i64 = 24 * 3600;
 const UNDER_WAY: i64 = 20;
 /// A kill that was there before anything was known counts for so many seconds.
 const OLD_KILL: i64 = 3600;
-/// CPU that was used to this share of its limit over so many seconds was held to it all the time.
-const HELD: f64 = 0.97;
-const LONG: i64 = 10;
-const HELD_STEPS: u8 = 2;
 /// Steps that double: 1, 2, 4, 8 and 16 times the first.
 const MOST_STEPS: u8 = 4;
+/// CPU of which this share of the limit was used over so many seconds was held to it all the time.
+/// It begins with the third of these steps.
+const HELD: f64 = 0.99;
+const LONG: i64 = 10;
+const HELD_STEPS: u8 = 2;
 
 /// What a measurement adds to what is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -458,6 +459,11 @@ impl ContainerHistory {
         self.backoff[resource].fail(now, pause, MAX_BACKOFF);
     }
 
+    /// It was raised, and was not seen below the limit since.
+    pub fn has_grown(&self, resource: Resource) -> bool {
+        self.steps[resource] > 0
+    }
+
     /// How many first steps the next increase is worth: twice as many with each one after which the
     /// resource was full again. CPU that was held to its limit for all of a long time begins with
     /// more, for the next measurement will be as long in coming.
@@ -478,7 +484,7 @@ impl ContainerHistory {
     /// Whether a resource that was measured to be full is full under the limit that holds now.
     /// After a raise a mean that is in part of before is too low at most.
     pub fn would_show_full(&self, resource: Resource, observation: &Observation) -> bool {
-        let raised = self.steps[resource] > 0
+        let raised = self.has_grown(resource)
             && self.resized_at.is_some_and(|resized| observation.at > resized);
         raised || self.is_of_present_limit(resource, observation)
     }
@@ -784,7 +790,7 @@ mod tests {
     fn steps_double_while_the_resource_is_full_under_the_new_limit() {
         let mut history = history(&[0.95]);
         let seen = |window, usage| Observation { window, ..observation(1000, usage) };
-        let (full, held) = (seen(0, 0.95), seen(15, 0.98));
+        let (full, held) = (seen(0, 0.95), seen(15, 0.99));
         let mut factors = vec![history.step_factor(Resource::Cpu, &full)];
         assert_eq!(history.step_factor(Resource::Cpu, &held), 4.0);
         for step in 1..7 {

@@ -146,6 +146,7 @@ pub fn reason(resource: Resource, decision: &Decision) -> String {
         (Action::Increase, _, Some(SizedBy::Steps(steps))) if steps > 1 => {
             format!("{used}, full again after the last raise")
         }
+        (Action::Increase, _, Some(SizedBy::Held(_))) => format!("{used}, all the time"),
         (Action::Increase, _, Some(SizedBy::Floor)) if basis.peak > 0.0 => {
             let (peak, when) = peak();
             format!("{used}, and {peak} {when}")
