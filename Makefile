@@ -1,12 +1,13 @@
 # make run: the service on a simulated cluster; make test: everything it needs, then all tests;
 # make lint: what formatters and linters say; make format: what they can mend by themselves.
-.PHONY: run build test e2e bench attack soak format lint lint-rust lint-dashboard lint-python \
-	lint-shell lint-lines lint-docs lint-chart deny sbom version image manifest chart libtorch \
-	how-long clean
+.PHONY: run build test e2e bench bench-peer attack soak format lint lint-rust lint-dashboard \
+	lint-python lint-shell lint-lines lint-docs lint-chart deny sbom version image manifest chart \
+	libtorch how-long clean
 
 PORT ?= 5000
 SIZES ?= 1000,15000,150000
 MINUTES ?= 5
+PODS ?= 5000
 IMAGE ?= dqn-scaler
 ARCH ?= amd64
 OUTPUT ?= load
@@ -44,6 +45,11 @@ e2e: build
 bench: build
 	cargo bench --locked --bench micro
 	cargo bench --locked --bench cluster -- --sizes $(SIZES)
+
+# What the recommender of the Vertical Pod Autoscaler takes for the same pods, in the same minutes,
+# on the control plane of `make e2e`: 15 minutes. PODS=1000 is quicker.
+bench-peer: build
+	benches/peer/run.sh $(PODS)
 
 # Churn and attacks in small doses, for five minutes, or MINUTES or HOURS; fails if anything grows
 # without end.

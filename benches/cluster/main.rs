@@ -1,13 +1,17 @@
 //! The whole service against a whole cluster: `cargo bench --bench cluster`.
 //!
 //! For each size a simulated API server is started in a process of its own, and the release binary
-//! in another; both share the machine. Measured are cycles in dry run and live, the service's
-//! answers meanwhile, its memory and its start.
+//! in another; both share the machine. Measured are cycles in dry run, the service's answers
+//! meanwhile, its memory and its start; then a service that changes pods.
 
 mod apiserver;
+mod contents;
+mod lacking;
+mod live;
 mod load;
 mod plot;
 mod report;
+mod scrape;
 mod service;
 
 use std::io::{BufRead, BufReader};
@@ -19,7 +23,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use self::load::Latency;
-use self::report::{Measured, Mode};
+use self::report::Measured;
 use self::service::Service;
 
 #[derive(Parser)]
@@ -30,6 +34,9 @@ struct Arguments {
     /// Cycles that are measured after the first
     #[arg(long, default_value_t = 5)]
     cycles: usize,
+    /// Minutes that changes are made for after the first cycle
+    #[arg(long, default_value_t = 5.0)]
+    minutes: f64,
     /// Where plots and figures go
     #[arg(long, default_value = "target/benchmark")]
     out: PathBuf,
@@ -48,18 +55,22 @@ fn main() -> anyhow::Result<()> {
     }
     std::fs::create_dir_all(&arguments.out)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut all = Vec::new();
+    let (mut dry, mut live) = (Vec::new(), Vec::new());
     for pods in &arguments.sizes {
         eprintln!("{pods} pods: the cluster is being built");
         let cluster = ApiServer::start(*pods, &arguments.out)?;
-        for mode in [Mode::DryRun, Mode::Live] {
-            eprintln!("{pods} pods: {}", mode.name());
-            all.push(runtime.block_on(measure(&cluster, *pods, mode, arguments.cycles))?);
-        }
+        eprintln!("{pods} pods: dry run");
+        dry.push(runtime.block_on(measure(&cluster, *pods, arguments.cycles))?);
+        eprintln!("{pods} pods: live");
+        let length = Duration::from_secs_f64(60.0 * arguments.minutes);
+        live.push(runtime.block_on(live::measure(&cluster, *pods, length))?);
     }
-    report::print(&all);
-    std::fs::write(arguments.out.join("cluster.json"), serde_json::to_string_pretty(&all)?)?;
-    plot::all(&all, &arguments.out)
+    report::print(&dry);
+    report::live(&live);
+    let figures = serde_json::json!({ "dry_run": dry, "live": live });
+    std::fs::write(arguments.out.join("cluster.json"), format!("{figures:#}"))?;
+    plot::all(&dry, &arguments.out)?;
+    plot::live(&live, &arguments.out)
 }
 
 struct ApiServer {
@@ -89,16 +100,14 @@ impl ApiServer {
         Ok(Self { process, port, kubeconfig })
     }
 
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
     /// Bytes that it has sent so far.
     async fn sent(&self) -> anyhow::Result<u64> {
         let client = reqwest::Client::builder().no_proxy().build()?;
-        Ok(client
-            .get(format!("http://127.0.0.1:{}/sent", self.port))
-            .send()
-            .await?
-            .text()
-            .await?
-            .parse()?)
+        Ok(client.get(self.url("/sent")).send().await?.text().await?.parse()?)
     }
 }
 
@@ -109,27 +118,12 @@ impl Drop for ApiServer {
     }
 }
 
-async fn measure(
-    cluster: &ApiServer,
-    pods: usize,
-    mode: Mode,
-    cycles: usize,
-) -> anyhow::Result<Measured> {
+/// A service in dry run, with one cycle after the other.
+async fn measure(cluster: &ApiServer, pods: usize, cycles: usize) -> anyhow::Result<Measured> {
     let before_start = cluster.sent().await?;
-    let namespaces = apiserver::namespaces(pods);
-    let mut service = Service::start(&cluster.kubeconfig, &namespaces, mode == Mode::Live, 2)?;
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    while load::once(&client, &service.url("/health")).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    let first_health = service.started.elapsed().as_secs_f64();
-    // Before the watches are complete a cycle may be given up; it is not told of then.
-    let first = service.next_cycle().await?;
-    anyhow::ensure!(
-        first.pods as usize == pods,
-        "the first cycle saw {} of {pods} pods",
-        first.pods
-    );
+    let namespaces = contents::namespaces(pods);
+    let mut service = Service::start(&cluster.kubeconfig, &namespaces, false, 2)?;
+    let (first_health, first) = service.first_cycle(pods).await?;
     let start_bytes = cluster.sent().await? - before_start;
     // Asked while cycles run: small answers all the time, then the list of all pods.
     let (before, cpu_before, began) =
@@ -147,7 +141,7 @@ async fn measure(
         cluster.sent().await? - before,
     );
     let (health, decisions) = (Latency::of(health.await??), Latency::of(decisions.await??));
-    let rss_without_list = service.peak_rss()?;
+    let rss_without_list = service.memory("VmHWM")?;
     let (end, ended) = tokio::sync::watch::channel(false);
     let list =
         tokio::spawn(load::ask(service.url("/pods"), Duration::from_millis(200), ended.clone()));
@@ -161,7 +155,6 @@ async fn measure(
         (Latency::of(list.await??), Latency::of(page.await??), Latency::of(metrics.await??));
     Ok(Measured {
         pods,
-        mode,
         first_health,
         first_cycle: first.ended.as_secs_f64(),
         start_bytes,
@@ -170,7 +163,7 @@ async fn measure(
             / measured.len() as f64,
         bytes: bytes / measured.len() as u64,
         cpu_share: cpu / seconds,
-        peak_rss: service.peak_rss()?,
+        peak_rss: service.memory("VmHWM")?,
         rss_without_list,
         health,
         decisions,

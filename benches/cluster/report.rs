@@ -1,35 +1,17 @@
 //! The figures as tables.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
+use crate::live::{Ages, Live};
 use crate::load::Latency;
-use crate::service::Cycle;
+use crate::service::{Cycle, Phases};
 
 pub const PHASES: [&str; 7] = ["list", "fetch", "parse", "features", "forward", "plan", "apply"];
 const MIB: f64 = 1024.0 * 1024.0;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    DryRun,
-    Live,
-}
-
-impl Mode {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::DryRun => "dry run",
-            Self::Live => "live",
-        }
-    }
-}
-
 #[derive(Debug, Serialize)]
 pub struct Measured {
     pub pods: usize,
-    pub mode: Mode,
     /// Seconds from the start of the process.
     pub first_health: f64,
     pub first_cycle: f64,
@@ -37,7 +19,7 @@ pub struct Measured {
     pub start_bytes: u64,
     pub bytes: u64,
     /// Means of the measured cycles: seconds, and seconds of CPU of the whole process.
-    pub phases: BTreeMap<String, (f64, f64)>,
+    pub phases: Phases,
     pub wanted: f64,
     /// Cores that the process used while cycles followed each other.
     pub cpu_share: f64,
@@ -54,12 +36,16 @@ pub struct Measured {
 
 impl Measured {
     pub fn cycle(&self) -> (f64, f64) {
-        self.phases.values().fold((0.0, 0.0), |sum, phase| (sum.0 + phase.0, sum.1 + phase.1))
+        total(&self.phases)
     }
 }
 
-pub fn mean(cycles: &[Cycle]) -> BTreeMap<String, (f64, f64)> {
-    let mut phases: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+pub fn total(phases: &Phases) -> (f64, f64) {
+    phases.values().fold((0.0, 0.0), |sum, phase| (sum.0 + phase.0, sum.1 + phase.1))
+}
+
+pub fn mean(cycles: &[Cycle]) -> Phases {
+    let mut phases = Phases::new();
     for (name, spent) in cycles.iter().flat_map(|cycle| &cycle.phases) {
         let sum = phases.entry(name.clone()).or_default();
         *sum = (sum.0 + spent.0 / cycles.len() as f64, sum.1 + spent.1 / cycles.len() as f64);
@@ -69,32 +55,25 @@ pub fn mean(cycles: &[Cycle]) -> BTreeMap<String, (f64, f64)> {
 
 pub fn print(all: &[Measured]) {
     println!("\nMilliseconds of time / of CPU in one cycle:\n");
-    println!("| pods | mode | cycle | {} | wanted |", PHASES.join(" | "));
-    println!("|---:|---|---:|{}---:|", "---:|".repeat(PHASES.len()));
+    println!("| pods | cycle | {} | wanted |", PHASES.join(" | "));
+    println!("|---:|---:|{}---:|", "---:|".repeat(PHASES.len()));
     let spent = |(wall, cpu): (f64, f64)| format!("{:.1} / {:.1}", wall * 1e3, cpu * 1e3);
     for m in all {
         let phases =
             PHASES.map(|phase| spent(m.phases.get(phase).copied().unwrap_or_default())).join(" | ");
-        println!(
-            "| {} | {} | {} | {phases} | {:.0} |",
-            m.pods,
-            m.mode.name(),
-            spent(m.cycle()),
-            m.wanted
-        );
+        println!("| {} | {} | {phases} | {:.0} |", m.pods, spent(m.cycle()), m.wanted);
     }
     println!(
-        "\n| pods | mode | first `/health` s | first cycle s | MiB read at start | MiB read a \
+        "\n| pods | first `/health` s | first cycle s | MiB read at start | MiB read a \
          cycle | peak RSS MiB | with `/pods` | `/health` p50 / p99 ms | `/decisions` | `/pods` | \
          `/pods/overview` | `/metrics` |"
     );
-    println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for m in all {
         let latency = |l: &Latency| format!("{:.2} / {:.2}", l.p50_ms, l.p99_ms);
         println!(
-            "| {} | {} | {:.2} | {:.2} | {:.1} | {:.2} | {:.0} | {:.0} | {} | {} | {} | {} | {} |",
+            "| {} | {:.2} | {:.2} | {:.1} | {:.2} | {:.0} | {:.0} | {} | {} | {} | {} | {} |",
             m.pods,
-            m.mode.name(),
             m.first_health,
             m.first_cycle,
             m.start_bytes as f64 / MIB,
@@ -111,11 +90,95 @@ pub fn print(all: &[Measured]) {
     growth(all);
 }
 
+/// What came of changing the cluster.
+pub fn live(all: &[Live]) {
+    println!(
+        "\nLive. Changes a second, and the age of decisions in seconds when they are sent: not \
+         above p50 / p99 / the most\n"
+    );
+    println!(
+        "| pods | s | pods sent | resizes done | failed | too old | killed | grows | shrinks | \
+         rolled pods | watch ends |"
+    );
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|");
+    for m in all {
+        let age = |urgency: &str| match m.ages.get(urgency) {
+            Some(Ages { sent, p50, p99, most }) => format!("{p50} / {p99} / {most} ({sent})"),
+            None => "none".to_owned(),
+        };
+        let ends: Vec<_> = m.watch_ends.iter().map(|(why, n)| format!("{n} {why}")).collect();
+        println!(
+            "| {} | {:.0} | {:.1} | {:.1} | {:.2} | {:.1} | {} | {} | {} | {} | {} |",
+            m.pods,
+            m.seconds,
+            m.sent,
+            m.done,
+            m.failed,
+            m.too_old,
+            age("killed"),
+            age("grows"),
+            age("shrinks"),
+            m.rolled_pods,
+            ends.join(", ")
+        );
+    }
+    println!("\nSeconds from throttled or killed for memory to a higher limit in force:\n");
+    println!("| pods | kubelet | raised | p50 | p99 | passed | wait still | of those p50 |");
+    println!("|---:|---|---:|---:|---:|---:|---:|---:|");
+    for m in all {
+        let all = &m.lacking;
+        for (kubelet, of) in [("prompt", &all.prompt), ("slow", &all.slow), ("silent", &all.silent)]
+        {
+            let (raised, waiting) =
+                (Latency::of(of.raised.clone()), Latency::of(of.waiting.clone()));
+            println!(
+                "| {} | {kubelet} | {} | {:.1} | {:.1} | {} | {} | {:.1} |",
+                m.pods,
+                raised.requests,
+                raised.p50_ms / 1e3,
+                raised.p99_ms / 1e3,
+                of.passed,
+                waiting.requests,
+                waiting.p50_ms / 1e3,
+            );
+        }
+    }
+    println!(
+        "\n| pods | cycles | s from start to start, mean / most | a cycle s / CPU s | cores | peak \
+         RSS MiB | `/health` p50 / p99 ms | `/metrics` p50 / p99 ms | load average |"
+    );
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---|");
+    for m in all {
+        let mean = m.cycle_starts.iter().sum::<f64>() / m.cycle_starts.len().max(1) as f64;
+        let most = m.cycle_starts.iter().copied().fold(0.0, f64::max);
+        println!(
+            "| {} | {} | {mean:.1} / {most:.1} | {:.2} / {:.2} | {:.2} | {:.0} | {:.2} / {:.2} | \
+             {:.2} / {:.2} | {} |",
+            m.pods,
+            m.cycles,
+            m.cycle.0,
+            m.cycle.1,
+            m.cpu_share,
+            m.peak_rss,
+            m.health.p50_ms,
+            m.health.p99_ms,
+            m.metrics.p50_ms,
+            m.metrics.p99_ms,
+            m.load_average.trim()
+        );
+    }
+    println!("\nRequests a second to the API server by verb:\n");
+    for m in all {
+        let verbs: Vec<_> =
+            m.requests.iter().map(|(verb, rate)| format!("{verb} {rate:.2}")).collect();
+        println!("{} pods: {}; answers that are errors {:.2}", m.pods, verbs.join(", "), m.errors);
+    }
+}
+
 /// How much more ten times the pods cost: the exponent of growth, 1 for linear.
 fn growth(all: &[Measured]) {
-    let dry: Vec<&Measured> = all.iter().filter(|m| m.mode == Mode::DryRun).collect();
-    for pair in dry.windows(2) {
-        let (small, large) = (pair[0], pair[1]);
+    for pair in all.windows(2) {
+        let (small, large) = (&pair[0], &pair[1]);
         let more = (large.pods as f64 / small.pods as f64).ln();
         let exponent = |of: &dyn Fn(&Measured) -> f64| (of(large) / of(small)).ln() / more;
         println!(

@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::load;
+
+/// By name: seconds, and seconds of CPU of the whole process.
+pub type Phases = BTreeMap<String, (f64, f64)>;
+
 /// A cycle as the service's log tells it.
 #[derive(Debug, Clone)]
 pub struct Cycle {
@@ -17,8 +22,7 @@ pub struct Cycle {
     pub pods: u64,
     /// Changes that it left to be made.
     pub wanted: u64,
-    /// By name: seconds, and seconds of CPU of the whole process.
-    pub phases: BTreeMap<String, (f64, f64)>,
+    pub phases: Phases,
 }
 
 pub struct Service {
@@ -45,7 +49,7 @@ impl Service {
         .args(["--host", "127.0.0.1", "--in-cluster=false", "--port", &port.to_string()])
         .args([format!("--dry-run={}", !live), format!("--namespaces={}", namespaces.join(","))])
         .arg(format!("--auto-scale-interval={interval}"))
-        .envs([("LOG_FORMAT", "json"), ("RUST_LOG", "warn,dqn_scaler::scaler::autoscale=debug")])
+        .envs([("LOG_FORMAT", "json"), ("RUST_LOG", "error,dqn_scaler::scaler::autoscale=debug")])
         .env("KUBECONFIG", kubeconfig)
         .stderr(Stdio::piped())
         .spawn()
@@ -72,10 +76,30 @@ impl Service {
         cycle.context("no cycle ended within 300 s")?.context("the service has ended")
     }
 
-    /// Largest resident set so far, in MiB.
-    pub fn peak_rss(&self) -> anyhow::Result<f64> {
+    /// Waits for the first answer and for the first cycle; says when the answer was there.
+    pub async fn first_cycle(&mut self, pods: usize) -> anyhow::Result<(f64, Cycle)> {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        while load::once(&client, &self.url("/health")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let first_health = self.started.elapsed().as_secs_f64();
+        // Before the watches are complete a cycle may be given up; it is not told of then.
+        let first = self.next_cycle().await?;
+        let seen = first.pods as usize;
+        anyhow::ensure!(seen == pods, "the first cycle saw {seen} of {pods} pods");
+        Ok((first_health, first))
+    }
+
+    /// Those that have ended and were not asked for.
+    pub fn cycles_so_far(&mut self) -> Vec<Cycle> {
+        std::iter::from_fn(|| self.cycles.try_recv().ok()).collect()
+    }
+
+    /// In MiB: `VmRSS` is the resident set, `VmHWM` the largest so far.
+    pub fn memory(&self, name: &str) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+        let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+        let (_, line) = lines.find(|(field, _)| *field == name).context("the memory")?;
         let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kib / 1024.0)
     }

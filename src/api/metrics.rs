@@ -25,6 +25,7 @@ pub async fn metrics(State(state): SharedState) -> Result<impl IntoResponse, Api
         connected: cluster.is_some(),
         watch_fresh: cluster.as_ref().is_some_and(|cluster| cluster.is_fresh()),
         open_breakers: state.scaler.wanted.count_open_breakers(),
+        waiting: state.scaler.wanted.waiting(),
         pace: cluster.as_ref().map(|cluster| cluster.pace()).unwrap_or_default(),
         certificate_expiry: state.certificate.lock().map(|validity| validity.until),
         watch_ends: cluster.map(|cluster| cluster.watch_ends()).unwrap_or_default(),

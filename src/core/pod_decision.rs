@@ -35,6 +35,18 @@ pub enum Urgency {
     Stays,
 }
 
+impl Urgency {
+    /// As metrics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Full(_) => "grows",
+            Self::Shrinks => "shrinks",
+            Self::Stays => "stays",
+        }
+    }
+}
+
 impl PodDecision {
     /// None where nothing was decided on any container.
     pub fn new(containers: Vec<ContainerDecision>) -> Result<Self, SkipReason> {

@@ -21,6 +21,7 @@ use self::inputs::Recorded;
 use crate::config::Config;
 use crate::core::outcome::{Applied, Status, Summed};
 use crate::core::phases::Phases;
+use crate::core::pod_decision::Urgency;
 use crate::core::resource::Resource;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -43,7 +44,8 @@ pub struct Metrics {
     resize_duration: Timings<1>,
     events: Counters<1>,
     requests: requests::Requests,
-    dispatched: Histogram,
+    dispatched: Timings<1>,
+    waiting: Gauge,
     write_rate: Gauge<f64, AtomicU64>,
     write_cuts: Counter,
     too_old: Counter,
@@ -77,6 +79,8 @@ pub struct Now<'a> {
     pub leading: bool,
     pub connected: bool,
     pub watch_fresh: bool,
+    /// Changes that wait for their turn.
+    pub waiting: usize,
     /// Writes a second that the API server bears, and how often they were halved.
     pub pace: (f64, u64),
     /// Circuit breakers that are open, by what they are of.
@@ -85,6 +89,11 @@ pub struct Now<'a> {
     pub watch_ends: BTreeMap<(&'static str, &'static str), u64>,
     /// When the certificate expires, in seconds since the epoch.
     pub certificate_expiry: Option<i64>,
+}
+
+/// With bounds at which a delay is told to be long.
+fn delay() -> Histogram {
+    Histogram::new([0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 60.0])
 }
 
 /// 1 ms to 65 s.
@@ -108,7 +117,8 @@ impl Default for Metrics {
             resize_duration: Family::new_with_constructor(timing),
             events: Family::default(),
             requests: requests::Requests::default(),
-            dispatched: timing(),
+            dispatched: Family::new_with_constructor(delay),
+            waiting: Gauge::default(),
             write_rate: Gauge::default(),
             write_cuts: Counter::default(),
             too_old: Counter::default(),
@@ -177,9 +187,14 @@ impl Metrics {
         let dispatched = self.dispatched.clone();
         r.register_with_unit(
             "dispatch_delay",
-            "Time from a decision until its change is sent",
+            "Time from a decision until its change is sent, by what it is for",
             Unit::Seconds,
             dispatched,
+        );
+        r.register(
+            "changes_waiting",
+            "Wanted changes that wait for their turn",
+            self.waiting.clone(),
         );
         r.register(
             "writes_allowed_per_second",
@@ -344,8 +359,9 @@ impl Metrics {
     }
 
     /// A change is sent so many seconds after it was decided on.
-    pub fn dispatched(&self, seconds: i64) {
-        self.dispatched.observe(seconds.max(0) as f64);
+    pub fn dispatched(&self, urgency: Urgency, seconds: i64) {
+        let delays = self.dispatched.get_or_create(&[("urgency", urgency.name())]);
+        delays.observe(seconds.max(0) as f64);
     }
 
     /// So many changes have waited too long.
@@ -402,6 +418,7 @@ impl Metrics {
         self.autoscale_interval.set(config.auto_scale_interval as i64);
         self.kubernetes_connected.set(now.connected.into());
         self.watch_fresh.set(now.watch_fresh.into());
+        self.waiting.set(now.waiting as i64);
         self.write_rate.set(now.pace.0);
         self.write_cuts.inner().fetch_max(now.pace.1, Relaxed);
         for (kind, open) in now.open_breakers {

@@ -21,7 +21,7 @@ use crate::core::network::QValues;
 use crate::core::observation::{Observation, observe};
 use crate::core::phases::Phase;
 use crate::core::pod::{Pod, PodKey};
-use crate::core::pod_decision::{ContainerDecision, PodDecision};
+use crate::core::pod_decision::{ContainerDecision, PodDecision, Urgency};
 use crate::core::policy::{Policy, Settings};
 use crate::core::recorded::{FirstPod, RecordedWorkload};
 use crate::core::resource::{PerResource, Resource};
@@ -65,6 +65,12 @@ pub struct Decided {
     pub backs_off: bool,
     /// Who it is decided for.
     pub origin: Origin,
+}
+
+impl Decided {
+    pub fn urgency(&self) -> Urgency {
+        self.decision.as_ref().map_or(Urgency::Stays, PodDecision::urgency)
+    }
 }
 
 /// What the template of a pod asks for, and what it needs by that policy.

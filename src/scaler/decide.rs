@@ -21,7 +21,7 @@ use crate::core::eligibility::{eligibility, is_monitored};
 use crate::core::observation::{Observation, Usage, observe};
 use crate::core::outcome::{Outcome, Summed};
 use crate::core::phases::Phase;
-use crate::core::pod_decision::{PodDecision, Urgency};
+use crate::core::pod_decision::Urgency;
 use crate::core::policy::{Controls, Settings};
 use crate::model::ModelError;
 
@@ -133,10 +133,9 @@ impl Scaler {
     ) -> Vec<Outcome> {
         let now = cluster.clock().now();
         let settings = settings(cluster, config).await;
-        due.sort_by_cached_key(|Decided { owned, decision, .. }| {
-            let urgency = decision.as_ref().map_or(Urgency::Stays, PodDecision::urgency);
-            let begun = owned.pod.resize.is_some();
-            (if begun { Urgency::Killed } else { urgency }, rand::random::<u32>())
+        due.sort_by_cached_key(|decided| {
+            let begun = decided.owned.pod.resize.is_some();
+            (if begun { Urgency::Killed } else { decided.urgency() }, rand::random::<u32>())
         });
         let (turns, mut left_over) =
             self.within_budget(cluster, &settings, due, &mut round.budget.lock(), now);

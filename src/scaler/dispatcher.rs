@@ -51,7 +51,8 @@ impl Dispatcher {
             under_way.spawn(async move {
                 let node = change.decided.owned.pod.node_name.clone();
                 let (now, config) = (cluster.clock().now(), config.current());
-                scaler.metrics.dispatched(now.timestamp() - change.at);
+                let urgency = change.decided.urgency();
+                scaler.metrics.dispatched(urgency, now.timestamp() - change.at);
                 let settings = config.settings();
                 scaler.act(&cluster, &config, &settings, change.decided, &turn, now).await;
                 scaler.wanted.done(node.as_deref().unwrap_or_default());

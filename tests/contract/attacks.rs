@@ -28,12 +28,6 @@ impl Service {
         stream.write_all(text.as_bytes()).await.unwrap();
         stream
     }
-
-    async fn metric(&self, name: &str) -> f64 {
-        let text = self.send(Method::GET, "/metrics").await.text().await.unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.map_or(0.0, |value| value.trim().parse().unwrap())
-    }
 }
 
 /// What comes until the service ends the connection, which it must.

@@ -82,6 +82,12 @@ impl Service {
         Self::with(Config::default(), Clock::new(1.0)).await
     }
 
+    async fn metric(&self, name: &str) -> f64 {
+        let text = self.send(Method::GET, "/metrics").await.text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
     /// On a cluster; its network always wants more CPU and less memory.
     async fn on(simulation: &Arc<Simulation>, config: Config) -> Self {
         let service = Self::with(config, *simulation.clock()).await;

@@ -23,9 +23,6 @@ use crate::sim::store::Key;
 use crate::sim::target::Target;
 use crate::sim::world::World;
 
-/// So many kubelets have a socket.
-const MOST_SOCKETS: usize = 250;
-
 impl Simulation {
     /// A client that reaches the kubelets at the addresses of their nodes without a socket.
     pub fn kubelets(self: &Arc<Self>) -> kube::Client {
@@ -44,12 +41,14 @@ impl Simulation {
         kube::Client::new(service, "default")
     }
 
-    /// Gives kubelets a socket each, and their nodes its address, for as long as this lives.
+    /// Gives up to `most` kubelets a socket each, and their nodes its address, for as long as this
+    /// lives.
     pub async fn listen(
         self: &Arc<Self>,
         host: IpAddr,
+        most: usize,
     ) -> std::io::Result<Vec<AbortOnDropHandle<()>>> {
-        let nodes: Vec<String> = self.world().nodes.keys().take(MOST_SOCKETS).cloned().collect();
+        let nodes: Vec<String> = self.world().nodes.keys().take(most).cloned().collect();
         let mut tasks = Vec::new();
         for node in nodes {
             let listener = TcpListener::bind((host, 0)).await?;

@@ -14,6 +14,9 @@ use tokio::net::TcpListener;
 use crate::sim::simulation::Simulation;
 use crate::sim::status::ApiError;
 
+/// So many kubelets have a socket.
+const MOST_KUBELETS: usize = 250;
+
 /// Serves the simulated cluster's API on a socket, to anybody, until the task ends; its kubelets
 /// have sockets at the same address.
 pub async fn serve(simulation: Arc<Simulation>, listener: TcpListener) {
@@ -21,7 +24,7 @@ pub async fn serve(simulation: Arc<Simulation>, listener: TcpListener) {
         Ok(host) if !host.is_unspecified() => host,
         _ => Ipv4Addr::LOCALHOST.into(),
     };
-    let kubelets = simulation.listen(host).await;
+    let kubelets = simulation.listen(host, MOST_KUBELETS).await;
     if let Err(error) = &kubelets {
         tracing::error!(%error, "the simulated kubelets cannot be reached");
     }

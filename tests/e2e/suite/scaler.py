@@ -22,14 +22,14 @@ def kubectl(*arguments, **options):
     return done.stdout
 
 
-def service_account_kubeconfig(server=None):
-    """A kubeconfig with the ServiceAccount's token and nothing else of the administrator's."""
+def service_account_kubeconfig(server=None, account="dqn-scaler"):
+    """A kubeconfig with a ServiceAccount's token and nothing else of the administrator's."""
     shown = kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json")
     config = json.loads(shown)
     cluster = config["clusters"][0]["cluster"]
     if server:
         cluster = {"server": server}
-    token = kubectl("create", "token", "dqn-scaler", "--namespace=dqn-scaler", "--duration=2h")
+    token = kubectl("create", "token", account, "--namespace=dqn-scaler", "--duration=2h")
     return {
         "apiVersion": "v1",
         "kind": "Config",
