@@ -17,6 +17,7 @@ use super::report::{self, Report, ReportArgs};
 use super::savings::Savings;
 use super::table::{self, Row, Run};
 use super::timing::TimingArgs;
+use super::split::Judged;
 use crate::core::policy::{GuardSettings, Policy};
 use crate::model::{ModelError, Network, shipped};
 use crate::sim::workload;
@@ -38,10 +39,6 @@ pub struct EvaluateArgs {
     /// Hold each sample until the next one instead of interpolating: the harder test
     #[arg(long)]
     pub hold: bool,
-    /// Only the series that no model of this project is trained on: a third of them, by the hash of
-    /// their names
-    #[arg(long)]
-    pub holdout: bool,
     /// Policies to compare
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     pub policies: Vec<String>,
@@ -82,6 +79,8 @@ pub struct EvaluateArgs {
 impl EvaluateArgs {
     /// What the model and the guard decide by.
     fn policy(&self) -> Policy {
+    pub judged: Judged,
+    #[command(flatten)]
         let sample_interval = self.timing.interval.into();
         let guard = GuardSettings { caution: self.caution, ..GuardSettings::default() };
         Policy { cooldown: self.cooldown * 60, sample_interval, guard, ..Policy::default() }
@@ -134,12 +133,6 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// True for the third of all series that training leaves out.
-pub fn is_held_out(name: &str) -> bool {
-    demand::fingerprint(name).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 0xffff_ffff
-        < u64::from(u32::MAX) / 3
-}
-
 fn all_series(args: &EvaluateArgs) -> anyhow::Result<Vec<DemandSeries>> {
     Ok(match &args.traces {
         Some(folder) => demand::recorded(folder, args.hold)?,
@@ -152,9 +145,7 @@ fn chosen(
     args: &EvaluateArgs,
     mut all: Vec<DemandSeries>,
 ) -> anyhow::Result<Vec<Arc<DemandSeries>>> {
-    if args.holdout {
-        all.retain(|series| is_held_out(&series.name));
-    }
+    all.retain(|series| args.judged.holds(series));
     if !args.only.is_empty() {
         let unknown: Vec<_> = args
             .only
@@ -250,7 +241,7 @@ pub fn compare(
         rows,
         generated: args.traces.is_none(),
         hold: args.hold,
-        holdout: args.holdout,
+        part: args.judged.words(),
         cooldown: args.cooldown,
         timing: args.timing.caption(),
         seconds: started.elapsed().as_secs_f64(),

@@ -20,4 +20,5 @@ pub mod score;
 pub mod table;
 pub mod timing;
 pub mod training;
+pub mod split;
 pub mod vpa;

@@ -28,7 +28,8 @@ pub struct Run {
     pub rows: Vec<Row>,
     pub generated: bool,
     pub hold: bool,
-    pub holdout: bool,
+    /// What of all series, in words; None: all.
+    pub part: Option<String>,
     pub cooldown: i64,
     /// How time passed, in words.
     pub timing: String,
@@ -56,7 +57,7 @@ impl Run {
             (false, true) => ", samples held",
             (false, false) => ", interpolated",
         };
-        let part = if self.holdout { ", held-out third" } else { "" };
+        let part = self.part.iter().map(|part| format!(", {part}")).collect::<String>();
         let containers = self.series.iter().map(|pod| pod.containers.len()).max().unwrap_or(1);
         let pods = match containers {
             1 => format!("{} {what} series", self.series.len()),
@@ -97,7 +98,7 @@ impl Run {
             "pod_days": self.pod_days(),
             "generated": self.generated,
             "hold": self.hold,
-            "holdout": self.holdout,
+            "part": self.part,
             "cooldown_minutes": self.cooldown,
             "timing": self.timing,
             "seconds": self.seconds,

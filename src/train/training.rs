@@ -14,12 +14,13 @@ use serde_json::{Map, Value, json};
 
 use super::demand::{self, PodSeries};
 use super::episodes::{COOLDOWNS, Episodes};
-use super::evaluate::{self, is_held_out};
+use super::evaluate;
 use super::foresight;
 use super::policies::{self, Kind, Setting};
 use super::replay::Replay;
 use super::rollout::{self, Conditions};
 use super::score::Score;
+use super::split::LeftOut;
 use super::timing::Timing;
 use crate::core::features::FeatureSet;
 use crate::core::policy::Policy;
@@ -64,6 +65,8 @@ pub struct TrainArgs {
     /// Rounds of running and learning
     #[arg(long, default_value_t = 60)]
     pub rounds: u64,
+    #[command(flatten)]
+    pub left_out: LeftOut,
     #[command(flatten)]
     pub hyperparameters: Hyperparameters,
 }
@@ -197,9 +200,12 @@ impl<'a> Training<'a> {
         let mut series = Vec::new();
         if let Some(folder) = &args.traces {
             for hold in [false, true] {
-                let all = demand::recorded(folder, hold)?
-                    .into_iter()
-                    .filter(|series| !is_held_out(&series.name));
+                let all = demand::recorded(folder, hold)?;
+                let unknown = |name: &&String| all.iter().all(|series| series.source() != **name);
+                if let Some(name) = args.left_out.without_source.iter().find(unknown) {
+                    bail!("no series of the source {name:?} in {}", folder.display());
+                }
+                let all = all.into_iter().filter(|series| !args.left_out.holds(series));
                 series.extend(all.map(|series| (Arc::new(series), hold)));
             }
             if series.is_empty() {
@@ -356,7 +362,8 @@ impl<'a> Training<'a> {
         let path = saved_beside(&self.args.out);
         let saved = Checkpoint::read(&path).context("nothing to go on from")?;
         let ours = self.metadata()?;
-        for key in ["seed", "hyperparameters", "rounds", "recorded_series"] {
+        metadata.insert("left_out".into(), serde_json::to_value(&self.args.left_out)?);
+        for key in ["seed", "hyperparameters", "rounds", "recorded_series", "left_out"] {
             let theirs = saved.metadata.get(key).unwrap_or(&Value::Null);
             if *theirs != ours[key] {
                 bail!("{} was trained with {key} {theirs}, not {}", path.display(), ours[key]);

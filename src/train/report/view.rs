@@ -261,10 +261,7 @@ pub fn settings(report: &Report<'_>) -> Vec<Pair> {
     let mut facts = vec![
         fact("series", format!("{traces}: {}, {:.1} pod-days", run.series.len(), run.pod_days())),
         fact("samples", if run.generated { "every 30 s".to_owned() } else { sampling.to_owned() }),
-        fact(
-            "part",
-            if run.holdout { "the third that training leaves out" } else { "all" }.to_owned(),
-        ),
+        fact("part", run.part.clone().unwrap_or_else(|| "all".to_owned())),
         fact(
             "step",
             format!(
