@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod demand;
 pub mod demonstrator;
 pub mod environment;
+pub mod difference;
 pub mod episodes;
 pub mod evaluate;
 pub mod foresight;

@@ -15,6 +15,7 @@ use minijinja::value::Serde;
 
 use self::chosen::Chosen;
 pub use self::inputs::Report;
+use super::difference::Difference;
 use super::policies::{self, Course, Kind, Setting};
 use super::table::{self, Row};
 
@@ -41,7 +42,10 @@ impl Report<'_> {
             columns: table::COLUMNS,
             policies: view::policies(run),
             by_source: view::by_source(run)?,
+            conditions: run.conditions(),
             trade_offs: view::trade_offs(run)?,
+            difference: Difference::TITLE,
+            differences: view::differences(run),
             prediction: view::prediction(run),
             courses: self.courses()?,
             curves: self.curves.map(curves::read).transpose()?,

@@ -12,6 +12,7 @@ use super::curves::Curve;
 use super::inputs::Report;
 use crate::core::resource::Resource;
 use crate::model::Network;
+use crate::train::difference::Difference;
 use crate::train::policies::{Course, Kind};
 use crate::train::savings::{self, Savings};
 use crate::train::score::Score;
@@ -33,7 +34,10 @@ pub struct Page<'a> {
     pub by_source: Vec<SourceView>,
     pub trade_offs: [TradeOff; 2],
     pub prediction: Option<Vec<PredictionView>>,
+    pub conditions: String,
     pub courses: Vec<CourseView>,
+    pub difference: &'static str,
+    pub differences: Vec<DifferenceView>,
     pub curves: Option<Vec<Curve>>,
     pub curves_file: Option<String>,
     pub series: Vec<SeriesView>,
@@ -112,6 +116,23 @@ pub fn by_source(run: &Run) -> anyhow::Result<Vec<SourceView>> {
 pub struct TradeOff {
     title: &'static str,
     chart: String,
+#[derive(Serialize)]
+pub struct DifferenceView {
+    of: String,
+    series: usize,
+    /// In percent: the difference, and its interval.
+    cells: [String; 2],
+}
+
+pub fn differences(run: &Run) -> Vec<DifferenceView> {
+    let view = |difference: Difference| DifferenceView {
+        cells: difference.cells(),
+        of: difference.of,
+        series: difference.series,
+    };
+    run.differences().into_iter().map(view).collect()
+}
+
 }
 
 /// What is saved against what it costs the pods, for each resource.
