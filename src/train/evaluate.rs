@@ -10,14 +10,16 @@ use anyhow::{Context, bail};
 use clap::Args;
 use parking_lot::Mutex;
 
+use super::caution::{self, Cautions};
 use super::cluster::Cluster;
 use super::demand::{self, DemandSeries, PodSeries};
+use super::importance::Importance;
 use super::policies::{self, Kind, Outcome, Setting};
 use super::report::{self, Report, ReportArgs};
 use super::savings::Savings;
+use super::split::Judged;
 use super::table::{self, Row, Run};
 use super::timing::TimingArgs;
-use super::split::Judged;
 use crate::core::policy::{GuardSettings, Policy};
 use crate::model::{ModelError, Network, shipped};
 use crate::sim::workload;
@@ -56,9 +58,15 @@ pub struct EvaluateArgs {
         default_value = shipped::ROOM
     )]
     pub model: PathBuf,
+    /// Tell what the answers of the model depend on, too
+    #[arg(long)]
+    pub importance: bool,
     /// How many times rarer than by default usage is to get beyond the room that the model gives
     #[arg(long, value_name = "TIMES", default_value_t = 1.0)]
     pub caution: f64,
+    /// Compare these values of caution, too: what each costs, and how often pods are killed
+    #[arg(long, value_delimiter = ',', value_name = "TIMES,…")]
+    pub cautions: Vec<f64>,
     /// Minutes between two changes of a pod under the model and the guard (an urgent increase does
     /// not wait)
     #[arg(long, value_name = "MINUTES", default_value_t = 30)]
@@ -71,6 +79,8 @@ pub struct EvaluateArgs {
         value_parser = clap::value_parser!(u8).range(1..=8))]
     pub containers: u8,
     #[command(flatten)]
+    pub judged: Judged,
+    #[command(flatten)]
     pub timing: TimingArgs,
     #[command(flatten)]
     pub page: ReportArgs,
@@ -79,8 +89,6 @@ pub struct EvaluateArgs {
 impl EvaluateArgs {
     /// What the model and the guard decide by.
     fn policy(&self) -> Policy {
-    pub judged: Judged,
-    #[command(flatten)]
         let sample_interval = self.timing.interval.into();
         let guard = GuardSettings { caution: self.caution, ..GuardSettings::default() };
         Policy { cooldown: self.cooldown * 60, sample_interval, guard, ..Policy::default() }
@@ -105,13 +113,29 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     };
     let pods = PodSeries::combined(&series, args.containers.into());
     let run = compare(args, &pods, &kinds, network.as_ref())?;
+    let cautions = match (&network, args.cautions.is_empty()) {
+        (Some(network), false) => Some(over_cautions(args, &pods, network)?),
+        _ => None,
+    };
     let savings = cluster.as_ref().and_then(|cluster| Savings::of(cluster, &run, beyond));
+    let importance = match (&network, args.importance) {
+        (Some(network), true) => {
+            let timing = args.timing.timing(args.hold);
+            Some(Importance::of(network, &series, timing, &args.policy(), args.seed)?)
+        }
+        _ => None,
+    };
     if args.json {
         let mut all = run.to_json();
+        all["cautions"] = serde_json::to_value(&cautions)?;
+        all["importance"] = serde_json::to_value(&importance)?;
         all["savings"] = savings.as_ref().map(Savings::to_json).unwrap_or_default();
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         print!("{}", table::render(&run));
+        let render = |cautions: &Cautions| cautions.render(&run.conditions());
+        print!("{}", cautions.as_ref().map(render).unwrap_or_default());
+        print!("{}", importance.as_ref().map(Importance::render).unwrap_or_default());
         print!("{}", savings.as_ref().map(Savings::render).unwrap_or_default());
     }
     if let Some(path) = &args.page.report {
@@ -119,6 +143,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
             run: &run,
             savings: savings.as_ref(),
             network: network.as_ref(),
+            importance: importance.as_ref(),
+            cautions: cautions.as_ref(),
             model: &args.model,
             traces: args.traces.as_deref(),
             curves: args.page.curves.as_deref(),
@@ -188,6 +214,22 @@ fn kinds_of(args: &EvaluateArgs, of_cluster: bool) -> anyhow::Result<Vec<Kind>> 
         Kind::parse(name).with_context(|| format!("no policy {name:?}; there are {}", known()))
     };
     args.policies.iter().map(parse).collect()
+}
+
+/// Replays all pods under the model at each of the values of caution.
+fn over_cautions(
+    args: &EvaluateArgs,
+    pods: &[PodSeries],
+    network: &Network,
+) -> anyhow::Result<Cautions> {
+    let point = |caution: &f64| {
+        let args = EvaluateArgs { caution: *caution, ..args.clone() };
+        let run = compare(&args, pods, &[Kind::Dqn], Some(network))?;
+        let scores = run.rows.first().map(Row::scores).unwrap_or_default();
+        Ok(caution::Point::of(*caution, &scores))
+    };
+    let points = args.cautions.iter().map(point).collect::<anyhow::Result<_>>()?;
+    Ok(Cautions { points })
 }
 
 /// Replays all pods under all policies, with as many threads as there are processors.

@@ -237,7 +237,10 @@ impl<'a> Training<'a> {
         if args.resume {
             training.resume()?;
         } else if args.hyperparameters.room {
-            let rows = foresight::collect(&series, &training.features, &Policy::default());
+            let lives =
+                series.iter().map(|(series, hold)| (series.clone(), foresight::timings(*hold)));
+            let lives: Vec<_> = lives.collect();
+            let rows = foresight::collect(&lives, &training.features, &Policy::default());
             training.room = room_learner::learn(&rows, args.seed)?;
         }
         Ok(training)
