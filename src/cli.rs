@@ -37,7 +37,7 @@ enum Command {
     Serve(Box<ServeArgs>),
     Top(TopArgs),
     Explain(ExplainArgs),
-    Evaluate(EvaluateCommand),
+    Evaluate(Box<EvaluateCommand>),
     Train(TrainArgs),
     Revert(RevertArgs),
     Export(ExportArgs),
@@ -91,9 +91,7 @@ impl Cli {
             Some(Command::Serve(args)) => run(serve(*args, api::router)),
             Some(Command::Top(args)) => run(top::run(args)),
             Some(Command::Explain(args)) => run(explain::run(args)),
-            Some(Command::Evaluate(EvaluateCommand { evaluate, fetch })) => {
-                replay(evaluate, &fetch)
-            }
+            Some(Command::Evaluate(command)) => replay(command.evaluate, &command.fetch),
             Some(Command::Migrate(MigrateCommand::Vpa(args))) => run(migrate::vpa(&args)),
             Some(Command::Train(args)) => training::run(&args),
             Some(Command::Export(args)) => run(export::run(args, &mut stdout())),

@@ -16,9 +16,11 @@ use crate::core::context::OwnedPod;
 use crate::core::decision::Decision;
 use crate::core::explain::explain;
 use crate::core::overrides::PREFIX;
-use crate::core::resource::Resource;
+use crate::core::reasons::Reasons;
+use crate::core::resource::{PerResource, Resource};
 use crate::core::skip_reason::SkipReason;
 use crate::core::words;
+use crate::scaler::Considered;
 use crate::service::state::AppState;
 
 #[derive(Serialize, ToSchema)]
@@ -108,22 +110,27 @@ pub struct Figures {
     /// What it waits for.
     #[schema(required, example = "waits 12 min more after the last change")]
     waits: Option<String>,
+    /// What makes the network prefer its action most of all; null where the model does not say what
+    /// is typical.
+    #[schema(required, example = "recent peaks: if typical, MAINTAIN")]
+    action_reason: Option<String>,
+    /// What makes the room that the network gives most of all; null where no cut goes by that.
+    #[schema(required, example = "variation: if typical, 18 % more")]
+    room_reason: Option<String>,
 }
 
 impl Figures {
-    fn of(resource: Resource, decision: &Decision) -> Self {
+    fn of(resource: Resource, decision: &Decision, reasons: Option<&PerResource<Reasons>>) -> Self {
+        let Reasons { action, room } =
+            reasons.map(|reasons| reasons[resource].clone()).unwrap_or_default();
         let (seen, basis) = (&decision.observation, &decision.basis[resource]);
-        let q_values = match resource {
-            Resource::Cpu => decision.q_values.cpu,
-            Resource::Memory => decision.q_values.memory,
-        };
         Self {
             usage: seen.measured[resource].then(|| seen.usage[resource]),
             request: seen.request[resource],
             limit: seen.limit[resource],
             utilization: seen.utilization(resource),
             trend: decision.trend[resource],
-            q_values,
+            q_values: decision.q_values.of(resource),
             confidence: decision.confidence[resource],
             preferred: decision.predicted[resource],
             action: decision.actions[resource],
@@ -137,6 +144,8 @@ impl Figures {
             step_down: basis.step_down,
             guard: decision.overridden[resource].map(|why| why.name()),
             waits: basis.wait.map(words::waits),
+            action_reason: action,
+            room_reason: room,
         }
     }
 }
@@ -246,10 +255,11 @@ pub async fn explanation(
 ) -> Result<Json<ExplainedPod>, ApiError> {
     let (cluster, config) = (cluster(&state)?, state.config());
     let considered = state.scaler.consider(&cluster, &config, &path.namespace, &path.name).await;
-    let (decided, outcome) = considered?;
+    let Considered { decided, reasons, outcome } = considered?;
     let owned = &decided.owned;
     let containers = owned.pod.containers.iter().map(|container| {
         let name = container.name.to_string();
+        let reasons = reasons.get(&container.name);
         let of_container = decided.decision.as_ref().map_err(|reason| *reason).and_then(|all| {
             let ours = all.containers.iter().find(|one| one.name == container.name);
             ours.map_or(Err(SkipReason::NoMetrics), |one| one.decision.as_ref().map_err(|of| *of))
@@ -259,8 +269,8 @@ pub async fn explanation(
                 name,
                 left_alone: None,
                 reasoning: explain(decision).reasoning,
-                cpu: Some(Figures::of(Resource::Cpu, decision)),
-                memory: Some(Figures::of(Resource::Memory, decision)),
+                cpu: Some(Figures::of(Resource::Cpu, decision, reasons)),
+                memory: Some(Figures::of(Resource::Memory, decision, reasons)),
             },
             Err(reason) => ExplainedContainer {
                 name,

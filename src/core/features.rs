@@ -65,6 +65,45 @@ const TRAITS: [(Trait, &str, &str); 17] = [
     (Trait::Full, "full", "whether the limit is used up"),
 ];
 
+/// Features that tell of the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureGroup {
+    UsageNow,
+    Peaks,
+    Variation,
+    TypicalUse,
+    Limit,
+    Time,
+    Size,
+    Other,
+}
+
+impl FeatureGroup {
+    pub const ALL: [Self; 8] = [
+        Self::UsageNow,
+        Self::Peaks,
+        Self::Variation,
+        Self::TypicalUse,
+        Self::Limit,
+        Self::Time,
+        Self::Size,
+        Self::Other,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UsageNow => "usage now",
+            Self::Peaks => "recent peaks",
+            Self::Variation => "variation",
+            Self::TypicalUse => "typical use",
+            Self::Limit => "limit",
+            Self::Time => "time",
+            Self::Size => "size",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// What the values of a row are computed from.
 struct Seen<'a> {
     observation: &'a Observation,
@@ -169,6 +208,36 @@ impl Feature {
         })
     }
 
+    pub fn group(self) -> FeatureGroup {
+        match self {
+            Self::CpuUsage | Self::MemoryUsage | Self::CpuTrend | Self::MemoryTrend => {
+                FeatureGroup::UsageNow
+            }
+            Self::CpuRecentPeak
+            | Self::MemoryRecentPeak
+            | Self::CpuPeak
+            | Self::MemoryPeak
+            | Self::CpuFloor
+            | Self::MemoryFloor => FeatureGroup::Peaks,
+            Self::CpuAllocation | Self::MemoryAllocation => FeatureGroup::Limit,
+            Self::SinceResize
+            | Self::SinceOomKill
+            | Self::Observed
+            | Self::SinceResizeLong
+            | Self::ObservedLong => FeatureGroup::Time,
+            Self::Size(_) => FeatureGroup::Size,
+            Self::NetworkLatency | Self::ContainerCount => FeatureGroup::Other,
+            Self::Of(_, of) => match of {
+                Trait::Mean | Trait::Usage | Trait::Full => FeatureGroup::UsageNow,
+                Trait::Peak(_) | Trait::LowPeak(_) | Trait::MeanPeak => FeatureGroup::Peaks,
+                Trait::Volatility | Trait::Rise => FeatureGroup::Variation,
+                Trait::Typical => FeatureGroup::TypicalUse,
+                Trait::Limit => FeatureGroup::Limit,
+                Trait::Known => FeatureGroup::Time,
+            },
+        }
+    }
+
     pub fn parse(name: &str) -> Option<Self> {
         let known = |feature: &Self| feature.name() == name || feature.label() == name;
         Self::all().find(known)
@@ -271,6 +340,16 @@ impl FeatureSet {
     /// Whether it tells enough of a container's past to say how much room it needs.
     fn tells_traits(&self) -> bool {
         self.iter().any(|feature| matches!(feature, Feature::Of(..)))
+    }
+
+    /// The columns of each group that is among them.
+    pub fn groups(&self) -> Vec<(FeatureGroup, Vec<usize>)> {
+        let columns = |group: FeatureGroup| {
+            let ours = self.iter().enumerate().filter(|(_, feature)| feature.group() == group);
+            ours.map(|(column, _)| column).collect::<Vec<_>>()
+        };
+        let groups = FeatureGroup::ALL.into_iter().map(|group| (group, columns(group)));
+        groups.filter(|(_, columns)| !columns.is_empty()).collect()
     }
 
     pub fn len(&self) -> usize {

@@ -37,6 +37,7 @@ pub mod pod_decision;
 pub mod policy;
 pub mod progress;
 pub mod quantity;
+pub mod reasons;
 pub mod recorded;
 pub mod resource;
 pub mod revert;

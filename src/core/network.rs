@@ -28,11 +28,16 @@ pub struct Preference {
 }
 
 impl QValues {
-    pub fn preference(&self, resource: Resource) -> Preference {
-        let action = Action::greedy(match resource {
+    /// Of the actions for a resource.
+    pub fn of(&self, resource: Resource) -> [f32; 3] {
+        match resource {
             Resource::Cpu => self.cpu,
             Resource::Memory => self.memory,
-        });
+        }
+    }
+
+    pub fn preference(&self, resource: Resource) -> Preference {
+        let action = Action::greedy(self.of(resource));
         Preference { action, room: self.room.map(|room| room[resource]) }
     }
 }

@@ -42,6 +42,8 @@ pub struct Network {
 /// is `change`.
 pub const PREDICTION: &str = "prediction";
 pub const CHANGE: &str = "change";
+/// The key in the metadata of what each feature typically was in training.
+pub const TYPICAL: &str = "typical";
 
 #[derive(Debug)]
 struct Linear {
@@ -79,6 +81,14 @@ impl Network {
     /// What each input is, by name.
     pub fn features(&self) -> &[String] {
         &self.features
+    }
+
+    /// What each feature typically was in training, where the checkpoint tells.
+    pub fn typical(&self) -> Option<Vec<f32>> {
+        let values = self.metadata.get(TYPICAL)?.as_array()?.iter();
+        let values: Option<Vec<f32>> =
+            values.map(|value| value.as_f64().map(|value| value as f32)).collect();
+        values.filter(|values| values.len() == self.state_dim())
     }
 
     /// The width of a state.

@@ -40,6 +40,17 @@ impl Foresight {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The median of each feature.
+    pub fn typical(&self) -> Vec<f32> {
+        let median = |feature: usize| {
+            let values = self.states.iter().skip(feature).step_by(self.width.max(1));
+            let mut values: Vec<f32> = values.copied().collect();
+            values.sort_unstable_by(f32::total_cmp);
+            values.get(values.len() / 2).copied().unwrap_or_default()
+        };
+        (0..self.width).map(median).collect()
+    }
 }
 
 /// The tensors of both heads, as they stand in a checkpoint.
@@ -108,6 +119,12 @@ fn learn_head(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_typical_value_of_a_feature_is_its_median() {
+        let states = vec![1.0, 30.0, 3.0, 10.0, 2.0, 20.0];
+        assert_eq!(Foresight { width: 2, states, ..Foresight::default() }.typical(), [2.0, 20.0]);
+    }
 
     #[test]
     fn levels_are_quantiles_of_what_came() {

@@ -1,9 +1,10 @@
 //! The agent: what it has seen of every container, and what it decides for all of them at once.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use internment::ArcIntern as Shared;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use parking_lot::Mutex;
 
 use super::stopwatch::Stopwatch;
@@ -23,6 +24,7 @@ use crate::core::phases::Phase;
 use crate::core::pod::{Pod, PodKey};
 use crate::core::pod_decision::{ContainerDecision, PodDecision, Urgency};
 use crate::core::policy::{Policy, Settings};
+use crate::core::reasons::{self, Reasons};
 use crate::core::recorded::{FirstPod, RecordedWorkload};
 use crate::core::resource::{PerResource, Resource};
 use crate::core::skip_reason::SkipReason;
@@ -118,6 +120,40 @@ impl Agent {
             decide_pod(seen, history, policy, now, answer)
         });
         Ok(decided.collect())
+    }
+
+    /// What the answers on the containers of a pod went by; nothing where the model does not say
+    /// what is typical. One forward pass, for who asks.
+    pub fn reasons(
+        &self,
+        decided: &Decided,
+        policy: &Policy,
+    ) -> Result<HashMap<Arc<str>, PerResource<Reasons>>, ModelError> {
+        let (Some(typical), Ok(pod)) = (self.network.typical(), &decided.decision) else {
+            return Ok(HashMap::new());
+        };
+        let (mut states, mut asked) = (Vec::new(), Vec::new());
+        {
+            let memory = self.memory.lock();
+            let history = memory.pods.get(&decided.owned.pod.key);
+            for (name, decision) in pod.decided() {
+                let Some(history) = history.and_then(|of| of.container(name)) else { continue };
+                let mut row = Vec::with_capacity(self.features.len());
+                self.features.extend_row(&mut row, &decision.observation, history, policy);
+                states.extend(reasons::rows(&self.features, &row, &typical));
+                asked.push((name, decision));
+            }
+        }
+        let rows = states.len() / self.features.len().max(1);
+        let states = ArrayView2::from_shape((rows, self.features.len()), &states)
+            .map_err(|error| ModelError::Input(error.to_string()))?;
+        let answers = self.network.forward(states)?;
+        let answers = answers.chunks((rows / asked.len().max(1)).max(1)).zip(asked);
+        let told = answers.map(|(answers, (name, decision))| {
+            let of = |resource| reasons::reasons(resource, decision, &self.features, answers);
+            (name.clone(), PerResource::build(of))
+        });
+        Ok(told.collect())
     }
 
     /// Brings the histories up to date, and makes the rows of the containers that can be decided
@@ -461,7 +497,6 @@ fn decide_pod(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
     use crate::core::pod::{ContainerResources, ContainerState, OomKill, PodContainer};

@@ -1,6 +1,9 @@
 //! From pods and what was measured of them to what comes of them: the one way for all that is
 //! decided on, whenever it is.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 
@@ -23,7 +26,18 @@ use crate::core::outcome::{Outcome, Summed};
 use crate::core::phases::Phase;
 use crate::core::pod_decision::Urgency;
 use crate::core::policy::{Controls, Settings};
+use crate::core::reasons::Reasons;
+use crate::core::resource::PerResource;
 use crate::model::ModelError;
+
+/// What would be decided on a pod now.
+pub struct Considered {
+    pub decided: Decided,
+    /// What the answers go by, container by container, where the model says what is typical.
+    pub reasons: HashMap<Arc<str>, PerResource<Reasons>>,
+    /// What would come of it, in words.
+    pub outcome: String,
+}
 
 impl Scaler {
     /// Decides on these pods and acts.
@@ -40,32 +54,38 @@ impl Scaler {
         Ok(self.carry_out(cluster, config, sifted, round, watch).await)
     }
 
-    /// What would be decided on one pod now, and what would come of it, in words: nothing is done
-    /// and nothing is written down.
+    /// What would be decided on one pod now: nothing is done and nothing is written down.
     pub async fn consider(
         &self,
         cluster: &Cluster,
         config: &Config,
         namespace: &str,
         name: &str,
-    ) -> Result<(Decided, String), CycleError> {
+    ) -> Result<Considered, CycleError> {
         let deadline = Deadline::default();
         let owned = cluster.pod_with_context(namespace, name, deadline).await?.select_containers();
         let usage = measured(cluster.usage_of(&owned, deadline).await);
         let settings = settings(cluster, config).await;
         let now = cluster.clock().now().timestamp();
         let throttled = self.throttling.known(now);
-        let observed = vec![observe_pod(owned, usage, &settings, &throttled, now)];
+        let observed = observe_pod(owned, usage, &settings, &throttled, now);
         let (agent, policy) = (self.agent.clone(), settings.policy.clone());
-        let decide = move || agent.decide(observed, &policy, now, &mut Stopwatch::start());
-        let decided = tokio::task::spawn_blocking(decide).await??.pop();
-        let decided = decided.ok_or_else(|| ModelError::Input("a pod without an answer".into()))?;
+        let decide = move || {
+            let own_policy = observed.own_policy.clone();
+            let decided =
+                agent.decide(vec![observed], &policy, now, &mut Stopwatch::start())?.pop();
+            let none = || ModelError::Input("a pod without an answer".into());
+            let decided = decided.ok_or_else(none)?;
+            let reasons = agent.reasons(&decided, own_policy.as_deref().unwrap_or(&policy))?;
+            Ok::<_, ModelError>((decided, reasons))
+        };
+        let (decided, reasons) = tokio::task::spawn_blocking(decide).await??;
         let mut budget = ResizeBudget::new(1, 1);
-        let comes = match self.next_step(cluster, &settings, &decided, &mut budget) {
+        let outcome = match self.next_step(cluster, &settings, &decided, &mut budget) {
             Ok(_) => "it is resized at its turn".to_owned(),
             Err((_, message)) => message.into_owned(),
         };
-        Ok((decided, comes))
+        Ok(Considered { decided, reasons, outcome })
     }
 
     /// Decides on these pods, tells of those that nothing is to be done with, and adds the others.

@@ -28,3 +28,4 @@ pub mod wanted;
 mod watchlist;
 
 pub use self::apply::{ApplyError, Fallback};
+pub use self::decide::Considered;

@@ -59,6 +59,8 @@ struct Figures {
     step_down: f64,
     guard: Option<String>,
     waits: Option<String>,
+    action_reason: Option<String>,
+    room_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +95,7 @@ fn lines(explained: &Explained) -> Vec<String> {
         lines.push(container.reasoning.clone());
         let (Some(cpu), Some(memory)) = (&container.cpu, &container.memory) else { continue };
         lines.push(format!("  {:<22}{:>16}{:>16}", "", "CPU", "memory"));
+        lines.extend(cpu.reasons(Resource::Cpu).chain(memory.reasons(Resource::Memory)));
         let (cpu, memory) = (cpu.told(Resource::Cpu), memory.told(Resource::Memory));
         for ((label, cpu), (_, memory)) in cpu.into_iter().zip(memory) {
             lines.push(format!("  {label:<22}{cpu:>16}{memory:>16}"));
@@ -112,6 +115,16 @@ fn lines(explained: &Explained) -> Vec<String> {
 }
 
 impl Figures {
+    /// What the network goes by most of all.
+    fn reasons(&self, resource: Resource) -> impl Iterator<Item = String> {
+        let told = |what: &str, why: &Option<String>| {
+            let label = resource.label();
+            why.as_ref().map(|why| format!("{label}, the {what} most of all for {why}."))
+        };
+        let action = told("preferred action", &self.action_reason);
+        action.into_iter().chain(told("room", &self.room_reason))
+    }
+
     fn told(&self, resource: Resource) -> Vec<(&'static str, String)> {
         let said = |value: f64| amount(resource, value);
         let known = |value: f64| if value > 0.0 { said(value) } else { "not known".to_owned() };

@@ -10,11 +10,14 @@ use anyhow::{Context, bail};
 use clap::Args;
 use parking_lot::Mutex;
 
+use super::caution::{self, Cautions};
 use super::cluster::Cluster;
 use super::demand::{self, DemandSeries, PodSeries};
+use super::importance::Importance;
 use super::policies::{self, Kind, Outcome, Setting};
 use super::report::{self, Report, ReportArgs};
 use super::savings::Savings;
+use super::split::Judged;
 use super::table::{self, Row, Run};
 use super::timing::TimingArgs;
 use crate::core::policy::{GuardSettings, Policy};
@@ -38,10 +41,6 @@ pub struct EvaluateArgs {
     /// Hold each sample until the next one instead of interpolating: the harder test
     #[arg(long)]
     pub hold: bool,
-    /// Only the series that no model of this project is trained on: a third of them, by the hash of
-    /// their names
-    #[arg(long)]
-    pub holdout: bool,
     /// Policies to compare
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     pub policies: Vec<String>,
@@ -59,9 +58,15 @@ pub struct EvaluateArgs {
         default_value = shipped::ROOM
     )]
     pub model: PathBuf,
+    /// Tell what the answers of the model depend on, too
+    #[arg(long)]
+    pub importance: bool,
     /// How many times rarer than by default usage is to get beyond the room that the model gives
     #[arg(long, value_name = "TIMES", default_value_t = 1.0)]
     pub caution: f64,
+    /// Compare these values of caution, too: what each costs, and how often pods are killed
+    #[arg(long, value_delimiter = ',', value_name = "TIMES,…")]
+    pub cautions: Vec<f64>,
     /// Minutes between two changes of a pod under the model and the guard (an urgent increase does
     /// not wait)
     #[arg(long, value_name = "MINUTES", default_value_t = 30)]
@@ -73,6 +78,8 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 1,
         value_parser = clap::value_parser!(u8).range(1..=8))]
     pub containers: u8,
+    #[command(flatten)]
+    pub judged: Judged,
     #[command(flatten)]
     pub timing: TimingArgs,
     #[command(flatten)]
@@ -106,13 +113,29 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     };
     let pods = PodSeries::combined(&series, args.containers.into());
     let run = compare(args, &pods, &kinds, network.as_ref())?;
+    let cautions = match (&network, args.cautions.is_empty()) {
+        (Some(network), false) => Some(over_cautions(args, &pods, network)?),
+        _ => None,
+    };
     let savings = cluster.as_ref().and_then(|cluster| Savings::of(cluster, &run, beyond));
+    let importance = match (&network, args.importance) {
+        (Some(network), true) => {
+            let timing = args.timing.timing(args.hold);
+            Some(Importance::of(network, &series, timing, &args.policy(), args.seed)?)
+        }
+        _ => None,
+    };
     if args.json {
         let mut all = run.to_json();
+        all["cautions"] = serde_json::to_value(&cautions)?;
+        all["importance"] = serde_json::to_value(&importance)?;
         all["savings"] = savings.as_ref().map(Savings::to_json).unwrap_or_default();
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         print!("{}", table::render(&run));
+        let render = |cautions: &Cautions| cautions.render(&run.conditions());
+        print!("{}", cautions.as_ref().map(render).unwrap_or_default());
+        print!("{}", importance.as_ref().map(Importance::render).unwrap_or_default());
         print!("{}", savings.as_ref().map(Savings::render).unwrap_or_default());
     }
     if let Some(path) = &args.page.report {
@@ -120,6 +143,8 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
             run: &run,
             savings: savings.as_ref(),
             network: network.as_ref(),
+            importance: importance.as_ref(),
+            cautions: cautions.as_ref(),
             model: &args.model,
             traces: args.traces.as_deref(),
             curves: args.page.curves.as_deref(),
@@ -134,12 +159,6 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// True for the third of all series that training leaves out.
-pub fn is_held_out(name: &str) -> bool {
-    demand::fingerprint(name).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 0xffff_ffff
-        < u64::from(u32::MAX) / 3
-}
-
 fn all_series(args: &EvaluateArgs) -> anyhow::Result<Vec<DemandSeries>> {
     Ok(match &args.traces {
         Some(folder) => demand::recorded(folder, args.hold)?,
@@ -152,9 +171,7 @@ fn chosen(
     args: &EvaluateArgs,
     mut all: Vec<DemandSeries>,
 ) -> anyhow::Result<Vec<Arc<DemandSeries>>> {
-    if args.holdout {
-        all.retain(|series| is_held_out(&series.name));
-    }
+    all.retain(|series| args.judged.holds(series));
     if !args.only.is_empty() {
         let unknown: Vec<_> = args
             .only
@@ -197,6 +214,22 @@ fn kinds_of(args: &EvaluateArgs, of_cluster: bool) -> anyhow::Result<Vec<Kind>> 
         Kind::parse(name).with_context(|| format!("no policy {name:?}; there are {}", known()))
     };
     args.policies.iter().map(parse).collect()
+}
+
+/// Replays all pods under the model at each of the values of caution.
+fn over_cautions(
+    args: &EvaluateArgs,
+    pods: &[PodSeries],
+    network: &Network,
+) -> anyhow::Result<Cautions> {
+    let point = |caution: &f64| {
+        let args = EvaluateArgs { caution: *caution, ..args.clone() };
+        let run = compare(&args, pods, &[Kind::Dqn], Some(network))?;
+        let scores = run.rows.first().map(Row::scores).unwrap_or_default();
+        Ok(caution::Point::of(*caution, &scores))
+    };
+    let points = args.cautions.iter().map(point).collect::<anyhow::Result<_>>()?;
+    Ok(Cautions { points })
 }
 
 /// Replays all pods under all policies, with as many threads as there are processors.
@@ -250,7 +283,7 @@ pub fn compare(
         rows,
         generated: args.traces.is_none(),
         hold: args.hold,
-        holdout: args.holdout,
+        part: args.judged.words(),
         cooldown: args.cooldown,
         timing: args.timing.caption(),
         seconds: started.elapsed().as_secs_f64(),

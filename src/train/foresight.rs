@@ -23,9 +23,9 @@ const EVERY: i64 = 600;
 /// How long the pods of some runs live, in seconds.
 const LIFE: i64 = 12 * 3600;
 
-/// Lives through all series: by metrics-server, by kubelet, and fresh in short lives.
+/// Lives through each series in each of its times.
 pub fn collect(
-    series: &[(Arc<DemandSeries>, bool)],
+    series: &[(Arc<DemandSeries>, Vec<Timing>)],
     features: &FeatureSet,
     policy: &Policy,
 ) -> Foresight {
@@ -33,29 +33,33 @@ pub fn collect(
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some((series, hold)) = series.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    for (way, timing) in timings(*hold).into_iter().enumerate() {
-                        let rows = live(series.clone(), timing, features, policy);
-                        done.lock().push((series.name.clone(), *hold, way, rows));
-                    }
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((series, timings)) = series.get(place) else { return };
+                    let lived = timings
+                        .iter()
+                        .map(|timing| live(series.clone(), *timing, features, policy))
+                        .collect::<Vec<_>>();
+                    done.lock().push((series.name.clone(), place, lived));
                 }
             });
         }
     });
     let mut done = done.into_inner();
-    done.sort_by(|a, b| (&a.0, a.1, a.2).cmp(&(&b.0, b.1, b.2)));
+    done.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
     let mut all = Foresight { width: features.len(), ..Foresight::default() };
-    for (.., rows) in done {
+    for rows in done.into_iter().flat_map(|(.., lived)| lived) {
         all.states.extend(rows.states);
         all.peaks.iter_mut().zip(rows.peaks).for_each(|(all, of)| all.extend(of));
     }
     all
 }
 
-fn timings(hold: bool) -> [Timing; 3] {
+/// What a training learns from: by metrics-server, by kubelet, and fresh in short lives.
+pub fn timings(hold: bool) -> Vec<Timing> {
     let real = |usage| TimingArgs { usage, ..TimingArgs::default() }.timing(hold);
     let short = Timing { life: Some(LIFE), ..real(Source::Ideal) };
-    [real(Source::MetricsApi), real(Source::Kubelet), short]
+    vec![real(Source::MetricsApi), real(Source::Kubelet), short]
 }
 
 fn live(

@@ -3,13 +3,16 @@
 //! decisions of [`crate::scaler`].
 
 pub mod baselines;
+pub mod caution;
 pub mod cluster;
 pub mod demand;
 pub mod demonstrator;
+pub mod difference;
 pub mod environment;
 pub mod episodes;
 pub mod evaluate;
 pub mod foresight;
+pub mod importance;
 pub mod meter;
 pub mod policies;
 pub mod replay;
@@ -17,6 +20,7 @@ pub mod report;
 pub mod rollout;
 pub mod savings;
 pub mod score;
+pub mod split;
 pub mod table;
 pub mod timing;
 pub mod training;

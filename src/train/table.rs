@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
 use super::demand::PodSeries;
+use super::difference::Difference;
 use super::policies::{Kind, Outcome};
 use super::score::Score;
 
@@ -28,7 +29,8 @@ pub struct Run {
     pub rows: Vec<Row>,
     pub generated: bool,
     pub hold: bool,
-    pub holdout: bool,
+    /// What of all series, in words; None: all.
+    pub part: Option<String>,
     pub cooldown: i64,
     /// How time passed, in words.
     pub timing: String,
@@ -56,18 +58,35 @@ impl Run {
             (false, true) => ", samples held",
             (false, false) => ", interpolated",
         };
-        let part = if self.holdout { ", held-out third" } else { "" };
+        let part = self.part.iter().map(|part| format!(", {part}")).collect::<String>();
         let containers = self.series.iter().map(|pod| pod.containers.len()).max().unwrap_or(1);
         let pods = match containers {
             1 => format!("{} {what} series", self.series.len()),
             _ => format!("{} pods of {containers} {what} series", self.series.len()),
         };
-        format!(
-            "{pods}{part}, {:.0} pod-days{grid}, cooldown of model and guard {} min; {}",
-            self.pod_days(),
-            self.cooldown,
-            self.timing
-        )
+        format!("{pods}{part}, {:.0} pod-days{grid}; {}", self.pod_days(), self.conditions())
+    }
+
+    /// What every figure depends on, for a caption.
+    pub fn conditions(&self) -> String {
+        format!("cooldown of model and guard {} min; {}", self.cooldown, self.timing)
+    }
+
+    /// What the model costs more than the rule, over all series and by source where there are
+    /// several; nothing unless both took part.
+    pub fn differences(&self) -> Vec<Difference> {
+        let row = |kind| self.rows.iter().find(|row| row.policy == kind);
+        let (Some(ours), Some(theirs)) = (row(Kind::Dqn), row(Kind::GuardRule)) else {
+            return Vec::new();
+        };
+        let costs = |scores: Vec<Score>| scores.iter().map(|score| score.cost).collect::<Vec<_>>();
+        let all = Difference::new("all", &costs(ours.scores()), &costs(theirs.scores()));
+        let sources = Some(&self.sources).filter(|sources| sources.len() > 1);
+        let by_source = sources.into_iter().flatten().map(|source| {
+            let costs = |row| costs(self.of_source(row, source));
+            Difference::new(source, &costs(ours), &costs(theirs))
+        });
+        [all].into_iter().chain(by_source).collect()
     }
 
     pub fn to_json(&self) -> Value {
@@ -97,11 +116,12 @@ impl Run {
             "pod_days": self.pod_days(),
             "generated": self.generated,
             "hold": self.hold,
-            "holdout": self.holdout,
+            "part": self.part,
             "cooldown_minutes": self.cooldown,
             "timing": self.timing,
             "seconds": self.seconds,
             "policies": self.rows.iter().map(row).collect::<Vec<_>>(),
+            "dqn_against_guard_rule": self.differences(),
         })
     }
 }
@@ -160,7 +180,7 @@ pub fn render(run: &Run) -> String {
     }
     align(&mut text, &rows);
     if run.sources.len() > 1 {
-        text.push_str("\nCOST by source (unserved %, OOM/d)\n\n");
+        let _ = writeln!(text, "\nCOST by source (unserved %, OOM/d); {}\n", run.conditions());
         let mut rows = vec![[vec!["policy".to_owned()], run.sources.clone()].concat()];
         for row in &run.rows {
             let cell = |source: &String| {
@@ -173,6 +193,16 @@ pub fn render(run: &Run) -> String {
                     .concat(),
             );
         }
+        align(&mut text, &rows);
+    }
+    let differences = run.differences();
+    if !differences.is_empty() {
+        let _ = writeln!(text, "\n{}; {}\n", Difference::TITLE, run.conditions());
+        let mut rows = vec![["series", "number", "%", "interval, %"].map(str::to_owned).to_vec()];
+        rows.extend(differences.iter().map(|difference| {
+            let [relative, interval] = difference.cells();
+            vec![difference.of.clone(), difference.series.to_string(), relative, interval]
+        }));
         align(&mut text, &rows);
     }
     if let Some(row) = run.rows.iter().find(|row| row.policy == Kind::Dqn) {

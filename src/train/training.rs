@@ -14,18 +14,19 @@ use serde_json::{Map, Value, json};
 
 use super::demand::{self, PodSeries};
 use super::episodes::{COOLDOWNS, Episodes};
-use super::evaluate::{self, is_held_out};
+use super::evaluate;
 use super::foresight;
 use super::policies::{self, Kind, Setting};
 use super::replay::Replay;
 use super::rollout::{self, Conditions};
 use super::score::Score;
+use super::split::LeftOut;
 use super::timing::Timing;
 use crate::core::features::FeatureSet;
 use crate::core::policy::Policy;
 use crate::model::architecture::usage_in;
 use crate::model::learner::{Learner, Pace};
-use crate::model::network::{CHANGE, PREDICTION};
+use crate::model::network::{CHANGE, PREDICTION, TYPICAL};
 use crate::model::{Checkpoint, NamedTensor, Network, room_learner, use_one_thread};
 
 /// The share of the way that the target network goes to the online one in each gradient step.
@@ -45,8 +46,8 @@ const EVALUATION_BATCH: usize = 8192;
 /// Train a model on recorded and generated demand
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
-    /// Folder of series, CSV with the columns timestamp_s, cpu_cores, memory_mib, of which a third,
-    /// by the hash of their names, is left out; without it demand is generated
+    /// Folder of series, CSV with the columns timestamp_s, cpu_cores, memory_mib, of which a third
+    /// is left out; without it demand is generated
     #[arg(long, value_name = "DIR")]
     pub traces: Option<PathBuf>,
     /// Where the best model goes; beside it, as .training.pth, what --resume goes on from
@@ -64,6 +65,8 @@ pub struct TrainArgs {
     /// Rounds of running and learning
     #[arg(long, default_value_t = 60)]
     pub rounds: u64,
+    #[command(flatten)]
+    pub left_out: LeftOut,
     #[command(flatten)]
     pub hyperparameters: Hyperparameters,
 }
@@ -148,6 +151,8 @@ struct Training<'a> {
     learner: Learner,
     /// The heads that tell how much room a container needs, if it has such.
     room: Vec<NamedTensor>,
+    /// What each feature typically was, if it has such.
+    typical: Vec<f32>,
     progress: Progress,
 }
 
@@ -197,9 +202,12 @@ impl<'a> Training<'a> {
         let mut series = Vec::new();
         if let Some(folder) = &args.traces {
             for hold in [false, true] {
-                let all = demand::recorded(folder, hold)?
-                    .into_iter()
-                    .filter(|series| !is_held_out(&series.name));
+                let all = demand::recorded(folder, hold)?;
+                let unknown = |name: &&String| all.iter().all(|series| series.source() != **name);
+                if let Some(name) = args.left_out.without_source.iter().find(unknown) {
+                    bail!("no series of the source {name:?} in {}", folder.display());
+                }
+                let all = all.into_iter().filter(|series| !args.left_out.holds(series));
                 series.extend(all.map(|series| (Arc::new(series), hold)));
             }
             if series.is_empty() {
@@ -225,14 +233,19 @@ impl<'a> Training<'a> {
             features,
             judged_on,
             room: Vec::new(),
+            typical: Vec::new(),
             progress: Progress { round: 0, best_cost: None },
             args,
         };
         if args.resume {
             training.resume()?;
         } else if args.hyperparameters.room {
-            let rows = foresight::collect(&series, &training.features, &Policy::default());
+            let lives =
+                series.iter().map(|(series, hold)| (series.clone(), foresight::timings(*hold)));
+            let lives: Vec<_> = lives.collect();
+            let rows = foresight::collect(&lives, &training.features, &Policy::default());
             training.room = room_learner::learn(&rows, args.seed)?;
+            training.typical = rows.typical();
         }
         Ok(training)
     }
@@ -341,11 +354,15 @@ impl<'a> Training<'a> {
         if usage_in(&self.features.names()).is_ok() {
             metadata.insert(PREDICTION.into(), json!(CHANGE));
         }
+        if !self.typical.is_empty() {
+            metadata.insert(TYPICAL.into(), json!(self.typical));
+        }
         metadata.insert("seed".into(), json!(self.args.seed));
         metadata.insert("progress".into(), serde_json::to_value(&self.progress)?);
         metadata
             .insert("hyperparameters".into(), serde_json::to_value(&self.args.hyperparameters)?);
         metadata.insert("rounds".into(), json!(self.args.rounds));
+        metadata.insert("left_out".into(), serde_json::to_value(&self.args.left_out)?);
         metadata.insert("recorded_series".into(), json!(self.args.traces.is_some()));
         metadata
             .insert("trained_by".into(), json!(concat!("dqn-scaler ", env!("CARGO_PKG_VERSION"))));
@@ -356,7 +373,7 @@ impl<'a> Training<'a> {
         let path = saved_beside(&self.args.out);
         let saved = Checkpoint::read(&path).context("nothing to go on from")?;
         let ours = self.metadata()?;
-        for key in ["seed", "hyperparameters", "rounds", "recorded_series"] {
+        for key in ["seed", "hyperparameters", "rounds", "recorded_series", "left_out"] {
             let theirs = saved.metadata.get(key).unwrap_or(&Value::Null);
             if *theirs != ours[key] {
                 bail!("{} was trained with {key} {theirs}, not {}", path.display(), ours[key]);
@@ -365,6 +382,8 @@ impl<'a> Training<'a> {
         self.learner.resume(&saved)?;
         let room = saved.tensors.iter().filter(|tensor| room_learner::is_of(&tensor.name));
         self.room = room.cloned().collect();
+        let typical = saved.metadata.get(TYPICAL).cloned();
+        self.typical = typical.map(serde_json::from_value).transpose()?.unwrap_or_default();
         let progress = saved.metadata.get("progress").cloned().unwrap_or(Value::Null);
         self.progress =
             serde_json::from_value(progress).context("it does not say how far it came")?;

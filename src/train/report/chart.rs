@@ -1,6 +1,7 @@
 //! Charts as SVG that is laid into the page: coloured by its style sheet, and without any text from
 //! outside.
 
+use std::borrow::{Borrow, Cow};
 use std::ops::Range;
 
 use plotters::coord::Shift;
@@ -43,7 +44,7 @@ pub fn colour(kind: Kind) -> RGBColor {
 
 /// A point or a bar.
 pub struct Figure {
-    pub label: &'static str,
+    pub label: Cow<'static, str>,
     pub colour: RGBColor,
     pub x: f64,
     pub y: f64,
@@ -62,40 +63,66 @@ pub fn scatter(figures: &[Figure], x_title: &str, y_title: &str) -> anyhow::Resu
     let x = padded(figures.iter().map(|figure| figure.x));
     let y = 0.0..figures.iter().map(|figure| figure.y).fold(0.1, f64::max) * 1.1;
     svg((440, 310), |canvas| {
-        let mut plot = axes(canvas, x, y, x_title, y_title)?;
-        plot.draw_series(
-            figures
-                .iter()
-                .map(|figure| Circle::new((figure.x, figure.y), 5, figure.colour.filled())),
-        )?;
-        let right = canvas.dim_in_pixel().0 as i32;
-        let mut labels: Vec<_> =
-            figures.iter().map(|f| (plot.backend_coord(&(f.x, f.y)), f)).collect();
-        labels.sort_by_key(|((_, y), _)| std::cmp::Reverse(*y));
-        // What a label must not cover, as left, right and middle: points, and the labels before it.
-        let mut taken: Vec<(i32, i32, i32)> =
-            labels.iter().map(|((x, y), _)| (x - 5, x + 5, *y)).collect();
-        for ((x, mut y), Figure { label, colour, .. }) in labels {
-            let width = canvas.estimate_text_size(label, &text(HPos::Left))?.0 as i32;
-            let (side, at, from, to) = match x + 9 + width > right {
-                true => (HPos::Right, x - 9, x - 9 - width, x - 9),
-                false => (HPos::Left, x + 9, x + 9, x + 9 + width),
-            };
-            let covers = |y: i32| {
-                move |(left, right, middle): &&(i32, i32, i32)| {
-                    *left < to && *right > from && (y - middle).abs() < LABEL_HEIGHT
-                }
-            };
-            // Upwards to where there is room.
-            while let Some((_, _, middle)) = taken.iter().find(covers(y)) {
-                y = middle - LABEL_HEIGHT;
-            }
-            taken.push((from, to, y));
-            // In the colour of its point, which may be some way below.
-            canvas.draw(&Text::new(*label, (at, y), text(side).color(colour)))?;
-        }
-        Ok(())
+        let plot = axes(canvas, x, y, x_title, y_title)?;
+        points(canvas, plot, figures)
     })
+}
+
+/// Labelled points that a line joins in their order, and others beside them; neither axis begins at
+/// 0.
+pub fn curve(
+    joined: &[Figure],
+    others: &[Figure],
+    x_title: &str,
+    y_title: &str,
+) -> anyhow::Result<String> {
+    let all = || joined.iter().chain(others);
+    let (x, y) = (padded(all().map(|figure| figure.x)), padded(all().map(|figure| figure.y)));
+    svg((440, 310), |canvas| {
+        let mut plot = axes(canvas, x, y, x_title, y_title)?;
+        if let Some(first) = joined.first() {
+            let line = joined.iter().map(|figure| (figure.x, figure.y));
+            plot.draw_series(LineSeries::new(line, first.colour.stroke_width(2)))?;
+        }
+        points(canvas, plot, &all().collect::<Vec<_>>())
+    })
+}
+
+fn points<F: Borrow<Figure>>(
+    canvas: &Canvas<'_>,
+    mut plot: Plot<'_, '_>,
+    figures: &[F],
+) -> anyhow::Result<()> {
+    let figures = || figures.iter().map(Borrow::borrow);
+    plot.draw_series(
+        figures().map(|figure| Circle::new((figure.x, figure.y), 5, figure.colour.filled())),
+    )?;
+    let right = canvas.dim_in_pixel().0 as i32;
+    let mut labels: Vec<_> = figures().map(|f| (plot.backend_coord(&(f.x, f.y)), f)).collect();
+    labels.sort_by_key(|((_, y), _)| std::cmp::Reverse(*y));
+    // What a label must not cover, as left, right and middle: points, and the labels before it.
+    let mut taken: Vec<(i32, i32, i32)> =
+        labels.iter().map(|((x, y), _)| (x - 5, x + 5, *y)).collect();
+    for ((x, mut y), Figure { label, colour, .. }) in labels {
+        let width = canvas.estimate_text_size(label, &text(HPos::Left))?.0 as i32;
+        let (side, at, from, to) = match x + 9 + width > right {
+            true => (HPos::Right, x - 9, x - 9 - width, x - 9),
+            false => (HPos::Left, x + 9, x + 9, x + 9 + width),
+        };
+        let covers = |y: i32| {
+            move |(left, right, middle): &&(i32, i32, i32)| {
+                *left < to && *right > from && (y - middle).abs() < LABEL_HEIGHT
+            }
+        };
+        // Upwards to where there is room.
+        while let Some((_, _, middle)) = taken.iter().find(covers(y)) {
+            y = middle - LABEL_HEIGHT;
+        }
+        taken.push((from, to, y));
+        // In the colour of its point, which may be some way below.
+        canvas.draw(&Text::new(&**label, (at, y), text(side).color(colour)))?;
+    }
+    Ok(())
 }
 
 /// Horizontal bars from 0 to the figures' `x`, from top to bottom, with `write` for what stands
@@ -115,7 +142,7 @@ pub fn bars(figures: &[Figure], write: fn(f64) -> String) -> anyhow::Result<Stri
         for (place, figure) in places() {
             let (left, y) = plot.backend_coord(&(0.0, place + 0.5));
             let (end, _) = plot.backend_coord(&(figure.x, place + 0.5));
-            canvas.draw(&Text::new(figure.label, (left - 6, y), text(HPos::Right)))?;
+            canvas.draw(&Text::new(&*figure.label, (left - 6, y), text(HPos::Right)))?;
             canvas.draw(&Text::new(write(figure.x), (end + 6, y), text(HPos::Left)))?;
         }
         Ok(())
@@ -220,7 +247,7 @@ mod tests {
     use super::*;
 
     fn figure(label: &'static str, x: f64, y: f64) -> Figure {
-        Figure { label, colour: colour(Kind::Dqn), x, y }
+        Figure { label: label.into(), colour: colour(Kind::Dqn), x, y }
     }
 
     /// The positions of the texts that begin with one of `labels`.

@@ -72,7 +72,7 @@ mod tests {
             rows: Vec::new(),
             generated: false,
             hold: false,
-            holdout: false,
+            part: None,
             cooldown: 30,
             timing: String::new(),
             seconds: 0.0,

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use crate::core::policy::Policy;
 use crate::model::Network;
+use crate::train::caution::Cautions;
+use crate::train::importance::Importance;
 use crate::train::savings::Savings;
 use crate::train::table::Run;
 use crate::train::timing::Timing;
@@ -13,6 +15,8 @@ pub struct Report<'a> {
     /// Of a cluster's own series.
     pub savings: Option<&'a Savings>,
     pub network: Option<&'a Network>,
+    pub importance: Option<&'a Importance>,
+    pub cautions: Option<&'a Cautions>,
     pub model: &'a Path,
     pub traces: Option<&'a Path>,
     pub curves: Option<&'a Path>,

@@ -15,6 +15,7 @@ use minijinja::value::Serde;
 
 use self::chosen::Chosen;
 pub use self::inputs::Report;
+use super::difference::Difference;
 use super::policies::{self, Course, Kind, Setting};
 use super::table::{self, Row};
 
@@ -37,11 +38,16 @@ impl Report<'_> {
             version: env!("CARGO_PKG_VERSION"),
             settings: view::settings(self),
             savings: self.savings.map(view::savings),
+            importance: self.importance.map(view::importance),
             model: self.network.map(|network| view::model(network, self.model)),
             columns: table::COLUMNS,
             policies: view::policies(run),
+            conditions: run.conditions(),
             by_source: view::by_source(run)?,
+            difference: Difference::TITLE,
+            differences: view::differences(run),
             trade_offs: view::trade_offs(run)?,
+            cautions: self.cautions.map(|of| view::cautions(of, run)).transpose()?,
             prediction: view::prediction(run),
             courses: self.courses()?,
             curves: self.curves.map(curves::read).transpose()?,

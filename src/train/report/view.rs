@@ -12,6 +12,9 @@ use super::curves::Curve;
 use super::inputs::Report;
 use crate::core::resource::Resource;
 use crate::model::Network;
+use crate::train::caution::{Cautions, Point};
+use crate::train::difference::Difference;
+use crate::train::importance::Importance;
 use crate::train::policies::{Course, Kind};
 use crate::train::savings::{self, Savings};
 use crate::train::score::Score;
@@ -27,11 +30,16 @@ pub struct Page<'a> {
     pub version: &'static str,
     pub settings: Vec<Pair>,
     pub savings: Option<SavingsView>,
+    pub importance: Option<ImportanceView>,
     pub model: Option<ModelView>,
     pub columns: [&'static str; table::COLUMNS.len()],
     pub policies: Vec<PolicyView>,
+    pub conditions: String,
     pub by_source: Vec<SourceView>,
+    pub difference: &'static str,
+    pub differences: Vec<DifferenceView>,
     pub trade_offs: [TradeOff; 2],
+    pub cautions: Option<CautionsView>,
     pub prediction: Option<Vec<PredictionView>>,
     pub courses: Vec<CourseView>,
     pub curves: Option<Vec<Curve>>,
@@ -109,6 +117,23 @@ pub fn by_source(run: &Run) -> anyhow::Result<Vec<SourceView>> {
 }
 
 #[derive(Serialize)]
+pub struct DifferenceView {
+    of: String,
+    series: usize,
+    /// In percent: the difference, and its interval.
+    cells: [String; 2],
+}
+
+pub fn differences(run: &Run) -> Vec<DifferenceView> {
+    let view = |difference: Difference| DifferenceView {
+        cells: difference.cells(),
+        of: difference.of,
+        series: difference.series,
+    };
+    run.differences().into_iter().map(view).collect()
+}
+
+#[derive(Serialize)]
 pub struct TradeOff {
     title: &'static str,
     chart: String,
@@ -139,6 +164,31 @@ pub fn trade_offs(run: &Run) -> anyhow::Result<[TradeOff; 2]> {
         TradeOff { title: "CPU: slack against unserved demand", chart: cpu? },
         TradeOff { title: "Memory: slack against OOM kills", chart: memory? },
     ])
+}
+
+#[derive(Serialize)]
+pub struct CautionsView {
+    title: &'static str,
+    rows: Vec<(String, [String; table::COLUMNS.len()])>,
+    chart: String,
+}
+
+/// COST against kills over the values of caution, and the policies that have none beside them.
+pub fn cautions(of: &Cautions, run: &Run) -> anyhow::Result<CautionsView> {
+    let point = |point: &Point| Figure {
+        label: format!("caution {}", point.caution).into(),
+        ..figure(Kind::Dqn, point.mean.ooms, point.mean.cost)
+    };
+    let points: Vec<_> = of.points.iter().map(point).collect();
+    let others = run.rows.iter().filter(|row| row.policy == Kind::GuardRule).map(|row| {
+        let mean = Score::mean(&row.scores());
+        figure(row.policy, mean.ooms, mean.cost)
+    });
+    Ok(CautionsView {
+        title: Cautions::TITLE,
+        rows: of.rows(),
+        chart: chart::curve(&points, &others.collect::<Vec<_>>(), "OOM kills per day", "COST")?,
+    })
 }
 
 #[derive(Serialize)]
@@ -224,6 +274,23 @@ pub fn series(run: &Run) -> Vec<SeriesView> {
 }
 
 #[derive(Serialize)]
+pub struct ImportanceView {
+    title: &'static str,
+    moments: usize,
+    columns: [&'static str; Importance::COLUMNS.len()],
+    rows: Vec<(String, [String; Importance::COLUMNS.len()])>,
+}
+
+pub fn importance(importance: &Importance) -> ImportanceView {
+    ImportanceView {
+        title: Importance::TITLE,
+        moments: importance.moments,
+        columns: Importance::COLUMNS,
+        rows: importance.rows(),
+    }
+}
+
+#[derive(Serialize)]
 pub struct ModelView {
     facts: Vec<Pair>,
     features: Vec<String>,
@@ -261,10 +328,7 @@ pub fn settings(report: &Report<'_>) -> Vec<Pair> {
     let mut facts = vec![
         fact("series", format!("{traces}: {}, {:.1} pod-days", run.series.len(), run.pod_days())),
         fact("samples", if run.generated { "every 30 s".to_owned() } else { sampling.to_owned() }),
-        fact(
-            "part",
-            if run.holdout { "the third that training leaves out" } else { "all" }.to_owned(),
-        ),
+        fact("part", run.part.clone().unwrap_or_else(|| "all".to_owned())),
         fact(
             "step",
             format!(
@@ -303,7 +367,7 @@ fn plain(value: &Value) -> String {
 }
 
 fn figure(kind: Kind, x: f64, y: f64) -> Figure {
-    Figure { label: kind.name(), colour: chart::colour(kind), x, y }
+    Figure { label: kind.name().into(), colour: chart::colour(kind), x, y }
 }
 
 /// The colour of a policy, for the style of its name's mark.
