@@ -68,20 +68,20 @@ impl Changes {
         !self.pending.is_empty()
     }
 
-    /// Sees whether a resize of this pod that was waited for is done by now.
-    pub fn settle(&mut self, pod: &Pod, now: DateTime<Utc>) {
-        let Some(number) = self.pending.get(pod.key.uid.as_str()).copied() else { return };
+    /// Whether a resize of this pod that was waited for is done by now.
+    pub fn settle(&mut self, pod: &Pod, now: DateTime<Utc>) -> bool {
+        let Some(number) = self.pending.get(pod.key.uid.as_str()).copied() else { return false };
         let index = usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let Some(entry) = self.entries.get(index) else { return };
+        let Some(entry) = self.entries.get(index) else { return false };
         let seconds = (now - entry.at).as_seconds_f64();
-        if entry.is_in_force(pod) {
-            self.pending.remove(pod.key.uid.as_str());
-            if let Some(entry) = self.entry_mut(number) {
-                entry.course = Course::Done(seconds);
-            }
-        } else if seconds > LONGEST_WAIT {
+        let is_done = entry.is_in_force(pod);
+        if is_done || seconds > LONGEST_WAIT {
             self.pending.remove(pod.key.uid.as_str());
         }
+        if is_done && let Some(entry) = self.entry_mut(number) {
+            entry.course = Course::Done(seconds);
+        }
+        is_done
     }
 
     /// What has become of a resize that was waited for; false where none was.

@@ -68,7 +68,9 @@ impl Scaler {
     pub(super) fn settle(&self, decided: &[Decided], now: DateTime<Utc>) {
         let mut changes = self.changes.lock();
         if changes.waits() {
-            decided.iter().for_each(|of| changes.settle(&of.owned.pod, now));
+            let pods = decided.iter().map(|of| &of.owned.pod);
+            let done = pods.filter(|pod| changes.settle(pod, now));
+            done.for_each(|pod| self.wanted.done_late(pod, now.timestamp()));
         }
     }
 }

@@ -157,6 +157,14 @@ impl Wanted {
         namespace_of.heard(namespace, now);
     }
 
+    /// The kubelet has done what was waited for no more.
+    pub fn done_late(&self, pod: &Pod, now: i64) {
+        let name = pod.node_name.as_deref().unwrap_or_default();
+        if let Some(node) = self.changes.lock().nodes.get_mut(name) {
+            node.breaker.heard(true, now);
+        }
+    }
+
     /// The nodes and namespaces that do not answer.
     pub fn open_breakers(&self) -> Vec<OpenBreaker> {
         let changes = self.changes.lock();
@@ -272,7 +280,7 @@ mod tests {
         assert_eq!(names, ["b", "c", "begun"]);
         assert_eq!(next(&wanted, 26).as_deref(), Some("cut"), "one is tried");
         assert_eq!(next(&wanted, 26), None);
-        wanted.heard(&silent, &applied(None), 26);
+        wanted.done_late(&silent, 26);
         assert_eq!(next(&wanted, 26).as_deref(), Some("other"));
         assert!(wanted.open_breakers().is_empty());
     }

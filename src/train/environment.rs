@@ -440,7 +440,7 @@ mod tests {
         let asked_at = pod.now();
         let mut under = Vec::new();
         pod.advance(&policy, |passed| under.push(passed.limits.cpu));
-        assert_eq!(under[..4], [0.5, 0.5, 0.5, 0.6]);
+        assert_eq!(under[..4], [0.5, 0.5, 0.5, 0.9]);
         assert_eq!(pod.history.resized_at, Some(asked_at + 3));
     }
 

@@ -428,8 +428,9 @@ mod tests {
         let late = Timing { tick: 1, window: 15, age: 1, delay: 1, ..Timing::IDEAL };
         let kubelet = Timing { second_look: Some(2), kubelet: true, ..late };
         let unserved = |timing| score(Kind::GuardRule, timing).unserved;
-        let [ideal, late, quick] = [Timing::IDEAL, late, kubelet].map(unserved);
-        assert!(ideal < late && quick < 0.75 * late, "{ideal} {late} {quick}");
+        let later = Timing { age: 30, ..late };
+        let [quick, late, later] = [kubelet, late, later].map(unserved);
+        assert!(quick < late && late < 0.75 * later, "{quick} {late} {later}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One CA, and four certificates that last as long as a run may: the API server's, the
-# administrator's (the control plane's own as well), the node's, and the aggregator's.
+# One CA, and five certificates that last as long as a run may: the API server's, the
+# administrator's (the control plane's own as well), those of the two nodes, and the aggregator's.
 . "$(dirname "$0")/env.sh"
 mkdir -p "$DIR/pki"
 cd "$DIR/pki"
@@ -17,11 +17,12 @@ leaf() { # name subject [alternative names]
 leaf apiserver /CN=kube-apiserver "DNS:localhost,DNS:kubernetes.default.svc,IP:$BRIDGE_IP"
 leaf admin /O=system:masters/CN=admin
 leaf node "/O=system:nodes/CN=system:node:$NODE" "DNS:$NODE,IP:127.0.0.1"
+leaf second "/O=system:nodes/CN=system:node:$SECOND" "IP:$SECOND"
 leaf aggregator /CN=aggregator
 openssl genrsa -out sa.key 2048 2>/dev/null
 openssl rsa -in sa.key -pubout -out sa.pub 2>/dev/null
 
-for user in admin node; do
+for user in admin node second; do
     kubectl config --kubeconfig="$DIR/$user.kubeconfig" set-cluster e2e --server="https://$API" \
         --certificate-authority=ca.crt --embed-certs >/dev/null
     kubectl config --kubeconfig="$DIR/$user.kubeconfig" set-credentials "$user" \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# cluster.sh up|down|start NAME [FLAG…]|stop NAME|image NAME FOLDER CONFIG: a control plane and one
-# node, as root. What is started is recorded by pid, and only that is ended; what the machine had is
-# put back.
+# cluster.sh up|down|start NAME [FLAG…]|stop NAME|image NAME FOLDER CONFIG|second up|down: a control
+# plane and one node, or two, as root. What is started is recorded by pid, and only that is ended;
+# what the machine had is put back.
 . "$(dirname "$0")/env.sh"
 PIDS=$DIR/pids LOGS=$DIR/logs
 export KUBECONFIG=$DIR/admin.kubeconfig
@@ -94,7 +94,8 @@ start() { # name flag…
     esac
 }
 
-CTR() { ctr --address "$DIR/containerd.sock" --namespace k8s.io "$@"; }
+NODE_DIR=$DIR # of the node that is spoken of
+CTR() { ctr --address "$NODE_DIR/containerd.sock" --namespace k8s.io "$@"; }
 
 image() { # name folder config
     python3 "$HERE/image.py" "$@" > "$DIR/image.tar"
@@ -102,9 +103,79 @@ image() { # name folder config
     rm "$DIR/image.tar"
 }
 
-node_is_ready() {
+images_of_the_suite() {
+    image e2e.local/load:1 "$DIR/load" '{"Entrypoint": ["/load"], "Env": ["PATH=/"]}'
+    image e2e.local/pause:1 "$DIR/load" '{"Entrypoint": ["/load", "pause"], "Env": ["PATH=/"]}'
+}
+
+node_is_ready() { # name
     local ready='jsonpath={.status.conditions[?(@.type=="Ready")].status}'
-    [ "$(kubectl get node "$NODE" -o "$ready")" = True ]
+    [ "$(kubectl get node "$1" -o "$ready")" = True ]
+}
+
+configure() { # certificate address root-of-cgroups
+    for file in kubelet.yaml containerd.toml; do
+        sed "s#@DIR@#$DIR#g; s#@NODE_DIR@#$NODE_DIR#g; s#@CERT@#$1#g; s#@ADDRESS@#$2#g
+            s#@CGROUPS@#$3#g" "$HERE/conf/$file.in" > "$NODE_DIR/$file"
+    done
+}
+
+end_containers() { # containerd
+    alive "$1" || return 0
+    for pod in $(CTR tasks ls -q); do CTR tasks kill -s KILL "$pod" 2>/dev/null || true; done
+    for _ in $(seq 50); do CTR tasks ls | grep -q RUNNING || break; sleep 0.1; done
+    for pod in $(CTR tasks ls -q); do CTR tasks rm -f "$pod" >/dev/null 2>&1 || true; done
+    for pod in $(CTR containers ls -q); do
+        CTR containers rm "$pod" >/dev/null 2>&1 || true
+    done
+}
+
+remove_cgroups() { # name
+    for folder in "/sys/fs/cgroup/$1" /sys/fs/cgroup/*/"$1"; do
+        find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    done
+}
+
+# Another node on the same machine, with a container runtime and cgroups of its own: two kubelets
+# would end each other's pods.
+second() {
+    NODE_DIR=$DIR/second
+    case $1 in
+    up)
+        mkdir -p "$NODE_DIR"
+        configure second "$SECOND" "/$SECOND_CGROUPS"
+        for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do
+            [ -e "$hierarchy/cgroup.procs" ] || continue
+            mkdir -p "$hierarchy/$SECOND_CGROUPS"
+            for file in cpuset.mems cpuset.cpus; do
+                [ -e "$hierarchy/cpuset.cpu_exclusive" ] || continue # of the first version only
+                cat "$hierarchy/$file" > "$hierarchy/$SECOND_CGROUPS/$file"
+            done
+        done
+        run containerd-second containerd --config "$NODE_DIR/containerd.toml"
+        wait_for 60 "containerd of the second node" CTR version
+        images_of_the_suite
+        run kubelet-second kubelet --config="$NODE_DIR/kubelet.yaml" \
+            --kubeconfig="$DIR/second.kubeconfig" --root-dir="$NODE_DIR/kubelet" \
+            --cert-dir="$DIR/pki" --hostname-override="$SECOND" --node-ip="$BRIDGE_IP"
+        wait_for 120 "the second node" node_is_ready "$SECOND"
+        xargs -n1 sysctl -qw < "$DIR/sysctl"
+        ;;
+    down)
+        [ -d "$NODE_DIR" ] || return 0
+        stop kubelet-second
+        end_containers containerd-second
+        stop containerd-second
+        unmount "$NODE_DIR/"
+        remove_cgroups "$SECOND_CGROUPS"
+        rm -rf "$NODE_DIR"
+        ;;
+    esac
+}
+SECOND_CGROUPS=dqn-scaler-e2e-second
+
+unmount() { # folder
+    awk -v dir="$1" 'index($2, dir) == 1 {print $2}' /proc/mounts | sort -r | xargs -r -n1 umount -l
 }
 
 up() {
@@ -115,9 +186,7 @@ up() {
     fi
     mkdir -p "$PIDS" "$LOGS" "$DIR/cni"
     "$HERE/certs.sh"
-    for file in kubelet.yaml containerd.toml; do
-        sed "s#@DIR@#$DIR#g" "$HERE/conf/$file.in" > "$DIR/$file"
-    done
+    configure node 127.0.0.1 /
     sed "s#@DIR@#$DIR#g; s#@BRIDGE@#$BRIDGE#g" \
         "$HERE/conf/cni.conflist.in" > "$DIR/cni/e2e.conflist"
     # What the kubelet sets for the whole machine when it starts.
@@ -139,8 +208,7 @@ up() {
     wait_for 60 containerd CTR version
     mkdir -p "$DIR/load"
     cp "$TOOLS/bin/load" "$DIR/load/"
-    image e2e.local/load:1 "$DIR/load" '{"Entrypoint": ["/load"], "Env": ["PATH=/"]}'
-    image e2e.local/pause:1 "$DIR/load" '{"Entrypoint": ["/load", "pause"], "Env": ["PATH=/"]}'
+    images_of_the_suite
     wait_for 120 kube-apiserver kubectl get --raw /readyz
     start kube-controller-manager
     start kube-scheduler
@@ -148,7 +216,7 @@ up() {
     start metrics-server
     wait_for 60 "the kube-system namespace" kubectl get namespace kube-system
     kubectl apply -f "$HERE/conf/metrics-server.yaml" >/dev/null
-    wait_for 120 "the node" node_is_ready
+    wait_for 120 "the node" node_is_ready "$NODE"
     xargs -n1 sysctl -qw < "$DIR/sysctl"
     wait_for 60 "the default service account" kubectl get serviceaccount default
     echo "$RELEASE" > "$DIR/kubernetes"
@@ -160,27 +228,18 @@ FOLDERS=(/var/lib/kubelet /var/lib/containerd /var/lib/cni /var/log/containers /
 
 down() {
     [ -d "$DIR" ] || return 0
+    (second down)
     for name in metrics-server kubelet kube-scheduler kube-controller-manager; do stop "$name"; done
-    if alive containerd; then
-        for pod in $(CTR tasks ls -q); do CTR tasks kill -s KILL "$pod" 2>/dev/null || true; done
-        for _ in $(seq 50); do CTR tasks ls | grep -q RUNNING || break; sleep 0.1; done
-        for pod in $(CTR tasks ls -q); do CTR tasks rm -f "$pod" >/dev/null 2>&1 || true; done
-        for pod in $(CTR containers ls -q); do
-            CTR containers rm "$pod" >/dev/null 2>&1 || true
-        done
-    fi
+    end_containers containerd
     for name in containerd kube-apiserver etcd; do stop "$name"; done
-    awk -v dir="$DIR/" 'index($2, dir) == 1 {print $2}' /proc/mounts | sort -r |
-        xargs -r -n1 umount -l
+    unmount "$DIR/"
     for namespace in /run/netns/cni-*; do
         namespace=$(basename "$namespace")
         grep -qxF "$namespace" "$DIR/netns" 2>/dev/null ||
             ip netns delete "$namespace" 2>/dev/null || true
     done
     if ip link show "$BRIDGE" >/dev/null 2>&1; then ip link delete "$BRIDGE"; fi
-    for kubepods in /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods; do
-        find "$kubepods" -depth -type d -exec rmdir {} + 2>/dev/null || true
-    done
+    remove_cgroups kubepods
     if [ -f "$DIR/sysctl" ]; then xargs -n1 sysctl -qw < "$DIR/sysctl"; fi
     if [ -f "$DIR/folders" ]; then xargs -r rm -rf < "$DIR/folders"; fi
     find /var/log/containers -type l -lname "$DIR/*" -delete 2>/dev/null || true
@@ -190,9 +249,10 @@ down() {
 case ${1:-} in
 up) up ;;
 down) down ;;
-start | stop | image) "$@" ;;
+start | stop | image | second) "$@" ;;
 *)
-    echo "usage: cluster.sh up|down|start NAME [FLAG…]|stop NAME|image NAME FOLDER CONFIG" >&2
+    echo "usage: cluster.sh up|down|start NAME [FLAG…]|stop NAME|image NAME FOLDER CONFIG|second" \
+        "up|down" >&2
     exit 2
     ;;
 esac

@@ -19,8 +19,9 @@ RELEASE=$(release_in "$HERE/programs/$MODULES")
 TOOLS=${E2E_TOOLS:-$ROOT/.tools/e2e}-$KUBERNETES # built once, kept
 DIR=${E2E_DIR:-/tmp/dqn-scaler-e2e} # this run's: certificates, data, logs, pids
 NODE=localhost                      # a name that resolves to loopback everywhere
+SECOND=127.0.0.2                    # the node that some tests take beside it, for a while
 BRIDGE=e2e0 BRIDGE_IP=10.244.0.1    # leads to the pods and nowhere else: the node's address
 API=$BRIDGE_IP:16443                # there, so that the scaler finds it from its pod
 NAMESPACE=dqn-scaler-e2e            # of the pods of the suite, which touches no others
-export NAMESPACE HERE ROOT TOOLS DIR KUBERNETES MODULES RELEASE NODE BRIDGE BRIDGE_IP API
+export NAMESPACE HERE ROOT TOOLS DIR KUBERNETES MODULES RELEASE NODE SECOND BRIDGE BRIDGE_IP API
 export PATH=$TOOLS/bin:/usr/local/go/bin:$PATH:/usr/sbin:/sbin
