@@ -1,6 +1,6 @@
 # make run: the service on a simulated cluster; make test: everything it needs, then all tests;
 # make lint: what formatters and linters say; make format: what they can mend by themselves.
-.PHONY: run build test e2e bench bench-peer attack soak format lint lint-rust lint-dashboard \
+.PHONY: run build test e2e bench bench-peer attack soak nested format lint lint-rust lint-dashboard \
 	lint-python lint-shell lint-lines lint-docs lint-chart deny sbom version image manifest chart \
 	libtorch how-long clean
 
@@ -56,6 +56,11 @@ bench-peer: build
 soak: build
 	DQN_SCALER=target/release/dqn-scaler LD_LIBRARY_PATH=$${LIBTORCH:-.libtorch}/lib \
 		tests/soak/soak.py --minutes $(if $(HOURS),$$(($(HOURS) * 60)),$(MINUTES))
+
+# Networks trained without what they are judged on, on series of your own: TRACES=FOLDER. About an
+# hour and a half.
+nested: build
+	scripts/nested.sh $(TRACES)
 
 # What attacks cost the release binary, and how probes fare meanwhile: about 10 minutes.
 attack: build
