@@ -21,8 +21,9 @@ const NODES_PER_FAULT: usize = 100;
 const SLOW: Kubelet = Kubelet::Slow { seconds: 20.0 };
 /// What limits are of the largest demand of a day, by workload: some were guessed too low, most too
 /// high.
-const GUESSED_CPU: [f64; 5] = [0.6, 1.1, 1.5, 2.0, 3.0];
-const GUESSED_MEMORY: [f64; 7] = [0.95, 1.1, 1.2, 1.5, 2.0, 2.5, 3.0];
+const GUESSED_CPU: [f64; 11] = [0.7, 1.1, 1.2, 1.3, 1.5, 1.5, 2.0, 2.0, 2.5, 3.0, 4.0];
+const GUESSED_MEMORY: [f64; 13] =
+    [1.02, 1.1, 1.2, 1.3, 1.5, 1.5, 1.5, 2.0, 2.0, 2.0, 2.5, 3.0, 4.0];
 
 pub fn namespaces(pods: usize) -> Vec<String> {
     (0..pods.div_ceil(PODS_PER_NAMESPACE)).map(|index| format!("team-{index}")).collect()

@@ -30,8 +30,8 @@ const ROLLED_IN: Duration = Duration::from_secs(600);
 /// Of the watches of pods, so many are told that their version is too old, and so many broken off,
 /// so long after they began.
 const SPOILT: usize = 10;
-const TOO_OLD_AFTER: u64 = 100_000;
-const BROKEN_AFTER: u64 = 150_000;
+const TOO_OLD_AFTER: u64 = 60_000;
+const BROKEN_AFTER: u64 = 60_000;
 
 #[derive(Debug, Serialize)]
 pub struct Live {
@@ -48,7 +48,8 @@ pub struct Live {
     pub lacking: Lacking,
     /// A second, by verb.
     pub requests: BTreeMap<String, f64>,
-    pub errors: f64,
+    /// A second, by the code of the answer.
+    pub errors: BTreeMap<String, f64>,
     pub watch_ends: BTreeMap<String, f64>,
     pub rolled_pods: usize,
     pub cycles: usize,
@@ -125,7 +126,7 @@ pub async fn measure(cluster: &ApiServer, pods: usize, length: Duration) -> anyh
         ages: ages(&before, &after),
         lacking,
         requests: rates("kubernetes_requests_total", "verb"),
-        errors: rate("kubernetes_errors_total"),
+        errors: rates("kubernetes_errors_total", "code"),
         watch_ends: after.by("watch_ends_total", "reason"),
         rolled_pods: rolling.await??,
         cycles: cycles.len(),

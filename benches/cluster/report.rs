@@ -1,5 +1,7 @@
 //! The figures as tables.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::live::{Ages, Live};
@@ -169,9 +171,12 @@ pub fn live(all: &[Live]) {
     }
     println!("\nRequests a second to the API server by verb:\n");
     for m in all {
-        let verbs: Vec<_> =
-            m.requests.iter().map(|(verb, rate)| format!("{verb} {rate:.2}")).collect();
-        println!("{} pods: {}; answers that are errors {:.2}", m.pods, verbs.join(", "), m.errors);
+        let list = |rates: &BTreeMap<String, f64>| {
+            let told: Vec<_> =
+                rates.iter().map(|(name, rate)| format!("{name} {rate:.2}")).collect();
+            told.join(", ")
+        };
+        println!("{} pods: {}; errors: {}", m.pods, list(&m.requests), list(&m.errors));
     }
 }
 

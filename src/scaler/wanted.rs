@@ -12,7 +12,7 @@ use crate::client::error::ClusterError;
 use crate::core::breaker::Breaker;
 use crate::core::outcome::{Applied, Method, Unfinished};
 use crate::core::pod::Pod;
-use crate::core::pod_decision::{PodDecision, Urgency};
+use crate::core::pod_decision::Urgency;
 
 /// A change that has waited longer is not made: what it goes by is too old, and the next cycle
 /// brings it anew.
@@ -73,9 +73,7 @@ impl Change {
     /// What takes away waits for an answer; what a container is in need of, or what ends a resize
     /// that was begun, is sent all the same.
     fn may_wait(&self) -> bool {
-        let Decided { owned, decision, .. } = &self.decided;
-        let urgency = decision.as_ref().map_or(Urgency::Stays, PodDecision::urgency);
-        owned.pod.resize.is_none() && urgency >= Urgency::Shrinks
+        self.decided.owned.pod.resize.is_none() && self.decided.urgency() >= Urgency::Shrinks
     }
 }
 
@@ -199,6 +197,7 @@ mod tests {
     use crate::core::decision::Decision;
     use crate::core::observation::Observation;
     use crate::core::pod::{PodKey, ResizeCondition, ResizeState};
+    use crate::core::pod_decision::PodDecision;
     use crate::core::resource::PerResource;
     use crate::core::skip_reason::SkipReason;
 
