@@ -40,7 +40,7 @@ test: libtorch
 e2e: build
 	tests/e2e/run.sh
 
-# The pieces alone, then the whole service on clusters of 1,000, 15,000 and 150,000 pods: about 15
+# The pieces alone, then the whole service on clusters of 1,000, 15,000 and 150,000 pods: about 20
 # minutes. SIZES=1000 is quicker.
 bench: build
 	cargo bench --locked --bench micro
