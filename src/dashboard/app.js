@@ -164,7 +164,7 @@ const noCluster = () => [
 
 function gone(error) {
   const ago = duration((Date.now() - lastAnswer) / 1000);
-  const since = lastAnswer
+  const since = shownFrom
     ? ` The last answer came ${ago} ago; what is shown is from then: ${day(shownFrom)}.`
     : "";
   const message = `${error.message}.${since} Trying again …`;

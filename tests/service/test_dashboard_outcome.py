@@ -237,6 +237,19 @@ def test_one_route_that_fails_leaves_what_is_shown_and_says_from_when_it_is(brow
         expect(banner).to_have_count(0)
 
 
+def test_a_route_that_fails_from_the_start_is_told_and_asked_again(browser, changed):
+    with dashboard(browser, changed.url, "model", failing=True) as page:
+        settled(page, "model")
+        page.route("**/statistics/outcome", lambda route: route.abort())
+        page.goto(f"{changed.url}/dashboard/#/overview")
+        page.reload()
+        expect(page.locator(".banner.gone")).to_contain_text("does not answer. Trying again …")
+        expect(page.locator(".risks ~ .empty")).to_have_text("Not known yet.")
+        page.unroute("**/statistics/outcome")
+        settled(page, "overview")
+        expect(page.locator(".banner")).to_have_count(0)
+
+
 def test_what_is_typed_and_not_saved_is_not_lost_silently(browser, changed):
     with dashboard(browser, changed.url, "configuration") as page:
         settled(page, "configuration")

@@ -84,6 +84,18 @@ def test_a_service_that_is_killed_and_comes_back(browser, start):
         expect(page.locator("html[data-stale]")).to_have_count(0)
 
 
+def test_a_service_that_hangs_is_told_of_soon(browser, start):
+    service = start("--simulate", "--speed", "60")
+    with dashboard(browser, service.url, "pods", failing=True) as page:
+        settled(page, "pods")
+        service.process.send_signal(signal.SIGSTOP)
+        banner = page.locator(".banner.gone")
+        expect(banner).to_contain_text("The service does not answer", timeout=20_000)
+        expect(banner).to_contain_text(re.compile(r"is from then: \d+ \w+, \d\d:\d\d:\d\d"))
+        service.process.send_signal(signal.SIGCONT)
+        expect(banner).to_have_count(0, timeout=20_000)
+
+
 def test_a_page_that_is_opened_before_the_service_runs(browser, start):
     gone = start("--simulate", "--speed", "60")
     with served(Files) as origin:
