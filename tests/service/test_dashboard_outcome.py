@@ -136,6 +136,13 @@ def test_workloads_are_the_main_list(browser, changed):
         expect(cpu.locator("dd").first).to_have_text("1 / 4")
         expect(row.locator(".decision")).to_contain_text(re.compile(r" ago|not changed"))
         assert "search=POSTGRES" in page.url
+        # What is not measured, and what a template does not ask for, are no zeros.
+        for name, line, says in (("redis", 3, "–"), ("static-files", 0, "none / none")):
+            page.get_by_role("searchbox", name="Search").fill(name)
+            expect(row.locator("th")).to_contain_text(name)
+            expect(cpu.locator("dd").nth(line)).to_have_text(says)
+        page.get_by_role("searchbox", name="Search").fill("POSTGRES")
+        expect(row.locator("th")).to_contain_text("postgres")
         page.reload()
         expect(rows).to_have_count(1)
         row.get_by_role("link", name="postgres").click()

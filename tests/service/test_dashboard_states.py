@@ -411,6 +411,15 @@ def test_a_phone_shows_all_without_scrolling_sideways(browser, demo):
         for view in VIEWS:
             page.locator(f"#nav [data-view={view}]").tap()
             settled(page, view)
+            if view == "workloads":
+                heads = (
+                    page.locator(".rows tbody tr")
+                    .first.locator("td")
+                    .evaluate_all(
+                        "all => all.map(one => getComputedStyle(one, '::before').content)"
+                    )
+                )
+                assert heads == ['"CPU"', '"Memory"', "none", '"Restarts"']
             if view == "decisions":
                 page.locator(".row").first.tap()
                 expect(page.locator(".detail:visible .q")).to_have_count(6)
