@@ -6,7 +6,7 @@ import { configuration } from "./configuration.js";
 import { decisions } from "./decisions.js";
 import { confirm } from "./dialogs.js";
 import { attribute, h, icon, text } from "./dom.js";
-import { day, duration, number } from "./format.js";
+import { day, duration, number, zone } from "./format.js";
 import { model } from "./model.js";
 import { overview } from "./overview.js";
 import { pods } from "./pods.js";
@@ -191,7 +191,7 @@ function showTime(ready) {
   const speed = ready?.cluster?.simulated_speed;
   const times = speed > 1 ? `, ${number(speed)} times as fast as the clock on the wall` : "";
   const simulated = speed ? `Simulated cluster${times} · ` : "";
-  text(asOf, `${simulated}as of ${day(shownFrom)}`);
+  text(asOf, `${simulated}as of ${day(shownFrom)} ${zone(shownFrom)}`);
   attribute(asOf, "data-simulated", Boolean(speed));
 }
 

@@ -2,6 +2,7 @@
 what was done; in charts that do not lie, and in every state."""
 
 import csv
+import datetime
 import io
 import json
 import re
@@ -120,6 +121,27 @@ def test_changes_are_told_by_cycle_filtered_and_exported(browser, changed):
         assert told["count"] > 0 and told["changes"][0]["course"] == "done"
         page.get_by_label("By").select_option("a person")
         expect(page.locator(".empty")).to_have_text("No change that is kept fits.")
+
+
+def test_what_happened_at_a_given_time_is_found(browser, changed):
+    hour = datetime.timedelta(hours=1)
+    told = changed.get("/changes").json()["changes"][-1]["timestamp"]
+    moment = datetime.datetime.fromisoformat(told) + datetime.timedelta(minutes=1)
+    moment = moment.replace(second=0, microsecond=0)
+    # The fields and the times on the page are those of the browser's time zone, which is named.
+    with dashboard(browser, changed.url, "changes", timezone_id="Europe/Berlin") as page:
+        settled(page, "changes")
+        expect(page.locator(".as-of")).to_contain_text(re.compile(r"as of .* (CET|GMT\+1)$"))
+        page.get_by_label("When").select_option("In the last hour")
+        page.get_by_label("Up to").fill((moment + hour).strftime("%Y-%m-%dT%H:%M"))
+        utc = moment.strftime("%Y-%m-%dT%H:%M:00.000Z")
+        page.wait_for_function(f"decodeURIComponent(location.hash).includes('to={utc}')")
+        page.reload()
+        stamps = page.locator(".cycle time")
+        expect(stamps.first).to_be_visible()
+        for stamp in stamps.evaluate_all("all => all.map(one => one.dateTime)"):
+            assert moment - hour <= datetime.datetime.fromisoformat(stamp) <= moment
+        expect(page.get_by_label("Up to")).to_have_value((moment + hour).strftime("%Y-%m-%dT%H:%M"))
 
 
 def test_workloads_are_the_main_list(browser, changed):
@@ -307,5 +329,15 @@ def test_names_are_the_labels_and_nothing_is_cut_off(browser, changed):
                     }
                     return one.scrollWidth > one.clientWidth + 1;
                 }).map(one => one.outerHTML.slice(0, 90))"""
+            )
+            assert cut == [], view
+            cut = page.locator("input[placeholder]:visible").evaluate_all(
+                """all => all.filter(one => {
+                    const pen = document.createElement("canvas").getContext("2d");
+                    const style = getComputedStyle(one);
+                    pen.font = style.font;
+                    const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+                    return pen.measureText(one.placeholder).width > one.clientWidth - padding;
+                }).map(one => one.placeholder)"""
             )
             assert cut == [], view
