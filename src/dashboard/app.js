@@ -261,6 +261,12 @@ function showReadiness(ready) {
   );
 }
 
+/** An answer that says so is no failure; none at all is one. */
+function notReady(error) {
+  if (error instanceof Unreachable) throw error;
+  return null;
+}
+
 // --- the heartbeat -------------------------------------------------------------------------------
 
 let underWay = null;
@@ -295,7 +301,7 @@ async function beat() {
     banner("gone", null);
     banner("no-cluster", app.connected ? null : noCluster);
     showStatus();
-    const ready = app.connected ? await get("readyz").catch(() => null) : null;
+    const ready = app.connected ? await get("readyz").catch(notReady) : null;
     showReadiness(ready);
     if (!view) route();
     await view.refresh();
