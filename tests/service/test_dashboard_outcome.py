@@ -65,6 +65,10 @@ def test_a_dry_run_says_what_going_live_would_change(browser, start):
             )
         )
         expect(page.locator(".card", has_text="Saved memory")).to_contain_text("of money a month")
+        page.get_by_role("link", name="Which pods").click()
+        expect(page.get_by_label("Show")).to_have_value("status=dry_run")
+        expect(page.locator(".pods .decision", has_not_text="dry run")).to_have_count(0)
+        expect(page.locator(".pods .decision").first).to_contain_text(re.compile("[↓↑]"))
 
 
 def test_who_is_at_risk_is_named_with_a_way_there(browser, start):
