@@ -1,6 +1,6 @@
 //! The command line: `serve` by default.
 
-use std::io::{stdin, stdout};
+use std::io::{self, stdin, stdout};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -89,8 +89,8 @@ impl Cli {
         match self.command {
             None => run(serve(self.serve, api::router)),
             Some(Command::Serve(args)) => run(serve(*args, api::router)),
-            Some(Command::Top(args)) => run(top::run(args)),
-            Some(Command::Explain(args)) => run(explain::run(args)),
+            Some(Command::Top(args)) => unless_closed(run(top::run(args))),
+            Some(Command::Explain(args)) => unless_closed(run(explain::run(args))),
             Some(Command::Evaluate(command)) => replay(command.evaluate, &command.fetch),
             Some(Command::Migrate(MigrateCommand::Vpa(args))) => run(migrate::vpa(&args)),
             Some(Command::Train(args)) => training::run(&args),
@@ -114,6 +114,14 @@ fn replay(mut args: EvaluateArgs, fetch: &FetchArgs) -> anyhow::Result<()> {
     run(fetch::fetch(fetch, url, &folder, chrono::Utc::now().timestamp()))?;
     args.traces = Some(folder);
     evaluate::run(&args)
+}
+
+/// Who reads the output may have seen enough: `| head`.
+fn unless_closed(result: anyhow::Result<()>) -> anyhow::Result<()> {
+    result.or_else(|error| match error.downcast_ref::<io::Error>() {
+        Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
 }
 
 fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

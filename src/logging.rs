@@ -43,8 +43,10 @@ pub fn to_stderr(format: Format) {
         .ok()
         .filter(|wanted| !wanted.is_empty())
         .unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(format!("audit=info,{wanted}"))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    // That a request had no answer is told by who made it, with what it was for.
+    let always = "audit=info,kube_client::client::builder=off";
+    let filter = EnvFilter::try_new(format!("{always},{wanted}"))
+        .unwrap_or_else(|_| EnvFilter::new(format!("{always},info")));
     let pace = Arc::new(Pace::new(AT_ONCE, A_SECOND));
     let told = pace.clone();
     // Ends with the process.

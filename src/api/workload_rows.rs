@@ -282,6 +282,12 @@ impl RowQuery {
         }
     }
 
+    /// Whether all need to be summed up before the page is known.
+    fn goes_by_sums(&self) -> bool {
+        let by_sums = |sort| !matches!(sort, Sort::Name | Sort::Replicas | Sort::LastChange);
+        self.sort.is_some_and(by_sums) || matches!(self.show, Some(Show::AtRisk | Show::HeldBack))
+    }
+
     fn order(&self, a: &Group, b: &Group) -> Ordering {
         let value = |group: &Group| match self.sort.unwrap_or_default() {
             Sort::Name => 0.0,
@@ -318,13 +324,22 @@ pub async fn list(
     let (offset, limit) = (query.offset.unwrap_or(0), query.limit.unwrap_or(DEFAULT_PAGE));
     let (total, found, workloads) = run_blocking(|| {
         let scaler = &state.scaler;
-        let mut groups = grouped(&pods, scaler, &settings, now.timestamp());
+        let sum_up = |groups: &mut [Group]| sum_up(groups, scaler, &settings, now.timestamp());
+        let mut groups = grouped(&pods);
         let total = groups.len();
-        groups.retain(|group| query.takes(group.pods[0]) && query.shows(group));
+        groups.retain(|group| query.takes(group.pods[0]));
+        note_events(&mut groups, scaler);
+        if query.goes_by_sums() {
+            sum_up(&mut groups);
+        }
+        groups.retain(|group| query.shows(group));
         groups.sort_by(|a, b| query.order(a, b));
-        let page = groups.iter().skip(offset).take(limit);
-        let page: Vec<_> = page.map(|group| shown(group, scaler, &settings)).collect();
-        (total, groups.len(), page)
+        let found = groups.len();
+        let mut page: Vec<_> = groups.into_iter().skip(offset).take(limit).collect();
+        if !query.goes_by_sums() {
+            sum_up(&mut page);
+        }
+        (total, found, page.iter().map(|group| shown(group, scaler, &settings)).collect::<Vec<_>>())
     });
     let (count, timestamp) = (workloads.len(), rfc3339(now));
     Ok(Json(RowsAnswer { success: true, total, found, offset, count, workloads, timestamp }))
@@ -339,12 +354,7 @@ fn key(owned: &OwnedPod) -> Key<'_> {
 }
 
 /// One for each workload, in the time of one way through the pods.
-fn grouped<'a>(
-    pods: &'a [OwnedPod],
-    scaler: &Scaler,
-    settings: &Settings,
-    now: i64,
-) -> Vec<Group<'a>> {
+fn grouped(pods: &[OwnedPod]) -> Vec<Group<'_>> {
     let mut groups: HashMap<Key, Group> = HashMap::new();
     for owned in pods {
         let group = groups.entry(key(owned)).or_insert_with(|| Group {
@@ -361,31 +371,44 @@ fn grouped<'a>(
             kills: 0,
             last_change: 0,
         });
-        let latest = scaler.pod_status.latest(&owned.pod.key.uid);
-        group.now.add(&Sums { request: owned.pod.request(), limit: owned.pod.limit() });
-        if let Some((_, used)) = latest.as_ref().and_then(|latest| latest.measured) {
-            for resource in Resource::ALL {
-                group.used[resource] += used[resource];
-            }
-        }
-        let restarts = owned.pod.states.iter().map(|state| i64::from(state.restarts));
-        group.restarts += restarts.sum::<i64>();
-        if is_monitored(owned, &settings.exclusions) {
-            group.at_risk += risks::of(owned, latest.as_ref(), now).len();
-        }
-        group.held |= current_block(owned, settings).is_some();
         group.pods.push(owned);
     }
+    groups.into_values().collect()
+}
+
+/// What the pods of each come to, which takes a while for all pods of a large cluster.
+fn sum_up(groups: &mut [Group], scaler: &Scaler, settings: &Settings, now: i64) {
+    for group in &mut *groups {
+        for owned in &group.pods {
+            let latest = scaler.pod_status.latest(&owned.pod.key.uid);
+            if let Some((_, used)) = latest.as_ref().and_then(|latest| latest.measured) {
+                for resource in Resource::ALL {
+                    group.used[resource] += used[resource];
+                }
+            }
+            let restarts = owned.pod.states.iter().map(|state| i64::from(state.restarts));
+            group.restarts += restarts.sum::<i64>();
+            if is_monitored(owned, &settings.exclusions) {
+                group.at_risk += risks::of(owned, latest.as_ref(), now).len();
+            }
+            group.held |= current_block(owned, settings).is_some();
+        }
+    }
     scaler.agent().with_templates(|known| {
-        for owned in pods {
-            let Some(group) = groups.get_mut(&key(owned)) else { continue };
-            let own = Sums { request: owned.pod.request(), limit: owned.pod.limit() };
-            let (template, needed) = known(owned, &settings.policy).unwrap_or((own, own));
-            group.template.add(&template);
-            group.needed.add(&needed);
+        for group in groups {
+            for owned in &group.pods {
+                let own = Sums { request: owned.pod.request(), limit: owned.pod.limit() };
+                let (template, needed) = known(owned, &settings.policy).unwrap_or((own, own));
+                group.now.add(&own);
+                group.template.add(&template);
+                group.needed.add(&needed);
+            }
         }
     });
-    let mut groups: Vec<_> = groups.into_values().collect();
+}
+
+/// When each was changed last, and how often its containers were killed.
+fn note_events(groups: &mut [Group], scaler: &Scaler) {
     let mut last: HashMap<_, i64> = HashMap::new();
     for record in scaler.changes.lock().iter() {
         let pod = if record.workload.is_none() { record.pod.name.clone() } else { String::new() };
@@ -398,13 +421,12 @@ fn grouped<'a>(
         *kills.entry((kill.pod.namespace, kill.workload, pod)).or_default() += 1;
     }
     if !last.is_empty() || !kills.is_empty() {
-        for group in &mut groups {
+        for group in groups {
             let key = group.key();
             group.last_change = last.get(&key).copied().unwrap_or_default();
             group.kills = kills.get(&key).copied().unwrap_or_default();
         }
     }
-    groups
 }
 
 fn shown(group: &Group, scaler: &Scaler, settings: &Settings) -> WorkloadRow {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::action::Action;
+use crate::guard::Override;
 use crate::pod::{Pod, PodContainer};
 use crate::pod_decision::PodDecision;
 use crate::policy::Controls;
@@ -42,7 +43,14 @@ pub fn plan(pod: &Pod, decision: &PodDecision) -> Plan {
                 continue;
             }
             let ratio = decision.new_limit[resource] / old;
-            let used = decision.basis[resource].typical.max(decision.observation.usage[resource]);
+            let (basis, usage) = (&decision.basis[resource], decision.observation.usage[resource]);
+            let used = match action {
+                Action::Decrease => basis.typical.max(usage),
+                _ if basis.typical <= 0.0 || basis.cause == Some(Override::KnownNeed) => {
+                    f64::INFINITY
+                }
+                _ => basis.typical,
+            };
             let scale = Scale { ratio, action, used, controls: decision.controls };
             let (request, limit) = scaled(container, resource, &scale);
             let name = resource.name();
@@ -74,7 +82,8 @@ pub fn part(plan: &Plan, resource: Resource) -> Plan {
 struct Scale {
     ratio: f64,
     action: Action,
-    /// Typically or now, in cores or MiB: a cut leaves the request as much.
+    /// In cores or MiB: a cut leaves the request as much, and a raise takes it no further. Else
+    /// what cuts leave it would be multiplied by each raise, until it is the limit.
     used: f64,
     controls: Controls,
 }
@@ -99,8 +108,11 @@ fn scaled(
         // Together with the limit, so that their ratio never grows, but for what is used.
         (Some(request), Some((limit, new_limit)), Controls::Both) if limit > 0.0 => {
             let in_ratio = (new_limit as f64 * request / limit).ceil();
-            let used = request.min(units(used)).ceil();
-            Some(if action == Action::Decrease { in_ratio.max(used) } else { in_ratio } as u64)
+            let used = units(used);
+            Some(match action {
+                Action::Decrease => in_ratio.max(request.min(used).ceil()),
+                _ => in_ratio.min(request.max(used).ceil()),
+            } as u64)
         }
         (Some(request), ..) => Some(scaled(request)),
         (None, ..) => None,
@@ -256,6 +268,15 @@ mod tests {
         let up = (Action::Increase, 1.5);
         let raised = of_cpu("1", Some("4"), up, 3.0, Controls::Both);
         assert_eq!(raised, (text("1500m"), text("6")));
+    }
+
+    #[test]
+    fn raises_and_cuts_do_not_drive_the_request_to_the_limit() {
+        let up = |typical| of_cpu("1", Some("4"), (Action::Increase, 1.5), typical, Controls::Both);
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(up(0.0), (text("1500m"), text("6")), "nothing is known");
+        assert_eq!(up(1.2), (text("1200m"), text("6")));
+        assert_eq!(up(0.4), (None, text("6")), "never lowered by a raise");
     }
 
     #[test]

@@ -153,7 +153,11 @@ pub fn reason(resource: Resource, decision: &Decision) -> String {
         }
         (Action::Decrease, ..) if basis.peak > 0.0 => {
             let (peak, when) = peak();
-            format!("the recent peak is {peak}, {when}")
+            if decision.new_limit[resource] >= basis.peak {
+                return format!("the recent peak is {peak}, {when}");
+            }
+            let safe = amount(resource, decision.floor[resource]);
+            format!("the lowest safe limit is {safe}: the peak of {peak}, {when}, counts for less")
         }
         _ => used,
     }
@@ -206,6 +210,10 @@ mod tests {
         let said = |decision: &Decision| Resource::ALL.map(|resource| reason(resource, decision));
         let expected = ["92 % of the limit was in use", "the recent peak is 120 MiB, 2 h ago"];
         assert_eq!(said(&decision), expected);
+        (decision.new_limit.memory, decision.floor.memory) = (110.0, 90.0);
+        let faded =
+            "the lowest safe limit is 90 MiB: the peak of 120 MiB, 2 h ago, counts for less";
+        assert_eq!(said(&decision)[1], faded);
         decision.basis.cpu.sized_by = Some(SizedBy::Steps(4));
         decision.basis.memory.cause = Some(Override::OomKilled);
         let expected = [

@@ -10,7 +10,9 @@ const asked = new URLSearchParams(location.search).get("api");
 export const base = new URL(asked ? asked.replace(/\/*$/, "/") : "..", location.href);
 
 const TOKEN = `dqn-scaler token for ${base.href}`;
-const REQUEST_TIMEOUT_MS = 30_000;
+/** Of what is read, which the service answers from memory, and of what is written. */
+const READ_TIMEOUT_MS = 10_000;
+const WRITE_TIMEOUT_MS = 30_000;
 
 export class ApiError extends Error {
   constructor(status, message) {
@@ -27,7 +29,7 @@ export async function get(path, query) {
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
   }
-  return call(url, {});
+  return call(url, {}, READ_TIMEOUT_MS);
 }
 
 /** Hears after each write if the service takes changes at all: a message when not, else null. */
@@ -42,11 +44,8 @@ export async function post(path, body) {
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (token) headers.Authorization = `Bearer ${token}`;
     try {
-      const answer = await call(new URL(path, base), {
-        method: "POST",
-        headers,
-        body: JSON.stringify(body),
-      });
+      const options = { method: "POST", headers, body: JSON.stringify(body) };
+      const answer = await call(new URL(path, base), options, WRITE_TIMEOUT_MS);
       writes.heard(null);
       return answer;
     } catch (error) {
@@ -63,14 +62,14 @@ export async function post(path, body) {
   }
 }
 
-async function call(url, options) {
+async function call(url, options, timeout) {
   let response;
   try {
     response = await fetch(url, {
       ...options,
       cache: "no-store",
       credentials: "omit",
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeout),
     });
   } catch {
     throw new Unreachable(`${base.origin} does not answer`);

@@ -6,7 +6,7 @@ import { configuration } from "./configuration.js";
 import { decisions } from "./decisions.js";
 import { confirm } from "./dialogs.js";
 import { attribute, h, icon, text } from "./dom.js";
-import { day, duration, number } from "./format.js";
+import { day, duration, number, zone } from "./format.js";
 import { model } from "./model.js";
 import { overview } from "./overview.js";
 import { pods } from "./pods.js";
@@ -164,7 +164,7 @@ const noCluster = () => [
 
 function gone(error) {
   const ago = duration((Date.now() - lastAnswer) / 1000);
-  const since = lastAnswer
+  const since = shownFrom
     ? ` The last answer came ${ago} ago; what is shown is from then: ${day(shownFrom)}.`
     : "";
   const message = `${error.message}.${since} Trying again …`;
@@ -191,7 +191,7 @@ function showTime(ready) {
   const speed = ready?.cluster?.simulated_speed;
   const times = speed > 1 ? `, ${number(speed)} times as fast as the clock on the wall` : "";
   const simulated = speed ? `Simulated cluster${times} · ` : "";
-  text(asOf, `${simulated}as of ${day(shownFrom)}`);
+  text(asOf, `${simulated}as of ${day(shownFrom)} ${zone(shownFrom)}`);
   attribute(asOf, "data-simulated", Boolean(speed));
 }
 
@@ -261,6 +261,12 @@ function showReadiness(ready) {
   );
 }
 
+/** An answer that says so is no failure; none at all is one. */
+function notReady(error) {
+  if (error instanceof Unreachable) throw error;
+  return null;
+}
+
 // --- the heartbeat -------------------------------------------------------------------------------
 
 let underWay = null;
@@ -295,7 +301,7 @@ async function beat() {
     banner("gone", null);
     banner("no-cluster", app.connected ? null : noCluster);
     showStatus();
-    const ready = app.connected ? await get("readyz").catch(() => null) : null;
+    const ready = app.connected ? await get("readyz").catch(notReady) : null;
     showReadiness(ready);
     if (!view) route();
     await view.refresh();

@@ -7,6 +7,7 @@ import { ago, amount, day, duration, plural } from "./format.js";
 import {
   field,
   filtersOf,
+  momentInput,
   namespaceSelect,
   PAGE,
   pager,
@@ -26,7 +27,7 @@ const COURSES = {
 const BY = { loop: "loop", second_look: "loop, between cycles", person: "a person" };
 
 export function changes(app) {
-  const filters = filtersOf(app, { by: "", course: "", range: "" });
+  const filters = filtersOf(app, { by: "", course: "", range: "", to: "" });
   const search = searchInput("changes-search", "Pod, namespace or workload", filters, ask);
   const namespaces = namespaceSelect("changes-namespace", app, filters, (value) =>
     ask({ namespace: value }),
@@ -41,6 +42,7 @@ export function changes(app) {
     (value) => ask({ course: value }),
   );
   const range = select("changes-range", RANGES, filters.range, (value) => ask({ range: value }));
+  const upTo = momentInput("changes-to", filters.to, (to) => ask({ to }));
   const [csv, json] = ["CSV", "JSON"].map((kind) =>
     h("a", { class: "button", download: "" }, `Export ${kind}`),
   );
@@ -59,6 +61,7 @@ export function changes(app) {
       field("By", by),
       field("How it went", course),
       field("When", range),
+      field("Up to", upTo),
       csv,
       json,
     ),
@@ -72,9 +75,9 @@ export function changes(app) {
   }
 
   function wanted() {
-    const { search, namespace, by, course, range } = filters;
-    const from = since(range, app.statistics.timestamp);
-    return { search, namespace, by, course, from };
+    const { search, namespace, by, course, range, to } = filters;
+    const from = since(range, to || app.statistics.timestamp);
+    return { search, namespace, by, course, from, to };
   }
 
   async function refresh() {
@@ -98,7 +101,7 @@ export function changes(app) {
     const filtered = filters.search || filters.namespace || filters.by || filters.course;
     text(
       empty,
-      filtered || filters.range
+      filtered || filters.range || filters.to
         ? "No change that is kept fits."
         : app.statistics.system_status.dry_run_mode
           ? "Nothing was changed: it is a dry run."

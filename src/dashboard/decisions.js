@@ -50,7 +50,7 @@ export function decisions(app) {
   // Rows that come in above would move one that is being read.
   const fresh = h(
     "button",
-    { type: "button", class: "quiet fresh", hidden: true, click: close },
+    { type: "button", class: "fresh", hidden: true, click: close },
     "Show newer decisions",
   );
   const list = h("ol", { class: "decisions" });
@@ -76,12 +76,16 @@ export function decisions(app) {
       hold,
     ),
     h(
-      "section",
-      { class: "panel flush" },
+      "div",
+      { class: "holds-fresh" },
       fresh,
-      list,
-      empty,
-      h("div", { class: "pager" }, found, more),
+      h(
+        "section",
+        { class: "panel flush" },
+        list,
+        empty,
+        h("div", { class: "pager" }, found, more),
+      ),
     ),
   );
 

@@ -71,6 +71,10 @@ export const time = (stamp) => clock.format(new Date(stamp));
 export const date = (stamp) => minute.format(new Date(stamp));
 /** With the seconds. */
 export const day = (stamp) => second.format(new Date(stamp));
+const zoned = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" });
+/** The time zone that all times are shown in. */
+export const zone = (stamp) =>
+  zoned.formatToParts(new Date(stamp)).find((part) => part.type === "timeZoneName").value;
 /** As an amount that goes up or down: +1.5, −300Mi. */
 export const signed = (of, value) => (value < 0 ? `−${of(-value)}` : `+${of(value)}`);
 

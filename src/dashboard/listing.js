@@ -34,6 +34,18 @@ export function since(range, now) {
   return seconds && new Date(new Date(now).getTime() - seconds * 1000).toISOString();
 }
 
+/** A field for a moment, in the time zone of the browser; the address has it in UTC. */
+export function momentInput(id, value, change) {
+  const local = (moment) => new Date(moment - moment.getTimezoneOffset() * 60_000);
+  const node = h("input", {
+    type: "datetime-local",
+    id,
+    value: value && local(new Date(value)).toISOString().slice(0, 16),
+    change: () => change(node.value && new Date(node.value).toISOString()),
+  });
+  return node;
+}
+
 /** The head of a column that the service sorts by. */
 function sortHeader(key, label, click) {
   const sign = h("span", { class: "sort", "aria-hidden": "true" });

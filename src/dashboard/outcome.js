@@ -101,7 +101,7 @@ export function coursePanel() {
 /** The containers in danger, each with a way to its pod. */
 export function riskPanel() {
   const list = h("ol", { class: "risks" });
-  const none = h("p", { class: "empty" }, "Nothing is at risk.");
+  const none = h("p", { class: "empty" }, "Not known yet.");
   const more = h("p", { class: "muted" });
   const update = ({ at_risk: { risks, count: all } }) => {
     const shown = risks.slice(0, RISKS);
@@ -116,6 +116,7 @@ export function riskPanel() {
       ),
     );
     attribute(none, "hidden", shown.length > 0);
+    text(none, "Nothing is at risk.");
     text(more, all > shown.length ? `and ${count(all - shown.length)} more` : "");
   };
   return { node: h("div", {}, list, none, more), update };

@@ -14,7 +14,9 @@ export function overview(app) {
   const mode = modePanel(app);
   const cards = outcomeCards();
   const [course, risks] = [coursePanel(), riskPanel()];
-  const would = h("p", { class: "plan" });
+  const planned = h("span", {});
+  const which = h("a", { href: "#/pods?show=status%3Ddry_run" }, "Which pods");
+  const would = h("p", { class: "plan" }, planned, " ", which);
   const chart = h("div", { class: "body" });
   const since = h("span", { class: "muted" });
   const actions = h("div", { class: "body" });
@@ -110,7 +112,8 @@ export function overview(app) {
     showChanges(listing);
     attribute(would, "hidden", !outcome);
     if (!outcome) return;
-    text(would, plan(outcome));
+    text(planned, plan(outcome));
+    attribute(which, "hidden", outcome.live);
     cards.update(outcome);
     course.update(outcome);
     risks.update(outcome);

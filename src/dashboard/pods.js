@@ -26,7 +26,7 @@ const COLUMNS = [
   ["decision", "Last decision", "asc"],
 ];
 const SORTS = [
-  ["name", "asc", "Name"],
+  ["name", "asc", "Namespace, name"],
   ["cpu_utilization", "desc", "CPU, share of the limit"],
   ["memory_utilization", "desc", "Memory, share of the limit"],
   ["cpu", "desc", "CPU used"],

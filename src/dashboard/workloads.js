@@ -27,7 +27,7 @@ const COLUMNS = [
   ["kills", "Restarts", "desc"],
 ];
 const SORTS = [
-  ["name asc", "Name"],
+  ["name asc", "Namespace, name"],
   ["at_risk desc", "At risk"],
   ["saved_cpu desc", "Saved CPU"],
   ["saved_memory desc", "Saved memory"],
@@ -182,7 +182,8 @@ function row(workload) {
 function sizeCell(resource, label) {
   const { request, limit, used } = FIELDS[resource];
   const of = amount[resource];
-  const size = (sums) => `${of(sums[request])} / ${of(sums[limit])}`;
+  const asked = (value) => (value > 0 ? of(value) : "none");
+  const size = (sums) => `${asked(sums[request])} / ${asked(sums[limit])}`;
   const lines = {
     template: h("dd", {}),
     now: h("dd", {}),
@@ -199,7 +200,8 @@ function sizeCell(resource, label) {
     text(lines.template, size(template));
     text(lines.now, size(now));
     text(lines.needed, size(needed));
-    text(lines.used, of(usage[used]));
+    // What runs uses some memory: nothing at all means that it is not measured.
+    text(lines.used, usage[FIELDS.memory.used] > 0 ? of(usage[used]) : "–");
     text(lines.saved, of(saved[used]));
     attribute(lines.saved, "data-sign", saved[used] > 0 ? "plus" : saved[used] < 0 && "minus");
   };

@@ -281,9 +281,11 @@ def test_decisions_are_filtered_and_explained(browser, live):
         page.wait_for_timeout(3500)
         assert first.locator("time").get_attribute("datetime") == stamp
         # What is open stays where it is, and what is newer waits to be asked for.
+        place = first.bounding_box()
         page.get_by_role("button", name="Resume").click()
         newer = page.get_by_role("button", name=re.compile(r"Show \d+ newer decisions?"))
         expect(newer).to_be_visible(timeout=20_000)
+        assert first.bounding_box() == place
         assert first.locator("time").get_attribute("datetime") == stamp
         expect(detail).to_be_visible()
         newer.click()

@@ -2,6 +2,7 @@
 what was done; in charts that do not lie, and in every state."""
 
 import csv
+import datetime
 import io
 import json
 import re
@@ -64,6 +65,10 @@ def test_a_dry_run_says_what_going_live_would_change(browser, start):
             )
         )
         expect(page.locator(".card", has_text="Saved memory")).to_contain_text("of money a month")
+        page.get_by_role("link", name="Which pods").click()
+        expect(page.get_by_label("Show")).to_have_value("status=dry_run")
+        expect(page.locator(".pods .decision", has_not_text="dry run")).to_have_count(0)
+        expect(page.locator(".pods .decision").first).to_contain_text(re.compile("[↓↑]"))
 
 
 def test_who_is_at_risk_is_named_with_a_way_there(browser, start):
@@ -122,6 +127,27 @@ def test_changes_are_told_by_cycle_filtered_and_exported(browser, changed):
         expect(page.locator(".empty")).to_have_text("No change that is kept fits.")
 
 
+def test_what_happened_at_a_given_time_is_found(browser, changed):
+    hour = datetime.timedelta(hours=1)
+    told = changed.get("/changes").json()["changes"][-1]["timestamp"]
+    moment = datetime.datetime.fromisoformat(told) + datetime.timedelta(minutes=1)
+    moment = moment.replace(second=0, microsecond=0)
+    # The fields and the times on the page are those of the browser's time zone, which is named.
+    with dashboard(browser, changed.url, "changes", timezone_id="Europe/Berlin") as page:
+        settled(page, "changes")
+        expect(page.locator(".as-of")).to_contain_text(re.compile(r"as of .* (CET|GMT\+1)$"))
+        page.get_by_label("When").select_option("In the last hour")
+        page.get_by_label("Up to").fill((moment + hour).strftime("%Y-%m-%dT%H:%M"))
+        utc = moment.strftime("%Y-%m-%dT%H:%M:00.000Z")
+        page.wait_for_function(f"decodeURIComponent(location.hash).includes('to={utc}')")
+        page.reload()
+        stamps = page.locator(".cycle time")
+        expect(stamps.first).to_be_visible()
+        for stamp in stamps.evaluate_all("all => all.map(one => one.dateTime)"):
+            assert moment - hour <= datetime.datetime.fromisoformat(stamp) <= moment
+        expect(page.get_by_label("Up to")).to_have_value((moment + hour).strftime("%Y-%m-%dT%H:%M"))
+
+
 def test_workloads_are_the_main_list(browser, changed):
     with dashboard(browser, changed.url, "workloads") as page:
         settled(page, "workloads")
@@ -136,6 +162,13 @@ def test_workloads_are_the_main_list(browser, changed):
         expect(cpu.locator("dd").first).to_have_text("1 / 4")
         expect(row.locator(".decision")).to_contain_text(re.compile(r" ago|not changed"))
         assert "search=POSTGRES" in page.url
+        # What is not measured, and what a template does not ask for, are no zeros.
+        for name, line, says in (("redis", 3, "–"), ("static-files", 0, "none / none")):
+            page.get_by_role("searchbox", name="Search").fill(name)
+            expect(row.locator("th")).to_contain_text(name)
+            expect(cpu.locator("dd").nth(line)).to_have_text(says)
+        page.get_by_role("searchbox", name="Search").fill("POSTGRES")
+        expect(row.locator("th")).to_contain_text("postgres")
         page.reload()
         expect(rows).to_have_count(1)
         row.get_by_role("link", name="postgres").click()
@@ -237,6 +270,19 @@ def test_one_route_that_fails_leaves_what_is_shown_and_says_from_when_it_is(brow
         expect(banner).to_have_count(0)
 
 
+def test_a_route_that_fails_from_the_start_is_told_and_asked_again(browser, changed):
+    with dashboard(browser, changed.url, "model", failing=True) as page:
+        settled(page, "model")
+        page.route("**/statistics/outcome", lambda route: route.abort())
+        page.goto(f"{changed.url}/dashboard/#/overview")
+        page.reload()
+        expect(page.locator(".banner.gone")).to_contain_text("does not answer. Trying again …")
+        expect(page.locator(".risks ~ .empty")).to_have_text("Not known yet.")
+        page.unroute("**/statistics/outcome")
+        settled(page, "overview")
+        expect(page.locator(".banner")).to_have_count(0)
+
+
 def test_what_is_typed_and_not_saved_is_not_lost_silently(browser, changed):
     with dashboard(browser, changed.url, "configuration") as page:
         settled(page, "configuration")
@@ -287,5 +333,15 @@ def test_names_are_the_labels_and_nothing_is_cut_off(browser, changed):
                     }
                     return one.scrollWidth > one.clientWidth + 1;
                 }).map(one => one.outerHTML.slice(0, 90))"""
+            )
+            assert cut == [], view
+            cut = page.locator("input[placeholder]:visible").evaluate_all(
+                """all => all.filter(one => {
+                    const pen = document.createElement("canvas").getContext("2d");
+                    const style = getComputedStyle(one);
+                    pen.font = style.font;
+                    const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+                    return pen.measureText(one.placeholder).width > one.clientWidth - padding;
+                }).map(one => one.placeholder)"""
             )
             assert cut == [], view

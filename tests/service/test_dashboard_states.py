@@ -84,6 +84,22 @@ def test_a_service_that_is_killed_and_comes_back(browser, start):
         expect(page.locator("html[data-stale]")).to_have_count(0)
 
 
+def test_a_service_that_hangs_is_told_of_soon(browser, start):
+    service = start("--simulate", "--speed", "60")
+    with dashboard(browser, service.url, "pods", failing=True) as page:
+        settled(page, "pods")
+        service.process.send_signal(signal.SIGSTOP)
+        banner = page.locator(".banner.gone")
+        try:
+            expect(banner).to_contain_text(
+                re.compile(r"does not answer\..* is from then: \d+ \w+, \d\d:\d\d:\d\d"),
+                timeout=25_000,
+            )
+        finally:
+            service.process.send_signal(signal.SIGCONT)
+        expect(banner).to_have_count(0, timeout=20_000)
+
+
 def test_a_page_that_is_opened_before_the_service_runs(browser, start):
     gone = start("--simulate", "--speed", "60")
     with served(Files) as origin:
@@ -399,6 +415,15 @@ def test_a_phone_shows_all_without_scrolling_sideways(browser, demo):
         for view in VIEWS:
             page.locator(f"#nav [data-view={view}]").tap()
             settled(page, view)
+            if view == "workloads":
+                heads = (
+                    page.locator(".rows tbody tr")
+                    .first.locator("td")
+                    .evaluate_all(
+                        "all => all.map(one => getComputedStyle(one, '::before').content)"
+                    )
+                )
+                assert heads == ['"CPU"', '"Memory"', "none", '"Restarts"']
             if view == "decisions":
                 page.locator(".row").first.tap()
                 expect(page.locator(".detail:visible .q")).to_have_count(6)

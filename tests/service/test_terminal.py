@@ -157,6 +157,20 @@ def test_explain_says_why_a_pod_is_left_alone_and_what_is_wrong(changed):
         pod["name"] for pod in changed.get("/pods").json()["pods"] if "redis" in pod["name"]
     )
     assert "is excluded from scaling" in explain(f"default/{redis}").stdout
+    unreachable = ["explain", "data/kafka-0", "--server", "http://127.0.0.1:9"]
+    failed = subprocess.run(
+        [os.environ["DQN_SCALER"], *unreachable], capture_output=True, text=True, timeout=30
+    )
+    assert failed.stderr.startswith("Error: http://127.0.0.1:9 does not answer")
+    # Who reads may have seen enough.
+    told, seen = os.pipe()
+    os.close(told)
+    arguments = ["explain", f"default/{redis}", "--server", changed.url]
+    closed = subprocess.run(
+        [os.environ["DQN_SCALER"], *arguments], stdout=seen, stderr=subprocess.PIPE, timeout=30
+    )
+    os.close(seen)
+    assert (closed.returncode, closed.stderr) == (0, b"")
     for pod, words in [
         ("data/nobody", 'pods "nobody" not found'),
         ("nobody", "is no NAMESPACE/POD"),
