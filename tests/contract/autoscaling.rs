@@ -93,5 +93,5 @@ async fn a_changed_configuration_takes_effect_in_the_running_loop() {
         .post("/config", json!({"dry_run": false, "scale_factor": 0.5, "auto_scale_interval": 5}))
         .await;
     assert_eq!(status, 200);
-    until("a step of one half", async || limits(&simulation, name).0["cpu"] == "750m").await;
+    until("four steps of one half", async || limits(&simulation, name).0["cpu"] == "1500m").await;
 }
