@@ -44,12 +44,13 @@ pub fn plan(pod: &Pod, decision: &PodDecision) -> Plan {
             }
             let ratio = decision.new_limit[resource] / old;
             let (basis, usage) = (&decision.basis[resource], decision.observation.usage[resource]);
-            let used = match action {
-                Action::Decrease => basis.typical.max(usage),
-                _ if basis.typical <= 0.0 || basis.cause == Some(Override::KnownNeed) => {
-                    f64::INFINITY
-                }
-                _ => basis.typical,
+            let is_known = basis.typical > 0.0 && basis.cause != Some(Override::KnownNeed);
+            let used = match (action, resource) {
+                (Action::Increase, _) if !is_known => f64::INFINITY,
+                // A burst is no reason to ask for more for ever.
+                (Action::Increase, Resource::Cpu) => basis.typical,
+                // What is used beyond the request is evicted first.
+                _ => basis.typical.max(usage),
             };
             let scale = Scale { ratio, action, used, controls: decision.controls };
             let (request, limit) = scaled(container, resource, &scale);
