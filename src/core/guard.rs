@@ -286,7 +286,7 @@ fn typical_request(resource: Resource, history: &ContainerHistory, policy: &Poli
 /// The share of all cases in which the usage of the next half hour is to stay below a limit that is
 /// cut: where it does not, CPU is throttled until the limit is raised, but for memory the container
 /// may be killed.
-const BELOW: PerResource<f64> = PerResource { cpu: 0.8, memory: 0.99 };
+const BELOW: PerResource<f64> = PerResource { cpu: 0.9, memory: 0.995 };
 /// How far a limit stays above that, as a share of it: CPU is foreseen in means of half a minute,
 /// and a raise is asked for by shorter ones.
 const BEYOND: PerResource<f64> = PerResource { cpu: 0.15, memory: 0.03 };
