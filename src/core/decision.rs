@@ -8,7 +8,7 @@ use crate::guard::{self, Override, Review};
 use crate::history::{AppliedChange, ContainerHistory, FULL};
 use crate::network::{Preference, QValues};
 use crate::observation::Observation;
-use crate::policy::{Controls, Policy};
+use crate::policy::{Controls, GuardSettings, Policy};
 use crate::resource::{PerResource, Resource};
 use crate::room::Expected;
 
@@ -53,6 +53,9 @@ pub struct Basis {
     /// What the containers of the workload use for nearly all of the time; 0 where that is not
     /// known.
     pub typical: f64,
+    /// The container has been measured for long enough to know that well.
+    #[serde(default)]
+    pub is_known: bool,
     /// What a new container is known to need by others of its workload.
     pub known_need: Option<f64>,
     /// What the network expects of the usage to come, where the floor goes by that.
@@ -189,6 +192,7 @@ pub fn decide(
                 peak,
                 peak_age,
                 typical: history.typical[resource],
+                is_known: GuardSettings::known_share(history.observed_for()) >= 1.0,
                 known_need: history.known_need(resource, now),
                 expected: resolved[resource].expected,
                 cause: resolved[resource].cause,
@@ -279,9 +283,12 @@ fn size(
             (review.target, by_target)
         }
         (Action::Increase, _) => {
-            let steps = history.step_factor(resource, observation);
+            // What was enough before a cut is known.
+            let is_held =
+                review.cause != Some(Override::CutHurt) && history.is_held(resource, observation);
+            let steps = history.step_factor(resource, is_held);
             let by_steps = match history.has_grown(resource) {
-                false if steps > 1.0 => SizedBy::Held,
+                false if is_held => SizedBy::Held,
                 _ => SizedBy::Steps,
             };
             match limit * (1.0 + policy.scale_factor * steps) {

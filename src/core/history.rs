@@ -464,15 +464,19 @@ impl ContainerHistory {
         self.steps[resource] > 0
     }
 
-    /// How many first steps the next increase is worth: twice as many with each one after which the
-    /// resource was full again. CPU that was held to its limit for all of a long time begins with
-    /// more, for the next measurement will be as long in coming.
-    pub fn step_factor(&self, resource: Resource, observation: &Observation) -> f64 {
-        let held = resource == Resource::Cpu
+    /// CPU was held to its limit for all of a long time.
+    pub fn is_held(&self, resource: Resource, observation: &Observation) -> bool {
+        resource == Resource::Cpu
             && observation.window >= LONG
             && observation.utilization(resource) >= HELD
-            && self.is_of_present_limit(resource, observation);
-        let least = if held { HELD_STEPS } else { 0 };
+            && self.is_of_present_limit(resource, observation)
+    }
+
+    /// How many first steps the next increase is worth: twice as many with each one after which the
+    /// resource was full again. One that was held to its limit begins with more, for the next
+    /// measurement will be as long in coming.
+    pub fn step_factor(&self, resource: Resource, is_held: bool) -> f64 {
+        let least = if is_held { HELD_STEPS } else { 0 };
         f64::from(1u32 << self.steps[resource].clamp(least, MOST_STEPS))
     }
 
@@ -790,19 +794,21 @@ mod tests {
     fn steps_double_while_the_resource_is_full_under_the_new_limit() {
         let mut history = history(&[0.95]);
         let seen = |window, usage| Observation { window, ..observation(1000, usage) };
-        let (full, held) = (seen(0, 0.95), seen(15, 0.99));
-        let mut factors = vec![history.step_factor(Resource::Cpu, &full)];
-        assert_eq!(history.step_factor(Resource::Cpu, &held), 4.0);
+        let is_held = [seen(15, 0.99), seen(15, 0.98), seen(5, 0.99)];
+        let is_held = is_held.map(|seen| history.is_held(Resource::Cpu, &seen));
+        assert_eq!(is_held, [true, false, false]);
+        let mut factors = vec![history.step_factor(Resource::Cpu, false)];
+        assert_eq!(history.step_factor(Resource::Cpu, true), 4.0);
         for step in 1..7 {
             history.applied(&raised(Resource::Cpu, None), &Policy::default(), step * 30 + 1);
             observe(&mut history, &observation((step + 1) * 30, 0.95));
-            factors.push(history.step_factor(Resource::Cpu, &full));
+            factors.push(history.step_factor(Resource::Cpu, false));
         }
         assert_eq!(factors, [1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0]);
-        assert_eq!(history.step_factor(Resource::Cpu, &held), 16.0);
-        assert_eq!(history.step_factor(Resource::Memory, &held), 1.0);
+        assert_eq!(history.step_factor(Resource::Cpu, true), 16.0);
+        assert_eq!(history.step_factor(Resource::Memory, false), 1.0);
         observe(&mut history, &observation(1000, 0.5));
-        assert_eq!(history.step_factor(Resource::Cpu, &full), 1.0);
+        assert_eq!(history.step_factor(Resource::Cpu, false), 1.0);
     }
 
     #[test]

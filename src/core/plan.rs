@@ -44,7 +44,7 @@ pub fn plan(pod: &Pod, decision: &PodDecision) -> Plan {
             }
             let ratio = decision.new_limit[resource] / old;
             let (basis, usage) = (&decision.basis[resource], decision.observation.usage[resource]);
-            let is_known = basis.typical > 0.0 && basis.cause != Some(Override::KnownNeed);
+            let is_known = basis.is_known && basis.cause != Some(Override::KnownNeed);
             let used = match (action, resource) {
                 (Action::Increase, _) if !is_known => f64::INFINITY,
                 // A burst is no reason to ask for more for ever.
@@ -252,6 +252,7 @@ mod tests {
         let mut of_pod = decision(&pod, (action, ratio), (Action::Maintain, 1.0));
         let decision = of_pod.containers[0].decision.as_mut().unwrap();
         (decision.basis.cpu.typical, decision.controls) = (typical, controls);
+        decision.basis.cpu.is_known = typical > 0.0;
         let change = plan(&pod, &of_pod).remove("c0").unwrap_or_default();
         (change.requests.get("cpu").cloned(), change.limits.get("cpu").cloned())
     }

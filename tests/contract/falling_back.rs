@@ -39,13 +39,13 @@ async fn a_deferred_resize_is_waited_for_then_given_up_for_the_template() {
     .await;
     assert_eq!(template_limit(&simulation), "500m", "not yet");
     until("the template grows", async || template_limit(&simulation) != "500m").await;
-    assert_eq!(template_limit(&simulation), "600m");
+    assert_eq!(template_limit(&simulation), "900m");
     // The new pod finds no room either: the old one goes on serving, under its old limit.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     let old = pod(&simulation, &name);
     assert_eq!(limits(&simulation, &name).1["cpu"], "500m");
     assert!(old["metadata"]["deletionTimestamp"].is_null() && old["status"]["phase"] == "Running");
-    assert_eq!(template_limit(&simulation), "600m", "one rollout at a time");
+    assert_eq!(template_limit(&simulation), "900m", "one rollout at a time");
 
     simulation.world().delete_pod(&Key::new("default", "filler"), Some(0));
     until("the rollout is over", async || {
@@ -72,7 +72,7 @@ async fn a_deferred_resize_goes_through_when_room_comes_free() {
     assert_eq!(body["result"]["status"], "success", "accepted, if not yet done: {body}");
     assert_eq!(limits(&simulation, &name).1["cpu"], "500m");
     simulation.world().delete_pod(&Key::new("default", "filler"), Some(0));
-    until("the kubelet does it", async || limits(&simulation, &name).1["cpu"] == "600m").await;
+    until("the kubelet does it", async || limits(&simulation, &name).1["cpu"] == "900m").await;
     assert_eq!(template_limit(&simulation), "500m");
     let change = async || service.get("/changes").await.1["changes"][0].clone();
     let pending = change().await;

@@ -114,7 +114,7 @@ async fn an_emergency_does_not_wait_for_the_cooldown() {
     let service = Service::on(&simulation, live()).await;
     let name = &pods_of(&simulation, "web")[0];
     let path = format!("/scale/pod/default/{name}");
-    for limit in ["600m", "840m"] {
+    for limit in ["900m", "1260m"] {
         until("a measurement under the present limit", async || {
             let (_, body) = service.get(&format!("/pods/default/{name}")).await;
             let limit = limits(&simulation, name).0["cpu"]

@@ -80,7 +80,8 @@ class Autoscale(ClusterTest):
             self.assertEqual(outcomes[name]["status"], "skipped")
             self.assertEqual(outcomes[name]["reason"], "excluded")
             self.assertEqual(self.limit(name)["cpu"], "100m")
-        self.assertEqual(self.limit("included")["cpu"], "120m")
+        # As far as that if it was held to its limit for all of the measurement, or one step.
+        self.assertIn(self.limit("included")["cpu"], ("180m", "120m"))
 
     @unittest.skipIf(os.environ.get("E2E_USE_CURRENT"), "the metrics server is the user's own")
     def test_metrics_missing_then_back(self):
