@@ -145,7 +145,8 @@ async fn what_somebody_else_sets_after_the_decision_stays_and_starts_the_cooldow
         let service = preferring(&simulation, config, [INCREASE, MAINTAIN]).await;
         simulation.faults().add(Rule::new(effect.clone()).on("patch", "pods/resize").times(1));
         let other = async {
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            let is_struck = || simulation.faults().rules()[0].count == Some(0);
+            until("it is asked for", async || is_struck()).await;
             resize_by_hand(&simulation, "web", "app", json!({"cpu": "900m"})).await;
         };
         let (result, ()) = tokio::join!(scale(&service, "web"), other);
