@@ -272,9 +272,11 @@ impl Cluster {
         while_allowed(call, deadline, || self.may_act(), timed).await
     }
 
-    /// Whether memory limits are lowered in place; as long as it is not known, not.
-    pub async fn lowers_memory(&self) -> bool {
-        self.resize_support().await.is_ok_and(|support| support.memory_cuts)
+    /// Whether memory limits are lowered in place, and whether what does not run is resized; as
+    /// long as it is not known, not.
+    pub async fn resizes(&self) -> (bool, bool) {
+        let support = self.resize_support().await;
+        support.map_or((false, false), |support| (support.memory_cuts, support.resizes_down))
     }
 
     pub(super) async fn resize_support(&self) -> Result<ResizeSupport, ClusterError> {

@@ -44,13 +44,16 @@ impl NamespaceCaches {
     }
 }
 
-/// A pod that has begun to run, or of which a container was killed for memory.
+/// A pod that has begun to run, or of which a container was killed for memory, or runs again after
+/// that.
 fn is_in_need(before: Option<&Pod>, now: &Pod) -> bool {
     let runs = |pod: &Pod| &*pod.phase == "Running" && !pod.deleting;
     let before = before.filter(|before| before.key.uid == now.key.uid && runs(before));
     let Some(before) = before else { return runs(now) };
     let kills = |pod: &Pod| pod.states.iter().map(|state| state.oom_kill).collect::<Vec<_>>();
-    runs(now) && kills(now) != kills(before)
+    let mut states = before.states.iter().zip(&now.states);
+    let is_back = states.any(|(old, new)| old.down && !new.down && new.oom_kill.is_some());
+    runs(now) && (kills(now) != kills(before) || is_back)
 }
 
 /// The watches of one namespace, or of many together. They end when this is dropped.

@@ -83,6 +83,8 @@ pub struct Policy {
     pub restarts_allowed: bool,
     /// The API server lowers memory limits in place, as it does since 1.34.
     pub memory_cuts: bool,
+    /// Whether kubelets carry out what is asked for a container that does not run.
+    pub resizes_down: bool,
     /// Resources that a HorizontalPodAutoscaler measures the workload by: a limit that moves would
     /// lead it astray.
     pub managed_by_hpa: PerResource<bool>,
@@ -166,6 +168,7 @@ impl Default for Policy {
             controls: Controls::default(),
             restarts_allowed: false,
             memory_cuts: true,
+            resizes_down: true,
             managed_by_hpa: PerResource::new(false, false),
             limits: NamespaceLimits::default(),
         }

@@ -10,6 +10,7 @@ use crate::guard::Override;
 use crate::outcome::{DRY_RUN, Status};
 use crate::pending::{Pending, asked_for, in_force, pending};
 use crate::plan::{Plan, plan};
+use crate::pod::Pod;
 use crate::pod_decision::PodDecision;
 use crate::policy::Settings;
 use crate::resource::Resource;
@@ -103,6 +104,10 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
         let message = "No scaling action needed".into();
         return Step::Leave { status: Status::NoActionNeeded, message };
     }
+    if !at.settings.policy.resizes_down && unfinished.is_none() && changes_what_is_down(pod, &plan)
+    {
+        return skip(SkipReason::NotRunning);
+    }
     if at.settings.dry_run {
         return Step::Leave { status: Status::DryRun, message: DRY_RUN.into() };
     }
@@ -125,6 +130,12 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
     })
 }
 
+fn changes_what_is_down(pod: &Pod, plan: &Plan) -> bool {
+    let mut containers = pod.containers.iter().enumerate();
+    containers
+        .any(|(index, container)| pod.state(index).down && plan.contains_key(&*container.name))
+}
+
 /// A plan that only takes away is never rolled out.
 fn grows(decision: &PodDecision) -> bool {
     decision.decided().any(|(_, decision)| {
@@ -142,7 +153,9 @@ mod tests {
     use crate::decision::Decision;
     use crate::observation::Observation;
     use crate::overrides::{PREFIX, PodOverrides};
-    use crate::pod::{ContainerResources, Pod, PodContainer, PodKey, ResizeCondition, ResizeState};
+    use crate::pod::{
+        ContainerResources, ContainerState, PodContainer, PodKey, ResizeCondition, ResizeState,
+    };
     use crate::resource::PerResource;
 
     const NOW: i64 = 1000;
@@ -253,6 +266,16 @@ mod tests {
                 growing().with(|case| case.decision = Err(NoMetrics)),
                 skipped(NoMetrics),
                 "Pod web-1 has no fresh metrics",
+            ),
+            (
+                "a kubelet would not carry it out while the container is down",
+                growing().with(|case| {
+                    case.settings.policy.resizes_down = false;
+                    let down = ContainerState { down: true, ..ContainerState::default() };
+                    case.pod().states = Box::new([down]);
+                }),
+                skipped(NotRunning),
+                "Pod web-1 is not running",
             ),
             (
                 "an annotation cannot be followed",

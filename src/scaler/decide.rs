@@ -224,7 +224,7 @@ impl Scaler {
 
 async fn settings(cluster: &Cluster, config: &Config) -> Settings {
     let mut settings = config.settings();
-    settings.policy.memory_cuts = cluster.lowers_memory().await;
+    (settings.policy.memory_cuts, settings.policy.resizes_down) = cluster.resizes().await;
     settings
 }
 
