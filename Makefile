@@ -1,7 +1,7 @@
 # make run: the service on a simulated cluster; make test: everything it needs, then all tests;
 # make lint: what formatters and linters say; make format: what they can mend by themselves.
-.PHONY: run build test e2e bench bench-peer attack soak nested format lint lint-rust lint- \
-	dashboard lint-python lint-shell lint-lines lint-docs lint-chart deny sbom version image \
+.PHONY: run build test e2e bench bench-peer attack soak nested format lint lint-rust \
+	lint-dashboard lint-python lint-shell lint-lines lint-docs lint-chart deny sbom version image \
 	manifest chart libtorch how-long clean
 
 PORT ?= 5000
