@@ -42,6 +42,9 @@ const NODES_AT_ONCE: usize = 8;
 const MOST_PODS: usize = 50;
 const PODS_AT_ONCE: usize = 8;
 const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pods that were changed for what `metrics.k8s.io` told are asked for again at every look for so
+/// long, so that the next measurement does not wait for the next turn.
+const PRESSED: Duration = Duration::from_secs(20);
 /// After a change its node is looked at again at once, and once more after this time: of ten whole
 /// periods of the kernel's CPU quota a container that is full again has used nine at least.
 const FOLLOW_UP: Duration = Duration::from_millis(1000);
@@ -87,10 +90,6 @@ struct MetricsTurn {
     asked: Option<Instant>,
     begin: usize,
 }
-
-/// Pods that were changed for what `metrics.k8s.io` told are asked for again at every look for so
-/// long, so that the next measurement does not wait for the next turn.
-const PRESSED: Duration = Duration::from_secs(20);
 
 impl MetricsTurn {
     /// As many of the pods as one look is for; where there are more, the next ones next time.
@@ -164,10 +163,7 @@ impl Looks {
             work.spawn(async move { drop(looks.decide(&cluster, &config, pods).await) });
         }
         let watchlist = self.scaler.watchlist.lock().clone();
-        let listed = watchlist.pods.iter().filter_map(|key| {
-            let pod = cluster.watched(&key.namespace, &key.name)?;
-            (pod.key == *key).then_some(pod)
-        });
+        let listed = watchlist.pods.iter().filter_map(|key| still_watched(cluster, key));
         let listed: Vec<Arc<Pod>> = listed.collect();
         if let Some(kubelets) = cluster.kubelets() {
             let (watched, first) = nodes_of(&listed, &watchlist);
@@ -307,10 +303,7 @@ impl Looks {
     fn pressed_of(&self, cluster: &Cluster) -> Vec<Arc<Pod>> {
         let mut pressed = self.pressed.lock();
         pressed.retain(|_, changed| changed.elapsed() < self.clock.real(PRESSED));
-        let pods = pressed.keys().filter_map(|key| {
-            let pod = cluster.watched(&key.namespace, &key.name)?;
-            (pod.key == *key).then_some(pod)
-        });
+        let pods = pressed.keys().filter_map(|key| still_watched(cluster, key));
         pods.take(MOST_PODS).collect()
     }
 
@@ -338,6 +331,11 @@ impl Looks {
     }
 }
 
+/// The pod as it is now, unless another one has taken its name.
+fn still_watched(cluster: &Cluster, key: &PodKey) -> Option<Arc<Pod>> {
+    cluster.watched(&key.namespace, &key.name).filter(|pod| pod.key == *key)
+}
+
 /// The nodes that take turns: those of the listed pods, the fullest first, then others; and which
 /// of them are of listed pods.
 fn nodes_of(
@@ -357,10 +355,7 @@ fn nodes_of(
 
 /// The pods as they are known now, with what binds them and what was measured of them.
 fn measured(cluster: &Cluster, near: Vec<Near>) -> Vec<(OwnedPod, Option<Usage>)> {
-    let now = near.iter().filter_map(|near| {
-        let key = &near.pod.key;
-        cluster.watched(&key.namespace, &key.name).filter(|pod| pod.key == *key)
-    });
+    let now = near.iter().filter_map(|near| still_watched(cluster, &near.pod.key));
     let pods = cluster.watched_with_context(now.collect());
     let seen: HashMap<_, _> = near.iter().map(|near| (&near.pod.key, near)).collect();
     let with_usage = pods.into_iter().filter_map(|owned| {
