@@ -58,7 +58,7 @@ def test_what_is_counted_is_what_happened(start):
     before = samples(service)
     assert before["dqn_scaler_autoscale_enabled"] == 0 and before["dqn_scaler_dry_run"] == 0
     assert before["dqn_scaler_kubernetes_connected"] == 1
-    # What is watched is known without a request.
+    # What is watched is known without a request, and what is not is asked for.
     assert service.get("/pods/default/nobody").status_code == 404
     assert service.get("/pods/elsewhere/nobody").status_code == 404
     assert service.post("/scale/all").ok
@@ -158,8 +158,10 @@ def prometheus(start, tmp_path):
             stdout=log,
             stderr=log,
         )
-    # Something to count that does not happen by itself.
-    service.get("/pods/default/nobody")
+    # An error of the API server, which does not happen by itself: a namespace that is not watched
+    # is asked for.
+    assert service.get("/pods/elsewhere/nobody").status_code == 404
+    assert "dqn_scaler_kubernetes_errors_total{" in service.get("/metrics").text
     yield service, f"http://127.0.0.1:{port}"
     process.terminate()
     process.wait(timeout=30)
