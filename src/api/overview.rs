@@ -22,8 +22,9 @@ use crate::core::context::OwnedPod;
 use crate::core::eligibility::{current_block, eligibility, is_monitored, last_message};
 use crate::core::explain::in_short;
 use crate::core::outcome::{LastOutcome, Status};
+use crate::core::pod::Pod;
 use crate::core::policy::Settings;
-use crate::core::resource::PerResource;
+use crate::core::resource::{PerResource, Resource};
 use crate::core::skip_reason::SkipReason;
 use crate::scaler::cycle::Scaler;
 use crate::scaler::pod_status::{Latest, PodStatuses, Sample};
@@ -89,6 +90,9 @@ pub struct PodOverview {
     resources: OverviewResources,
     #[schema(required)]
     last_decision: Option<LastDecision>,
+    /// The resources that none of its containers has a limit of: what stands as the limit is the
+    /// request.
+    without_limit: Vec<Resource>,
     history: Trail,
 }
 
@@ -430,8 +434,17 @@ fn shown(seen: &Seen, statuses: &PodStatuses, settings: &Settings) -> PodOvervie
             memory_limit_mb: limit.memory,
         },
         last_decision: seen.last().map(|last| decision(last, &seen.owned, settings)),
+        without_limit: without_limit(pod),
         history: trail(&statuses.trail(&pod.key.uid)),
     }
+}
+
+fn without_limit(pod: &Pod) -> Vec<Resource> {
+    let none_has = |resource: &Resource| {
+        let mut all = 0..pod.containers.len();
+        all.all(|index| pod.containers.figures(index).by_request[*resource])
+    };
+    Resource::ALL.into_iter().filter(none_has).collect()
 }
 
 fn decision(last: &LastOutcome, owned: &OwnedPod, settings: &Settings) -> LastDecision {

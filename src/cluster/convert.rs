@@ -48,7 +48,7 @@ pub fn pod(pod: &KubePod) -> Option<Pod> {
         let status = statuses().find(|s| s.name == c.name);
         let made = container(c, sidecar, status);
         let template = born.and_then(|born| template_of(born, &made.name, &made.resources));
-        let template = template.map(Box::new);
+        let template = template.map(Shared::new);
         (PodContainer { template, ..made }, status.map(state).unwrap_or_default())
     });
     let (containers, states): (Vec<_>, Vec<_>) = all.unzip();
@@ -101,9 +101,9 @@ fn container(
         name: container.name.as_str().into(),
         image: container.image.clone().unwrap_or_default(),
         sidecar,
-        resources: container.resources.as_ref().map(resources).unwrap_or_default(),
+        resources: Shared::new(container.resources.as_ref().map(resources).unwrap_or_default()),
         template: None,
-        in_force: status.and_then(|s| s.resources.as_ref()).map(resources),
+        in_force: status.and_then(|s| s.resources.as_ref()).map(resources).map(Shared::new),
         restarts: PerResource::build(restarts),
     }
 }

@@ -2,9 +2,10 @@
 //! of another image or template no less than its template gives. An entry is a text, which the
 //! policy of `deploy/components/born-right-sized` reads at the creation of a pod.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use internment::ArcIntern as Shared;
 
 use crate::context::OwnedPod;
@@ -326,7 +327,7 @@ mod tests {
     /// A container of that template that uses 0.2 cores and 100 MiB and has settled on that limit.
     fn known(template: &ContainerResources, limit: PerResource<f64>) -> WorkloadContainer {
         let (mut known, policy) = (WorkloadContainer::default(), Policy::default());
-        known.inherit("web:1", Some(template), &policy, 0);
+        known.inherit("web:1", Some(&template.clone().into()), &policy, 0);
         let usage = PerResource::new(0.2, 100.0);
         for at in (60..NOW).step_by(60) {
             let started_at = (at < 600).then_some(0);

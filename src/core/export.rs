@@ -1,7 +1,8 @@
 //! What workloads have settled on, for those who keep their templates elsewhere.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
+use hashbrown::HashMap;
 use internment::ArcIntern as Shared;
 
 use crate::birth::{Size, size};

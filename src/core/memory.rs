@@ -1,7 +1,8 @@
 //! What is remembered of pods and of the workloads behind them, and how one teaches the other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
+use hashbrown::HashMap;
 use internment::ArcIntern as Shared;
 
 use crate::context::OwnedPod;
@@ -27,16 +28,8 @@ pub struct Memory {
 impl Memory {
     /// The histories of a pod and of its workload, which are new where there are none yet.
     pub fn of(&mut self, owned: &OwnedPod, now: i64) -> (&mut PodHistory, &mut WorkloadHistory) {
-        let pod = match self.pods.contains_key(&owned.pod.key) {
-            true => None,
-            false => Some(owned.pod.key.clone()),
-        };
-        if let Some(key) = pod {
-            self.pods.insert(key, PodHistory::default());
-        }
-        let Self { pods, workloads } = self;
-        let Some(pod) = pods.get_mut(&owned.pod.key) else { unreachable!("it was put in above") };
-        let workload = workloads.entry(pod.workload(owned)).or_default();
+        let pod = self.pods.entry_ref(&owned.pod.key).or_default();
+        let workload = self.workloads.entry(pod.workload(owned)).or_default();
         workload.meet(&owned.pod, now);
         (pod, workload)
     }
@@ -125,7 +118,7 @@ pub fn meet(
     policy: &Policy,
     now: i64,
 ) {
-    let made = container.template.as_deref().unwrap_or(&container.resources);
+    let made = container.template.as_ref().unwrap_or(&container.resources);
     let as_made = pod.resized_at.is_none().then_some(made);
     let inheritance = workload.inherit(&container.image, as_made, policy, now);
     history.inherit(&inheritance);
@@ -166,8 +159,11 @@ pub fn observe(
         workload.learn(seen, needed, news == News::Sample, policy, now);
     }
     history.typical = PerResource::build(|resource| workload.typical(resource));
-    history.start_need = PerResource::build(|resource| workload.start_need(resource, policy));
-    let starts = seen.unready || seen.starts_at(now, policy.startup);
+    let starts = seen.starts_at(now, policy.startup);
+    if starts {
+        history.start_need = PerResource::build(|resource| workload.start_need(resource, policy));
+    }
+    let starts = seen.unready || starts;
     let tells = news == News::Sample && !starts;
     if let Some(generation) = history.settled_generation(now).filter(|_| tells) {
         workload.settle(generation, seen.limit, now);
@@ -291,7 +287,7 @@ mod tests {
         let by_request = |name: &str, cpu: &str, created: i64| {
             let mut owned = owned(name, "Deployment", "1", created);
             let resources = ContainerResources::new(&[("cpu", cpu), ("memory", "1Gi")], &[]);
-            let container = PodContainer { resources, ..owned.pod.containers[0].clone() };
+            let container = PodContainer { resources: resources.into(), ..owned.pod.containers[0].clone() };
             let containers = crate::pod::Containers::new([container].into());
             Arc::make_mut(&mut owned.pod).containers = Shared::new(containers);
             owned
@@ -467,7 +463,7 @@ mod tests {
         let mut born = owned("web-1", "Deployment", "300m", now);
         let template = owned("web-1", "Deployment", "1", now).pod.containers[0].resources.clone();
         let made = born.pod.containers[0].clone();
-        let container = PodContainer { template: Some(Box::new(template.clone())), ..made };
+        let container = PodContainer { template: Some(template.clone()), ..made };
         let containers = crate::pod::Containers::new([container].into());
         Arc::make_mut(&mut born.pod).containers = Shared::new(containers);
         let decision = look(&mut memory, &born, None, now);

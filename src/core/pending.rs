@@ -93,7 +93,7 @@ mod tests {
     fn pod(in_force: Option<&str>) -> Pod {
         let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u".into() };
         let resources = |cpu: &str| ContainerResources::new(&[], &[("cpu", cpu)]);
-        let in_force = in_force.map(resources);
+        let in_force = in_force.map(|cpu| resources(cpu).into());
         let app = PodContainer { in_force, ..PodContainer::new("app", resources("1")) };
         Pod::new(key, vec![app])
     }

@@ -339,8 +339,10 @@ mod tests {
             let mut containers = pod.containers.to_vec();
             for (name, change) in plan(&pod, &decision) {
                 let container = containers.iter_mut().find(|c| *c.name == *name).unwrap();
-                container.resources.requests.extend(change.requests);
-                container.resources.limits.extend(change.limits);
+                let mut resources = (*container.resources).clone();
+                resources.requests.extend(change.requests);
+                resources.limits.extend(change.limits);
+                container.resources = resources.into();
             }
             pod.containers = Shared::new(Containers::new(containers.into()));
             for resource in Resource::ALL {

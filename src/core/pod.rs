@@ -15,14 +15,21 @@ use crate::quantity;
 use crate::resource::{PerResource, Resource};
 
 /// What identifies a pod's life; a StatefulSet gives the same name to one pod after another.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PodKey {
     pub namespace: String,
     pub name: String,
     pub uid: String,
 }
 
-/// The uid alone tells pods apart.
+// The uid alone tells pods apart.
+
+impl PartialEq for PodKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.uid == other.uid
+    }
+}
+
 impl Hash for PodKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.uid.hash(state);
@@ -141,12 +148,12 @@ pub struct PodContainer {
     pub image: String,
     /// A restartable init container.
     pub sidecar: bool,
-    pub resources: ContainerResources,
+    pub resources: Shared<ContainerResources>,
     /// What its template says, where the container was made with something else.
-    pub template: Option<Box<ContainerResources>>,
+    pub template: Option<Shared<ContainerResources>>,
     /// What the kubelet says is in force; None while the container does not run or the kubelet does
     /// not say.
-    pub in_force: Option<ContainerResources>,
+    pub in_force: Option<Shared<ContainerResources>>,
     /// The resources whose change restarts the container, by its `resizePolicy`.
     pub restarts: PerResource<bool>,
 }
@@ -291,7 +298,7 @@ impl Figures {
         let limits = PerResource::build(|resource| container.limit_in_force(resource));
         let requests = PerResource::build(|resource| container.request_in_force(resource));
         let mut spec = DefaultHasher::new();
-        container.resources.hash(&mut spec);
+        (*container.resources).hash(&mut spec);
         Self {
             limit: PerResource::build(|of| limits[of].or(requests[of]).unwrap_or_default()),
             request: PerResource::build(|of| requests[of].unwrap_or_default()),
@@ -332,7 +339,7 @@ impl PodContainer {
             name: name.into(),
             image: String::new(),
             sidecar: false,
-            resources,
+            resources: Shared::new(resources),
             template: None,
             in_force: None,
             restarts: PerResource::new(false, false),

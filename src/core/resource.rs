@@ -3,9 +3,10 @@
 use std::ops::{Index, IndexMut};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The two resources that are scaled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Resource {
     Cpu,

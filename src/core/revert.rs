@@ -89,7 +89,7 @@ mod tests {
     fn a_container_that_a_webhook_has_added_goes_back_to_what_it_was_made_for() {
         let container = PodContainer::new("proxy", resources("100m", "200m"));
         assert!(back(&pod(container.clone()), &Template::new()).is_empty());
-        let template = Some(Box::new(resources("300m", "600m")));
+        let template = Some(resources("300m", "600m").into());
         let born = pod(PodContainer { template, ..container.clone() });
         assert_eq!(back(&born, &Template::new())["proxy"].limits["cpu"], "600m");
         assert!(is_ours(&born) && !is_ours(&pod(container)));

@@ -408,7 +408,7 @@ mod tests {
         });
         assert_eq!(asked_for(undated), given_up);
         let failed = quiet().condition(ResizeState::Error, NOW).with(|case| {
-            let in_force = Some(resources("500m"));
+            let in_force = Some(resources("500m").into());
             let app = PodContainer { in_force, ..PodContainer::new("app", resources("1")) };
             let pod = Pod::new(case.owned.pod.key.clone(), vec![app]);
             case.pod().containers = pod.containers;

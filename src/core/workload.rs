@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use internment::ArcIntern as Shared;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
@@ -69,7 +70,8 @@ pub struct WorkloadHistory {
 pub struct WorkloadContainer {
     pub image: String,
     /// What a new pod starts with.
-    pub template: ContainerResources,
+    #[serde(with = "interned")]
+    pub template: Shared<ContainerResources>,
     /// How often image or template have changed.
     generation: u32,
     peaks: PerResource<PeakWindow>,
@@ -111,6 +113,27 @@ impl Settled {
 
     fn limit(&self) -> PerResource<f64> {
         self.before.map_or(self.limit, |before| largest(before, self.limit))
+    }
+}
+
+/// What is shared in memory is written down for each.
+mod interned {
+    use internment::ArcIntern as Shared;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::pod::ContainerResources;
+
+    pub fn serialize<S: Serializer>(
+        of: &Shared<ContainerResources>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        (**of).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Shared<ContainerResources>, D::Error> {
+        ContainerResources::deserialize(deserializer).map(Shared::new)
     }
 }
 
@@ -190,7 +213,7 @@ impl Default for WorkloadContainer {
     fn default() -> Self {
         Self {
             image: String::new(),
-            template: ContainerResources::default(),
+            template: Shared::new(ContainerResources::default()),
             generation: 0,
             peaks: no_peaks(),
             typical: PerResource::default(),
@@ -211,14 +234,13 @@ impl WorkloadContainer {
     pub fn inherit(
         &mut self,
         image: &str,
-        fresh: Option<&ContainerResources>,
+        fresh: Option<&Shared<ContainerResources>>,
         policy: &Policy,
         now: i64,
     ) -> Inheritance {
         let template = fresh.unwrap_or(&self.template);
         if image != self.image || *template != self.template {
-            let template = template.clone();
-            (self.image, self.template) = (image.to_owned(), template);
+            (self.image, self.template) = (image.to_owned(), template.clone());
             self.generation += 1;
             (self.known_since, self.settled) = (None, None);
         }
@@ -386,7 +408,7 @@ impl WorkloadContainer {
 
     /// Whether it is known what a new container starts with.
     pub fn has_template(&self) -> bool {
-        self.template != ContainerResources::default()
+        *self.template != ContainerResources::default()
     }
 
     fn restore(&mut self, windows: PerResource<i64>, policy: &Policy, now: i64) {

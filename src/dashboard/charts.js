@@ -63,11 +63,11 @@ function plot(stamps, columns, { width, height, left = 0, top = 1, bottom = 1 })
   return { shapes, x, y, at, most, first, last };
 }
 
-const columnsOf = (history, resource) => {
+const columnsOf = ({ history, without_limit: none }, resource) => {
   const { usage, limit, request } = series(history, resource);
   return [
     { kind: "usage", values: usage, area: true },
-    { kind: "limit", values: limit, step: true },
+    !none.includes(resource) && { kind: "limit", values: limit, step: true },
     request.some((value) => value > 0) && { kind: "request", values: request, step: true },
   ].filter(Boolean);
 };
@@ -84,7 +84,7 @@ export function sparkline(pod, resource) {
   };
   if (history.timestamps.length < 2)
     return svg("svg", { ...frame, "aria-label": "not enough measurements for a chart" });
-  const { shapes } = plot(history.timestamps, columnsOf(history, resource), box);
+  const { shapes } = plot(history.timestamps, columnsOf(pod, resource), box);
   const { usage } = series(history, resource);
   const of = amount[resource];
   const [least, most] = [Math.min(...usage), Math.max(...usage)];
@@ -115,17 +115,19 @@ export function usageChart(pod, resource, events = []) {
   }
   const { usage, limit, request } = series(history, resource);
   const of = amount[resource];
+  const unlimited = pod.without_limit.includes(resource);
   const says = (index) =>
-    `${day(history.timestamps[index])}: ${of(usage[index])} of ${of(limit[index])}, ` +
+    `${day(history.timestamps[index])}: ${of(usage[index])} ` +
+    `${unlimited ? "without a limit" : `of ${of(limit[index])}`}, ` +
     `${of(request[index])} requested`;
   return figure({
     title,
     resource,
     stamps: history.timestamps,
-    columns: columnsOf(history, resource),
+    columns: columnsOf(pod, resource),
     keys: [
       ["usage", "usage"],
-      ["limit", "limit"],
+      unlimited ? ["limit", "no limit"] : ["limit", "limit"],
       ["request", request.some((value) => value > 0) ? "request" : "no request"],
       events.some(({ kind }) => kind === "change") && ["change-mark", "changed"],
       events.some(({ kind }) => kind === "kill") && ["kill-mark", "killed for memory"],

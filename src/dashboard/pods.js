@@ -206,8 +206,11 @@ function row(app, pod) {
   let lastKey;
   const update = (now) => {
     text(status, now.status === "Running" ? "" : ` · ${now.status}`);
-    usage.cpu.update(now, now.metrics.cpu_usage, now.resources.cpu_limit);
-    usage.memory.update(now, now.metrics.memory_usage_mb, now.resources.memory_limit_mb);
+    // Without a limit the request stands in its place, which may be gone beyond.
+    const limit = (resource, of) => (now.without_limit.includes(resource) ? 0 : of);
+    const { cpu_limit: cpu, memory_limit_mb: memory } = now.resources;
+    usage.cpu.update(now, now.metrics.cpu_usage, limit("cpu", cpu));
+    usage.memory.update(now, now.metrics.memory_usage_mb, limit("memory", memory));
     attribute(node, "data-monitored", now.monitored ? null : "no");
     const last = now.last_decision;
     const key = JSON.stringify([

@@ -14,7 +14,7 @@ use super::invalid_annotations::InvalidAnnotations;
 use super::journal::Journal;
 use super::outcomes::Outcomes;
 use super::pod_status::PodStatuses;
-use super::round::{Round, Sifted};
+use super::round::{Round, Sifted, Way};
 use super::stopwatch::Stopwatch;
 use super::throttling::Throttling;
 use super::wanted::Wanted;
@@ -62,9 +62,9 @@ pub struct Scaler {
     pub(super) stopping: CancellationToken,
 }
 
-/// Pods that are decided on together, with one forward pass for all of their containers: no more is
-/// held of them than the decisions of so many.
-const BATCH: usize = 4096;
+/// Pods that are decided on together, with one forward pass for all of their containers: so few that
+/// what one step of it has read is still in the processor's cache for the next.
+const BATCH: usize = 512;
 
 /// Whether a cycle makes the changes that it wants itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,8 +164,8 @@ impl Scaler {
         });
         let pods = killed.len() + unmeasured.values().map(Vec::len).sum::<usize>();
         let round = match changes {
-            Changes::Dispatched => Round::dispatched(config, now),
-            Changes::Awaited => Round::asked_for(config),
+            Changes::Dispatched => Round::new(config, Way::Later { since: now }),
+            Changes::Awaited => Round::new(config, Way::Now),
         };
         *round.balance.lock() = Some(balance);
         // A kill for memory does not wait for metrics, which may be slow or silent.
@@ -241,7 +241,8 @@ impl Scaler {
         let deadline = Deadline::default();
         let owned = cluster.pod_with_context(namespace, name, deadline).await?.select_containers();
         let usage = measured(cluster.usage_of(&owned, deadline).await);
-        let (round, pods) = (Round::asked_for(config), vec![(owned.clone(), usage.clone())]);
+        let round = Round::new(config, Way::Now);
+        let pods = vec![(owned.clone(), usage.clone())];
         let outcomes = self.run(cluster, config, pods, &round, &mut Stopwatch::start()).await?;
         Ok(ScaledOne { owned, usage, outcomes })
     }

@@ -10,9 +10,10 @@ use futures::StreamExt;
 use super::agent::{Decided, Observed};
 use super::cycle::{CycleError, Scaler, measured};
 use super::outcomes;
-use super::round::{Round, Sifted};
+use super::round::{Round, Sifted, Way};
 use super::stopwatch::Stopwatch;
 use super::throttling::Known;
+use super::wanted;
 use crate::blocking::run_blocking;
 use crate::client::retry::Deadline;
 use crate::cluster::{Cluster, WriteTurn};
@@ -24,7 +25,6 @@ use crate::core::eligibility::{eligibility, is_monitored};
 use crate::core::observation::{Observation, Usage, observe};
 use crate::core::outcome::{Outcome, Summed};
 use crate::core::phases::Phase;
-use crate::core::pod_decision::Urgency;
 use crate::core::policy::{Controls, Settings};
 use crate::core::reasons::Reasons;
 use crate::core::resource::PerResource;
@@ -112,7 +112,7 @@ impl Scaler {
         .await?;
         *watch = laps;
         let mut decided = decided?;
-        let origin = Origin { by: round.by, at: now.timestamp() };
+        let origin = Origin { by: round.by(), at: now.timestamp() };
         decided.iter_mut().for_each(|decided| decided.origin = origin);
         run_blocking(|| {
             self.settle(&decided, now);
@@ -132,7 +132,7 @@ impl Scaler {
             outcomes.retain(|outcome| round.tells(outcome));
             watch.lap(Phase::Plan);
             self.tell(&outcomes, config, now);
-            if round.later_since.is_none() {
+            if !matches!(round.way, Way::Later { .. }) {
                 sifted.outcomes.append(&mut outcomes);
             }
         });
@@ -153,28 +153,30 @@ impl Scaler {
     ) -> Vec<Outcome> {
         let now = cluster.clock().now();
         let settings = settings(cluster, config).await;
-        due.sort_by_cached_key(|decided| {
-            let begun = decided.owned.pod.resize.is_some();
-            (if begun { Urgency::Killed } else { decided.urgency() }, rand::random::<u32>())
-        });
+        due.sort_by_cached_key(|decided| (wanted::urgency(decided), rand::random::<u32>()));
         let (turns, mut left_over) =
             self.within_budget(cluster, &settings, due, &mut round.budget.lock(), now);
         left_over.retain(|outcome| round.tells(outcome));
         self.tell(&left_over, config, now);
         outcomes.append(&mut left_over);
         watch.lap(Phase::Plan);
-        match round.later_since {
-            Some(since) => self.wanted.put(turns, now.timestamp(), since),
-            None => {
+        match round.way {
+            Way::Later { since } => self.wanted.put(turns, now.timestamp(), since),
+            Way::InTurn => {
+                // What is under way when the service stops is told by the dispatcher.
+                tokio::select! {
+                    acted = self.wanted.put_and_wait(turns, now.timestamp()) => {
+                        outcomes.extend(acted);
+                    }
+                    () = self.stopping.cancelled() => {}
+                }
+            }
+            Way::Now => {
                 let work = turns.into_iter().map(|due| async {
                     self.act(cluster, config, &settings, due, &WriteTurn::default(), now).await
                 });
                 let acted = futures::stream::iter(work).buffer_unordered(config.resize_concurrency);
-                let acted: Vec<_> = acted
-                    .filter(|outcome| std::future::ready(round.tells(outcome)))
-                    .collect()
-                    .await;
-                outcomes.extend(acted);
+                outcomes.extend(acted.collect::<Vec<_>>().await);
             }
         }
         watch.lap(Phase::Apply);

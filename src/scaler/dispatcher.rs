@@ -54,8 +54,13 @@ impl Dispatcher {
                 let urgency = change.decided.urgency();
                 scaler.metrics.dispatched(urgency, now.timestamp() - change.at);
                 let settings = config.settings();
-                scaler.act(&cluster, &config, &settings, change.decided, &turn, now).await;
+                let outcome =
+                    scaler.act(&cluster, &config, &settings, change.decided, &turn, now).await;
                 scaler.wanted.done(node.as_deref().unwrap_or_default());
+                if let Some(waiting) = change.waiting {
+                    // Whoever waited may have ended.
+                    _ = waiting.send(outcome);
+                }
             });
         }
         while under_way.join_next().await.is_some() {}

@@ -1,9 +1,9 @@
 //! What people look at: what became of every pod last and how its usage went, and what the cycles
 //! did over time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::core::context::OwnedPod;
@@ -225,7 +225,7 @@ impl Mergeable for OutcomeCounts {
 
 pub struct PodStatuses {
     /// By the pod's uid.
-    records: Mutex<HashMap<Box<str>, PodRecord>>,
+    records: Mutex<HashMap<String, PodRecord>>,
     timeline: Mutex<Downsampled<OutcomeCounts, CYCLES>>,
 }
 
@@ -254,11 +254,7 @@ impl PodStatuses {
                 near: None,
                 trail: Downsampled::new(RETENTION / SAMPLES as i64),
             };
-            let uid = outcome.pod.uid.as_str();
-            if !records.contains_key(uid) {
-                records.insert(uid.into(), blank());
-            }
-            let Some(record) = records.get_mut(uid) else { continue };
+            let record = records.entry_ref(outcome.pod.uid.as_str()).or_insert_with(blank);
             record.last = last;
             if let Some(decision) = decided {
                 record.delta = PerResource::build(|resource| {

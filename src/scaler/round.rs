@@ -16,17 +16,23 @@ use crate::core::second_look::listed;
 /// What pods are decided on for.
 pub(super) struct Round {
     pub budget: Mutex<ResizeBudget>,
-    /// Who asks for what comes of it.
-    pub by: By,
-    /// Between two cycles: what changes nothing is told by the cycles alone.
-    pub between: bool,
-    /// What is wanted is put down for the dispatcher, in place of what cycles before this moment
-    /// wanted, and nobody waits for what comes of it; None: it is made at once.
-    pub later_since: Option<i64>,
+    pub way: Way,
     /// Pods that are near their limit, the fullest first.
     near: Mutex<Vec<(f64, PodKey)>>,
     /// Of a cycle: what all pods together ask for.
     pub balance: Mutex<Option<Balance>>,
+}
+
+/// How what is wanted is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Of a cycle: in its turn and in place of what cycles before this moment wanted; nobody waits
+    /// for what comes of it.
+    Later { since: i64 },
+    /// Of a look between two cycles: in its turn, and waited for.
+    InTurn,
+    /// Asked for by a person: at once.
+    Now,
 }
 
 /// Pods that were decided on.
@@ -39,29 +45,18 @@ pub(super) struct Sifted {
 }
 
 impl Round {
-    pub fn cycle(config: &Config) -> Self {
+    pub fn new(config: &Config, way: Way) -> Self {
         let budget = ResizeBudget::new(config.resizes_per_cycle, config.resizes_per_namespace);
-        Self {
-            budget: Mutex::new(budget),
-            by: By::Loop,
-            between: false,
-            later_since: None,
-            near: Mutex::default(),
-            balance: Mutex::default(),
+        Self { budget: Mutex::new(budget), way, near: Mutex::default(), balance: Mutex::default() }
+    }
+
+    /// Who asks for what comes of it.
+    pub fn by(&self) -> By {
+        match self.way {
+            Way::Later { .. } => By::Loop,
+            Way::InTurn => By::SecondLook,
+            Way::Now => By::Person,
         }
-    }
-
-    /// In place of what rounds before `since` wanted.
-    pub fn dispatched(config: &Config, since: i64) -> Self {
-        Self { later_since: Some(since), ..Self::cycle(config) }
-    }
-
-    pub fn between_cycles(config: &Config) -> Self {
-        Self { between: true, by: By::SecondLook, ..Self::cycle(config) }
-    }
-
-    pub fn asked_for(config: &Config) -> Self {
-        Self { by: By::Person, ..Self::cycle(config) }
     }
 
     /// The pods that were found near their limit, the fullest first.
@@ -69,12 +64,13 @@ impl Round {
         self.near.into_inner().into_iter().map(|(_, pod)| pod).collect()
     }
 
+    /// What changes nothing between two cycles is told by the cycles alone.
     pub fn tells(&self, outcome: &Outcome) -> bool {
-        !self.between || matches!(outcome.status, Status::Success(_) | Status::Failed)
+        self.way != Way::InTurn || matches!(outcome.status, Status::Success(_) | Status::Failed)
     }
 
     pub fn list_near(&self, decided: &[Decided], settings: &Settings) {
-        if self.between {
+        if self.way == Way::InTurn {
             return;
         }
         let pods =

@@ -1,8 +1,8 @@
 //! The background task between the cycles: every few seconds it looks at the containers that are
 //! near their limit, where they run, so that a burst does not wait for the next cycle.
 //!
-//! It is apart from the cycles, and waits for none of them; a pod that one of the two is changing
-//! is claimed. What it measures goes the same way.
+//! It is apart from the cycles, and waits for none of them. What it measures and wants goes the same
+//! way.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::cycle::Scaler;
-use super::round::Round;
+use super::round::{Round, Way};
 use super::stopwatch::Stopwatch;
 use super::usage_windows::UsageWindows;
 use super::watchlist::Watchlist;
@@ -108,7 +108,7 @@ impl SecondLook {
     /// Runs until the service stops; what was begun is finished.
     pub async fn run(self, stopping: CancellationToken) {
         let mut changes = self.config.subscribe();
-        let round = Arc::new(Round::between_cycles(&self.config.current()));
+        let round = Arc::new(Round::new(&self.config.current(), Way::InTurn));
         let looks = Arc::new(Looks {
             scaler: self.scaler.clone(),
             config: self.config.clone(),
@@ -294,7 +294,7 @@ impl Looks {
         let interval = self.clock.real(Duration::from_secs(config.auto_scale_interval));
         let mut round = self.round.lock();
         if round.0.elapsed() >= interval {
-            *round = (Instant::now(), Arc::new(Round::between_cycles(config)));
+            *round = (Instant::now(), Arc::new(Round::new(config, Way::InTurn)));
         }
         round.1.clone()
     }

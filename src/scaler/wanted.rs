@@ -1,24 +1,26 @@
-//! The changes that the cycles want and that are still to be made: at most one a pod, the newest.
-//! What is wanted of nodes and namespaces that do not answer costs only them.
+//! The changes that are wanted and still to be made: at most one a pod, the newest. What is wanted
+//! of nodes and namespaces that do not answer costs only them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 
+use futures::future::join_all;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::agent::Decided;
 use super::apply::ApplyError;
 use crate::client::error::ClusterError;
 use crate::core::breaker::Breaker;
-use crate::core::outcome::{Applied, Method, Unfinished};
-use crate::core::pod::Pod;
+use crate::core::outcome::{Applied, Method, Outcome, Unfinished};
+use crate::core::pod::{Pod, PodKey};
 use crate::core::pod_decision::Urgency;
 
 /// A change that has waited longer is not made: what it goes by is too old, and the next cycle
 /// brings it anew.
 const OLDEST: i64 = 15;
 /// Changes of the pods of one node that may be under way: one whose kubelet does not answer costs
-/// only itself.
+/// only itself. As many again may be of containers in need.
 const MOST_OF_NODE: usize = 10;
 
 #[derive(Default)]
@@ -29,8 +31,13 @@ pub struct Wanted {
 
 #[derive(Default)]
 struct Changes {
-    /// The most urgent first.
-    waiting: VecDeque<Change>,
+    waiting: BTreeMap<Place, Change>,
+    /// Where that of a pod is.
+    places: HashMap<PodKey, Place>,
+    /// Given out so far.
+    numbers: u32,
+    /// When it was last looked for what is too old.
+    looked_at: i64,
     nodes: BTreeMap<String, Node>,
     namespaces: BTreeMap<String, Breaker>,
 }
@@ -55,10 +62,21 @@ pub struct OpenBreaker {
 const NODE: &str = "node";
 const NAMESPACE: &str = "namespace";
 
+/// The most urgent first, of those the newest; of a cycle's, each has its chance. A number tells
+/// them apart.
+type Place = (Urgency, Reverse<i64>, u32, u32);
+
 pub struct Change {
     pub decided: Decided,
     /// Seconds since the epoch.
     pub at: i64,
+    /// Who waits for what comes of it.
+    pub waiting: Option<oneshot::Sender<Outcome>>,
+}
+
+/// How pressing it is: what was begun is ended first.
+pub fn urgency(decided: &Decided) -> Urgency {
+    if decided.owned.pod.resize.is_some() { Urgency::Killed } else { decided.urgency() }
 }
 
 impl Change {
@@ -73,14 +91,54 @@ impl Change {
     /// What takes away waits for an answer; what a container is in need of, or what ends a resize
     /// that was begun, is sent all the same.
     fn may_wait(&self) -> bool {
-        self.decided.owned.pod.resize.is_none() && self.decided.urgency() >= Urgency::Shrinks
+        urgency(&self.decided) >= Urgency::Shrinks
     }
 }
 
 impl Changes {
+    /// In place of an earlier one of the same pod.
+    fn add(&mut self, change: Change) {
+        self.numbers = self.numbers.wrapping_add(1);
+        let urgency = urgency(&change.decided);
+        let place = (urgency, Reverse(change.at), rand::random(), self.numbers);
+        let pod = change.decided.owned.pod.key.clone();
+        if let Some(earlier) = self.places.insert(pod, place) {
+            self.waiting.remove(&earlier);
+        }
+        self.waiting.insert(place, change);
+    }
+
+    fn take(&mut self, place: &Place) -> Option<Change> {
+        let change = self.waiting.remove(place)?;
+        self.places.remove(&change.decided.owned.pod.key);
+        Some(change)
+    }
+
+    /// Forgets those that are no longer worth their place, and tells how many they were.
+    fn retain(&mut self, keeps: impl Fn(&Change) -> bool) -> usize {
+        let before = self.waiting.len();
+        self.waiting.retain(|_, change| {
+            let kept = keeps(change);
+            if !kept {
+                self.places.remove(&change.decided.owned.pod.key);
+            }
+            kept
+        });
+        before - self.waiting.len()
+    }
+
+    /// Forgets those that are too old, once a second.
+    fn forget_old(&mut self, now: i64) -> usize {
+        match std::mem::replace(&mut self.looked_at, now) {
+            last if last == now => 0,
+            _ => self.retain(|change| now - change.at <= OLDEST),
+        }
+    }
+
     fn is_free(&self, change: &Change, now: i64) -> bool {
         let node = self.nodes.get(change.node());
-        let has_place = node.is_none_or(|node| node.under_way < MOST_OF_NODE);
+        let most = if change.may_wait() { MOST_OF_NODE } else { 2 * MOST_OF_NODE };
+        let has_place = node.is_none_or(|node| node.under_way < most);
         let answers = || {
             let namespace = self.namespaces.get(change.namespace());
             node.is_none_or(|node| node.breaker.allows(now))
@@ -105,25 +163,42 @@ impl Changes {
 }
 
 impl Wanted {
-    /// What a cycle wants, the most urgent first; what cycles before `since` wanted counts no more.
+    /// What a cycle wants; what cycles before `since` wanted counts no more.
     pub fn put(&self, decided: Vec<Decided>, at: i64, since: i64) {
         let mut changes = self.changes.lock();
-        changes.waiting.retain(|change| change.at >= since);
-        changes.waiting.extend(decided.into_iter().map(|decided| Change { decided, at }));
+        changes.retain(|change| change.at >= since || change.waiting.is_some());
+        for decided in decided {
+            changes.add(Change { decided, at, waiting: None });
+        }
         changes.forget_idle(at);
         drop(changes);
         self.more.notify_one();
+    }
+
+    /// What somebody wants who waits for what comes of it; of a change that is not made, because it
+    /// is too old or there is a newer one, nothing does.
+    pub async fn put_and_wait(&self, decided: Vec<Decided>, at: i64) -> Vec<Outcome> {
+        let mut waits = Vec::with_capacity(decided.len());
+        {
+            let mut changes = self.changes.lock();
+            for decided in decided {
+                let (waiting, wait) = oneshot::channel();
+                changes.add(Change { decided, at, waiting: Some(waiting) });
+                waits.push(wait);
+            }
+        }
+        self.more.notify_one();
+        join_all(waits).await.into_iter().flatten().collect()
     }
 
     /// The most urgent change of a node that is not busy and answers, which is under way from now
     /// on; and how many were too old.
     pub fn next(&self, now: i64) -> (Option<Change>, usize) {
         let mut changes = self.changes.lock();
-        let before = changes.waiting.len();
-        changes.waiting.retain(|change| now - change.at <= OLDEST);
-        let old = before - changes.waiting.len();
-        let free = changes.waiting.iter().position(|change| changes.is_free(change, now));
-        let next = free.and_then(|index| changes.waiting.remove(index));
+        let old = changes.forget_old(now);
+        let mut waiting = changes.waiting.iter();
+        let free = waiting.find(|(_, change)| changes.is_free(change, now)).map(|(at, _)| *at);
+        let next = free.and_then(|place| changes.take(&place));
         if let Some(change) = &next {
             changes.begin(change, now);
         }
@@ -196,6 +271,7 @@ mod tests {
     use crate::core::context::OwnedPod;
     use crate::core::decision::Decision;
     use crate::core::observation::Observation;
+    use crate::core::outcome::{DONE, Status};
     use crate::core::pod::{PodKey, ResizeCondition, ResizeState};
     use crate::core::pod_decision::PodDecision;
     use crate::core::resource::PerResource;
@@ -228,30 +304,60 @@ mod tests {
     }
 
     #[test]
-    fn changes_come_in_their_order_and_only_while_they_are_new() {
+    fn what_is_in_need_comes_first_then_the_newest_and_only_while_it_is_new() {
         let wanted = Wanted::default();
-        wanted.put(vec![change("a", "n1"), change("b", "n2")], 100, 100);
-        wanted.put(vec![change("c", "n1")], 103, 100);
-        assert_eq!(next(&wanted, 104).as_deref(), Some("a"));
-        wanted.put(vec![change("d", "n1")], 110, 102);
-        assert_eq!((wanted.waiting(), next(&wanted, 111).as_deref()), (2, Some("c")));
-        let (none, old) = wanted.next(126);
-        assert!(none.is_none() && old == 1);
+        wanted.put(vec![change("a", "n1"), growing("b", "n2")], 100, 100);
+        wanted.put(vec![change("c", "n1"), change("d", "n1")], 103, 100);
+        // Another cycle, and something newer for a pod that waits.
+        wanted.put(vec![change("e", "n1"), growing("d", "n1")], 110, 101);
+        assert_eq!(wanted.waiting(), 3);
+        let names: Vec<_> = std::iter::from_fn(|| next(&wanted, 111)).collect();
+        assert_eq!(names, ["d", "e", "c"]);
+        wanted.put(vec![growing("f", "n1"), change("g", "n2")], 112, 112);
+        let (none, old) = wanted.next(128);
+        assert!(none.is_none() && old == 2);
+        assert!(wanted.changes.lock().places.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_hears_what_came_of_it_or_that_nothing_did() {
+        let wanted = Wanted::default();
+        let busy = (0..2 * MOST_OF_NODE).map(|pod| growing(&format!("p{pod}"), "busy"));
+        wanted.put(busy.collect(), 100, 100);
+        while wanted.next(100).0.is_some() {}
+        let all = vec![growing("made", "n1"), growing("replaced", "n1"), growing("old", "busy")];
+        let waits = wanted.put_and_wait(all, 100);
+        let made = async {
+            wanted.put(vec![growing("replaced", "n1")], 101, 101);
+            while let Some(Change { decided, waiting, .. }) = wanted.next(102).0 {
+                let pod = decided.owned.pod.key.clone();
+                let (status, message) = (Status::Success(Method::Vertical), DONE.into());
+                let outcome = Outcome { pod, status, message, decided: None };
+                assert!(waiting.is_none_or(|waiting| waiting.send(outcome).is_ok()));
+            }
+            assert_eq!(wanted.next(116).1, 1);
+        };
+        let (told, ()) = tokio::join!(waits, made);
+        let told: Vec<_> = told.iter().map(|outcome| &*outcome.pod.name).collect();
+        assert_eq!(told, ["made"]);
     }
 
     #[test]
     fn a_busy_node_holds_nobody_else_back() {
         let wanted = Wanted::default();
-        let mut all: Vec<_> = (0..12).map(|pod| change(&format!("p{pod}"), "busy")).collect();
+        let mut all: Vec<_> = (0..12).map(|pod| change(&format!("cut{pod}"), "busy")).collect();
         all.push(change("other", "n2"));
         wanted.put(all, 0, 0);
-        for pod in 0..MOST_OF_NODE {
-            assert_eq!(next(&wanted, 1), Some(format!("p{pod}")));
-        }
-        assert_eq!(next(&wanted, 1).as_deref(), Some("other"));
-        assert_eq!(next(&wanted, 1), None);
-        wanted.done("busy");
-        assert_eq!(next(&wanted, 1).as_deref(), Some("p10"));
+        let names: Vec<_> = std::iter::from_fn(|| next(&wanted, 1)).collect();
+        assert_eq!(names.iter().filter(|name| name.starts_with("cut")).count(), MOST_OF_NODE);
+        assert!(names.contains(&"other".to_owned()));
+        wanted.put((0..12).map(|pod| growing(&format!("up{pod}"), "busy")).collect(), 1, 0);
+        let names: Vec<_> = std::iter::from_fn(|| next(&wanted, 1)).collect();
+        assert_eq!(names.len(), MOST_OF_NODE, "what is in need has as many places");
+        assert!(names.iter().all(|name| name.starts_with("up")));
+        (0..=MOST_OF_NODE).for_each(|_| wanted.done("busy"));
+        let names: Vec<_> = std::iter::from_fn(|| next(&wanted, 1)).collect();
+        assert_eq!(names.iter().filter(|name| name.starts_with("up")).count(), 2);
     }
 
     fn applied(pending: Option<Unfinished>) -> Result<Applied, ApplyError> {
@@ -276,11 +382,11 @@ mod tests {
         let all = all.into_iter().chain([change("b", "n2"), growing("c", "n1"), begun]);
         wanted.put(all.collect(), 11, 11);
         let names: Vec<_> = std::iter::from_fn(|| next(&wanted, 12)).collect();
-        assert_eq!(names, ["b", "c", "begun"]);
-        assert_eq!(next(&wanted, 26).as_deref(), Some("cut"), "one is tried");
+        assert_eq!(names, ["begun", "c", "b"]);
+        let tried = next(&wanted, 26).unwrap();
         assert_eq!(next(&wanted, 26), None);
         wanted.done_late(&silent, 26);
-        assert_eq!(next(&wanted, 26).as_deref(), Some("other"));
+        assert_ne!(next(&wanted, 26).unwrap(), tried);
         assert!(wanted.open_breakers().is_empty());
     }
 

@@ -63,6 +63,23 @@ async fn pods_are_searched_sorted_and_paged() {
 }
 
 #[tokio::test]
+async fn a_request_in_place_of_a_limit_is_named() {
+    let simulation = cluster(|world| {
+        let resources = json!({"requests": {"cpu": "250m", "memory": "256Mi"},
+            "limits": {"memory": "512Mi"}});
+        let workload = Workload::constant(0.1, 100.0);
+        add_with(world, Resource::Deployments, "free", 1, resources, workload);
+        add(world, Resource::Deployments, "web", 1, 0.1, 100.0);
+    });
+    let service = Service::on(&simulation, quiet()).await;
+    let (_, body) = service.get("/pods/overview").await;
+    let [free, web] = [0, 1].map(|index| &body["pods"][index]);
+    assert_eq!(free["without_limit"], json!(["cpu"]));
+    assert_eq!(free["resources"]["cpu_limit"], 0.25);
+    assert_eq!(web["without_limit"], json!([]));
+}
+
+#[tokio::test]
 async fn a_wish_that_cannot_be_met_is_named() {
     let simulation = cluster(|_| {});
     let service = Service::on(&simulation, quiet()).await;

@@ -145,11 +145,14 @@ class Autoscale(ClusterTest):
             request=(f"{room}m", "32Mi"),
             limit=(f"{room}m", "64Mi"),
         )
-        wanted = resources(("360m", "64Mi"), ("360m", "96Mi"))
         spec = lambda: self.cluster.get(self.cluster.path(kinds, name))["spec"]["template"]["spec"]
         template = lambda: spec()["containers"][0]["resources"]
         with Scaler("deferred", scaling_cooldown=0, resize_timeout=1, deferred_timeout=5) as scaler:
             self.assertIn("deferred", scaler.outcome(pod)["message"])
+            wanted = self.cluster.pod(pod)["spec"]["containers"][0]["resources"]
+            # As far as that if it was held to its limit for all of the measurement, or one step.
+            expected = [resources((cpu, "64Mi"), (cpu, "96Mi")) for cpu in ("540m", "360m")]
+            self.assertIn(wanted, expected)
             conditions = resize_conditions(self.cluster.pod(pod))
             self.assertEqual(conditions, {"PodResizePending": "Deferred"})
             until(
