@@ -67,7 +67,7 @@ pub struct WorkloadRow {
     template: RowSums,
     /// What its pods ask for now.
     now: RowSums,
-    /// What new pods would be resized to, by as many.
+    /// What new pods are resized to, or in a dry run would come to, by as many.
     needed: RowSums,
     used: RowUse,
     /// The requests that the template asks for, less those of now.
@@ -394,7 +394,7 @@ fn sum_up(groups: &mut [Group], scaler: &Scaler, settings: &Settings, now: i64) 
             group.held |= current_block(owned, settings).is_some();
         }
     }
-    scaler.agent().with_templates(|known| {
+    scaler.agent().with_templates(settings.dry_run, |known| {
         for group in groups {
             for owned in &group.pods {
                 let own = Sums { request: owned.pod.request(), limit: owned.pod.limit() };

@@ -18,7 +18,7 @@ use crate::core::context::OwnedPod;
 use crate::core::eligibility::own_policy;
 use crate::core::export::SettledWorkload;
 use crate::core::pod::{ContainerResources, PodContainer};
-use crate::core::policy::Policy;
+use crate::core::policy::Settings;
 use crate::core::resource::{PerResource, Resource};
 use crate::core::workload::{WorkloadContainer, WorkloadHistory, WorkloadKey};
 use crate::service::state::AppState;
@@ -78,7 +78,7 @@ pub struct RememberedContainer {
     /// The largest that its pods have now; null where there is none.
     #[schema(required)]
     now: Option<RequestsAndLimits>,
-    /// What a new pod is resized to.
+    /// What a new pod is resized to; in a dry run what it would come to.
     needed: RequestsAndLimits,
     /// The largest usage of the last hours, as far as a cut keeps clear of it.
     peak: Usage,
@@ -201,7 +201,7 @@ pub async fn list(
     if let Some(format @ (Format::Patch | Format::Helm)) = query.format {
         return written(&settled(&state, &query), format);
     }
-    let (policy, offset) = (state.config().policy(), query.offset.unwrap_or(0));
+    let (settings, offset) = (state.config().settings(), query.offset.unwrap_or(0));
     let limit = query.limit.unwrap_or(DEFAULT_PAGE).min(LARGEST_PAGE);
     let cluster = state.cluster();
     let (found, workloads) = run_blocking(|| {
@@ -218,7 +218,7 @@ pub async fn list(
             }
         }
         let shown =
-            page.iter().map(|(key, history)| shown(key, history, &present[&**key], &policy));
+            page.iter().map(|(key, history)| shown(key, history, &present[&**key], &settings));
         (found, shown.collect::<Vec<_>>())
     });
     let (count, timestamp) = (workloads.len(), rfc3339(state.clock.now()));
@@ -241,11 +241,11 @@ fn shown(
     key: &WorkloadKey,
     history: &WorkloadHistory,
     pods: &[&OwnedPod],
-    policy: &Policy,
+    settings: &Settings,
 ) -> ListedWorkload {
     // What annotations ask for binds new pods, too.
-    let own = pods.first().and_then(|owned| own_policy(owned, policy).ok().flatten());
-    let policy = own.as_deref().unwrap_or(policy);
+    let own = pods.first().and_then(|owned| own_policy(owned, &settings.policy).ok().flatten());
+    let (policy, dry_run) = (own.as_deref().unwrap_or(&settings.policy), settings.dry_run);
     let container = |(name, known): (&str, &WorkloadContainer)| {
         let of_pods = pods.iter().flat_map(|owned| owned.pod.containers.iter());
         let now: Vec<_> = of_pods.filter(|container| *container.name == *name).collect();
@@ -254,7 +254,7 @@ fn shown(
             image: known.image.clone(),
             template: RequestsAndLimits::of(&known.template),
             now: (!now.is_empty()).then(|| largest(&now)),
-            needed: RequestsAndLimits::build(|resource| known.needed(resource, policy)),
+            needed: RequestsAndLimits::build(|resource| known.needs(resource, policy, dry_run)),
             peak: Usage::build(|resource| known.peak(resource)),
             typical: Usage::build(|resource| known.typical(resource)),
             known_since: known.known_since().and_then(at),

@@ -239,6 +239,11 @@ impl Cluster {
         self.write_limiter.turn().await
     }
 
+    /// The same for what is less pressing than changes of pods.
+    pub async fn turn_of_less(&self) -> WriteTurn {
+        self.write_limiter.turn_of_less().await
+    }
+
     /// Writes a second that the answers of the API server allow now, and how often they were
     /// halved.
     pub fn pace(&self) -> (f64, u64) {

@@ -80,7 +80,7 @@ pub async fn run(
             let (Some(event), Some(cluster)) = (event, cluster.get()) else { break };
             for (about, text) in addressees(&event) {
                 let turn = tokio::select! {
-                    turn = cluster.turn() => turn,
+                    turn = cluster.turn_of_less() => turn,
                     () = ended.cancelled() => WriteTurn::default(),
                 };
                 delivered(recorder.publish(&cluster, &turn, &event, about, text).await);

@@ -27,6 +27,8 @@ const MAX_RETRY_AFTER: Duration = BUDGET;
 pub struct WriteLimiter {
     pace: Mutex<Pace>,
     places: Arc<Semaphore>,
+    /// Whoever waits holds a copy.
+    waiting: Arc<()>,
 }
 
 /// The right to write once, until it is dropped. Where it was not used, the next one need not wait.
@@ -63,12 +65,22 @@ impl WriteTurn {
 impl WriteLimiter {
     pub fn new(writes_per_second: u32, at_once: usize) -> Arc<Self> {
         let pace = Mutex::new(Pace::new(writes_per_second, Instant::now()));
-        Arc::new(Self { pace, places: Arc::new(Semaphore::new(at_once.max(1))) })
+        let places = Arc::new(Semaphore::new(at_once.max(1)));
+        Arc::new(Self { pace, places, waiting: Arc::default() })
     }
 
     /// Waits until something may be written, whatever it is.
     pub async fn turn(self: &Arc<Self>) -> WriteTurn {
         WriteTurn(Mutex::new(self.acquire(Duration::MAX).await))
+    }
+
+    /// The same for what is less pressing: where others wait, one in five is left to it.
+    pub async fn turn_of_less(self: &Arc<Self>) -> WriteTurn {
+        if Arc::strong_count(&self.waiting) > 1 {
+            let rate = self.pace.lock().rate();
+            tokio::time::sleep(Duration::from_secs_f64(4.0 / rate)).await;
+        }
+        self.turn().await
     }
 
     /// The permit of this turn, or the next one; None when that would take longer than `timeout`.
@@ -82,7 +94,7 @@ impl WriteLimiter {
     }
 
     async fn acquire(self: &Arc<Self>, timeout: Duration) -> Option<Permit> {
-        let began = Instant::now();
+        let (began, _waits) = (Instant::now(), self.waiting.clone());
         let place = self.places.clone().acquire_owned();
         let place = tokio::time::timeout(timeout, place).await.ok()?.ok()?;
         let now = Instant::now();
@@ -230,6 +242,30 @@ mod tests {
         assert!(late.await.is_none(), "no place is free");
         other.free();
         assert!(limiter.permit(&none, long).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_less_pressing_has_one_turn_in_five_where_others_wait() {
+        let limiter = WriteLimiter::new(50, 4);
+        limiter.turn_of_less().await.free();
+        let (changes, events) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let change = async {
+            loop {
+                assert!(limiter.permit(&limiter.turn().await, Duration::MAX).await.is_some());
+                changes.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let event = async {
+            loop {
+                let turn = limiter.turn_of_less().await;
+                assert!(limiter.permit(&turn, Duration::MAX).await.is_some());
+                events.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let both = async { tokio::join!(change, event) };
+        _ = tokio::time::timeout(Duration::from_secs(2), both).await;
+        let (changes, events) = (changes.into_inner(), events.into_inner());
+        assert!(changes >= 4 * events && events > 0, "{changes}, {events}");
     }
 
     #[tokio::test]

@@ -258,6 +258,21 @@ mod tests {
         assert!(workload.typical(Resource::Cpu) < 0.4 && workload.peak(Resource::Cpu) > 0.9);
     }
 
+    #[test]
+    fn what_is_needed_in_a_dry_run_is_told_by_peaks() {
+        let (mut memory, end) = learned("Deployment", 0.3);
+        let pod = owned("web-0", "Deployment", "1", 0);
+        let (_, workload) = memory.of(&pod, end);
+        let workload = workload.container_mut(&pod.pod.containers[0].name);
+        let policy = Policy::default();
+        let limit = |dry_run| workload.needs(Resource::Cpu, &policy, dry_run).0.unwrap();
+        assert_eq!(limit(false), 1.0, "it has settled on what its template gives");
+        assert!((0.3..0.5).contains(&limit(true)), "{}", limit(true));
+        let mut unknown = WorkloadContainer::default();
+        unknown.template = workload.template.clone();
+        assert_eq!(unknown.needs(Resource::Cpu, &policy, true).0, Some(1.0));
+    }
+
     /// The same, resized to so much a while ago.
     fn settled(kind: &str, used: f64, cpu: &str) -> (Memory, i64) {
         let (mut memory, begin) = learned(kind, used);

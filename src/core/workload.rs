@@ -372,9 +372,38 @@ impl WorkloadContainer {
     /// The limit and the request that a new pod like its template is given: cores, MiB; None where
     /// the template has none.
     pub fn needed(&self, resource: Resource, policy: &Policy) -> (Option<f64>, Option<f64>) {
+        let settled = self.settled().map(|settled| settled[resource]).filter(|of| *of > 0.0);
+        self.sized(resource, policy, settled)
+    }
+
+    /// The same of a pod like those that have been measured, if they might be changed: what they
+    /// have settled on in a dry run tells nothing.
+    fn would_need(&self, resource: Resource, policy: &Policy) -> (Option<f64>, Option<f64>) {
+        let typical = self.typical(resource) * (1.0 + policy.guard.headroom[resource]);
+        self.sized(resource, policy, (typical > 0.0).then_some(typical))
+    }
+
+    /// What is shown as needed.
+    pub fn needs(
+        &self,
+        resource: Resource,
+        policy: &Policy,
+        dry_run: bool,
+    ) -> (Option<f64>, Option<f64>) {
+        match dry_run {
+            true => self.would_need(resource, policy),
+            false => self.needed(resource, policy),
+        }
+    }
+
+    fn sized(
+        &self,
+        resource: Resource,
+        policy: &Policy,
+        settled: Option<f64>,
+    ) -> (Option<f64>, Option<f64>) {
         let template = &self.template;
         let (limit, request) = (template.limit(resource), template.request(resource));
-        let settled = self.settled().map(|settled| settled[resource]).filter(|of| *of > 0.0);
         let bounded = |amount: f64| amount.max(policy.min[resource]).min(policy.max[resource]);
         let Some(limit) = limit.filter(|_| policy.controls != Controls::Requests) else {
             let settled =

@@ -310,9 +310,9 @@ impl Agent {
         (found.len(), page.map(|(key, history)| ((*key).clone(), (*history).clone())).collect())
     }
 
-    /// Lets `work` ask what the template of a pod asks for, and what it needs; None where that is
-    /// not known.
-    pub fn with_templates<R>(&self, work: impl FnOnce(&Templates) -> R) -> R {
+    /// Lets `work` ask what the template of a pod asks for, and what it needs, or would need in a
+    /// dry run; None where that is not known.
+    pub fn with_templates<R>(&self, dry_run: bool, work: impl FnOnce(&Templates) -> R) -> R {
         let memory = self.memory.lock();
         work(&|owned, policy| {
             let workload = memory.pods.get(&owned.pod.key)?.known_workload()?;
@@ -325,7 +325,7 @@ impl Agent {
                     (of.limit(resource), of.request(resource))
                 };
                 template.add(&Sums::of(size));
-                needed.add(&Sums::of(|resource| known.needed(resource, policy)));
+                needed.add(&Sums::of(|resource| known.needs(resource, policy, dry_run)));
             }
             Some((template, needed))
         })

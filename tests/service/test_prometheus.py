@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import shutil
 import subprocess
 import time
 
@@ -13,27 +14,10 @@ import week
 from conftest import free_port, until
 
 
-@pytest.fixture(scope="session")
-def prometheus(tmp_path_factory):
-    """The address of a Prometheus, and the end of the week that it knows."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    end = int(time.time()) // 60 * 60
-    blocks = week.write(folder, end)
-    (folder / "prometheus.yml").write_text("{}")
-    port = free_port()
-    with open(folder / "prometheus.log", "wb") as log:
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={blocks}",
-                "--storage.tsdb.retention.time=30d",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    url = f"http://127.0.0.1:{port}"
+def server(command, url, folder):
+    """Runs until the test is over; yields once it answers."""
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def is_ready():
         try:
@@ -41,10 +25,40 @@ def prometheus(tmp_path_factory):
         except requests.ConnectionError:
             return False
 
-    until(is_ready, what="a Prometheus that is ready")
-    yield url, end
+    until(is_ready, what=f"a {command[0]} that is ready")
+    yield
     process.terminate()
     process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session", params=["prometheus", "victoria-metrics"])
+def prometheus(request, tmp_path_factory):
+    """The address of a Prometheus, or of what speaks like it, and the end of the week it knows."""
+    if not shutil.which(request.param):
+        pytest.skip(f"there is no {request.param} here")
+    folder = tmp_path_factory.mktemp(request.param)
+    end = int(time.time()) // 60 * 60
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    if request.param == "prometheus":
+        (folder / "prometheus.yml").write_text("{}")
+        command = [
+            "prometheus",
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={week.write(folder, end)}",
+            "--storage.tsdb.retention.time=30d",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ]
+    else:
+        command = [
+            "victoria-metrics",
+            f"-storageDataPath={folder / 'data'}",
+            f"-httpListenAddr=127.0.0.1:{port}",
+        ]
+    for _ in server(command, url, folder):
+        if request.param == "victoria-metrics":
+            week.send(url, end)
+        yield url, end
 
 
 def container_of(service, name):

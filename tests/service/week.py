@@ -4,6 +4,8 @@ told."""
 import math
 import subprocess
 
+import requests
+
 MINUTE, HOUR, DAY = 60, 3600, 86400
 MIB = 2**20
 # Between two scrapes; what hardly ever changes is told less often. More would only take longer.
@@ -95,21 +97,38 @@ def cluster(now):
     yield Container("shop/once-x4x4x", "once", now - HOUR, now, lambda _: 0.3, lambda _: 60)
 
 
-def write(folder, now):
-    """The blocks of a Prometheus that has scraped all of it."""
-    days = {}
+def days(now):
+    """The samples of a day as lines of `name{labels} value time`, day by day."""
+    found = {}
     for container in cluster(now):
         for name, labels, value, at in container.samples():
-            series = days.setdefault(at // DAY, {}).setdefault(name, {})
+            series = found.setdefault(at // DAY, {}).setdefault(name, {})
             series.setdefault(container.labels(**labels), []).append((at, value))
+    for series in found.values():
+        yield (
+            (f"{name}{labels}", value, at)
+            for name, of_name in series.items()
+            for labels, samples in of_name.items()
+            for at, value in samples
+        )
+
+
+def write(folder, now):
+    """The blocks of a Prometheus that has scraped all of it."""
     blocks, text = folder / "data", folder / "day.openmetrics"
     # Day by day, as promtool reads a file once for each block that it makes of it.
-    for series in days.values():
+    for samples in days(now):
         with open(text, "w") as file:
-            for name, of_name in series.items():
-                for labels, samples in of_name.items():
-                    file.writelines(f"{name}{labels} {value} {at}\n" for at, value in samples)
+            file.writelines(f"{series} {value} {at}\n" for series, value, at in samples)
             file.write("# EOF\n")
         arguments = ["create-blocks-from", "openmetrics", "--quiet", text, blocks]
         subprocess.run(["promtool", "tsdb", *arguments], check=True, timeout=120)
     return blocks
+
+
+def send(url, now):
+    """All of it to a VictoriaMetrics, which takes lines with milliseconds."""
+    for samples in days(now):
+        text = "".join(f"{series} {value} {at * 1000}\n" for series, value, at in samples)
+        requests.post(f"{url}/api/v1/import/prometheus", data=text, timeout=120).raise_for_status()
+    requests.get(f"{url}/internal/force_flush", timeout=60).raise_for_status()
