@@ -112,10 +112,10 @@ pub struct Figures {
     waits: Option<String>,
     /// What makes the network prefer its action most of all; null where the model does not say what
     /// is typical.
-    #[schema(required, example = "recent peaks: if typical, MAINTAIN")]
+    #[schema(required, example = "recent peaks (with what is typical, MAINTAIN)")]
     action_reason: Option<String>,
     /// What makes the room that the network gives most of all; null where no cut goes by that.
-    #[schema(required, example = "variation: if typical, 18 % more")]
+    #[schema(required, example = "variation (with what is typical, 18 % more)")]
     room_reason: Option<String>,
 }
 

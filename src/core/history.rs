@@ -166,6 +166,15 @@ struct Cut {
     from: f64,
 }
 
+/// A limit in force.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct KnownLimit {
+    /// Cores, MiB; 0 before it was seen.
+    amount: f32,
+    /// When it was changed; None: before anything was known of the container.
+    since: Option<i64>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerHistory {
     samples: VecDeque<PerResource<f32>>,
@@ -178,6 +187,8 @@ pub struct ContainerHistory {
     observed: PerResource<u32>,
     /// When a change of this container was last applied.
     pub resized_at: Option<i64>,
+    #[serde(default)]
+    limits: PerResource<KnownLimit>,
     pub backoff: PerResource<Backoff>,
     /// Increases in a row after which the resource was full again.
     steps: PerResource<u8>,
@@ -218,6 +229,7 @@ impl Default for ContainerHistory {
             last_at: i64::MIN,
             observed: PerResource::default(),
             resized_at: None,
+            limits: PerResource::default(),
             backoff: PerResource::default(),
             steps: PerResource::default(),
             cut: PerResource::default(),
@@ -240,6 +252,8 @@ impl Default for ContainerHistory {
 pub const FULL: f64 = 0.9;
 /// A resource used to this share of its limit cannot be used any more.
 const AT_LIMIT: f64 = 0.98;
+/// A limit that differs by no more than this share of it is the same.
+const SAME_LIMIT: f64 = 0.02;
 /// A cut after which the limit is reached within so many seconds has hurt.
 const CUT_WATCHED: i64 = 600;
 /// The longest wait for the next cut, in seconds.
@@ -270,6 +284,9 @@ impl ContainerHistory {
     /// Takes in a measurement; one that is not newer than the last is no news.
     pub fn observe(&mut self, observation: &Observation, policy: &Policy, now: i64) -> News {
         self.keep_time(policy, now);
+        for resource in Resource::ALL {
+            self.see_limit(resource, observation.limit[resource], now);
+        }
         if !std::mem::replace(&mut self.seen, true) {
             self.first_kill = observation.oom_kill;
         }
@@ -393,6 +410,18 @@ impl ContainerHistory {
         &self.cuts_rest[resource]
     }
 
+    /// Whoever has changed it. What rounding does is no change.
+    fn see_limit(&mut self, resource: Resource, limit: f64, now: i64) {
+        let KnownLimit { amount, .. } = self.limits[resource];
+        let before = f64::from(amount);
+        let since = match before {
+            0.0 => self.resized_at,
+            _ if (limit - before).abs() > SAME_LIMIT * before => Some(now),
+            _ => return,
+        };
+        self.limits[resource] = KnownLimit { amount: limit as f32, since };
+    }
+
     /// Whether a whole interval has passed since the last sample, as far as cycles and the times of
     /// measurements, which do not fall on the same moments, can tell.
     fn is_in_turn(&self, at: i64, policy: &Policy) -> bool {
@@ -402,6 +431,9 @@ impl ContainerHistory {
     /// What lies in the future, of a clock that was ahead, is now.
     fn keep_time(&mut self, policy: &Policy, now: i64) {
         self.resized_at = self.resized_at.map(|at| at.min(now));
+        for limit in [&mut self.limits.cpu, &mut self.limits.memory] {
+            limit.since = limit.since.map(|at| at.min(now));
+        }
         if self.sampled_at > now + CLOCK_TOLERANCE {
             self.sampled_at = i64::MIN;
         }
@@ -434,6 +466,7 @@ impl ContainerHistory {
     pub fn applied(&mut self, change: &AppliedChange, policy: &Policy, now: i64) {
         let AppliedChange { resource, from, to, kill } = *change;
         self.resized_at = Some(now);
+        self.limits[resource] = KnownLimit { amount: to as f32, since: Some(now) };
         // What the spec asks for next is what was applied, and nobody else's.
         self.spec = None;
         self.backoff[resource] = Backoff::default();
@@ -480,16 +513,17 @@ impl ContainerHistory {
         f64::from(1u32 << self.steps[resource].clamp(least, MOST_STEPS))
     }
 
-    /// Whether the usage was measured under the limit that holds now, all of the time.
+    /// Whether the usage was measured under the limit that holds now, all of the time. A change of
+    /// the other resource is none of this one.
     pub fn is_of_present_limit(&self, resource: Resource, observation: &Observation) -> bool {
-        self.resized_at.is_none_or(|resized| observation.begin(resource) > resized)
+        self.limits[resource].since.is_none_or(|since| observation.begin(resource) > since)
     }
 
     /// Whether a resource that was measured to be full is full under the limit that holds now.
     /// After a raise a mean that is in part of before is too low at most.
     pub fn would_show_full(&self, resource: Resource, observation: &Observation) -> bool {
         let raised = self.has_grown(resource)
-            && self.resized_at.is_some_and(|resized| observation.at > resized);
+            && self.limits[resource].since.is_some_and(|since| observation.at > since);
         raised || self.is_of_present_limit(resource, observation)
     }
 
@@ -818,7 +852,7 @@ mod tests {
         let of = |at| Observation { window: 15, ..observation(at, 0.5) };
         let tells = |resource, at| history.is_of_present_limit(resource, &of(at));
         assert!(!tells(Resource::Cpu, 115) && tells(Resource::Cpu, 116));
-        assert!(!tells(Resource::Memory, 100) && tells(Resource::Memory, 101));
+        assert!(tells(Resource::Memory, 100), "its limit is what it was");
         // But for one that is full in spite of what was before.
         let full = |at| history.would_show_full(Resource::Cpu, &of(at));
         assert!(!full(100) && full(101));
@@ -826,6 +860,12 @@ mod tests {
         history.applied(&cut, &Policy::default(), 200);
         let full = |at| history.would_show_full(Resource::Cpu, &of(at));
         assert!(!full(215) && full(216), "before a cut it may have been more");
+        // Somebody else has changed it, or the kubelet does so late.
+        let limit = PerResource { cpu: 3.0, ..of(300).limit };
+        observe(&mut history, &Observation { limit, ..of(300) });
+        let tells = |resource, at| history.is_of_present_limit(resource, &of(at));
+        assert!(!tells(Resource::Cpu, 315) && tells(Resource::Cpu, 316));
+        assert!(tells(Resource::Memory, 300));
     }
 
     #[test]

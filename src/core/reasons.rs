@@ -9,6 +9,8 @@ use crate::room;
 
 /// Room that differs by less than this share has no reason.
 const LEAST: f64 = 0.01;
+/// Nor has a lead that is still this share of what it was.
+const SAME_LEAD: f32 = 0.95;
 
 /// In words; None where no feature alone makes a difference.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,18 +46,18 @@ pub fn reasons(
     let lead = |answer: &QValues| lead(answer.of(resource), preferred);
     let smallest = without().min_by(|a, b| lead(a.1).total_cmp(&lead(b.1)));
     let action =
-        smallest.filter(|(_, other)| lead(other) < lead(answer)).map(|(group, other)| match other
+        smallest.filter(|(_, other)| lead(other) < SAME_LEAD * lead(answer)).map(|(group, other)| match other
             .preference(resource)
             .action
         {
             same if same == preferred => format!(
-                "{}: if typical, {} would lead by {:.2}, not {:.2}",
+                "{} (with what is typical, {} would lead by {:.2} instead of {:.2})",
                 group.name(),
                 preferred.name(),
                 lead(other),
                 lead(answer)
             ),
-            another => format!("{}: if typical, {}", group.name(), another.name()),
+            another => format!("{} (with what is typical, {})", group.name(), another.name()),
         });
     Reasons { action, room: room_reason(resource, decision, answer, without()) }
 }
@@ -75,7 +77,7 @@ fn room_reason<'a>(
     let (group, times) = differs.max_by(|a, b| a.1.ln().abs().total_cmp(&b.1.ln().abs()))?;
     let percent = 100.0 * (times - 1.0).abs();
     let how = if times > 1.0 { "more" } else { "less" };
-    let told = || format!("{}: if typical, {percent:.0} % {how}", group.name());
+    let told = || format!("{} (with what is typical, {percent:.0} % {how})", group.name());
     (percent >= 100.0 * LEAST).then(told)
 }
 
@@ -119,15 +121,18 @@ mod tests {
         assert_eq!(
             told(answer([0.1, 0.2, 0.6], -0.5)),
             Reasons {
-                action: Some("recent peaks: if typical, INCREASE".into()),
-                room: Some("recent peaks: if typical, 39 % less".into()),
+                action: Some("recent peaks (with what is typical, INCREASE)".into()),
+                room: Some("recent peaks (with what is typical, 39 % less)".into()),
             }
         );
         assert_eq!(
             told(ours),
             Reasons {
-                action: Some("usage now: if typical, DECREASE would lead by 0.20, not 0.40".into()),
-                room: Some("usage now: if typical, 11 % more".into()),
+                action: Some(
+                    "usage now (with what is typical, DECREASE would lead by 0.20 instead of 0.40)"
+                        .into()
+                ),
+                room: Some("usage now (with what is typical, 11 % more)".into()),
             }
         );
         assert_eq!(reasons(Resource::Memory, &decision, &features, &[ours; 3]), Reasons::default());

@@ -94,8 +94,8 @@ fn lines(explained: &Explained) -> Vec<String> {
         lines.push(style(format!("Container {}", container.name)).bold().to_string());
         lines.push(container.reasoning.clone());
         let (Some(cpu), Some(memory)) = (&container.cpu, &container.memory) else { continue };
-        lines.push(format!("  {:<22}{:>16}{:>16}", "", "CPU", "memory"));
         lines.extend(cpu.reasons(Resource::Cpu).chain(memory.reasons(Resource::Memory)));
+        lines.push(format!("  {:<22}{:>16}{:>16}", "", "CPU", "memory"));
         let (cpu, memory) = (cpu.told(Resource::Cpu), memory.told(Resource::Memory));
         for ((label, cpu), (_, memory)) in cpu.into_iter().zip(memory) {
             lines.push(format!("  {label:<22}{cpu:>16}{memory:>16}"));
@@ -119,10 +119,10 @@ impl Figures {
     fn reasons(&self, resource: Resource) -> impl Iterator<Item = String> {
         let told = |what: &str, why: &Option<String>| {
             let label = resource.label();
-            why.as_ref().map(|why| format!("{label}, the {what} most of all for {why}."))
+            why.as_ref().map(|why| format!("{label}: {what} goes most of all by {why}."))
         };
-        let action = told("preferred action", &self.action_reason);
-        action.into_iter().chain(told("room", &self.room_reason))
+        let action = told("what the network prefers", &self.action_reason);
+        action.into_iter().chain(told("the room that it gives", &self.room_reason))
     }
 
     fn told(&self, resource: Resource) -> Vec<(&'static str, String)> {

@@ -85,6 +85,7 @@ async fn asking(simulation: &Arc<Simulation>, url: &str) -> Service {
 async fn asking_as(simulation: &Arc<Simulation>, config: Config) -> Service {
     let service = preferring(simulation, config, [DECREASE, DECREASE]).await;
     tokio::spawn(recorded_history(&service.state).run(service.state.stopping.clone()));
+    until("it is ready", async || service.get("/readyz").await.0 == 200).await;
     service
 }
 
