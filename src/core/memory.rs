@@ -302,7 +302,8 @@ mod tests {
         let by_request = |name: &str, cpu: &str, created: i64| {
             let mut owned = owned(name, "Deployment", "1", created);
             let resources = ContainerResources::new(&[("cpu", cpu), ("memory", "1Gi")], &[]);
-            let container = PodContainer { resources: resources.into(), ..owned.pod.containers[0].clone() };
+            let container =
+                PodContainer { resources: resources.into(), ..owned.pod.containers[0].clone() };
             let containers = crate::pod::Containers::new([container].into());
             Arc::make_mut(&mut owned.pod).containers = Shared::new(containers);
             owned

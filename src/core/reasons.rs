@@ -45,11 +45,8 @@ pub fn reasons(
     let preferred = decision.predicted[resource];
     let lead = |answer: &QValues| lead(answer.of(resource), preferred);
     let smallest = without().min_by(|a, b| lead(a.1).total_cmp(&lead(b.1)));
-    let action =
-        smallest.filter(|(_, other)| lead(other) < SAME_LEAD * lead(answer)).map(|(group, other)| match other
-            .preference(resource)
-            .action
-        {
+    let action = smallest.filter(|(_, other)| lead(other) < SAME_LEAD * lead(answer)).map(
+        |(group, other)| match other.preference(resource).action {
             same if same == preferred => format!(
                 "{} (with what is typical, {} would lead by {:.2} instead of {:.2})",
                 group.name(),
@@ -58,7 +55,8 @@ pub fn reasons(
                 lead(answer)
             ),
             another => format!("{} (with what is typical, {})", group.name(), another.name()),
-        });
+        },
+    );
     Reasons { action, room: room_reason(resource, decision, answer, without()) }
 }
 

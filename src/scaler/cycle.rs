@@ -62,8 +62,8 @@ pub struct Scaler {
     pub(super) stopping: CancellationToken,
 }
 
-/// Pods that are decided on together, with one forward pass for all of their containers: so few that
-/// what one step of it has read is still in the processor's cache for the next.
+/// Pods that are decided on together, with one forward pass for all of their containers: so few
+/// that what one step of it has read is still in the processor's cache for the next.
 const BATCH: usize = 512;
 
 /// Whether a cycle makes the changes that it wants itself.

@@ -1,8 +1,8 @@
 //! The background task between the cycles: every few seconds it looks at the containers that are
 //! near their limit, where they run, so that a burst does not wait for the next cycle.
 //!
-//! It is apart from the cycles, and waits for none of them. What it measures and wants goes the same
-//! way.
+//! It is apart from the cycles, and waits for none of them. What it measures and wants goes the
+//! same way.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
