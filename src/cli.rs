@@ -86,13 +86,15 @@ struct PredictArgs {
 impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         logging::to_stderr(self.log_format);
-        match self.command {
+        let done = match self.command {
             None => run(serve(self.serve, api::router)),
             Some(Command::Serve(args)) => run(serve(*args, api::router)),
-            Some(Command::Top(args)) => unless_closed(run(top::run(args))),
-            Some(Command::Explain(args)) => unless_closed(run(explain::run(args))),
+            Some(Command::Top(args)) => run(top::run(args)),
+            Some(Command::Explain(args)) => run(explain::run(args)),
             Some(Command::Evaluate(command)) => replay(command.evaluate, &command.fetch),
-            Some(Command::Migrate(MigrateCommand::Vpa(args))) => run(migrate::vpa(&args)),
+            Some(Command::Migrate(MigrateCommand::Vpa(args))) => {
+                run(migrate::vpa(&args, &mut stdout()))
+            }
             Some(Command::Train(args)) => training::run(&args),
             Some(Command::Export(args)) => run(export::run(args, &mut stdout())),
             Some(Command::Revert(args)) => run(revert::run(args, &mut stdout())),
@@ -102,7 +104,8 @@ impl Cli {
             Some(Command::Model(ModelCommand::Predict(args))) => {
                 Ok(inspect::predict(&args.model, &mut stdin(), &mut stdout())?)
             }
-        }
+        };
+        unless_closed(done)
     }
 }
 

@@ -87,8 +87,9 @@ fn resources(of: &ContainerResources) -> Value {
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
     /// Where the service answers
-    #[arg(long, default_value = "http://localhost:5000")]
-    url: String,
+    #[arg(long, visible_alias = "url", env = "DQN_SCALER_URL")]
+    #[arg(default_value = "http://localhost:5000")]
+    server: String,
     /// Kustomize patches, or values for Helm
     #[arg(long, value_enum, default_value_t = ExportFormat::Patch)]
     format: ExportFormat,
@@ -107,7 +108,7 @@ enum ExportFormat {
 }
 
 pub async fn run(args: ExportArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let uri: Uri = args.url.parse().with_context(|| format!("--url {}", args.url))?;
+    let uri: Uri = args.server.parse().with_context(|| format!("--server {}", args.server))?;
     let client = kube::Client::try_from(kube::Config::new(uri))?;
     let format = match args.format {
         ExportFormat::Patch => "patch",
@@ -120,6 +121,9 @@ pub async fn run(args: ExportArgs, out: &mut impl Write) -> anyhow::Result<()> {
         }
     }
     let request = Request::get(path).body(Vec::new())?;
-    let text = client.request_text(request).await.with_context(|| args.url.clone())?;
+    let text = client
+        .request_text(request)
+        .await
+        .with_context(|| format!("no answer of {}, which --server names", args.server))?;
     Ok(out.write_all(text.as_bytes())?)
 }

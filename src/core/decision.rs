@@ -339,9 +339,15 @@ fn is_emergency(
     history: &ContainerHistory,
     policy: &Policy,
 ) -> bool {
+    let used = observation.utilization(resource);
+    let is_short = match (observation.by_request[resource], resource) {
+        (false, _) => used >= FULL,
+        // Who uses more than its request is evicted first.
+        (true, Resource::Memory) => used > 1.0,
+        (true, Resource::Cpu) => false,
+    };
     let full = observation.measured[resource]
-        && !observation.by_request[resource]
-        && observation.utilization(resource) >= FULL
+        && is_short
         && history.would_show_full(resource, observation);
     review.action == Action::Increase
         && match review.cause {
@@ -413,6 +419,25 @@ mod tests {
         assert_eq!(decision.future, PerResource::new(0.25, 128.0));
         let softmax = 1.0_f64.exp() / (1.0_f64.exp() + 2.0);
         assert!((decision.confidence.cpu - softmax).abs() < 1e-9);
+    }
+
+    #[test]
+    fn memory_beyond_a_request_without_a_limit_waits_for_no_cooldown() {
+        let request = PerResource::new(0.5, 800.0);
+        let of = |used| {
+            let (mut observation, mut history, policy) =
+                settled(PerResource::new(0.1, used), request);
+            observation.by_request = PerResource::new(true, true);
+            history.typical = PerResource::new(0.7, 900.0);
+            history.resized_at = Some(observation.at - 60);
+            decide(&observation, &history, &q(KEEP, KEEP), &policy, observation.at)
+        };
+        let within = of(750.0);
+        assert_eq!(within.actions.memory, Action::Maintain);
+        assert!(matches!(within.basis.memory.wait, Some(Wait::Cooldown(_))));
+        let beyond = of(850.0);
+        assert_eq!(beyond.actions, PerResource::new(Action::Maintain, Action::Increase));
+        assert!(beyond.new_limit.memory >= 900.0);
     }
 
     #[test]

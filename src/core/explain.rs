@@ -73,6 +73,12 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
                 (Override::CutHurt, (_, reason)) if done == Action::Maintain => {
                     ("keeps the limit", reason)
                 }
+                (Override::KnownNeed | Override::TypicalUse, (_, reason))
+                    if done == Action::Maintain =>
+                {
+                    let near = format!("{reason}, and it is near enough to that");
+                    ("leaves it", near)
+                }
                 (_, said) => said,
             };
             text += &format!(", the guard {verb}: {reason}");

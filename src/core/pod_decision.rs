@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
-use crate::decision::Decision;
+use crate::decision::{Basis, Decision};
 use crate::guard::Override;
 use crate::resource::{PerResource, Resource};
 use crate::skip_reason::SkipReason;
@@ -140,8 +140,11 @@ impl PodDecision {
             overridden: PerResource::build(|resource| deciding[resource].overridden[resource]),
             cooling_down: self.cooling_down(),
             floor: PerResource::build(|resource| deciding[resource].floor[resource]),
-            // It is told by container.
-            basis: PerResource::default(),
+            // The rest of it is told by container.
+            basis: PerResource::build(|resource| Basis {
+                wait: deciding[resource].basis[resource].wait,
+                ..Basis::default()
+            }),
             controls: first.controls,
             out_of_bounds: PerResource::build(|resource| {
                 deciding[resource].out_of_bounds[resource]
@@ -170,6 +173,7 @@ fn urgency(decision: &Decision, resource: Resource) -> Urgency {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decision::Wait;
     use crate::observation::Observation;
     use Action::{Decrease, Increase, Maintain};
 
@@ -210,6 +214,7 @@ mod tests {
             (decision(Decrease, Maintain, 0.1), decision(Increase, Maintain, 1.0));
         (idle.new_limit.cpu, full.new_limit.cpu) = (0.8, 1.2);
         full.q_values.cpu = [0.1, 0.2, 0.9];
+        full.basis.cpu.wait = Some(Wait::Measurement);
         idle.q_values.memory = [0.5, 0.6, 0.1];
         let pod = pod(vec![Ok(idle), Ok(full.clone()), Err(SkipReason::NoMetrics)]);
         let summary = pod.summary();
@@ -217,6 +222,7 @@ mod tests {
         assert_eq!((summary.observation.limit.cpu, summary.new_limit.cpu), (2.0, 2.0));
         assert_eq!((summary.actions.cpu, summary.q_values.cpu), (Increase, full.q_values.cpu));
         assert_eq!(summary.q_values.memory, [0.5, 0.6, 0.1]);
+        assert_eq!(summary.basis.cpu.wait, Some(Wait::Measurement));
         assert_eq!(PodDecision::single("app", full.clone()).summary(), full);
     }
 

@@ -3,6 +3,7 @@
 pub mod objects;
 pub mod vpa;
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -38,7 +39,7 @@ pub struct Step {
     pub translation: Translation,
 }
 
-pub async fn vpa(args: &VpaArgs) -> anyhow::Result<()> {
+pub async fn vpa(args: &VpaArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let found = match args.files.as_slice() {
         [] => objects::of_cluster(&args.namespaces).await?,
         files => objects::of_files(files)?,
@@ -47,9 +48,9 @@ pub async fn vpa(args: &VpaArgs) -> anyhow::Result<()> {
     let settings = settings(&steps);
     if args.json {
         let all = serde_json::json!({"workloads": steps, "settings": settings});
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
     } else {
-        print!("{}", shown(&steps, &settings));
+        write!(out, "{}", shown(&steps, &settings))?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The background task that makes the changes that the cycles want, apart from them: a cycle waits
-//! for no API server and no kubelet.
+//! The background task that makes the changes that cycles and looks between them want: a cycle
+//! waits for no API server and no kubelet.
 
 use std::sync::Arc;
 
