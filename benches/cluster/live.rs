@@ -17,9 +17,8 @@ use crate::ApiServer;
 use crate::contents;
 use crate::lacking::Lacking;
 use crate::load::{Latency, ask};
-use crate::report;
 use crate::scrape::Scrape;
-use crate::service::{Cycle, Service};
+use crate::service::{self, Cycle, Service};
 
 /// The default of the service.
 const INTERVAL: u64 = 30;
@@ -131,7 +130,7 @@ pub async fn measure(cluster: &ApiServer, pods: usize, length: Duration) -> anyh
         rolled_pods: rolling.await??,
         cycles: cycles.len(),
         cycle_starts: starts(&cycles).windows(2).map(|pair| pair[1] - pair[0]).collect(),
-        cycle: report::total(&report::mean(&cycles)),
+        cycle: service::total(&service::mean(&cycles)),
         cpu_share: cpu / seconds,
         peak_rss: service.memory("VmHWM")?,
         health: Latency::of(health.await??),
@@ -218,7 +217,7 @@ async fn scrape(client: &Client, service: &Service) -> anyhow::Result<Scrape> {
 }
 
 fn starts(cycles: &[Cycle]) -> Vec<f64> {
-    let start = |cycle: &Cycle| cycle.ended.as_secs_f64() - report::total(&cycle.phases).0;
+    let start = |cycle: &Cycle| cycle.ended.as_secs_f64() - service::total(&cycle.phases).0;
     cycles.iter().map(start).collect()
 }
 

@@ -158,7 +158,7 @@ async fn measure(cluster: &ApiServer, pods: usize, cycles: usize) -> anyhow::Res
         first_health,
         first_cycle: first.ended.as_secs_f64(),
         start_bytes,
-        phases: report::mean(&measured),
+        phases: service::mean(&measured),
         wanted: measured.iter().map(|cycle| cycle.wanted).sum::<u64>() as f64
             / measured.len() as f64,
         bytes: bytes / measured.len() as u64,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::live::{Ages, Live};
 use crate::load::Latency;
-use crate::service::{Cycle, Phases};
+use crate::service::{Phases, total};
 
 pub const PHASES: [&str; 7] = ["list", "fetch", "parse", "features", "forward", "plan", "apply"];
 const MIB: f64 = 1024.0 * 1024.0;
@@ -40,19 +40,6 @@ impl Measured {
     pub fn cycle(&self) -> (f64, f64) {
         total(&self.phases)
     }
-}
-
-pub fn total(phases: &Phases) -> (f64, f64) {
-    phases.values().fold((0.0, 0.0), |sum, phase| (sum.0 + phase.0, sum.1 + phase.1))
-}
-
-pub fn mean(cycles: &[Cycle]) -> Phases {
-    let mut phases = Phases::new();
-    for (name, spent) in cycles.iter().flat_map(|cycle| &cycle.phases) {
-        let sum = phases.entry(name.clone()).or_default();
-        *sum = (sum.0 + spent.0 / cycles.len() as f64, sum.1 + spent.1 / cycles.len() as f64);
-    }
-    phases
 }
 
 pub fn print(all: &[Measured]) {

@@ -122,6 +122,19 @@ impl Drop for Service {
     }
 }
 
+pub fn total(phases: &Phases) -> (f64, f64) {
+    phases.values().fold((0.0, 0.0), |sum, phase| (sum.0 + phase.0, sum.1 + phase.1))
+}
+
+pub fn mean(cycles: &[Cycle]) -> Phases {
+    let mut phases = Phases::new();
+    for (name, spent) in cycles.iter().flat_map(|cycle| &cycle.phases) {
+        let sum = phases.entry(name.clone()).or_default();
+        *sum = (sum.0 + spent.0 / cycles.len() as f64, sum.1 + spent.1 / cycles.len() as f64);
+    }
+    phases
+}
+
 fn cycle(line: &str, ended: Duration) -> Option<Cycle> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let phases = line.get("phases")?.as_str()?.split(' ').filter_map(|phase| {
