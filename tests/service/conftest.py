@@ -1,5 +1,6 @@
 """The release binary, started for a test on a port of its own."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -30,6 +31,26 @@ def until(holds, seconds=30, what="what is waited for"):
             return answer
         assert time.monotonic() < end, f"{what} did not come within {seconds} s"
         time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def running(command, url, folder):
+    """A Prometheus, or what speaks like it, that answers at `url`; its log is in the folder."""
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def is_ready():
+        try:
+            return requests.get(f"{url}/-/ready", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    try:
+        until(is_ready, what=f"a {command[0]} that is ready")
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
 class Service:

@@ -8,7 +8,7 @@ import time
 import pytest
 import requests
 
-from conftest import free_port, until
+from conftest import free_port, running, until
 
 MONITORING = pathlib.Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
 LIVE = {"DRY_RUN": "false", "NAMESPACES": "default,shop,data,monitoring", "SCALING_COOLDOWN": "1"}
@@ -147,37 +147,27 @@ def prometheus(start, tmp_path):
     file.write_text(json.dumps(configuration))
     promtool("check", "config", str(file))
     port = free_port()
-    with open(tmp_path / "prometheus.log", "wb") as log:
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={file}",
-                f"--storage.tsdb.path={tmp_path / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        "prometheus",
+        f"--config.file={file}",
+        f"--storage.tsdb.path={tmp_path / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
     # An error of the API server, which does not happen by itself: a namespace that is not watched
     # is asked for.
     assert service.get("/pods/elsewhere/nobody").status_code == 404
     assert "dqn_scaler_kubernetes_errors_total{" in service.get("/metrics").text
-    yield service, f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(timeout=30)
+    with running(command, url, tmp_path):
+        yield service, url
 
 
 def test_prometheus_scrapes_it_and_every_panel_of_the_dashboard_has_something_to_show(prometheus):
     service, url = prometheus
 
     def query(expression):
-        try:
-            answer = requests.get(f"{url}/api/v1/query", params={"query": expression}, timeout=10)
-        except requests.ConnectionError:
-            return None
-        if answer.status_code == 503:  # Prometheus is still starting.
-            return None
-        answer = answer.json()
+        parameters = {"query": expression}
+        answer = requests.get(f"{url}/api/v1/query", params=parameters, timeout=10).json()
         assert answer["status"] == "success", (expression, answer)
         # What is neither a number nor there is nothing to look at.
         return [

@@ -8,27 +8,9 @@ import subprocess
 import time
 
 import pytest
-import requests
 
 import week
-from conftest import free_port, until
-
-
-def server(command, url, folder):
-    """Runs until the test is over; yields once it answers."""
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def is_ready():
-        try:
-            return requests.get(f"{url}/-/ready", timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
-    until(is_ready, what=f"a {command[0]} that is ready")
-    yield
-    process.terminate()
-    process.wait(timeout=30)
+from conftest import free_port, running, until
 
 
 @pytest.fixture(scope="session", params=["prometheus", "victoria-metrics"])
@@ -55,7 +37,7 @@ def prometheus(request, tmp_path_factory):
             f"-storageDataPath={folder / 'data'}",
             f"-httpListenAddr=127.0.0.1:{port}",
         ]
-    for _ in server(command, url, folder):
+    with running(command, url, folder):
         if request.param == "victoria-metrics":
             week.send(url, end)
         yield url, end
