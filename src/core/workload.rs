@@ -372,36 +372,22 @@ impl WorkloadContainer {
     /// The limit and the request that a new pod like its template is given: cores, MiB; None where
     /// the template has none.
     pub fn needed(&self, resource: Resource, policy: &Policy) -> (Option<f64>, Option<f64>) {
-        let settled = self.settled().map(|settled| settled[resource]).filter(|of| *of > 0.0);
-        self.sized(resource, policy, settled)
+        self.needs(resource, policy, false)
     }
 
-    /// The same of a pod like those that have been measured, if they might be changed: what they
-    /// have settled on in a dry run tells nothing.
-    fn would_need(&self, resource: Resource, policy: &Policy) -> (Option<f64>, Option<f64>) {
-        let typical = self.typical(resource) * (1.0 + policy.guard.headroom[resource]);
-        self.sized(resource, policy, (typical > 0.0).then_some(typical))
-    }
-
-    /// What is shown as needed.
+    /// The same; in a dry run, where what pods have settled on tells nothing, what they would come
+    /// to by what was measured.
     pub fn needs(
         &self,
         resource: Resource,
         policy: &Policy,
         dry_run: bool,
     ) -> (Option<f64>, Option<f64>) {
-        match dry_run {
-            true => self.would_need(resource, policy),
-            false => self.needed(resource, policy),
-        }
-    }
-
-    fn sized(
-        &self,
-        resource: Resource,
-        policy: &Policy,
-        settled: Option<f64>,
-    ) -> (Option<f64>, Option<f64>) {
+        let settled = match dry_run {
+            true => Some(self.typical(resource) * (1.0 + policy.guard.headroom[resource])),
+            false => self.settled().map(|settled| settled[resource]),
+        };
+        let settled = settled.filter(|of| *of > 0.0);
         let template = &self.template;
         let (limit, request) = (template.limit(resource), template.request(resource));
         let bounded = |amount: f64| amount.max(policy.min[resource]).min(policy.max[resource]);

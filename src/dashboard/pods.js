@@ -206,11 +206,8 @@ function row(app, pod) {
   let lastKey;
   const update = (now) => {
     text(status, now.status === "Running" ? "" : ` · ${now.status}`);
-    // Without a limit the request stands in its place, which may be gone beyond.
-    const limit = (resource, of) => (now.without_limit.includes(resource) ? 0 : of);
-    const { cpu_limit: cpu, memory_limit_mb: memory } = now.resources;
-    usage.cpu.update(now, now.metrics.cpu_usage, limit("cpu", cpu));
-    usage.memory.update(now, now.metrics.memory_usage_mb, limit("memory", memory));
+    usage.cpu.update(now, now.metrics.cpu_usage, now.resources.cpu_limit);
+    usage.memory.update(now, now.metrics.memory_usage_mb, now.resources.memory_limit_mb);
     attribute(node, "data-monitored", now.monitored ? null : "no");
     const last = now.last_decision;
     const key = JSON.stringify([
@@ -253,8 +250,10 @@ function usageCell(resource) {
     h("div", { class: "figures" }, label, share),
   );
   let drawn;
-  const update = (pod, usage, limit) => {
+  const update = (pod, usage, asked) => {
     const of = amount[resource];
+    // Without a limit the request stands in its place, which may be gone beyond.
+    const limit = pod.without_limit.includes(resource) ? 0 : asked;
     text(label, `${of(usage)} / ${limit > 0 ? of(limit) : "no limit"}`);
     const part = usage !== null && limit > 0 ? usage / limit : null;
     text(share, part === null ? "" : percent(part));

@@ -57,9 +57,9 @@ impl Dispatcher {
                 let outcome =
                     scaler.act(&cluster, &config, &settings, change.decided, &turn, now).await;
                 scaler.wanted.done(node.as_deref().unwrap_or_default());
-                if let Some(waiting) = change.waiting {
+                if let Some(waiter) = change.waiter {
                     // Whoever waited may have ended.
-                    _ = waiting.send(outcome);
+                    _ = waiter.send(outcome);
                 }
             });
         }

@@ -62,16 +62,15 @@ pub struct OpenBreaker {
 const NODE: &str = "node";
 const NAMESPACE: &str = "namespace";
 
-/// The most urgent first, of those the newest; of a cycle's, each has its chance. A number tells
-/// them apart.
-type Place = (Urgency, Reverse<i64>, u32, u32);
+/// The most urgent first, of those the newest, and then in the order in which they were put down.
+type Place = (Urgency, Reverse<i64>, u32);
 
 pub struct Change {
     pub decided: Decided,
     /// Seconds since the epoch.
     pub at: i64,
     /// Who waits for what comes of it.
-    pub waiting: Option<oneshot::Sender<Outcome>>,
+    pub waiter: Option<oneshot::Sender<Outcome>>,
 }
 
 /// How pressing it is: what was begun is ended first.
@@ -100,7 +99,7 @@ impl Changes {
     fn add(&mut self, change: Change) {
         self.numbers = self.numbers.wrapping_add(1);
         let urgency = urgency(&change.decided);
-        let place = (urgency, Reverse(change.at), rand::random(), self.numbers);
+        let place = (urgency, Reverse(change.at), self.numbers);
         let pod = change.decided.owned.pod.key.clone();
         if let Some(earlier) = self.places.insert(pod, place) {
             self.waiting.remove(&earlier);
@@ -166,9 +165,9 @@ impl Wanted {
     /// What a cycle wants; what cycles before `since` wanted counts no more.
     pub fn put(&self, decided: Vec<Decided>, at: i64, since: i64) {
         let mut changes = self.changes.lock();
-        changes.retain(|change| change.at >= since || change.waiting.is_some());
+        changes.retain(|change| change.at >= since || change.waiter.is_some());
         for decided in decided {
-            changes.add(Change { decided, at, waiting: None });
+            changes.add(Change { decided, at, waiter: None });
         }
         changes.forget_idle(at);
         drop(changes);
@@ -182,8 +181,8 @@ impl Wanted {
         {
             let mut changes = self.changes.lock();
             for decided in decided {
-                let (waiting, wait) = oneshot::channel();
-                changes.add(Change { decided, at, waiting: Some(waiting) });
+                let (waiter, wait) = oneshot::channel();
+                changes.add(Change { decided, at, waiter: Some(waiter) });
                 waits.push(wait);
             }
         }
@@ -329,11 +328,11 @@ mod tests {
         let waits = wanted.put_and_wait(all, 100);
         let made = async {
             wanted.put(vec![growing("replaced", "n1")], 101, 101);
-            while let Some(Change { decided, waiting, .. }) = wanted.next(102).0 {
+            while let Some(Change { decided, waiter, .. }) = wanted.next(102).0 {
                 let pod = decided.owned.pod.key.clone();
                 let (status, message) = (Status::Success(Method::Vertical), DONE.into());
                 let outcome = Outcome { pod, status, message, decided: None };
-                assert!(waiting.is_none_or(|waiting| waiting.send(outcome).is_ok()));
+                assert!(waiter.is_none_or(|waiter| waiter.send(outcome).is_ok()));
             }
             assert_eq!(wanted.next(116).1, 1);
         };
