@@ -94,6 +94,25 @@ impl Cluster {
         Err(ClusterError::NotFound { call, message: "the pod has been replaced by another".into() })
     }
 
+    /// What has become of the plan, as the watch has it; None where the pod is not watched.
+    pub fn watched_progress(&self, pod: &Pod, plan: &Plan) -> Option<ResizeProgress> {
+        let now = self.watched(&pod.key.namespace, &pod.key.name)?;
+        (now.key == pod.key).then(|| match holds(&now, plan) {
+            true => progress(&now, plan),
+            // The watch is still behind.
+            false => ResizeProgress::Unanswered,
+        })
+    }
+
+    /// What has become of the plan, as the API server has it.
+    pub async fn asked_progress(
+        &self,
+        pod: &Pod,
+        plan: &Plan,
+    ) -> Result<ResizeProgress, ClusterError> {
+        Ok(progress(&self.same_pod(&pod.key).await?, plan))
+    }
+
     /// Looks at the pod until the kubelet has decided, or `timeout` is over and its last word
     /// stands.
     pub async fn await_progress(
@@ -106,15 +125,11 @@ impl Cluster {
         let mut pause = self.clock().real(MIN_POLL_INTERVAL);
         loop {
             tokio::time::sleep(pause.min(deadline.left())).await;
-            let progress = match self.watched(&pod.key.namespace, &pod.key.name) {
-                // The watch may still be behind.
-                Some(now) if now.key == pod.key && !holds(&now, plan) => ResizeProgress::Unanswered,
-                Some(now) if now.key == pod.key => progress(&now, plan),
-                _ => progress(&self.same_pod(&pod.key).await?, plan),
+            let progress = match self.watched_progress(pod, plan) {
+                Some(progress) => progress,
+                None => self.asked_progress(pod, plan).await?,
             };
-            let is_early =
-                matches!(progress, ResizeProgress::Unanswered | ResizeProgress::InProgress);
-            if !is_early || deadline.left().is_zero() {
+            if !progress.is_early() || deadline.left().is_zero() {
                 return Ok(progress);
             }
             pause = (pause * 2).min(self.clock().real(MAX_POLL_INTERVAL));

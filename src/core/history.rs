@@ -543,6 +543,12 @@ impl ContainerHistory {
         (self.last_at > i64::MIN).then_some(self.last_at)
     }
 
+    /// The last measurement and its moment.
+    pub fn newest(&self) -> Option<(i64, PerResource<f64>)> {
+        let usage = self.samples.back()?;
+        Some((self.last_at()?, PerResource::build(|of| f64::from(usage[of]))))
+    }
+
     /// The largest usage of the guard's window.
     pub fn peak(&self, resource: Resource) -> f64 {
         self.faded_peak(resource, 0.0)

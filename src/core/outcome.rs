@@ -17,6 +17,8 @@ use crate::skip_reason::SkipReason;
 /// What the service's own dry run makes of a decision.
 pub const DRY_RUN: &str = "Dry run: nothing was changed";
 
+pub const NO_ACTION: &str = "No scaling action needed";
+
 /// What a change comes to that is in force as it was decided.
 pub const DONE: &str = "Scaling executed successfully";
 

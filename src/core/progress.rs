@@ -15,6 +15,13 @@ pub enum ResizeProgress {
     Error(String),
 }
 
+impl ResizeProgress {
+    /// There is a word of the kubelet to come.
+    pub fn is_early(&self) -> bool {
+        matches!(self, Self::Unanswered | Self::InProgress)
+    }
+}
+
 pub fn progress(pod: &Pod, plan: &Plan) -> ResizeProgress {
     if let Some(condition) = &pod.resize {
         let message = condition.message.clone();

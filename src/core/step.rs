@@ -7,7 +7,7 @@ use crate::budget::ResizeBudget;
 use crate::context::OwnedPod;
 use crate::eligibility::{blocked_change, message};
 use crate::guard::Override;
-use crate::outcome::{DRY_RUN, Status};
+use crate::outcome::{DRY_RUN, NO_ACTION, Status};
 use crate::pending::{Pending, asked_for, in_force, pending};
 use crate::plan::{Plan, plan};
 use crate::pod::Pod;
@@ -101,8 +101,7 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
             let reason = SkipReason::ManagedByHpa;
             return Step::skip(reason, message(reason, owned, &at.settings.policy));
         }
-        let message = "No scaling action needed".into();
-        return Step::Leave { status: Status::NoActionNeeded, message };
+        return Step::Leave { status: Status::NoActionNeeded, message: NO_ACTION.into() };
     }
     if !at.settings.policy.resizes_down && unfinished.is_none() && changes_what_is_down(pod, &plan)
     {

@@ -48,7 +48,7 @@ pub struct Metrics {
     waiting: Gauge,
     write_rate: Gauge<f64, AtomicU64>,
     write_cuts: Counter,
-    too_old: Counter,
+    not_wanted: Counter,
     open_breakers: Family<Labels<1>, Gauge>,
     looked_at: Counter,
     kubelet_requests: Timings<1>,
@@ -121,7 +121,7 @@ impl Default for Metrics {
             waiting: Gauge::default(),
             write_rate: Gauge::default(),
             write_cuts: Counter::default(),
-            too_old: Counter::default(),
+            not_wanted: Counter::default(),
             open_breakers: Family::default(),
             looked_at: Counter::default(),
             kubelet_requests: Family::new_with_constructor(timing),
@@ -206,8 +206,12 @@ impl Metrics {
             "Times that these were halved, for an answer that was refused or slow",
             self.write_cuts.clone(),
         );
-        let too_old = self.too_old.clone();
-        r.register("changes_too_old", "Wanted changes that waited too long to be made", too_old);
+        let not_wanted = self.not_wanted.clone();
+        r.register(
+            "changes_not_wanted",
+            "Changes that were not wanted any longer at their turn",
+            not_wanted,
+        );
         r.register(
             "circuit_breakers_open",
             "Nodes and namespaces that do not answer: what takes away from their pods waits",
@@ -365,8 +369,8 @@ impl Metrics {
     }
 
     /// So many changes have waited too long.
-    pub fn too_old(&self, changes: usize) {
-        self.too_old.inc_by(changes as u64);
+    pub fn not_wanted(&self) {
+        self.not_wanted.inc();
     }
 
     /// Pods that were decided on between two cycles.

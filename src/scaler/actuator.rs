@@ -4,19 +4,17 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use futures::FutureExt;
 use parking_lot::Mutex;
 
 use super::agent::Decided;
-use super::apply::{
-    ApplyError, Attempt, Fallback, Manner, apply, apply_parts, fall_back, take_back,
-};
+use super::apply::{ApplyError, Fallback, Resize, fall_back, take_back};
 use super::cycle::Scaler;
 use super::noting::Tried;
-use crate::client::error::ClusterError;
+use super::resizing::{Resizing, Stage, guarded};
 use crate::cluster::template::TemplateChange;
 use crate::cluster::{Cluster, WriteTurn};
 use crate::config::Config;
@@ -28,9 +26,7 @@ use crate::core::outcome::{Applied, DONE, Outcome, Status};
 use crate::core::pending::in_force;
 use crate::core::plan::Plan;
 use crate::core::pod::PodKey;
-use crate::core::pod_decision::PodDecision;
 use crate::core::policy::Settings;
-use crate::core::resource::Resource;
 use crate::core::skip_reason::SkipReason;
 use crate::core::step::{Circumstances, Step, Turn, next_step};
 
@@ -38,12 +34,12 @@ use crate::core::step::{Circumstances, Step, Turn, next_step};
 type Left = (Status, Cow<'static, str>);
 
 /// A pod that is being changed, for as long as this lives.
-struct Claim<'a> {
-    claims: &'a Mutex<HashSet<PodKey>>,
+pub(super) struct Claim {
+    claims: Arc<Mutex<HashSet<PodKey>>>,
     pod: PodKey,
 }
 
-impl Drop for Claim<'_> {
+impl Drop for Claim {
     fn drop(&mut self) {
         self.claims.lock().remove(&self.pod);
     }
@@ -108,158 +104,119 @@ impl Scaler {
         Outcome { pod: owned.pod.key.clone(), status, message, decided: decision.ok() }
     }
 
-    /// Does with one pod what is to be done, if that still holds at its turn.
+    /// Does with one pod what is to be done, and waits for what comes of it.
     pub(super) async fn act(
         &self,
         cluster: &Cluster,
         config: &Config,
         settings: &Settings,
         decided: Decided,
-        turn: &WriteTurn,
-        now: DateTime<Utc>,
     ) -> Outcome {
+        let timeout = Duration::from_secs(config.resize_timeout);
+        let mut stage =
+            self.begin(cluster, config, settings, decided, &WriteTurn::default()).await;
+        loop {
+            match stage {
+                Stage::Over(outcome) => return outcome,
+                Stage::Accepted(resizing, accepted) => {
+                    let (pod, plan) = (resizing.pod(), accepted.plan());
+                    let word = cluster.await_progress(pod, plan, timeout).await;
+                    stage = self.heard(cluster, config, resizing, accepted, word).await;
+                }
+            }
+        }
+    }
+
+    /// Begins with what is to be done with a pod, if that still holds at its turn.
+    pub(super) async fn begin(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        settings: &Settings,
+        decided: Decided,
+        turn: &WriteTurn,
+    ) -> Stage {
         let pod = decided.owned.pod.key.clone();
         let claim = self.claim(&pod);
         // What was decided on limits that change meanwhile is decided anew in the next cycle.
         let overtaken = claim.is_none() || self.agent.resized_at(&pod) != decided.resized_at;
         let mut one = ResizeBudget::new(1, 1);
-        let left = match self.step(cluster, settings, &decided, overtaken, &mut one) {
-            Err(left) => left,
-            Ok(step) => {
-                let sent = self.send_step(cluster, config, &decided, step, turn);
-                let sent = AssertUnwindSafe(sent).catch_unwind().await;
-                sent.unwrap_or_else(|_| panicked(&pod))
+        let stage = match (self.step(cluster, settings, &decided, overtaken, &mut one), claim) {
+            (Err(left), _) => {
+                let now = cluster.clock().now();
+                Stage::Over(self.outcome(cluster, settings, decided, left, now))
+            }
+            (Ok(_), None) => unreachable!("what another request changes is left to it"),
+            (Ok(step), Some(claim)) => {
+                let work = self.take_step(cluster, config, decided, step, claim, turn);
+                guarded(&pod, work).await
             }
         };
-        let outcome = self.outcome(cluster, settings, decided, left, now);
-        self.tell(std::slice::from_ref(&outcome), config, now);
-        outcome
+        self.told(stage, cluster, config)
     }
 
-    async fn send_step(
+    async fn take_step(
         &self,
         cluster: &Cluster,
         config: &Config,
-        decided: &Decided,
+        decided: Decided,
         step: Step,
+        claim: Claim,
         turn: &WriteTurn,
-    ) -> Left {
+    ) -> Stage {
         let Decided { owned, decision, origin, .. } = decided;
         let Ok(decision) = decision else {
             unreachable!("a step that sends comes of a decision");
         };
         let began = Instant::now();
-        let pause = config.auto_scale_interval as i64;
-        let key = &owned.pod.key;
         let (plan, applied) = match step {
-            Step::Leave { status, message } => return (status, message),
+            Step::Leave { status, message } => {
+                let pod = owned.pod.key.clone();
+                return Stage::Over(Outcome { pod, status, message, decided: Some(decision) });
+            }
             Step::Resize { plan, fallback } => {
                 let fallback = match fallback {
                     true => Fallback::Template(TemplateChange::OnlyUp),
                     false => Fallback::None,
                 };
-                let timeout = Duration::from_secs(config.resize_timeout);
-                let manner = Manner { fallback, timeout, turn };
-                return self
-                    .resize_by_parts(cluster, config, decided, decision, plan, manner)
-                    .await;
+                let resize = Resize::by_parts(owned, plan, fallback);
+                let (done, faults, _claim) = (None, Vec::new(), claim);
+                let resizing = Resizing { resize, decision, origin, _claim, began, done, faults };
+                return self.send_next(cluster, config, Box::new(resizing), turn).await;
             }
             Step::TakeBack { plan, refusal } => {
                 turn.free();
-                let applied = take_back(cluster, owned, &plan, &refusal).await;
+                let applied = take_back(cluster, &owned, &plan, &refusal).await;
                 (plan, applied)
             }
             Step::FallBack { plan, refusal } => {
                 turn.free();
                 let change = TemplateChange::OnlyUp;
-                let applied = match fall_back(cluster, owned, &plan, change, refusal).await {
+                let applied = match fall_back(cluster, &owned, &plan, change, refusal).await {
                     // What neither the kubelet does nor the template is asked for no more.
                     Err(ApplyError::Refused(refusal)) => {
-                        take_back(cluster, owned, &in_force(&owned.pod), &refusal).await
+                        take_back(cluster, &owned, &in_force(&owned.pod), &refusal).await
                     }
                     done => done,
                 };
                 (plan, applied)
             }
         };
-        let now = cluster.clock().now().timestamp();
-        self.agent.back_off(key, now, pause);
+        let (key, now) = (&owned.pod.key, cluster.clock().now().timestamp());
+        self.agent.back_off(key, now, config.auto_scale_interval as i64);
         if applied.is_ok() {
             let names = owned.pod.containers.iter().map(|container| &*container.name);
             self.agent.resized(key, names, now);
         }
-        let (plan, origin) = (&plan, *origin);
-        let decided = Some(decision);
+        let (owned, plan, decided) = (&owned, &plan, Some(&decision));
         let tried = Tried { owned, plan, decision: decided, origin, began, applied: &applied };
         self.note_end(cluster, config, &tried);
-        self.publish(cluster, &tried, || cause(decision));
-        match applied {
+        self.publish(cluster, &tried, || cause(&decision));
+        let (status, message) = match applied {
             Ok(applied) => (Status::Success(applied.method), DONE.into()),
             Err(error) => (Status::Failed, error.to_string().into()),
-        }
-    }
-
-    async fn resize_by_parts(
-        &self,
-        cluster: &Cluster,
-        config: &Config,
-        decided: &Decided,
-        decision: &PodDecision,
-        plan: Plan,
-        manner: Manner<'_>,
-    ) -> Left {
-        let Decided { owned, origin, .. } = decided;
-        let (began, key) = (Instant::now(), &owned.pod.key);
-        let mut done: Option<Applied> = None;
-        let mut faults: Vec<(Vec<Resource>, ApplyError)> = Vec::new();
-        for attempt in apply_parts(cluster, owned, plan, manner).await {
-            let Attempt { resources, plan, result } = attempt;
-            let now = cluster.clock().now().timestamp();
-            if let Err(ApplyError::Cluster(ClusterError::Conflict { .. })) = result {
-                faults.extend(result.err().map(|error| (resources, error)));
-                continue;
-            }
-            self.wanted.heard(&owned.pod, &result, now);
-            match &result {
-                Ok(_) => self.agent.applied(key, decision, &resources, &config.policy(), now),
-                Err(_) => {
-                    let pause = config.auto_scale_interval as i64;
-                    self.agent.failed(key, decision, &resources, now, pause);
-                }
-            }
-            let (plan, decided, origin) = (&plan, Some(decision), *origin);
-            let tried = Tried { owned, plan, decision: decided, origin, began, applied: &result };
-            self.note(cluster, config, &tried);
-            self.publish(cluster, &tried, || cause(decision));
-            match result {
-                Ok(applied) => {
-                    done = Some(match done {
-                        Some(first) => first.with(applied),
-                        None => applied,
-                    });
-                }
-                Err(error) => faults.push((resources, error)),
-            }
-        }
-        let Some(applied) = done else {
-            return match faults.into_iter().next() {
-                Some((_, ApplyError::Cluster(ClusterError::Conflict { .. }))) => {
-                    let reason = SkipReason::Changed;
-                    (Status::Skipped(reason), reason.message(&key.name).into())
-                }
-                Some((_, error)) => (Status::Failed, error.to_string().into()),
-                None => (Status::NoActionNeeded, "No scaling action needed".into()),
-            };
         };
-        let mut message = match applied.pending {
-            Some(pending) => format!("Scaling accepted, {pending}"),
-            None => DONE.to_owned(),
-        };
-        for (resources, error) in &faults {
-            let names: Vec<_> = resources.iter().map(|resource| resource.name()).collect();
-            message += &format!("; {}: {error}", names.join(" and "));
-        }
-        (Status::Success(applied.method), message.into())
+        Stage::Over(Outcome { pod: key.clone(), status, message, decided: Some(decision) })
     }
 
     /// Gives a pod the resources that a person asks for; None while it is being changed by
@@ -274,9 +231,10 @@ impl Scaler {
     ) -> Option<Result<Applied, ApplyError>> {
         let _claim = self.claim(&owned.pod.key)?;
         let timeout = Duration::from_secs(config.resize_timeout);
-        let manner = Manner { fallback, timeout, turn: &WriteTurn::default() };
         let began = Instant::now();
-        let applied = apply(cluster, owned, plan, manner).await;
+        let resize = Resize::whole(owned.clone(), plan.clone(), fallback);
+        let attempts = resize.carry_through(cluster, timeout, &WriteTurn::default()).await;
+        let applied = attempts.into_iter().next()?.result;
         if applied.is_ok() {
             let now = cluster.clock().now().timestamp();
             self.agent.resized(&owned.pod.key, plan.keys().map(String::as_str), now);
@@ -290,7 +248,7 @@ impl Scaler {
 
     /// Publishes a resize that was tried, after it has been written down: what happens in telling
     /// of it changes nothing of what was done.
-    fn publish(&self, cluster: &Cluster, tried: &Tried, cause: impl FnOnce() -> String) {
+    pub(super) fn publish(&self, cluster: &Cluster, tried: &Tried, cause: impl FnOnce() -> String) {
         let Tried { owned, plan, began, applied, .. } = *tried;
         self.metrics.resized(began.elapsed(), applied.as_ref().ok());
         let now = cluster.clock().now();
@@ -312,13 +270,13 @@ impl Scaler {
     }
 
     /// The right to change a pod; nobody else has it until the claim is dropped.
-    fn claim(&self, pod: &PodKey) -> Option<Claim<'_>> {
+    fn claim(&self, pod: &PodKey) -> Option<Claim> {
         let claimed = self.claims.lock().insert(pod.clone());
-        claimed.then(|| Claim { claims: &self.claims, pod: pod.clone() })
+        claimed.then(|| Claim { claims: self.claims.clone(), pod: pod.clone() })
     }
 }
 
-fn panicked(pod: &PodKey) -> Left {
+pub(super) fn panicked(pod: &PodKey) -> Left {
     tracing::error!(pod = %pod.name, namespace = %pod.namespace,
         "a panic in the handling of one pod");
     (Status::Failed, "Internal error".into())
@@ -326,8 +284,6 @@ fn panicked(pod: &PodKey) -> Left {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio_util::sync::CancellationToken;
 
     use super::super::agent::{Agent, Observed};
@@ -367,11 +323,7 @@ mod tests {
     }
 
     async fn act(scaler: &Scaler, cluster: &Cluster, config: &Config, due: Decided) -> Status {
-        let now = cluster.clock().now();
-        scaler
-            .act(cluster, config, &config.settings(), due, &WriteTurn::default(), now)
-            .await
-            .status
+        scaler.act(cluster, config, &config.settings(), due).await.status
     }
 
     #[tokio::test]

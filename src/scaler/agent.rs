@@ -19,9 +19,9 @@ use crate::core::features::FeatureSet;
 use crate::core::history::{ContainerHistory, PodHistory};
 use crate::core::memory::{self, Memory, meet};
 use crate::core::network::QValues;
-use crate::core::observation::{Observation, observe};
+use crate::core::observation::{Observation, Usage, observe};
 use crate::core::phases::Phase;
-use crate::core::pod::{Pod, PodKey};
+use crate::core::pod::{Pod, PodContainer, PodKey};
 use crate::core::pod_decision::{ContainerDecision, PodDecision, Urgency};
 use crate::core::policy::{Policy, Settings};
 use crate::core::reasons::{self, Reasons};
@@ -185,6 +185,25 @@ impl Agent {
         let states = Array2::from_shape_vec((rows.len(), self.features.len()), states)
             .map_err(|error| ModelError::Input(error.to_string()))?;
         Ok(Batch { rows, states })
+    }
+
+    /// What was last measured of each container of the pod: what was decided by, or newer.
+    pub fn newest_usages(&self, decided: &Decided, now: &OwnedPod) -> Vec<Option<Usage>> {
+        let memory = self.memory.lock();
+        let histories = memory.pods.get(&now.pod.key);
+        let decisions = decided.decision.iter().flat_map(PodDecision::decided);
+        let decisions: HashMap<_, _> = decisions.collect();
+        let newest = |(index, container): (usize, &PodContainer)| {
+            let seen = &decisions.get(&container.name)?.observation;
+            let history = histories.and_then(|of| of.container(&container.name));
+            let newer = history.and_then(|history| history.newest()).filter(|(at, _)| *at > seen.at);
+            let (at, usage) = newer.unwrap_or((seen.at, seen.usage));
+            let measured = |of| seen.measured[of].then_some(usage[of]);
+            let mut containers = vec![PerResource::default(); now.pod.containers.len()];
+            containers[index] = PerResource::build(measured);
+            Some(Usage { at, window: seen.window, containers: containers.into() })
+        };
+        now.pod.containers.iter().enumerate().map(newest).collect()
     }
 
     /// Whether a container of the pod was killed for memory and nothing was done about it yet.

@@ -29,16 +29,6 @@ pub enum Fallback {
     Template(TemplateChange),
 }
 
-/// How a resize is carried out.
-#[derive(Clone, Copy)]
-pub struct Manner<'a> {
-    pub fallback: Fallback,
-    /// How long the kubelet is waited for.
-    pub timeout: Duration,
-    /// In which it is sent.
-    pub turn: &'a WriteTurn,
-}
-
 /// The resources that were asked for together, and what came of it.
 pub struct Attempt {
     pub resources: Vec<Resource>,
@@ -46,86 +36,179 @@ pub struct Attempt {
     pub result: Result<Applied, ApplyError>,
 }
 
-/// Resizes the pod, both resources in one request where nothing speaks against it. What is refused
-/// to the two together is asked for one by one, so that what is refused to one neither holds back
-/// nor rolls out the other.
-pub async fn apply_parts(
-    cluster: &Cluster,
-    owned: &OwnedPod,
-    plan: Plan,
-    manner: Manner<'_>,
-) -> Vec<Attempt> {
-    let parts = Resource::ALL.map(|resource| (resource, part(&plan, resource)));
-    let parts: Vec<_> = parts.into_iter().filter(|(_, part)| !part.is_empty()).collect();
-    let resources: Vec<_> = parts.iter().map(|(resource, _)| *resource).collect();
-    if parts.len() < 2 {
-        let result = apply(cluster, owned, &plan, manner).await;
-        return vec![Attempt { resources, plan, result }];
-    }
-    let in_place = Manner { fallback: Fallback::None, ..manner };
-    let result = apply(cluster, owned, &plan, in_place).await;
-    let refused = matches!(
-        result,
-        Err(ApplyError::Refused(_)
-            | ApplyError::Cluster(ClusterError::Refused { .. } | ClusterError::NotInPlace { .. }))
-    );
-    if !refused {
-        return vec![Attempt { resources, plan, result }];
-    }
-    let mut attempts = Vec::new();
-    let mut owned = owned.clone();
-    for (resource, plan) in parts {
-        // What came before has changed the object.
-        match cluster.same_pod(&owned.pod.key).await {
-            Ok(now) => owned.pod = now.into(),
-            Err(error) => {
-                let result = Err(error.into());
-                attempts.push(Attempt { resources: vec![resource], plan, result });
-                continue;
-            }
-        }
-        let result = apply(cluster, &owned, &plan, manner).await;
-        attempts.push(Attempt { resources: vec![resource], plan, result });
-    }
-    attempts
+/// A resize on its way: what is still to be asked for.
+pub struct Resize {
+    pub owned: OwnedPod,
+    fallback: Fallback,
+    /// The next one last.
+    left: Vec<Part>,
+    /// Something was sent before, which has changed the object.
+    is_begun: bool,
 }
 
-/// Resizes the pod and waits `timeout` for the kubelet.
-pub async fn apply(
+/// What is asked for in one request.
+struct Part {
+    resources: Vec<Resource>,
+    plan: Plan,
+    fallback: Fallback,
+    /// Where the resources are refused together they are asked for one by one.
+    splits: bool,
+}
+
+/// What the API server has accepted: the kubelet has the next word.
+pub struct Accepted {
+    part: Part,
+    updated: Box<Pod>,
+}
+
+impl Accepted {
+    pub fn plan(&self) -> &Plan {
+        &self.part.plan
+    }
+}
+
+/// What has come of a request.
+pub enum Sent {
+    Accepted(Accepted),
+    /// None where what was refused together is asked for one by one.
+    Over(Option<Attempt>),
+}
+
+impl Resize {
+    /// All in one request.
+    pub fn whole(owned: OwnedPod, plan: Plan, fallback: Fallback) -> Self {
+        let resources = Resource::ALL.into_iter().filter(|of| !part(&plan, *of).is_empty());
+        let resources = resources.collect();
+        let left = vec![Part { resources, plan, fallback, splits: false }];
+        Self { owned, fallback, left, is_begun: false }
+    }
+
+    /// Both resources in one request where nothing speaks against it. What is refused to the two
+    /// together is asked for one by one, so that what is refused to one neither holds back nor
+    /// rolls out the other.
+    pub fn by_parts(owned: OwnedPod, plan: Plan, fallback: Fallback) -> Self {
+        let mut resize = Self::whole(owned, plan, fallback);
+        if let [part] = &mut resize.left[..]
+            && part.resources.len() > 1
+        {
+            (part.splits, part.fallback) = (true, Fallback::None);
+        }
+        resize
+    }
+
+    /// Asks for what is next; None when nothing is left.
+    pub async fn send(&mut self, cluster: &Cluster, turn: &WriteTurn) -> Option<Sent> {
+        let part = self.left.pop()?;
+        if std::mem::replace(&mut self.is_begun, true) {
+            match cluster.same_pod(&self.owned.pod.key).await {
+                Ok(now) => self.owned.pod = now.into(),
+                Err(error) => return Some(Sent::Over(self.over(part, Err(error.into())))),
+            }
+        }
+        Some(match send(cluster, &self.owned, &part.plan, part.fallback, turn).await {
+            Ok(updated) => Sent::Accepted(Accepted { part, updated: updated.into() }),
+            Err(result) => Sent::Over(self.over(part, result)),
+        })
+    }
+
+    /// Takes in the kubelet's word, or that it was not heard.
+    pub async fn heard(
+        &mut self,
+        cluster: &Cluster,
+        Accepted { part, updated }: Accepted,
+        word: Result<ResizeProgress, ClusterError>,
+    ) -> Option<Attempt> {
+        let result = end(cluster, &self.owned, &updated, &part.plan, part.fallback, word).await;
+        self.over(part, result)
+    }
+
+    fn over(&mut self, over: Part, result: Result<Applied, ApplyError>) -> Option<Attempt> {
+        let refused = matches!(
+            result,
+            Err(ApplyError::Refused(_)
+                | ApplyError::Cluster(
+                    ClusterError::Refused { .. } | ClusterError::NotInPlace { .. }
+                ))
+        );
+        let Part { resources, plan, splits, .. } = over;
+        if !(splits && refused) {
+            return Some(Attempt { resources, plan, result });
+        }
+        let fallback = self.fallback;
+        self.left.extend(resources.into_iter().rev().map(|resource| {
+            let plan = part(&plan, resource);
+            Part { resources: vec![resource], plan, fallback, splits: false }
+        }));
+        None
+    }
+
+    /// Sends all of it, and waits `timeout` for the kubelet's word on each part.
+    pub async fn carry_through(
+        mut self,
+        cluster: &Cluster,
+        timeout: Duration,
+        turn: &WriteTurn,
+    ) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        while let Some(sent) = self.send(cluster, turn).await {
+            attempts.extend(match sent {
+                Sent::Over(attempt) => attempt,
+                Sent::Accepted(accepted) => {
+                    let pod = &self.owned.pod;
+                    let word = cluster.await_progress(pod, accepted.plan(), timeout).await;
+                    self.heard(cluster, accepted, word).await
+                }
+            });
+        }
+        attempts
+    }
+}
+
+/// The pod as the API server has it then; else what came of it.
+async fn send(
     cluster: &Cluster,
     owned: &OwnedPod,
     plan: &Plan,
-    Manner { fallback, timeout, turn }: Manner<'_>,
-) -> Result<Applied, ApplyError> {
+    fallback: Fallback,
+    turn: &WriteTurn,
+) -> Result<Pod, Result<Applied, ApplyError>> {
     let pod = &owned.pod;
-    let updated = match cluster.patch_resize(pod, plan, turn).await {
-        Ok(updated) => updated,
-        Err(error @ ClusterError::NotInPlace { .. }) => {
-            return fall_back_or_refuse(cluster, owned, plan, fallback, error.to_string()).await;
-        }
-        // New pods would be refused what admission refuses to this one; only what a person asks
-        // for may be meant for the template, where other rules hold.
-        Err(ClusterError::Refused { call, code: 422, message })
-            if fallback == Fallback::Template(TemplateChange::AsGiven) =>
-        {
-            let refusal = ClusterError::Refused { call, code: 422, message };
-            cluster.same_pod(&pod.key).await?;
-            let applied =
-                fall_back_or_refuse(cluster, owned, plan, fallback, refusal.to_string()).await;
-            return match applied {
-                Err(ApplyError::Refused(_)) => Err(refusal.into()),
-                applied => applied,
-            };
-        }
-        Err(error) => {
-            if matches!(error, ClusterError::Refused { .. }) {
-                // Refused, or refused to another pod of the same name: the pod tells which.
-                cluster.same_pod(&pod.key).await?;
-            }
-            return Err(error.into());
-        }
+    let error = match cluster.patch_resize(pod, plan, turn).await {
+        Ok(updated) => return Ok(updated),
+        Err(error) => error,
     };
-    let refusal = match cluster.await_progress(pod, plan, timeout).await {
+    Err(match error {
+        ClusterError::NotInPlace { .. } => {
+            fall_back_or_refuse(cluster, owned, plan, fallback, error.to_string()).await
+        }
+        ClusterError::Refused { code, .. } => match cluster.same_pod(&pod.key).await {
+            // Refused to another pod of the same name.
+            Err(gone) => Err(gone.into()),
+            // New pods would be refused what admission refuses to this one; only what a person
+            // asks for may be meant for the template, where other rules hold.
+            Ok(_) if code == 422 && fallback == Fallback::Template(TemplateChange::AsGiven) => {
+                let refusal = error.to_string();
+                match fall_back_or_refuse(cluster, owned, plan, fallback, refusal).await {
+                    Err(ApplyError::Refused(_)) => Err(error.into()),
+                    applied => applied,
+                }
+            }
+            Ok(_) => Err(error.into()),
+        },
+        error => Err(error.into()),
+    })
+}
+
+/// What the kubelet's word makes of a resize that the API server has accepted.
+async fn end(
+    cluster: &Cluster,
+    owned: &OwnedPod,
+    updated: &Pod,
+    plan: &Plan,
+    fallback: Fallback,
+    word: Result<ResizeProgress, ClusterError>,
+) -> Result<Applied, ApplyError> {
+    let (refusal, fallback) = match word {
         Ok(ResizeProgress::Done) => {
             return Ok(Applied { method: Method::Vertical, pending: None, refusal: None });
         }
@@ -145,12 +228,11 @@ pub async fn apply(
         // The pod's spec is changed, whatever becomes of it.
         Err(error) => return Ok(told(format!("the kubelet's answer is not known: {error}"))),
     };
-    let (refusal, fallback) = refusal;
     let applied = fall_back_or_refuse(cluster, owned, plan, fallback, refusal).await;
     if applied.is_err() {
         // What cannot be is taken back: the kubelet would go on trying for ever, or never look at
         // the pod again.
-        revert(cluster, pod, &updated, plan).await?;
+        revert(cluster, &owned.pod, updated, plan).await?;
     }
     applied
 }
@@ -267,16 +349,26 @@ mod tests {
         api.patch_resize(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    fn up(turn: &WriteTurn) -> Manner<'_> {
-        let fallback = Fallback::Template(TemplateChange::OnlyUp);
-        Manner { fallback, timeout: Duration::from_secs(10), turn }
+    const UP: Fallback = Fallback::Template(TemplateChange::OnlyUp);
+
+    async fn carry_through(cluster: &Cluster, resize: Resize) -> Vec<Attempt> {
+        resize.carry_through(cluster, Duration::from_secs(10), &WriteTurn::default()).await
+    }
+
+    async fn apply(
+        cluster: &Cluster,
+        owned: &OwnedPod,
+        plan: Plan,
+    ) -> Result<Applied, ApplyError> {
+        let resize = Resize::whole(owned.clone(), plan, UP);
+        carry_through(cluster, resize).await.remove(0).result
     }
 
     #[tokio::test]
     async fn what_is_refused_to_one_resource_is_done_for_the_other() {
         let (simulation, cluster, owned) = one_pod(ServerVersion::V1_33).await;
         let plan = plan(&[("cpu", "600m"), ("memory", "400Mi")]);
-        let attempts = apply_parts(&cluster, &owned, plan, up(&WriteTurn::default())).await;
+        let attempts = carry_through(&cluster, Resize::by_parts(owned.clone(), plan, UP)).await;
         let [cpu, memory] = &attempts[..] else { panic!("{} attempts", attempts.len()) };
         assert_eq!(cpu.resources, [Resource::Cpu]);
         assert_eq!(cpu.result.as_ref().unwrap().method, Method::Vertical);
@@ -292,8 +384,7 @@ mod tests {
     async fn a_change_is_sent_only_to_what_it_was_decided_on() {
         let (simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
         by_hand(&simulation, &owned, json!({"memory": "1Gi"})).await;
-        let applied =
-            apply(&cluster, &owned, &plan(&[("cpu", "600m")]), up(&WriteTurn::default())).await;
+        let applied = apply(&cluster, &owned, plan(&[("cpu", "600m")])).await;
         let conflict = applied.err().unwrap();
         assert!(
             matches!(conflict, ApplyError::Cluster(ClusterError::Conflict { .. })),
@@ -307,8 +398,7 @@ mod tests {
     async fn another_version_of_the_same_object_is_no_conflict() {
         let (simulation, cluster, mut owned) = one_pod(ServerVersion::default()).await;
         Arc::make_mut(&mut owned.pod).resource_version = Some("1".into());
-        let applied =
-            apply(&cluster, &owned, &plan(&[("cpu", "600m")]), up(&WriteTurn::default())).await;
+        let applied = apply(&cluster, &owned, plan(&[("cpu", "600m")])).await;
         assert_eq!(applied.unwrap().method, Method::Vertical);
         assert_eq!(limits(&simulation, &owned).await.0, "600m");
     }
@@ -321,8 +411,7 @@ mod tests {
         api.patch("web", &PatchParams::default(), &paused).await.unwrap();
         let mut plan = plan(&[("cpu", "64")]);
         plan.values_mut().for_each(|change| change.requests = change.limits.clone());
-        let refused =
-            apply(&cluster, &owned, &plan, up(&WriteTurn::default())).await.err().unwrap();
+        let refused = apply(&cluster, &owned, plan).await.err().unwrap();
         assert!(refused.to_string().contains("Deployment web: it is paused"), "{refused}");
         let template = api.get("web").await.unwrap().spec.unwrap().template.spec.unwrap();
         let limits = template.containers[0].resources.clone().unwrap().limits.unwrap();

@@ -54,7 +54,7 @@ pub struct Scaler {
     pub events: Queue,
     pub(super) invalid_annotations: InvalidAnnotations,
     /// Pods that are being changed right now.
-    pub(super) claims: Mutex<HashSet<PodKey>>,
+    pub(super) claims: Arc<Mutex<HashSet<PodKey>>>,
     pub wanted: Wanted,
     pub throttling: Throttling,
     /// What the last cycle found worth a look before the next.
@@ -103,7 +103,7 @@ impl Scaler {
             metrics: Metrics::default(),
             events,
             invalid_annotations: InvalidAnnotations::default(),
-            claims: Mutex::default(),
+            claims: Arc::default(),
             wanted: Wanted::default(),
             throttling: Throttling::default(),
             watchlist: Mutex::default(),

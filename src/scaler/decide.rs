@@ -16,7 +16,7 @@ use super::throttling::Known;
 use super::wanted;
 use crate::blocking::run_blocking;
 use crate::client::retry::Deadline;
-use crate::cluster::{Cluster, WriteTurn};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::core::budget::ResizeBudget;
 use crate::core::change_record::Origin;
@@ -68,7 +68,7 @@ impl Scaler {
         let settings = settings(cluster, config).await;
         let now = cluster.clock().now().timestamp();
         let throttled = self.throttling.known(now);
-        let observed = observe_pod(owned, usage, &settings, &throttled, now);
+        let observed = observe_pod(owned, |_| usage.as_ref(), &settings, &throttled, now);
         let (agent, policy) = (self.agent.clone(), settings.policy.clone());
         let decide = move || {
             let own_policy = observed.own_policy.clone();
@@ -88,6 +88,31 @@ impl Scaler {
         Ok(Considered { decided, reasons, outcome })
     }
 
+    /// What is decided on the same pod as it is now, by the newest that was measured of it. A pod
+    /// that is not watched stays as it was decided on.
+    pub(super) async fn renewed(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        decided: Decided,
+    ) -> Result<(Settings, Decided), CycleError> {
+        let (settings, now) = (settings(cluster, config).await, cluster.clock().now().timestamp());
+        let renewed: Result<_, CycleError> = run_blocking(|| {
+            let key = &decided.owned.pod.key;
+            let pod = cluster.watched(&key.namespace, &key.name).filter(|pod| pod.key == *key);
+            let owned = cluster.watched_with_context(pod.into_iter().collect()).pop();
+            let Some(owned) = owned.map(OwnedPod::select_containers) else { return Ok(decided) };
+            let (usages, origin) = (self.agent.newest_usages(&decided, &owned), decided.origin);
+            let throttled = self.throttling.known(now);
+            let usage = |index: usize| usages.get(index)?.as_ref();
+            let observed = vec![observe_pod(owned, usage, &settings, &throttled, now)];
+            let watch = &mut Stopwatch::start();
+            let renewed = self.agent.decide(observed, &settings.policy, now, watch)?.pop();
+            Ok(renewed.map_or(decided, |renewed| Decided { origin, ..renewed }))
+        });
+        renewed.map(|renewed| (settings, renewed))
+    }
+
     /// Decides on these pods, tells of those that nothing is to be done with, and adds the others.
     pub(super) async fn sift(
         &self,
@@ -101,8 +126,9 @@ impl Scaler {
         let now = cluster.clock().now();
         let (agent, settings) = (self.agent.clone(), settings(cluster, config).await);
         let throttled = self.throttling.known(now.timestamp());
-        let observed =
-            |(owned, usage)| observe_pod(owned, usage, &settings, &throttled, now.timestamp());
+        let observed = |(owned, usage): (_, Option<Usage>)| {
+            observe_pod(owned, |_| usage.as_ref(), &settings, &throttled, now.timestamp())
+        };
         let observed = run_blocking(|| pods.into_iter().map(observed).collect());
         let (mut laps, policy) = (*watch, settings.policy.clone());
         let (decided, laps) = tokio::task::spawn_blocking(move || {
@@ -172,9 +198,8 @@ impl Scaler {
                 }
             }
             Way::Now => {
-                let work = turns.into_iter().map(|due| async {
-                    self.act(cluster, config, &settings, due, &WriteTurn::default(), now).await
-                });
+                let work =
+                    turns.into_iter().map(|due| self.act(cluster, config, &settings, due));
                 let acted = futures::stream::iter(work).buffer_unordered(config.resize_concurrency);
                 outcomes.extend(acted.collect::<Vec<_>>().await);
             }
@@ -230,10 +255,10 @@ async fn settings(cluster: &Cluster, config: &Config) -> Settings {
     settings
 }
 
-/// A pod with what was measured of its containers, and the policy it is decided by.
-fn observe_pod(
+/// A pod with what was measured of each of its containers, and the policy it is decided by.
+fn observe_pod<'a>(
     owned: OwnedPod,
-    usage: Option<Usage>,
+    usage: impl Fn(usize) -> Option<&'a Usage>,
     settings: &Settings,
     throttling: &Known,
     now: i64,
@@ -243,7 +268,7 @@ fn observe_pod(
         Ok(own_policy) => {
             let controls = own_policy.as_deref().unwrap_or(&settings.policy).controls;
             let container = |index| {
-                let seen = observe(&owned.pod, index, usage.as_ref(), max_age, now);
+                let seen = observe(&owned.pod, index, usage(index), max_age, now);
                 let name = owned.pod.containers.get(index).map(|container| &*container.name);
                 let throttled = throttling.share(&owned.pod.key, name.unwrap_or_default());
                 let seen = Observation { throttled, ..seen };

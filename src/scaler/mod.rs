@@ -18,6 +18,7 @@ mod noting;
 pub mod outcomes;
 pub mod pod_status;
 pub mod recorded_history;
+mod resizing;
 pub mod revert;
 mod round;
 pub mod second_look;

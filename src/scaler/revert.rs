@@ -10,7 +10,7 @@ use clap::Args;
 use futures::StreamExt;
 use kube::Client;
 
-use super::apply::{Fallback, Manner, apply_parts};
+use super::apply::{Fallback, Resize};
 use crate::client::connect;
 use crate::client::retry::Deadline;
 use crate::clock::Clock;
@@ -136,10 +136,9 @@ async fn carry_out(
     out: &mut impl Write,
 ) -> anyhow::Result<(usize, usize)> {
     let work = due.into_iter().map(|(owned, plan)| async move {
-        let turn = WriteTurn::default();
         let timeout = Duration::from_secs(Config::default().resize_timeout);
-        let manner = Manner { fallback: Fallback::None, timeout, turn: &turn };
-        let attempts = apply_parts(cluster, &owned, plan, manner).await;
+        let resize = Resize::by_parts(owned.clone(), plan, Fallback::None);
+        let attempts = resize.carry_through(cluster, timeout, &WriteTurn::default()).await;
         let said = attempts.into_iter().filter_map(|attempt| match attempt.result {
             Ok(applied) => applied.pending.map(|pending| (true, pending.to_string())),
             Err(error) => Some((false, error.to_string())),

@@ -1,7 +1,6 @@
 //! The changes that are wanted and still to be made: at most one a pod, the newest. What is wanted
 //! of nodes and namespaces that do not answer costs only them.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use futures::future::join_all;
@@ -16,9 +15,6 @@ use crate::core::outcome::{Applied, Method, Outcome, Unfinished};
 use crate::core::pod::{Pod, PodKey};
 use crate::core::pod_decision::Urgency;
 
-/// A change that has waited longer is not made: what it goes by is too old, and the next cycle
-/// brings it anew.
-const OLDEST: i64 = 15;
 /// Changes of the pods of one node that may be under way: one whose kubelet does not answer costs
 /// only itself. As many again may be of containers in need.
 const MOST_OF_NODE: usize = 10;
@@ -36,8 +32,6 @@ struct Changes {
     places: HashMap<PodKey, Place>,
     /// Given out so far.
     numbers: u32,
-    /// When it was last looked for what is too old.
-    looked_at: i64,
     nodes: BTreeMap<String, Node>,
     namespaces: BTreeMap<String, Breaker>,
 }
@@ -62,13 +56,15 @@ pub struct OpenBreaker {
 const NODE: &str = "node";
 const NAMESPACE: &str = "namespace";
 
-/// The most urgent first, of those the newest, and then in the order in which they were put down.
-type Place = (Urgency, Reverse<i64>, u32);
+/// The most urgent first, of those the one that has waited longest, and then in the order in which
+/// they were put down.
+type Place = (Urgency, i64, u32);
 
 pub struct Change {
     pub decided: Decided,
-    /// Seconds since the epoch.
-    pub at: i64,
+    /// When it was decided, in seconds since the epoch, and since when the pod is to be changed.
+    at: i64,
+    pub since: i64,
     /// Who waits for what comes of it.
     pub waiter: Option<oneshot::Sender<Outcome>>,
 }
@@ -79,7 +75,11 @@ pub fn urgency(decided: &Decided) -> Urgency {
 }
 
 impl Change {
-    fn node(&self) -> &str {
+    fn new(decided: Decided, at: i64) -> Self {
+        Self { decided, at, since: at, waiter: None }
+    }
+
+    pub fn node(&self) -> &str {
         self.decided.owned.pod.node_name.as_deref().unwrap_or_default()
     }
 
@@ -96,14 +96,13 @@ impl Change {
 
 impl Changes {
     /// In place of an earlier one of the same pod.
-    fn add(&mut self, change: Change) {
+    fn add(&mut self, mut change: Change) {
+        let pod = &change.decided.owned.pod.key;
+        let earlier = self.places.get(pod).and_then(|place| self.waiting.remove(place));
+        change.since = earlier.map_or(change.at, |earlier| earlier.since);
         self.numbers = self.numbers.wrapping_add(1);
-        let urgency = urgency(&change.decided);
-        let place = (urgency, Reverse(change.at), self.numbers);
-        let pod = change.decided.owned.pod.key.clone();
-        if let Some(earlier) = self.places.insert(pod, place) {
-            self.waiting.remove(&earlier);
-        }
+        let place = (urgency(&change.decided), change.since, self.numbers);
+        self.places.insert(pod.clone(), place);
         self.waiting.insert(place, change);
     }
 
@@ -113,25 +112,16 @@ impl Changes {
         Some(change)
     }
 
-    /// Forgets those that are no longer worth their place, and tells how many they were.
-    fn retain(&mut self, keeps: impl Fn(&Change) -> bool) -> usize {
-        let before = self.waiting.len();
+    /// Forgets those that were decided on before that moment.
+    fn forget_before(&mut self, moment: i64) {
+        let places = &mut self.places;
         self.waiting.retain(|_, change| {
-            let kept = keeps(change);
+            let kept = change.at >= moment;
             if !kept {
-                self.places.remove(&change.decided.owned.pod.key);
+                places.remove(&change.decided.owned.pod.key);
             }
             kept
         });
-        before - self.waiting.len()
-    }
-
-    /// Forgets those that are too old, once a second.
-    fn forget_old(&mut self, now: i64) -> usize {
-        match std::mem::replace(&mut self.looked_at, now) {
-            last if last == now => 0,
-            _ => self.retain(|change| now - change.at <= OLDEST),
-        }
     }
 
     fn is_free(&self, change: &Change, now: i64) -> bool {
@@ -162,27 +152,27 @@ impl Changes {
 }
 
 impl Wanted {
-    /// What a cycle wants; what cycles before `since` wanted counts no more.
+    /// What a cycle wants; what was wanted before `since` and is not now counts no more.
     pub fn put(&self, decided: Vec<Decided>, at: i64, since: i64) {
         let mut changes = self.changes.lock();
-        changes.retain(|change| change.at >= since || change.waiter.is_some());
         for decided in decided {
-            changes.add(Change { decided, at, waiter: None });
+            changes.add(Change::new(decided, at));
         }
+        changes.forget_before(since);
         changes.forget_idle(at);
         drop(changes);
         self.more.notify_one();
     }
 
-    /// What somebody wants who waits for what comes of it; of a change that is not made, because it
-    /// is too old or there is a newer one, nothing does.
+    /// What somebody wants who waits for what comes of it; of a change that is not made, because
+    /// there is a newer one or a cycle wants none, nothing does.
     pub async fn put_and_wait(&self, decided: Vec<Decided>, at: i64) -> Vec<Outcome> {
         let mut waits = Vec::with_capacity(decided.len());
         {
             let mut changes = self.changes.lock();
             for decided in decided {
                 let (waiter, wait) = oneshot::channel();
-                changes.add(Change { decided, at, waiter: Some(waiter) });
+                changes.add(Change { waiter: Some(waiter), ..Change::new(decided, at) });
                 waits.push(wait);
             }
         }
@@ -191,17 +181,14 @@ impl Wanted {
     }
 
     /// The most urgent change of a node that is not busy and answers, which is under way from now
-    /// on; and how many were too old.
-    pub fn next(&self, now: i64) -> (Option<Change>, usize) {
+    /// on.
+    pub fn next(&self, now: i64) -> Option<Change> {
         let mut changes = self.changes.lock();
-        let old = changes.forget_old(now);
         let mut waiting = changes.waiting.iter();
-        let free = waiting.find(|(_, change)| changes.is_free(change, now)).map(|(at, _)| *at);
-        let next = free.and_then(|place| changes.take(&place));
-        if let Some(change) = &next {
-            changes.begin(change, now);
-        }
-        (next, old)
+        let place = *waiting.find(|(_, change)| changes.is_free(change, now))?.0;
+        let next = changes.take(&place)?;
+        changes.begin(&next, now);
+        Some(next)
     }
 
     /// A change of a pod of that node is over.
@@ -299,46 +286,45 @@ mod tests {
     }
 
     fn next(wanted: &Wanted, now: i64) -> Option<String> {
-        wanted.next(now).0.map(|change| change.decided.owned.pod.key.name.clone())
+        wanted.next(now).map(|change| change.decided.owned.pod.key.name.clone())
     }
 
     #[test]
-    fn what_is_in_need_comes_first_then_the_newest_and_only_while_it_is_new() {
+    fn what_is_in_need_comes_first_then_what_has_waited_longest() {
         let wanted = Wanted::default();
         wanted.put(vec![change("a", "n1"), growing("b", "n2")], 100, 100);
         wanted.put(vec![change("c", "n1"), change("d", "n1")], 103, 100);
         // Another cycle, and something newer for a pod that waits.
-        wanted.put(vec![change("e", "n1"), growing("d", "n1")], 110, 101);
-        assert_eq!(wanted.waiting(), 3);
-        let names: Vec<_> = std::iter::from_fn(|| next(&wanted, 111)).collect();
-        assert_eq!(names, ["d", "e", "c"]);
-        wanted.put(vec![growing("f", "n1"), change("g", "n2")], 112, 112);
-        let (none, old) = wanted.next(128);
-        assert!(none.is_none() && old == 2);
+        wanted.put(vec![change("e", "n1"), growing("d", "n1"), change("c", "n1")], 110, 104);
+        assert_eq!(wanted.waiting(), 3, "what the cycle does not want counts no more");
+        let taken: Vec<_> = std::iter::from_fn(|| wanted.next(111)).collect();
+        let of = |change: &Change| (change.decided.owned.pod.key.name.clone(), change.since);
+        let expected = [("d", 103), ("c", 103), ("e", 110)].map(|(pod, at)| (pod.to_owned(), at));
+        assert_eq!(taken.iter().map(of).collect::<Vec<_>>(), expected);
         assert!(wanted.changes.lock().places.is_empty());
     }
 
     #[tokio::test]
     async fn who_waits_hears_what_came_of_it_or_that_nothing_did() {
         let wanted = Wanted::default();
-        let busy = (0..2 * MOST_OF_NODE).map(|pod| growing(&format!("p{pod}"), "busy"));
-        wanted.put(busy.collect(), 100, 100);
-        while wanted.next(100).0.is_some() {}
-        let all = vec![growing("made", "n1"), growing("replaced", "n1"), growing("old", "busy")];
-        let waits = wanted.put_and_wait(all, 100);
+        let all = ["made", "replaced", "dropped"].map(|name| growing(name, "n1"));
+        let waits = wanted.put_and_wait(all.into(), 100);
         let made = async {
-            wanted.put(vec![growing("replaced", "n1")], 101, 101);
-            while let Some(Change { decided, waiter, .. }) = wanted.next(102).0 {
-                let pod = decided.owned.pod.key.clone();
-                let (status, message) = (Status::Success(Method::Vertical), DONE.into());
-                let outcome = Outcome { pod, status, message, decided: None };
-                assert!(waiter.is_none_or(|waiter| waiter.send(outcome).is_ok()));
-            }
-            assert_eq!(wanted.next(116).1, 1);
+            wanted.put(vec![growing("made", "n1"), growing("replaced", "n1")], 101, 101);
+            let waits = wanted.put_and_wait(vec![growing("made", "n1")], 102);
+            let made = async {
+                while let Some(Change { decided, waiter, .. }) = wanted.next(102) {
+                    let pod = decided.owned.pod.key.clone();
+                    let (status, message) = (Status::Success(Method::Vertical), DONE.into());
+                    let outcome = Outcome { pod, status, message, decided: None };
+                    assert!(waiter.is_none_or(|waiter| waiter.send(outcome).is_ok()));
+                }
+            };
+            tokio::join!(waits, made).0
         };
-        let (told, ()) = tokio::join!(waits, made);
-        let told: Vec<_> = told.iter().map(|outcome| &*outcome.pod.name).collect();
-        assert_eq!(told, ["made"]);
+        let (first, second) = tokio::join!(waits, made);
+        let told: Vec<_> = second.iter().map(|outcome| &*outcome.pod.name).collect();
+        assert_eq!((first.len(), &told[..]), (0, &["made"][..]));
     }
 
     #[test]
