@@ -35,16 +35,8 @@ const BROKEN_AFTER: u64 = 60_000;
 #[derive(Debug, Serialize)]
 pub struct Live {
     pub pods: usize,
-    pub seconds: f64,
-    /// A second: pods whose change was sent, and resizes that kubelets have carried out.
-    pub sent: f64,
-    pub done: f64,
-    pub failed: f64,
-    /// Changes a second that waited too long to be sent.
-    pub too_old: f64,
-    /// Age of decisions when they are sent, by what they are for.
-    pub ages: BTreeMap<String, Ages>,
-    pub lacking: Lacking,
+    /// The first half, which begins after an hour in which nobody scaled, and the second.
+    pub halves: Vec<Half>,
     /// A second, by verb.
     pub requests: BTreeMap<String, f64>,
     /// A second, by the code of the answer.
@@ -65,9 +57,23 @@ pub struct Live {
     pub load_average: String,
 }
 
-/// How old decisions were when they were sent, in seconds: bounds that were not exceeded.
+#[derive(Debug, Serialize)]
+pub struct Half {
+    pub seconds: f64,
+    /// A second: pods whose change was sent, and resizes that kubelets have carried out.
+    pub sent: f64,
+    pub done: f64,
+    pub failed: f64,
+    /// Changes a second that were not wanted any longer at their turn.
+    pub not_wanted: f64,
+    /// How long changes waited until they were sent, by what they are for.
+    pub waits: BTreeMap<String, Waits>,
+    pub lacking: Lacking,
+}
+
+/// How long changes waited until they were sent, in seconds: bounds that were not exceeded.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Ages {
+pub struct Waits {
     pub sent: f64,
     pub p50: f64,
     pub p99: f64,
@@ -92,7 +98,6 @@ pub async fn measure(cluster: &ApiServer, pods: usize, length: Duration) -> anyh
     spoil_watches(cluster, &client, namespaces.len()).await?;
     let mut service = Service::start(&cluster.kubeconfig, &namespaces, true, INTERVAL)?;
     service.first_cycle(pods).await?;
-    client.delete(cluster.url("/lacking")).send().await?.error_for_status()?;
     let (began, cpu_before) = (Instant::now(), service.cpu()?);
     let before = scrape(&client, &service).await?;
     let (end, ended) = tokio::sync::watch::channel(false);
@@ -100,12 +105,16 @@ pub async fn measure(cluster: &ApiServer, pods: usize, length: Duration) -> anyh
     let metrics = ask(service.url("/metrics"), Duration::from_millis(200), ended);
     let (health, metrics) = (tokio::spawn(health), tokio::spawn(metrics));
     let rolling = tokio::spawn(roll_out(client.clone(), cluster.url(""), pods, length));
-    let course = follow(&client, &service, length).await?;
+    let (mut halves, mut course) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let (half, moments) =
+            measure_half(cluster, &client, &service, began, length / 2).await?;
+        halves.push(half);
+        course.extend(moments);
+    }
     end.send_replace(true);
     let after = scrape(&client, &service).await?;
     let (seconds, cpu) = (began.elapsed().as_secs_f64(), service.cpu()? - cpu_before);
-    let lacking = client.get(cluster.url("/lacking")).send().await?.json().await?;
-    let rate = |metric: &str| (after.sum(metric) - before.sum(metric)) / seconds;
     let rates = |metric: &str, label: &str| {
         let before = before.by(metric, label);
         let rate = |(name, value): (String, f64)| {
@@ -117,13 +126,7 @@ pub async fn measure(cluster: &ApiServer, pods: usize, length: Duration) -> anyh
     let cycles = service.cycles_so_far();
     Ok(Live {
         pods,
-        seconds,
-        sent: rate("dispatch_delay_seconds_count"),
-        done: rate("resizes_total"),
-        failed: rate("resize_failures_total"),
-        too_old: rate("changes_too_old_total"),
-        ages: ages(&before, &after),
-        lacking,
+        halves,
         requests: rates("kubernetes_requests_total", "verb"),
         errors: rates("kubernetes_errors_total", "code"),
         watch_ends: after.by("watch_ends_total", "reason"),
@@ -138,6 +141,30 @@ pub async fn measure(cluster: &ApiServer, pods: usize, length: Duration) -> anyh
         course,
         load_average: std::fs::read_to_string("/proc/loadavg")?,
     })
+}
+
+async fn measure_half(
+    cluster: &ApiServer,
+    client: &Client,
+    service: &Service,
+    start: Instant,
+    length: Duration,
+) -> anyhow::Result<(Half, Vec<Moment>)> {
+    client.delete(cluster.url("/lacking")).send().await?.error_for_status()?;
+    let (began, before) = (Instant::now(), scrape(client, service).await?);
+    let course = follow(client, service, start, length).await?;
+    let (seconds, after) = (began.elapsed().as_secs_f64(), scrape(client, service).await?);
+    let rate = |metric: &str| (after.sum(metric) - before.sum(metric)) / seconds;
+    let half = Half {
+        seconds,
+        sent: rate("dispatch_delay_seconds_count"),
+        done: rate("resizes_total"),
+        failed: rate("resize_failures_total"),
+        not_wanted: rate("changes_not_wanted_total"),
+        waits: waits(&before, &after),
+        lacking: client.get(cluster.url("/lacking")).send().await?.json().await?,
+    };
+    Ok((half, course))
 }
 
 /// Of the first watches some are told that they are too old, and some of the later ones broken off.
@@ -186,13 +213,14 @@ async fn roll_out(
 async fn follow(
     client: &Client,
     service: &Service,
+    start: Instant,
     length: Duration,
 ) -> anyhow::Result<Vec<Moment>> {
     let (began, mut course) = (Instant::now(), Vec::new());
     let mut last: Option<(f64, Scrape, f64)> = None;
     while began.elapsed() < length {
         let (at, now, cpu) =
-            (began.elapsed().as_secs_f64(), scrape(client, service).await?, service.cpu()?);
+            (start.elapsed().as_secs_f64(), scrape(client, service).await?, service.cpu()?);
         if let Some((then, before, cpu_before)) = &last {
             let grown = |metric: &str| (now.sum(metric) - before.sum(metric)) / (at - then);
             course.push(Moment {
@@ -221,7 +249,7 @@ fn starts(cycles: &[Cycle]) -> Vec<f64> {
     cycles.iter().map(start).collect()
 }
 
-fn ages(before: &Scrape, after: &Scrape) -> BTreeMap<String, Ages> {
+fn waits(before: &Scrape, after: &Scrape) -> BTreeMap<String, Waits> {
     let (metric, label) = ("dispatch_delay_seconds_bucket", "urgency");
     let of = |urgency: String| {
         let earlier = before.buckets(metric, label, &urgency);
@@ -237,9 +265,9 @@ fn ages(before: &Scrape, after: &Scrape) -> BTreeMap<String, Ages> {
             let reached = grown.iter().find(|(_, count)| *count >= share * sent);
             reached.map_or(f64::INFINITY, |(bound, _)| *bound)
         };
-        let ages = Ages { sent, p50: within(0.5), p99: within(0.99), most: within(1.0) };
-        (urgency, ages)
+        let waits = Waits { sent, p50: within(0.5), p99: within(0.99), most: within(1.0) };
+        (urgency, waits)
     };
     let all = after.by(metric, label).into_keys().map(of);
-    all.filter(|(_, ages)| ages.sent > 0.0).collect()
+    all.filter(|(_, waits)| waits.sent > 0.0).collect()
 }

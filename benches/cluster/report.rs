@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::live::{Ages, Live};
+use crate::live::{Half, Live, Waits};
 use crate::load::Latency;
 use crate::service::{Phases, total};
 
@@ -82,31 +82,36 @@ pub fn print(all: &[Measured]) {
 /// What came of changing the cluster.
 pub fn live(all: &[Live]) {
     println!(
-        "\nLive. Changes a second, and the age of decisions in seconds when they are sent: not \
-         above p50 / p99 / the most\n"
+        "\nLive, each half by itself. Changes a second, and how many seconds they waited until they \
+         were sent: not above p50 / p99 / the most\n"
     );
     println!(
-        "| pods | s | pods sent | resizes done | failed | too old | killed | grows | shrinks | \
-         rolled pods | watch ends |"
+        "| pods | s | pods sent | resizes done | failed | not wanted | killed | grows | shrinks |"
     );
-    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|");
-    for m in all {
-        let age = |urgency: &str| match m.ages.get(urgency) {
-            Some(Ages { sent, p50, p99, most }) => format!("{p50} / {p99} / {most} ({sent})"),
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    for (m, half) in halves(all) {
+        let wait = |urgency: &str| match half.waits.get(urgency) {
+            Some(Waits { sent, p50, p99, most }) => format!("{p50} / {p99} / {most} ({sent})"),
             None => "none".to_owned(),
         };
+        println!(
+            "| {} | {:.0} | {:.1} | {:.1} | {:.2} | {:.1} | {} | {} | {} |",
+            m.pods,
+            half.seconds,
+            half.sent,
+            half.done,
+            half.failed,
+            half.not_wanted,
+            wait("killed"),
+            wait("grows"),
+            wait("shrinks"),
+        );
+    }
+    for m in all {
         let ends: Vec<_> = m.watch_ends.iter().map(|(why, n)| format!("{n} {why}")).collect();
         println!(
-            "| {} | {:.0} | {:.1} | {:.1} | {:.2} | {:.1} | {} | {} | {} | {} | {} |",
+            "\n{} pods: {} were rolled out; watches ended: {}",
             m.pods,
-            m.seconds,
-            m.sent,
-            m.done,
-            m.failed,
-            m.too_old,
-            age("killed"),
-            age("grows"),
-            age("shrinks"),
             m.rolled_pods,
             ends.join(", ")
         );
@@ -114,8 +119,8 @@ pub fn live(all: &[Live]) {
     println!("\nSeconds from throttled or killed for memory to a higher limit in force:\n");
     println!("| pods | kubelet | raised | p50 | p99 | passed | wait still | of those p50 |");
     println!("|---:|---|---:|---:|---:|---:|---:|---:|");
-    for m in all {
-        let all = &m.lacking;
+    for (m, half) in halves(all) {
+        let all = &half.lacking;
         for (kubelet, of) in [("prompt", &all.prompt), ("slow", &all.slow), ("silent", &all.silent)]
         {
             let (raised, waiting) =
@@ -165,6 +170,10 @@ pub fn live(all: &[Live]) {
         };
         println!("{} pods: {}; errors: {}", m.pods, list(&m.requests), list(&m.errors));
     }
+}
+
+fn halves(all: &[Live]) -> impl Iterator<Item = (&Live, &Half)> {
+    all.iter().flat_map(|m| m.halves.iter().map(move |half| (m, half)))
 }
 
 /// How much more ten times the pods cost: the exponent of growth, 1 for linear.

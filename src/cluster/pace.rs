@@ -16,9 +16,9 @@ const LEAST: f64 = 0.5;
 /// Writes a second that a small cluster begins with: as many as client-go lets its clients send at
 /// once by default.
 const FIRST: f64 = 10.0;
-/// Each node renews its Lease every ten seconds. With a tenth of these writes a larger cluster
+/// Each node renews its Lease every ten seconds. With a fifth of these writes a larger cluster
 /// begins, at 30 pods a node.
-const PODS_A_WRITE: f64 = 10.0 * 10.0 * 30.0;
+const PODS_A_WRITE: f64 = 5.0 * 10.0 * 30.0;
 
 /// One slow answer may be the fault of a webhook of one namespace: each weighs so much in the share
 /// of slow ones, and from that share on all are meant.
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn it_begins_with_a_share_of_what_the_cluster_does_anyway() {
-        for (pods, expected) in [(10, 10.0), (15_000, 10.0), (60_000, 20.0), (150_000, 50.0)] {
+        for (pods, expected) in [(10, 10.0), (15_000, 10.0), (60_000, 40.0), (150_000, 100.0)] {
             let mut pace = Pace::new(100, Instant::now());
             pace.begin(pods);
             assert!((pace.rate() - expected).abs() < 1e-9, "{pods}: {}", pace.rate());
@@ -151,7 +151,7 @@ mod tests {
         let began = Instant::now();
         for (answer, took) in [(Answer::Overloaded, TICK), (Answer::Given, SLOW)] {
             let mut pace = Pace::new(40, began);
-            pace.begin(120_000);
+            pace.begin(60_000);
             for _ in 0..30 {
                 pace.answered(answer, took, began);
             }
@@ -182,7 +182,7 @@ mod tests {
     fn writes_are_spread_and_what_is_given_back_is_not_lost() {
         let now = Instant::now();
         let mut pace = Pace::new(10, now);
-        pace.begin(60_000);
+        pace.begin(15_000);
         let times: Vec<_> = (0..3).map(|_| pace.take(now) - now).collect();
         assert_eq!(times, [0, 100, 200].map(Duration::from_millis));
         pace.give_back(now);
