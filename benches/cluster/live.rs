@@ -107,8 +107,7 @@ pub async fn measure(cluster: &ApiServer, pods: usize, length: Duration) -> anyh
     let rolling = tokio::spawn(roll_out(client.clone(), cluster.url(""), pods, length));
     let (mut halves, mut course) = (Vec::new(), Vec::new());
     for _ in 0..2 {
-        let (half, moments) =
-            measure_half(cluster, &client, &service, began, length / 2).await?;
+        let (half, moments) = measure_half(cluster, &client, &service, began, length / 2).await?;
         halves.push(half);
         course.extend(moments);
     }

@@ -20,7 +20,7 @@ use crate::core::autoscalers::CompetingAutoscaler;
 use crate::core::context::OwnedPod;
 use crate::core::eligibility::{is_monitored, own_policy};
 use crate::core::overrides::Mode;
-use crate::core::pod::Owner;
+use crate::core::pod::{Owner, Quantities};
 use crate::core::policy::{Controls, Exclusions, Policy};
 use crate::core::resource::Resource;
 
@@ -181,10 +181,10 @@ pub struct ListedContainer {
 /// As they stand in the pod: Kubernetes quantities by the name of the resource.
 #[derive(Serialize, ToSchema)]
 pub struct ListedResources {
-    #[schema(example = json!({"cpu": "100m", "memory": "128Mi"}))]
-    requests: BTreeMap<String, String>,
-    #[schema(example = json!({"cpu": "500m", "memory": "512Mi"}))]
-    limits: BTreeMap<String, String>,
+    #[schema(value_type = BTreeMap<String, String>, example = json!({"cpu": "100m", "memory": "128Mi"}))]
+    requests: Quantities,
+    #[schema(value_type = BTreeMap<String, String>, example = json!({"cpu": "500m", "memory": "512Mi"}))]
+    limits: Quantities,
 }
 
 /// The object that made the pod.

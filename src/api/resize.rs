@@ -273,12 +273,14 @@ fn restarts(pod: &Pod, plan: &Plan) -> Vec<String> {
         let Some(change) = plan.get(&*container.name) else { continue };
         for resource in Resource::ALL.into_iter().filter(|of| container.restarts[*of]) {
             let name = resource.name();
-            let changed = |wanted: &BTreeMap<String, String>, now: &BTreeMap<String, String>| {
-                let amount = |of: &BTreeMap<String, String>| quantity::cores(of.get(name)?);
-                wanted.contains_key(name) && amount(wanted) != amount(now)
+            let changed = |wanted: Option<&String>, now: Option<&String>| {
+                let amount = |of: Option<&String>| quantity::cores(of?);
+                wanted.is_some() && amount(wanted) != amount(now)
             };
             let now = &container.resources;
-            if changed(&change.limits, &now.limits) || changed(&change.requests, &now.requests) {
+            if changed(change.limits.get(name), now.limits.get(name))
+                || changed(change.requests.get(name), now.requests.get(name))
+            {
                 warnings.push(format!(
                     "{}: by its resizePolicy a change of {name} restarts it",
                     container.name

@@ -69,7 +69,7 @@ pub fn pod(pod: &KubePod) -> Option<Pod> {
         mirror: meta.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR)),
         deleting: meta.deletion_timestamp.is_some(),
         overrides: PodOverrides::parse(meta.annotations.as_ref()).map(Arc::new),
-        resize: resize_condition(pod),
+        resize: resize_condition(pod).map(Box::new),
         resized_at: resized_at(pod),
     })
 }

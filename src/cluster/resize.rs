@@ -15,7 +15,7 @@ use crate::client::connect::ResizeBy;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::Deadline;
 use crate::core::plan::Plan;
-use crate::core::pod::{ContainerResources, Pod, PodKey};
+use crate::core::pod::{Pod, PodKey};
 use crate::core::progress::{ResizeProgress, progress};
 
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -150,9 +150,7 @@ fn is_as_decided(decided: &Pod, now: &Pod, plan: &Plan) -> bool {
 fn holds(pod: &Pod, plan: &Plan) -> bool {
     plan.iter().all(|(name, change)| {
         let container = pod.containers.iter().find(|container| *container.name == **name);
-        let wanted =
-            ContainerResources { requests: change.requests.clone(), limits: change.limits.clone() };
-        container.is_some_and(|container| wanted.is_met_by(&container.resources))
+        container.is_some_and(|container| change.resources().is_met_by(&container.resources))
     })
 }
 

@@ -10,7 +10,7 @@ use internment::ArcIntern as Shared;
 
 use crate::context::OwnedPod;
 use crate::eligibility::policy_of_new;
-use crate::pod::ContainerResources;
+use crate::pod::{ContainerResources, Quantities};
 use crate::policy::{Controls, Policy, Settings};
 use crate::quantity;
 use crate::resource::{PerResource, Resource};
@@ -49,7 +49,7 @@ impl Size {
 
     /// As quantities by the resources' names.
     pub fn resources(&self) -> ContainerResources {
-        let texts = |amounts: &PerResource<Option<f64>>| -> BTreeMap<String, String> {
+        let texts = |amounts: &PerResource<Option<f64>>| -> Quantities {
             let text = |resource: Resource| {
                 Some((resource.name().to_owned(), text(resource, amounts[resource]?)))
             };

@@ -308,7 +308,7 @@ fn size(
 }
 
 fn rest(resource: Resource, history: &ContainerHistory, now: i64) -> Option<Wait> {
-    let until = history.backoff[resource].retry_at.filter(|until| now < *until)?;
+    let until = history.backoff(resource).retry_at.filter(|until| now < *until)?;
     Some(Wait::Rest(left(until, now)))
 }
 

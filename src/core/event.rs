@@ -203,8 +203,10 @@ mod tests {
     }
 
     fn plan(name: &str, requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Plan {
-        let ContainerResources { requests, limits } = ContainerResources::new(requests, limits);
-        Plan::from([(name.to_owned(), Change { requests, limits })])
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+        };
+        Plan::from([(name.to_owned(), Change { requests: map(requests), limits: map(limits) })])
     }
 
     fn event_of(applied: Result<Applied, String>) -> PodEvent {

@@ -203,7 +203,7 @@ fn review_usage(
     let starts = observation.starts_at(now, policy.startup);
     let review = match (need, history.undone_cut(resource, observation, now)) {
         (Some(need), _) => {
-            let of_start = if starts { history.start_need[resource] } else { 0.0 };
+            let of_start = if starts { history.start_need(resource) } else { 0.0 };
             let least = if observation.by_request[resource] { 0.0 } else { floor.max(of_start) };
             towards(need.max(least), SMALLEST_CHANGE, Override::KnownNeed)
         }

@@ -2,12 +2,14 @@
 //! resize.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use internment::ArcIntern as Shared;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::context::OwnedPod;
+use crate::marks::{Backoff, Cut, KnownNeed, SomeMarks};
 use crate::observation::{CLOCK_TOLERANCE, Observation};
 use crate::peaks::PeakWindow;
 use crate::pod::{OomKill, Owner};
@@ -15,35 +17,14 @@ use crate::policy::Policy;
 use crate::resource::{PerResource, Resource};
 use crate::workload::{Inheritance, WorkloadKey};
 
-/// A resize of one resource that was refused or failed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backoff {
-    /// No attempt before this moment.
-    pub retry_at: Option<i64>,
-    /// How many have failed in a row.
-    failures: u32,
-}
-
 /// The longest pause after failures in a row, in seconds.
 const MAX_BACKOFF: i64 = 3600;
-
-impl Backoff {
-    /// For `pause` seconds, and twice as long after each further failure, up to `longest`.
-    fn fail(&mut self, now: i64, pause: i64, longest: i64) {
-        self.retry_at = Some(now + (pause << self.failures.min(10)).min(longest));
-        self.failures = self.failures.saturating_add(1);
-    }
-
-    pub fn holds(&self, now: i64) -> bool {
-        self.retry_at.is_some_and(|retry| now < retry)
-    }
-}
 
 /// What is remembered of a pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PodHistory {
     /// In the order in which they were first seen.
-    containers: Vec<(String, ContainerHistory)>,
+    containers: Vec<(Arc<str>, ContainerHistory)>,
     /// When the cluster says that the pod was last resized.
     external_resize: Option<i64>,
     /// Since when what is in force differs from what the pod asks for.
@@ -86,22 +67,22 @@ impl PodHistory {
     }
 
     pub fn container(&self, name: &str) -> Option<&ContainerHistory> {
-        self.containers.iter().find(|(known, _)| known == name).map(|(_, history)| history)
+        self.containers.iter().find(|(known, _)| **known == *name).map(|(_, history)| history)
     }
 
-    pub fn container_mut(&mut self, name: &str) -> &mut ContainerHistory {
+    pub fn container_mut(&mut self, name: &Arc<str>) -> &mut ContainerHistory {
         let index = self.containers.iter().position(|(known, _)| known == name);
         let index = index.unwrap_or_else(|| {
             // There are very many pods, and hardly any gets another container.
             self.containers.reserve_exact(1);
-            self.containers.push((name.to_owned(), ContainerHistory::default()));
+            self.containers.push((name.clone(), ContainerHistory::default()));
             self.containers.len() - 1
         });
         &mut self.containers[index].1
     }
 
     pub(crate) fn known_container_mut(&mut self, name: &str) -> Option<&mut ContainerHistory> {
-        self.containers.iter_mut().find(|(known, _)| known == name).map(|(_, history)| history)
+        self.containers.iter_mut().find(|(known, _)| **known == *name).map(|(_, history)| history)
     }
 
     /// The cluster says that the pod was resized then, by whichever replica in whichever process. A
@@ -110,7 +91,7 @@ impl PodHistory {
         &mut self,
         at: i64,
         now: i64,
-        containers: impl Iterator<Item = &'a str>,
+        containers: impl Iterator<Item = &'a Arc<str>>,
     ) {
         if self.external_resize.replace(at) != Some(at) {
             for name in containers {
@@ -151,21 +132,6 @@ pub struct AppliedChange {
     pub kill: Option<OomKill>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct KnownNeed {
-    /// Cores, MiB.
-    limit: f64,
-    until: i64,
-}
-
-/// A cut that may turn out to have been too much.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Cut {
-    at: i64,
-    /// The limit before it: cores, MiB.
-    from: f64,
-}
-
 /// A limit in force.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct KnownLimit {
@@ -189,27 +155,18 @@ pub struct ContainerHistory {
     pub resized_at: Option<i64>,
     #[serde(default)]
     limits: PerResource<KnownLimit>,
-    pub backoff: PerResource<Backoff>,
     /// Increases in a row after which the resource was full again.
     steps: PerResource<u8>,
-    /// The last cut, while it is watched whether it hurts.
-    cut: PerResource<Option<Cut>>,
-    /// No cut before this moment, after some that hurt.
-    cuts_rest: PerResource<Backoff>,
     /// The generation of the workload that the container was made in, and for how long that was
     /// known then.
     generation: u32,
     known_for: i64,
-    /// The limit that its workload is known to need, until the container has it.
-    known_need: PerResource<Option<KnownNeed>>,
     /// What the containers of its workload typically use: cores, MiB.
     pub typical: PerResource<f64>,
-    /// The limit that they need to start: cores, MiB.
-    #[serde(default)]
-    pub start_need: PerResource<f64>,
-    /// Whether the container was ever seen, and the kill that was there then.
+    /// Whether the container was ever seen.
     seen: bool,
-    first_kill: Option<OomKill>,
+    #[serde(flatten)]
+    marks: SomeMarks,
     /// The last kill that a resize has answered.
     answered_kill: Option<OomKill>,
     /// When memory was last raised.
@@ -230,17 +187,12 @@ impl Default for ContainerHistory {
             observed: PerResource::default(),
             resized_at: None,
             limits: PerResource::default(),
-            backoff: PerResource::default(),
             steps: PerResource::default(),
-            cut: PerResource::default(),
-            cuts_rest: PerResource::default(),
             generation: 0,
             known_for: 0,
-            known_need: PerResource::default(),
             typical: PerResource::default(),
-            start_need: PerResource::default(),
             seen: false,
-            first_kill: None,
+            marks: SomeMarks::default(),
             answered_kill: None,
             memory_raised_at: None,
             spec: None,
@@ -288,7 +240,8 @@ impl ContainerHistory {
             self.see_limit(resource, observation.limit[resource], now);
         }
         if !std::mem::replace(&mut self.seen, true) {
-            self.first_kill = observation.oom_kill;
+            let first_kill = observation.oom_kill;
+            self.marks.change(|marks| marks.first_kill = first_kill);
         }
         if let Some(needed) = self.needed_by_killed(observation, policy, now) {
             let at = self.last_at.max(now.min(observation.at));
@@ -318,9 +271,11 @@ impl ContainerHistory {
                 }
                 self.peaks[resource].observe(observation.at, used, policy.guard.window[resource]);
             }
-            if self.cut[resource].is_some_and(|cut| observation.at > cut.at + CUT_WATCHED) {
+            if self.marks.cut[resource].is_some_and(|cut| observation.at > cut.at + CUT_WATCHED) {
                 // It did not hurt.
-                (self.cut[resource], self.cuts_rest[resource]) = (None, Backoff::default());
+                self.marks.change(|marks| {
+                    (marks.cut[resource], marks.cuts_rest[resource]) = (None, Backoff::default());
+                });
             }
             if self.is_of_present_limit(resource, observation)
                 && observation.utilization(resource) < FULL
@@ -375,12 +330,24 @@ impl ContainerHistory {
 
     /// The container is new, and of its workload this limit is known to be needed.
     pub fn know_need(&mut self, resource: Resource, limit: f64, until: i64) {
-        self.known_need[resource] = Some(KnownNeed { limit, until });
+        let need = Some(KnownNeed { limit, until });
+        self.marks.change(|marks| marks.known_need[resource] = need);
     }
 
     /// The limit that the workload of a new container is known to need, while it is not in force.
     pub fn known_need(&self, resource: Resource, now: i64) -> Option<f64> {
-        self.known_need[resource].filter(|need| now <= need.until).map(|need| need.limit)
+        self.marks.known_need[resource].filter(|need| now <= need.until).map(|need| need.limit)
+    }
+
+    /// The limit that the containers of its workload need to start.
+    pub fn start_need(&self, resource: Resource) -> f64 {
+        self.marks.start_need[resource]
+    }
+
+    pub(crate) fn know_start_need(&mut self, need: PerResource<f64>) {
+        if need != self.marks.start_need {
+            self.marks.change(|marks| marks.start_need = need);
+        }
     }
 
     /// The generation of its workload that the container tells of, once it has got what it needs.
@@ -396,7 +363,7 @@ impl ContainerHistory {
         observation: &Observation,
         now: i64,
     ) -> Option<f64> {
-        let cut = self.cut[resource].filter(|cut| now - cut.at <= CUT_WATCHED)?;
+        let cut = self.marks.cut[resource].filter(|cut| now - cut.at <= CUT_WATCHED)?;
         let at_limit = observation.measured[resource]
             && self.is_of_present_limit(resource, observation)
             && observation.utilization(resource) >= AT_LIMIT;
@@ -407,7 +374,12 @@ impl ContainerHistory {
 
     /// Until when nothing is cut, after a cut that has hurt.
     pub fn cuts_rest(&self, resource: Resource) -> &Backoff {
-        &self.cuts_rest[resource]
+        &self.marks.cuts_rest[resource]
+    }
+
+    /// Until when nothing is tried, after a resize that failed.
+    pub fn backoff(&self, resource: Resource) -> &Backoff {
+        &self.marks.backoff[resource]
     }
 
     /// Whoever has changed it. What rounding does is no change.
@@ -437,14 +409,7 @@ impl ContainerHistory {
         if self.sampled_at > now + CLOCK_TOLERANCE {
             self.sampled_at = i64::MIN;
         }
-        for resource in Resource::ALL {
-            let (backoff, rest) = (&mut self.backoff[resource], &mut self.cuts_rest[resource]);
-            backoff.retry_at = backoff.retry_at.map(|at| at.min(now + MAX_BACKOFF));
-            rest.retry_at = rest.retry_at.map(|at| at.min(now + MAX_CUT_PAUSE));
-            if let Some(cut) = &mut self.cut[resource] {
-                cut.at = cut.at.min(now);
-            }
-        }
+        self.marks.keep_time(now, MAX_BACKOFF, MAX_CUT_PAUSE);
         if self.last_at > now + CLOCK_TOLERANCE {
             let behind = self.last_at - now;
             (self.last_at, self.first_at) = (now, self.first_at - behind);
@@ -458,7 +423,7 @@ impl ContainerHistory {
     pub fn observe_spec(&mut self, spec: u64, now: i64) {
         if self.spec.replace(spec).is_some_and(|before| before != spec) {
             self.resized_at = Some(now);
-            self.known_need = PerResource::default();
+            self.marks.change(|marks| marks.known_need = PerResource::default());
         }
     }
 
@@ -469,18 +434,22 @@ impl ContainerHistory {
         self.limits[resource] = KnownLimit { amount: to as f32, since: Some(now) };
         // What the spec asks for next is what was applied, and nobody else's.
         self.spec = None;
-        self.backoff[resource] = Backoff::default();
-        self.known_need[resource] = None;
+        let pause = 2 * policy.cooldown.max(CUT_WATCHED);
+        self.marks.change(|marks| {
+            marks.backoff[resource] = Backoff::default();
+            marks.known_need[resource] = None;
+            let cut = &mut marks.cut[resource];
+            if to < from {
+                *cut = Some(Cut { at: now, from });
+            } else if cut.take().is_some_and(|cut| now - cut.at <= CUT_WATCHED) {
+                marks.cuts_rest[resource].fail(now, pause, MAX_CUT_PAUSE);
+            }
+        });
         if to < from {
             self.steps[resource] = 0;
-            self.cut[resource] = Some(Cut { at: now, from });
             return;
         }
         self.steps[resource] = (self.steps[resource] + 1).min(MOST_STEPS);
-        if self.cut[resource].take().is_some_and(|cut| now - cut.at <= CUT_WATCHED) {
-            let pause = policy.cooldown.max(CUT_WATCHED);
-            self.cuts_rest[resource].fail(now, 2 * pause, MAX_CUT_PAUSE);
-        }
         if resource == Resource::Memory {
             self.answered_kill = kill.or(self.answered_kill);
             self.memory_raised_at = Some(now);
@@ -489,7 +458,7 @@ impl ContainerHistory {
 
     /// Lets a resource rest after a resize that failed.
     pub fn failed(&mut self, resource: Resource, now: i64, pause: i64) {
-        self.backoff[resource].fail(now, pause, MAX_BACKOFF);
+        self.marks.change(|marks| marks.backoff[resource].fail(now, pause, MAX_BACKOFF));
     }
 
     /// It was raised, and was not seen below the limit since.
@@ -627,7 +596,7 @@ impl ContainerHistory {
         {
             return None;
         }
-        if self.seen && self.first_kill != Some(kill) {
+        if self.seen && self.marks.first_kill != Some(kill) {
             return Some(kill);
         }
         let recent = (now - kill.finished_at).abs() <= OLD_KILL;
@@ -725,11 +694,12 @@ mod tests {
         for step in 0..10 {
             observe(&mut history, &observation(100_000 + step * 30, 0.9));
         }
-        (history.resized_at, history.backoff.cpu.retry_at) = (Some(100_270), Some(200_000));
+        history.resized_at = Some(100_270);
+        history.failed(Resource::Cpu, 200_000, MAX_BACKOFF);
         let now = 1000;
         history.observe(&observation(now, 0.1), &Policy::default(), now);
         assert_eq!((history.last_at(), history.resized_at), (Some(now), Some(now)));
-        assert!(history.backoff.cpu.retry_at <= Some(now + MAX_BACKOFF));
+        assert!(history.marks.backoff.cpu.retry_at <= Some(now + MAX_BACKOFF));
         assert!((history.peak(Resource::Cpu) - 0.9).abs() < 1e-6, "what it needs is not forgotten");
         history.observe(&observation(now + 30, 0.95), &Policy::default(), now + 30);
         assert!((history.peak(Resource::Cpu) - 0.95).abs() < 1e-6);
@@ -740,13 +710,13 @@ mod tests {
     fn what_the_cluster_says_of_resizes_counts_once_and_never_from_the_future() {
         let mut pod = PodHistory::default();
         let resized = |pod: &mut PodHistory, at, now| {
-            pod.observe_external_resize(at, now, ["app"].into_iter());
+            pod.observe_external_resize(at, now, [&"app".into()].into_iter());
             pod.resized_at()
         };
         assert_eq!(resized(&mut pod, 100, 500), Some(100));
         assert_eq!(resized(&mut pod, 900, 510), Some(510));
         assert_eq!(resized(&mut pod, 900, 700), Some(510));
-        pod.container_mut("app").resized_at = Some(1000);
+        pod.container_mut(&"app".into()).resized_at = Some(1000);
         assert_eq!(resized(&mut pod, 990, 1010), Some(1000));
     }
 
@@ -901,11 +871,13 @@ mod tests {
         let mut history = ContainerHistory::default();
         for pause in [30, 60, 120] {
             history.failed(Resource::Memory, 1000, 30);
-            assert_eq!(history.backoff.memory.retry_at, Some(1000 + pause));
+            assert_eq!(history.marks.backoff.memory.retry_at, Some(1000 + pause));
         }
-        assert!(history.backoff.memory.holds(1119) && !history.backoff.memory.holds(1120));
-        assert!(!history.backoff.cpu.holds(1000));
+        assert!(
+            history.marks.backoff.memory.holds(1119) && !history.marks.backoff.memory.holds(1120)
+        );
+        assert!(!history.marks.backoff.cpu.holds(1000));
         history.applied(&raised(Resource::Memory, None), &Policy::default(), 2000);
-        assert_eq!(history.backoff.memory, Backoff::default());
+        assert_eq!(history.marks.backoff.memory, Backoff::default());
     }
 }

@@ -21,6 +21,7 @@ pub mod export;
 pub mod features;
 pub mod guard;
 pub mod history;
+pub mod marks;
 pub mod memory;
 pub mod names;
 pub mod namespace_limits;

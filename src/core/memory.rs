@@ -161,7 +161,8 @@ pub fn observe(
     history.typical = PerResource::build(|resource| workload.typical(resource));
     let starts = seen.starts_at(now, policy.startup);
     if starts {
-        history.start_need = PerResource::build(|resource| workload.start_need(resource, policy));
+        let need = PerResource::build(|resource| workload.start_need(resource, policy));
+        history.know_start_need(need);
     }
     let starts = seen.unready || starts;
     let tells = news == News::Sample && !starts;
@@ -365,8 +366,8 @@ mod tests {
         let new = owned("web-3", "Deployment", "1", now);
         look(&mut memory, &new, None, now);
         let (history, _) = memory.of(&new, now);
-        history.container_mut("app").observe_spec(1, now);
-        history.container_mut("app").observe_spec(2, now);
+        history.container_mut(&"app".into()).observe_spec(1, now);
+        history.container_mut(&"app".into()).observe_spec(2, now);
         let decision = look(&mut memory, &new, Some(0.1), now + 1);
         assert_eq!(decision.actions.cpu, Action::Maintain);
     }
@@ -405,7 +406,7 @@ mod tests {
         assert_eq!(first, Some(expected));
         let guarded = |memory: &mut Memory| {
             let (history, _) = memory.of(&pod, now);
-            let history = history.container_mut("app");
+            let history = history.container_mut(&"app".into());
             (history.lowest_safe_limit(Resource::Cpu, &policy), history.observed_for())
         };
         let before = guarded(&mut told);
@@ -425,7 +426,7 @@ mod tests {
         // One that is made later takes it over, and nothing is asked for it.
         look(&mut told, &owned("web-1", "Deployment", "1", now), None, now);
         let (history, workload) = told.of(&owned("web-1", "Deployment", "1", now), now);
-        assert!(history.container_mut("app").peak(Resource::Cpu) > 0.5);
+        assert!(history.container_mut(&"app".into()).peak(Resource::Cpu) > 0.5);
         assert_eq!(workload.unrecorded(), None);
     }
 
@@ -443,7 +444,7 @@ mod tests {
         ];
         memory.take_recorded(both, &policy, 11 * HOUR);
         let (history, _) = memory.of(&pod, 11 * HOUR);
-        let history = history.container_mut("app");
+        let history = history.container_mut(&"app".into());
         assert!((HOUR - 300..=HOUR).contains(&history.observed_for()));
         assert!(history.peak(Resource::Cpu) > 0.5, "its peaks protect all the same");
         assert!(!memory.workloads.contains_key(&unknown), "one that is gone is not made up");

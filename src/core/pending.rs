@@ -1,10 +1,8 @@
 //! A resize that the API server accepted and the kubelet has not carried out: wait for it, give it
 //! up, or take it back.
 
-use std::collections::BTreeMap;
-
 use crate::plan::{Change, Plan};
-use crate::pod::{ContainerResources, Pod, PodContainer, ResizeState};
+use crate::pod::{ContainerResources, Pod, PodContainer, Quantities, ResizeState};
 use crate::resource::{PerResource, Resource};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +72,7 @@ pub fn in_force(pod: &Pod) -> Plan {
 }
 
 fn change(resources: &ContainerResources) -> Change {
-    let only_scaled = |quantities: &BTreeMap<String, String>| {
+    let only_scaled = |quantities: &Quantities| {
         let scaled = |name: &String| Resource::ALL.iter().any(|resource| resource.name() == name);
         quantities
             .iter()
@@ -100,7 +98,7 @@ mod tests {
 
     fn conditioned(state: ResizeState, since: Option<i64>) -> Pod {
         let condition = ResizeCondition { state, message: "full".into(), since };
-        Pod { resize: Some(condition), ..pod(None) }
+        Pod { resize: Some(condition.into()), ..pod(None) }
     }
 
     fn wait() -> Option<Pending> {

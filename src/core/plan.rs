@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::action::Action;
 use crate::guard::Override;
-use crate::pod::{Pod, PodContainer};
+use crate::pod::{ContainerResources, Pod, PodContainer};
 use crate::pod_decision::PodDecision;
 use crate::policy::Controls;
 use crate::quantity;
@@ -26,6 +26,16 @@ pub struct Change {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(example = json!({"cpu": "800m", "memory": "1Gi"}))]
     pub limits: BTreeMap<String, String>,
+}
+
+impl Change {
+    /// What it sets.
+    pub fn resources(&self) -> ContainerResources {
+        let all = |of: &BTreeMap<String, String>| {
+            of.iter().map(|(name, text)| (name.clone(), text.clone())).collect()
+        };
+        ContainerResources { requests: all(&self.requests), limits: all(&self.limits) }
+    }
 }
 
 /// The change of each container, by its name.

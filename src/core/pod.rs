@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use internment::ArcIntern as Shared;
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 
 use crate::overrides::PodOverrides;
@@ -59,7 +60,7 @@ pub struct Pod {
     pub deleting: bool,
     /// By the pod's own annotations.
     pub overrides: Option<Arc<PodOverrides>>,
-    pub resize: Option<ResizeCondition>,
+    pub resize: Option<Box<ResizeCondition>>,
     /// When this service, or another replica of it, last resized the pod, as the API server has
     /// noted it.
     pub resized_at: Option<i64>,
@@ -158,11 +159,15 @@ pub struct PodContainer {
     pub restarts: PerResource<bool>,
 }
 
+/// Quantities as Kubernetes writes them, by the resources' names. There are few in each of very many
+/// objects.
+pub type Quantities = LiteMap<String, String>;
+
 /// Requests and limits as they stand in the object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ContainerResources {
-    pub requests: BTreeMap<String, String>,
-    pub limits: BTreeMap<String, String>,
+    pub requests: Quantities,
+    pub limits: Quantities,
 }
 
 /// What the kubelet says of a resize that is not done.
@@ -392,10 +397,10 @@ const SMALLEST_CPU_REQUEST: f64 = 0.002;
 impl ContainerResources {
     /// Whether all that is asked for here of CPU and memory is in force there.
     pub fn is_met_by(&self, in_force: &Self) -> bool {
-        let met = |wanted: &BTreeMap<String, String>, actual: &BTreeMap<String, String>, least| {
+        let met = |wanted: &Quantities, actual: &Quantities, least| {
             Resource::ALL.into_iter().all(|resource| {
                 let least = if resource == Resource::Cpu { least } else { 0.0 };
-                let value = |of: &BTreeMap<String, String>| Some(read(of, resource)?.max(least));
+                let value = |of: &Quantities| Some(read(of, resource)?.max(least));
                 let Some(wanted) = value(wanted) else { return true };
                 value(actual).is_some_and(|actual| (wanted - actual).abs() <= wanted * 1e-6)
             })
@@ -410,6 +415,6 @@ fn total(amounts: impl Iterator<Item = f64>) -> f64 {
     amounts.fold(0.0, |sum, amount| sum + amount)
 }
 
-fn read(quantities: &BTreeMap<String, String>, resource: Resource) -> Option<f64> {
+fn read(quantities: &Quantities, resource: Resource) -> Option<f64> {
     quantity::amount(resource, quantities.get(resource.name())?)
 }

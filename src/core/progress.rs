@@ -1,7 +1,7 @@
 //! What has become of a resize that the API server accepted, read from the pod alone.
 
 use crate::plan::Plan;
-use crate::pod::{ContainerResources, Pod, ResizeState};
+use crate::pod::{Pod, ResizeState};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResizeProgress {
@@ -42,8 +42,6 @@ fn is_in_force(pod: &Pod, plan: &Plan) -> bool {
         let Some(in_force) = &pod.containers[index].in_force else {
             return pod.state(index).down || *pod.phase != *"Running";
         };
-        let wanted =
-            ContainerResources { requests: change.requests.clone(), limits: change.limits.clone() };
-        wanted.is_met_by(in_force)
+        change.resources().is_met_by(in_force)
     })
 }

@@ -78,7 +78,9 @@ mod tests {
             let container = PodContainer::new("app", resources(now.0, now.1));
             let template = Template::from([("app".into(), resources(template.0, template.1))]);
             let expected = expected.map(|(request, limit)| {
-                let ContainerResources { requests, limits } = resources(request, limit);
+                let of = resources(request, limit);
+                let requests = of.requests.into_iter().collect();
+                let limits = of.limits.into_iter().collect();
                 Plan::from([("app".into(), Change { requests, limits })])
             });
             assert_eq!(back(&pod(container), &template), expected.unwrap_or_default(), "{now:?}");

@@ -225,7 +225,7 @@ mod tests {
         fn condition(self, state: ResizeState, since: i64) -> Self {
             self.with(|case| {
                 let (message, since) = ("full".into(), Some(since));
-                case.pod().resize = Some(ResizeCondition { state, message, since });
+                case.pod().resize = Some(ResizeCondition { state, message, since }.into());
             })
         }
 
@@ -402,7 +402,7 @@ mod tests {
         assert_eq!(asked_for(quiet().condition(ResizeState::Deferred, NOW - 300)), given_up);
         let undated = quiet().with(|case| {
             let (state, message) = (ResizeState::Deferred, "full".into());
-            case.pod().resize = Some(ResizeCondition { state, message, since: None });
+            case.pod().resize = Some(ResizeCondition { state, message, since: None }.into());
             case.unsettled_since = Some(NOW - 300);
         });
         assert_eq!(asked_for(undated), given_up);

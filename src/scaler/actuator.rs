@@ -113,8 +113,7 @@ impl Scaler {
         decided: Decided,
     ) -> Outcome {
         let timeout = Duration::from_secs(config.resize_timeout);
-        let mut stage =
-            self.begin(cluster, config, settings, decided, &WriteTurn::default()).await;
+        let mut stage = self.begin(cluster, config, settings, decided, &WriteTurn::default()).await;
         loop {
             match stage {
                 Stage::Over(outcome) => return outcome,
@@ -205,7 +204,7 @@ impl Scaler {
         let (key, now) = (&owned.pod.key, cluster.clock().now().timestamp());
         self.agent.back_off(key, now, config.auto_scale_interval as i64);
         if applied.is_ok() {
-            let names = owned.pod.containers.iter().map(|container| &*container.name);
+            let names = owned.pod.containers.iter().map(|container| &container.name);
             self.agent.resized(key, names, now);
         }
         let (owned, plan, decided) = (&owned, &plan, Some(&decision));
@@ -237,7 +236,9 @@ impl Scaler {
         let applied = attempts.into_iter().next()?.result;
         if applied.is_ok() {
             let now = cluster.clock().now().timestamp();
-            self.agent.resized(&owned.pod.key, plan.keys().map(String::as_str), now);
+            let names = owned.pod.containers.iter().map(|container| &container.name);
+            let names = names.filter(|name| plan.contains_key(&***name));
+            self.agent.resized(&owned.pod.key, names, now);
         }
         let origin = Origin { by: By::Person, at: cluster.clock().now().timestamp() };
         let tried = Tried { owned, plan, decision: None, origin, began, applied: &applied };

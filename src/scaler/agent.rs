@@ -196,7 +196,8 @@ impl Agent {
         let newest = |(index, container): (usize, &PodContainer)| {
             let seen = &decisions.get(&container.name)?.observation;
             let history = histories.and_then(|of| of.container(&container.name));
-            let newer = history.and_then(|history| history.newest()).filter(|(at, _)| *at > seen.at);
+            let newer =
+                history.and_then(|history| history.newest()).filter(|(at, _)| *at > seen.at);
             let (at, usage) = newer.unwrap_or((seen.at, seen.usage));
             let measured = |of| seen.measured[of].then_some(usage[of]);
             let mut containers = vec![PerResource::default(); now.pod.containers.len()];
@@ -244,7 +245,12 @@ impl Agent {
     }
 
     /// Somebody's order on some containers has been carried out.
-    pub fn resized<'a>(&self, pod: &PodKey, containers: impl Iterator<Item = &'a str>, now: i64) {
+    pub fn resized<'a>(
+        &self,
+        pod: &PodKey,
+        containers: impl Iterator<Item = &'a Arc<str>>,
+        now: i64,
+    ) {
         self.change(pod, |history| {
             for name in containers {
                 history.container_mut(name).resized_at = Some(now);
@@ -469,7 +475,7 @@ fn is_decidable(seen: &Observation, history: &ContainerHistory, now: i64) -> boo
 fn observe_pod(owned: &OwnedPod, history: &mut PodHistory, now: i64) {
     let pod = &owned.pod;
     if let Some(at) = pod.resized_at {
-        let names = pod.containers.iter().map(|container| &*container.name);
+        let names = pod.containers.iter().map(|container| &container.name);
         history.observe_external_resize(at, now, names);
     }
     history.observe_settled(pod.containers.are_settled(), now);
@@ -602,8 +608,9 @@ mod tests {
         decision.containers[0].decision.as_mut().unwrap().actions = up;
         agent.failed(&pod("a").key, &decision, &[Resource::Memory], NOW, 30);
         let histories = agent.histories_of(&[pod("a").key]);
-        let backoff = histories[0].1.container("app").unwrap().backoff;
-        assert!(backoff.memory.holds(NOW + 29) && !backoff.cpu.holds(NOW));
+        let history = histories[0].1.container("app").unwrap();
+        assert!(history.backoff(Resource::Memory).holds(NOW + 29));
+        assert!(!history.backoff(Resource::Cpu).holds(NOW));
     }
 
     #[test]
@@ -611,7 +618,7 @@ mod tests {
         let agent = agent();
         let both = || ["a", "b"].map(|name| observed(pod(name), vec![seen(NOW, 0.5); 2])).into();
         decide_at(&agent, NOW, both());
-        agent.resized(&pod("a").key, ["app"].into_iter(), NOW);
+        agent.resized(&pod("a").key, [&"app".into()].into_iter(), NOW);
         assert_eq!(agent.resized_at(&pod("a").key), Some(NOW));
         let Histories { pods, workloads } = agent.take_dirty();
         let names: Vec<_> = pods.into_iter().map(|(key, _)| key.name).collect();

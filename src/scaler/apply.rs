@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, WriteTurn};
 use crate::core::context::OwnedPod;
 use crate::core::outcome::{Applied, Method, Unfinished};
 use crate::core::plan::{Change, Plan, part};
-use crate::core::pod::Pod;
+use crate::core::pod::{Pod, Quantities};
 use crate::core::progress::ResizeProgress;
 use crate::core::resource::Resource;
 
@@ -309,7 +309,7 @@ async fn revert(
 ) -> Result<(), ClusterError> {
     let before = old.containers.iter().filter_map(|container| {
         let change = plan.get(&*container.name)?;
-        let of = |wanted: &BTreeMap<String, String>, old: &BTreeMap<String, String>| {
+        let of = |wanted: &BTreeMap<String, String>, old: &Quantities| {
             wanted.keys().filter_map(|key| Some((key.clone(), old.get(key)?.clone()))).collect()
         };
         let change = Change {
@@ -355,11 +355,7 @@ mod tests {
         resize.carry_through(cluster, Duration::from_secs(10), &WriteTurn::default()).await
     }
 
-    async fn apply(
-        cluster: &Cluster,
-        owned: &OwnedPod,
-        plan: Plan,
-    ) -> Result<Applied, ApplyError> {
+    async fn apply(cluster: &Cluster, owned: &OwnedPod, plan: Plan) -> Result<Applied, ApplyError> {
         let resize = Resize::whole(owned.clone(), plan, UP);
         carry_through(cluster, resize).await.remove(0).result
     }

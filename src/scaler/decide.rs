@@ -198,8 +198,7 @@ impl Scaler {
                 }
             }
             Way::Now => {
-                let work =
-                    turns.into_iter().map(|due| self.act(cluster, config, &settings, due));
+                let work = turns.into_iter().map(|due| self.act(cluster, config, &settings, due));
                 let acted = futures::stream::iter(work).buffer_unordered(config.resize_concurrency);
                 outcomes.extend(acted.collect::<Vec<_>>().await);
             }

@@ -225,14 +225,10 @@ impl Following {
         self.heard(word).await
     }
 
-    async fn heard(
-        self,
-        word: Result<ResizeProgress, ClusterError>,
-    ) -> Option<Self> {
+    async fn heard(self, word: Result<ResizeProgress, ClusterError>) -> Option<Self> {
         let Self { hands, resizing, accepted, waiter, place, .. } = self;
         let config = hands.config.current();
-        let stage =
-            hands.scaler.heard(&hands.cluster, &config, resizing, accepted, word).await;
+        let stage = hands.scaler.heard(&hands.cluster, &config, resizing, accepted, word).await;
         hands.follow(stage, waiter, place)
     }
 }

@@ -362,7 +362,7 @@ mod tests {
         let mut begun = change("begun", "n1");
         let state = ResizeState::Error;
         let condition = ResizeCondition { state, message: "full".into(), since: None };
-        Arc::make_mut(&mut begun.owned.pod).resize = Some(condition);
+        Arc::make_mut(&mut begun.owned.pod).resize = Some(condition.into());
         let all = ["cut", "other"].map(|name| change(name, "n1"));
         let all = all.into_iter().chain([change("b", "n2"), growing("c", "n1"), begun]);
         wanted.put(all.collect(), 11, 11);

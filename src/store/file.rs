@@ -309,7 +309,7 @@ mod tests {
         let key = PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() };
         let mut history = PodHistory::default();
         let usage = PerResource::new(0.5, 100.0);
-        let container = history.container_mut("app");
+        let container = history.container_mut(&"app".into());
         container.observe(&Observation::measured(90, usage, usage), &Policy::default(), 90);
         container.resized_at = Some(80);
         let windows = Some(PerResource::new(60, 70));
