@@ -11,7 +11,7 @@ use dqn_scaler::core::features::FeatureSet;
 use dqn_scaler::core::history::ContainerHistory;
 use dqn_scaler::core::observation::Observation;
 use dqn_scaler::core::plan::plan;
-use dqn_scaler::core::pod::{ContainerResources, Pod, PodContainer, PodKey};
+use dqn_scaler::core::pod::{ContainerResources, Pod, PodContainer, pod_key};
 use dqn_scaler::core::policy::Policy;
 use dqn_scaler::core::quantity;
 use dqn_scaler::core::resource::PerResource;
@@ -37,11 +37,7 @@ fn pod(index: usize) -> OwnedPod {
         let limits = [("cpu", cpu), ("memory", memory)];
         PodContainer::new(name, ContainerResources::new(&requests, &limits))
     };
-    let key = PodKey {
-        namespace: "team-1".into(),
-        name: format!("app-{index}"),
-        uid: format!("uid-{index}"),
-    };
+    let key = pod_key("team-1", format!("app-{index}"), format!("uid-{index}"));
     let containers = vec![container("app", "1", "512Mi"), container("proxy", "200m", "128Mi")];
     OwnedPod::bare(Pod::new(key, containers))
 }

@@ -229,7 +229,7 @@ pub async fn outcome(State(state): SharedState) -> Result<Json<OutcomeAnswer>, A
     let (plan, at_risk) = run_blocking(|| {
         let (mut plan, mut at_risk) = (Plan::default(), AtRisk::default());
         for owned in pods.iter().filter(|owned| is_monitored(owned, &exclusions)) {
-            let latest = state.scaler.pod_status.latest(&owned.pod.key.uid);
+            let latest = state.scaler.pod_status.latest(&owned.pod.key);
             let risks = risks::of(owned, latest.as_ref(), now.timestamp());
             at_risk.count += risks.len();
             at_risk.pods += usize::from(!risks.is_empty());

@@ -188,7 +188,7 @@ pub async fn overview(
         found[..end].sort_unstable_by(|a, b| query.order(a, b));
         let page = found[..end].iter().skip(offset).map(|ranked| {
             let owned = ranked.owned.clone();
-            let seen = Seen { latest: statuses.latest(&owned.pod.key.uid), owned };
+            let seen = Seen { latest: statuses.latest(&owned.pod.key), owned };
             shown(&seen, statuses, &settings)
         });
         (found.len(), page.collect::<Vec<_>>())
@@ -256,7 +256,7 @@ pub async fn history(State(state): SharedState, path: PodPath) -> Result<Json<On
     let pod = cluster(&state)?.look(&path.namespace, &path.name, Deadline::default()).await?;
     let owned = pod.select_containers();
     let statuses = &state.scaler.pod_status;
-    let seen = Seen { latest: statuses.latest(&owned.pod.key.uid), owned };
+    let seen = Seen { latest: statuses.latest(&owned.pod.key), owned };
     let pod = shown(&seen, statuses, &state.config().settings());
     let events = run_blocking(|| events(&state.scaler, &seen.owned.pod.key.uid));
     Ok(Json(OnePod { success: true, pod, events, timestamp: rfc3339(state.clock.now()) }))
@@ -435,7 +435,7 @@ fn shown(seen: &Seen, statuses: &PodStatuses, settings: &Settings) -> PodOvervie
         },
         last_decision: seen.last().map(|last| decision(last, &seen.owned, settings)),
         without_limit: without_limit(pod),
-        history: trail(&statuses.trail(&pod.key.uid)),
+        history: trail(&statuses.trail(&pod.key)),
     }
 }
 

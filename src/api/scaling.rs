@@ -229,8 +229,8 @@ fn result(outcome: Outcome) -> PodResult {
     let reason = if let Status::Skipped(reason) = outcome.status { Some(reason) } else { None };
     let decided = outcome.decided.filter(|_| reason.is_none()).map(|of| of.summary());
     PodResult {
-        pod_name: outcome.pod.name,
-        namespace: outcome.pod.namespace,
+        pod_name: outcome.pod.name.clone(),
+        namespace: outcome.pod.namespace.clone(),
         status: StatusName::from(&outcome.status),
         message: outcome.message.into_owned(),
         reason,

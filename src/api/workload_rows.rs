@@ -380,7 +380,7 @@ fn grouped(pods: &[OwnedPod]) -> Vec<Group<'_>> {
 fn sum_up(groups: &mut [Group], scaler: &Scaler, settings: &Settings, now: i64) {
     for group in &mut *groups {
         for owned in &group.pods {
-            let latest = scaler.pod_status.latest(&owned.pod.key.uid);
+            let latest = scaler.pod_status.latest(&owned.pod.key);
             if let Some((_, used)) = latest.as_ref().and_then(|latest| latest.measured) {
                 for resource in Resource::ALL {
                     group.used[resource] += used[resource];
@@ -417,8 +417,8 @@ fn note_events(groups: &mut [Group], scaler: &Scaler) {
     }
     let mut kills: HashMap<_, usize> = HashMap::new();
     for kill in scaler.outcomes.kills(|_| true) {
-        let pod = if kill.workload.is_none() { kill.pod.name } else { String::new() };
-        *kills.entry((kill.pod.namespace, kill.workload, pod)).or_default() += 1;
+        let pod = if kill.workload.is_none() { kill.pod.name.clone() } else { String::new() };
+        *kills.entry((kill.pod.namespace.clone(), kill.workload, pod)).or_default() += 1;
     }
     if !last.is_empty() || !kills.is_empty() {
         for group in groups {
@@ -461,7 +461,7 @@ fn held_back(owned: &OwnedPod, scaler: &Scaler, settings: &Settings) -> Option<S
     if let Some(block) = current_block(owned, settings) {
         return Some(block);
     }
-    let latest = scaler.pod_status.latest(&owned.pod.key.uid)?;
+    let latest = scaler.pod_status.latest(&owned.pod.key)?;
     let decided = latest.last.decided?;
     let held = Resource::ALL
         .iter()

@@ -15,8 +15,8 @@ use crate::client::FIELD_MANAGER;
 use crate::core::birth::template_of;
 use crate::core::overrides::{BORN, PREFIX, PodOverrides};
 use crate::core::pod::{
-    ContainerResources, ContainerState, Containers, OomKill, Owner, Pod, PodContainer, PodKey,
-    ResizeCondition, ResizeState, group_of,
+    ContainerResources, ContainerState, Containers, OomKill, Owner, Pod, PodContainer,
+    ResizeCondition, ResizeState, group_of, pod_key,
 };
 use crate::core::resource::{PerResource, Resource};
 
@@ -25,11 +25,7 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 /// None for an object without name, namespace or uid, which no API server sends.
 pub fn pod(pod: &KubePod) -> Option<Pod> {
     let meta = &pod.metadata;
-    let key = PodKey {
-        namespace: meta.namespace.clone()?,
-        name: meta.name.clone()?,
-        uid: meta.uid.clone()?,
-    };
+    let key = pod_key(meta.namespace.clone()?, meta.name.clone()?, meta.uid.clone()?);
     let spec = pod.spec.as_ref();
     let status = pod.status.as_ref();
     let statuses = || {
@@ -264,7 +260,10 @@ mod tests {
         let cpu = [template.request(Resource::Cpu), template.limit(Resource::Cpu)];
         assert_eq!((cpu, pod.containers[1].template.as_ref()), ([Some(1.0), Some(2.0)], None));
         assert!(pod.overrides.is_none(), "that is no override");
-        assert_eq!(pod.containers[0].in_force.as_ref().unwrap().limits["cpu"], "400m");
+        assert_eq!(
+            pod.containers[0].in_force.as_ref().unwrap().limits.get("cpu").map(String::as_str),
+            Some("400m")
+        );
         let owner = pod.owner.unwrap();
         assert_eq!(
             (owner.group.as_str(), owner.kind.as_str(), owner.name.as_str()),

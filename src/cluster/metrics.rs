@@ -181,8 +181,8 @@ fn lenient<'a>(item: &'a RawValue, namespace: &str) -> Option<Measured<'a>> {
         .map(PodMetrics::lenient)
 }
 
-pub fn call_of(PodKey { namespace, name, .. }: &PodKey) -> Call {
-    Call::on("get", RESOURCE, namespace, name)
+pub fn call_of(pod: &PodKey) -> Call {
+    Call::on("get", RESOURCE, &pod.namespace, &pod.name)
 }
 
 /// The usage of one pod; None when there is none (yet), or no metrics API at all.
@@ -191,7 +191,7 @@ pub async fn of_pod(
     owned: &OwnedPod,
     deadline: Deadline,
 ) -> Result<Option<Usage>, ClusterError> {
-    let PodKey { namespace, name, .. } = &owned.pod.key;
+    let (namespace, name) = (&owned.pod.key.namespace, &owned.pod.key.name);
     let call = call_of(&owned.pod.key);
     match get(client, call.clone(), &format!("{}/{name}", path(namespace)), deadline).await {
         Ok(body) => {
@@ -206,6 +206,7 @@ pub async fn of_pod(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::pod::pod_key;
 
     #[test]
     fn windows_are_read_as_go_writes_durations() {
@@ -229,7 +230,7 @@ mod tests {
 
     fn pod(name: &str) -> OwnedPod {
         let container = |name| PodContainer::new(name, ContainerResources::default());
-        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        let key = pod_key("shop", name, name);
         OwnedPod::bare(Pod::new(key, vec![container("a"), container("b")]))
     }
 

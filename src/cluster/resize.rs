@@ -31,7 +31,7 @@ impl Cluster {
         plan: &Plan,
         turn: &WriteTurn,
     ) -> Result<Pod, ClusterError> {
-        let PodKey { namespace, name, .. } = &pod.key;
+        let (namespace, name) = (&pod.key.namespace, &pod.key.name);
         let deadline = Deadline::default();
         let call = Call::on("patch", "pods/resize", namespace, name);
         let mut version = pod.resource_version.clone();
@@ -60,7 +60,7 @@ impl Cluster {
         turn: &WriteTurn,
         deadline: Deadline,
     ) -> Result<Pod, ClusterError> {
-        let PodKey { namespace, name, .. } = &pod.key;
+        let (namespace, name) = (&pod.key.namespace, &pod.key.name);
         let api = Api::<KubePod>::namespaced(self.client().clone(), namespace);
         let params =
             PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };

@@ -228,11 +228,11 @@ async fn follow_vpas(watched: Watched<DynamicObject, CompetingAutoscaler>, clien
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::pod::{ContainerResources, ContainerState, OomKill, PodContainer, PodKey};
+    use crate::core::pod::{ContainerResources, ContainerState, OomKill, PodContainer, pod_key};
 
     #[test]
     fn a_pod_is_in_need_when_it_begins_to_run_and_with_each_kill() {
-        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u1".into() };
+        let key = pod_key("shop", "web-1", "u1");
         let app = PodContainer::new("app", ContainerResources::default());
         let running = Pod::new(key, vec![app]);
         let pending = Pod { phase: "Pending".into(), ..running.clone() };
@@ -241,8 +241,7 @@ mod tests {
             let state = ContainerState { oom_kill: Some(kill), ..ContainerState::default() };
             Pod { states: Box::new([state]), ..running.clone() }
         };
-        let mut another = running.clone();
-        another.key.uid = "u2".into();
+        let another = Pod { key: pod_key("shop", "web-1", "u2"), ..running.clone() };
         let leaving = Pod { deleting: true, ..running.clone() };
         assert!(is_in_need(None, &running) && is_in_need(Some(&pending), &running));
         assert!(is_in_need(Some(&another), &running), "a StatefulSet gives a name again");

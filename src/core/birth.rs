@@ -315,7 +315,7 @@ mod tests {
     use super::*;
     use crate::observation::Observation;
     use crate::overrides::{PREFIX, PodOverrides};
-    use crate::pod::{Owner, Pod, PodContainer, PodKey};
+    use crate::pod::{Owner, Pod, PodContainer, pod_key};
 
     const NOW: i64 = 12 * 3600;
 
@@ -407,7 +407,7 @@ mod tests {
     }
 
     fn owned(annotations: &[(&str, &str)], kind: &str, name: &str) -> OwnedPod {
-        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        let key = pod_key("shop", name, name);
         let annotations: BTreeMap<_, _> = annotations
             .iter()
             .map(|(name, value)| (format!("{PREFIX}{name}"), (*value).to_owned()))

@@ -10,9 +10,7 @@ use crate::pod::PodKey;
 /// use dqn_scaler_core::budget::ResizeBudget;
 /// use dqn_scaler_core::pod::PodKey;
 ///
-/// let key = |namespace: &str, uid: &str| PodKey {
-///     namespace: namespace.into(), name: uid.into(), uid: uid.into(),
-/// };
+/// let key = |namespace: &str, uid: &str| pod_key(namespace, uid, uid);
 /// let pods = [("a", "1"), ("a", "2"), ("a", "3"), ("b", "4"), ("c", "5"), ("a", "1")];
 /// let mut budget = ResizeBudget::new(3, 2);
 /// let taken = pods.map(|(namespace, uid)| budget.take(&key(namespace, uid)));

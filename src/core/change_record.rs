@@ -267,9 +267,10 @@ mod tests {
     use crate::observation::Observation;
     use crate::outcome::Unfinished;
     use crate::pod::ContainerResources;
+    use crate::pod::pod_key;
 
     fn owned(limits: &[(&str, &str)]) -> OwnedPod {
-        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u".into() };
+        let key = pod_key("shop", "web-1", "u");
         let resources = ContainerResources::new(&[("cpu", "250m")], limits);
         OwnedPod::bare(Pod::new(key, vec![PodContainer::new("app", resources)]))
     }

@@ -188,14 +188,14 @@ mod tests {
     use super::*;
     use crate::autoscalers::{CompetingAutoscaler, Target};
     use crate::context::ScalingContext;
-    use crate::pod::{ContainerResources, Pod, PodContainer, PodKey};
+    use crate::pod::{ContainerResources, Pod, PodContainer, pod_key};
 
     fn owned(annotations: &[(&str, &str)]) -> OwnedPod {
         let annotations: BTreeMap<_, _> = annotations
             .iter()
             .map(|(name, value)| (format!("{PREFIX}{name}"), (*value).to_owned()))
             .collect();
-        let key = PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() };
+        let key = pod_key("default", "web", "u");
         let resources = ContainerResources::new(&[], &[("cpu", "1"), ("memory", "1Gi")]);
         let container = |name| PodContainer::new(name, resources.clone());
         let overrides = PodOverrides::parse(Some(&annotations)).map(Arc::new);

@@ -184,6 +184,7 @@ mod tests {
     use super::*;
     use crate::outcome::Unfinished;
     use crate::pod::ContainerResources;
+    use crate::pod::pod_key;
 
     fn app() -> PodContainer {
         let requests = [("cpu", "250m"), ("memory", "256Mi")];
@@ -192,7 +193,7 @@ mod tests {
     }
 
     fn owned(containers: Vec<PodContainer>, workload: &str) -> OwnedPod {
-        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u1".into() };
+        let key = pod_key("shop", "web-1", "u1");
         let workload = Owner {
             group: "apps".into(),
             kind: workload.into(),

@@ -181,13 +181,14 @@ mod tests {
     use crate::action::Action;
     use crate::decision::{Decision, SizedBy, decide};
     use crate::network::QValues;
+    use crate::pod::pod_key;
     use crate::pod::{ContainerResources, Owner};
     use crate::recorded::{FirstPod, Recorded};
 
     const HOUR: i64 = 3600;
 
     fn owned(name: &str, kind: &str, cpu: &str, created: i64) -> OwnedPod {
-        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        let key = pod_key("shop", name, name);
         let resources = ContainerResources::new(&[], &[("cpu", cpu), ("memory", "1Gi")]);
         let container =
             PodContainer { image: "web:1".into(), ..PodContainer::new("app", resources) };
@@ -456,7 +457,7 @@ mod tests {
         let other = look(&mut memory, &owned("web-1", "StatefulSet", "1", now), None, now);
         assert_eq!(other.actions.cpu, Action::Maintain);
         let mut again = owned("web-0", "StatefulSet", "1", now);
-        Arc::make_mut(&mut again.pod).key.uid = "made anew".into();
+        Arc::make_mut(&mut again.pod).key = pod_key("shop", "web-0", "made anew");
         assert!((look(&mut memory, &again, None, now).new_limit.cpu - 4.0).abs() < 1e-6);
     }
 

@@ -195,12 +195,12 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::pod::{ContainerResources, ContainerState, PodContainer, PodKey};
+    use crate::pod::{ContainerResources, ContainerState, PodContainer, pod_key};
 
     const NOW: i64 = 10_000;
 
     fn pod() -> Pod {
-        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u".into() };
+        let key = pod_key("shop", "web-1", "u");
         let resources = ContainerResources::new(&[], &[("cpu", "1"), ("memory", "1Gi")]);
         let container = |name| PodContainer::new(name, resources.clone());
         let pod = Pod::new(key, vec![container("app"), container("proxy")]);

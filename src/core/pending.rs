@@ -86,10 +86,10 @@ fn change(resources: &ContainerResources) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::{PodKey, ResizeCondition};
+    use crate::pod::{ResizeCondition, pod_key};
 
     fn pod(in_force: Option<&str>) -> Pod {
-        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u".into() };
+        let key = pod_key("shop", "web-1", "u");
         let resources = |cpu: &str| ContainerResources::new(&[], &[("cpu", cpu)]);
         let in_force = in_force.map(|cpu| resources(cpu).into());
         let app = PodContainer { in_force, ..PodContainer::new("app", resources("1")) };

@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use crate::decision::Decision;
     use crate::observation::Observation;
-    use crate::pod::{ContainerResources, Containers, PodKey};
+    use crate::pod::{ContainerResources, Containers, pod_key};
     use crate::pod_decision::ContainerDecision;
     use crate::resource::PerResource;
 
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn pod(containers: Vec<ContainerResources>) -> Pod {
-        let key = PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() };
+        let key = pod_key("default", "web", "u");
         let named = containers.into_iter().enumerate();
         let containers = named.map(|(index, of)| PodContainer::new(&format!("c{index}"), of));
         Pod::new(key, containers.collect())

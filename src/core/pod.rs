@@ -17,21 +17,33 @@ use crate::resource::{PerResource, Resource};
 
 /// What identifies a pod's life; a StatefulSet gives the same name to one pod after another.
 #[derive(Debug, Clone, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct PodKey {
+pub struct PodNames {
     pub namespace: String,
     pub name: String,
     pub uid: String,
 }
 
+/// There are many copies of each.
+pub type PodKey = Arc<PodNames>;
+
+pub fn pod_key(
+    namespace: impl Into<String>,
+    name: impl Into<String>,
+    uid: impl Into<String>,
+) -> PodKey {
+    let (namespace, name, uid) = (namespace.into(), name.into(), uid.into());
+    PodNames { namespace, name, uid }.into()
+}
+
 // The uid alone tells pods apart.
 
-impl PartialEq for PodKey {
+impl PartialEq for PodNames {
     fn eq(&self, other: &Self) -> bool {
         self.uid == other.uid
     }
 }
 
-impl Hash for PodKey {
+impl Hash for PodNames {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.uid.hash(state);
     }
@@ -193,7 +205,7 @@ impl Pod {
     /// use dqn_scaler_core::pod::{ContainerResources, Pod, PodContainer, PodKey};
     /// use dqn_scaler_core::resource::PerResource;
     ///
-    /// let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u1".into() };
+    /// let key = pod_key("shop", "web-1", "u1");
     /// let limits = [("cpu", "1"), ("memory", "1Gi")];
     /// let resources = ContainerResources::new(&[("cpu", "250m")], &limits);
     /// let pod = Pod::new(key, vec![PodContainer::new("app", resources)]);

@@ -52,7 +52,7 @@ fn change(container: &PodContainer, template: &ContainerResources) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::PodKey;
+    use crate::pod::pod_key;
 
     fn resources(request: &str, limit: &str) -> ContainerResources {
         let mut given = ContainerResources::new(&[("cpu", request)], &[("cpu", limit)]);
@@ -62,7 +62,7 @@ mod tests {
     }
 
     fn pod(container: PodContainer) -> Pod {
-        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u".into() };
+        let key = pod_key("shop", "web-1", "u");
         Pod::new(key, vec![container])
     }
 

@@ -139,10 +139,11 @@ mod tests {
     use super::*;
     use crate::decision::Decision;
     use crate::observation::Observation;
+    use crate::pod::pod_key;
     use crate::pod::{ContainerResources, ContainerState, PodContainer};
 
     fn key(name: &str) -> PodKey {
-        PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() }
+        pod_key("shop", name, name)
     }
 
     fn pod() -> Pod {
@@ -172,7 +173,7 @@ mod tests {
         let names = |most| {
             let pods = decisions.iter().map(|(pod, decision)| (pod, decision));
             let listed = listed(pods, &Policy::default(), most);
-            listed.into_iter().map(|(_, pod)| pod.name).collect::<Vec<_>>()
+            listed.into_iter().map(|(_, pod)| pod.name.clone()).collect::<Vec<_>>()
         };
         assert_eq!(names(9), ["full-of-memory", "growing", "near"]);
         assert_eq!(names(1), ["full-of-memory"]);

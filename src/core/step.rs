@@ -153,7 +153,7 @@ mod tests {
     use crate::observation::Observation;
     use crate::overrides::{PREFIX, PodOverrides};
     use crate::pod::{
-        ContainerResources, ContainerState, PodContainer, PodKey, ResizeCondition, ResizeState,
+        ContainerResources, ContainerState, PodContainer, ResizeCondition, ResizeState, pod_key,
     };
     use crate::resource::PerResource;
 
@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn growing() -> Case {
-        let key = PodKey { namespace: "shop".into(), name: "web-1".into(), uid: "u".into() };
+        let key = pod_key("shop", "web-1", "u");
         let pod = Pod::new(key, vec![PodContainer::new("app", resources("1"))]);
         let usage = PerResource::new(0.95, 512.0);
         let decision = Decision::maintain(Observation::measured(NOW, usage, pod.limit()));
@@ -449,7 +449,7 @@ mod tests {
         assert!(matches!(next(quiet()), Step::Leave { status: Status::NoActionNeeded, .. }));
         assert!(matches!(next(growing()), Step::Resize { .. }));
         let status = Status::Skipped(SkipReason::RateLimited);
-        let another = growing().with(|case| case.pod().key.uid = "another".into());
+        let another = growing().with(|case| case.pod().key = pod_key("shop", "web-1", "another"));
         assert!(matches!(next(another), Step::Leave { status: left, .. } if left == status));
     }
 }

@@ -296,6 +296,7 @@ mod tests {
     use crate::core::observation::observe;
     use crate::core::outcome::Method;
     use crate::core::plan::Change;
+    use crate::core::pod::pod_key;
     use crate::core::pod::{ContainerState, OomKill, Pod};
     use crate::model::shipped;
     use crate::sim::world::ServerVersion;
@@ -395,7 +396,8 @@ mod tests {
         let (_simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
         let scaler = scaler();
         let mut due = decided(scaler.agent(), &cluster, &owned);
-        Arc::make_mut(&mut due.owned.pod).key.name = "gone".into();
+        let uid = due.owned.pod.key.uid.clone();
+        Arc::make_mut(&mut due.owned.pod).key = pod_key("default", "gone", uid);
         assert_eq!(act(&scaler, &cluster, &live(), due).await, Status::Failed);
     }
 }

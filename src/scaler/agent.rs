@@ -524,6 +524,7 @@ fn decide_pod(
 mod tests {
 
     use super::*;
+    use crate::core::pod::pod_key;
     use crate::core::pod::{ContainerResources, ContainerState, OomKill, PodContainer};
     use crate::model::shipped;
 
@@ -535,7 +536,7 @@ mod tests {
     }
 
     fn pod(name: &str) -> Pod {
-        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        let key = pod_key("shop", name, name);
         let limits = [("cpu", "1"), ("memory", "1Gi")];
         let container = |name| PodContainer::new(name, ContainerResources::new(&[], &limits));
         Pod::new(key, vec![container("app"), container("proxy")])
@@ -621,7 +622,7 @@ mod tests {
         agent.resized(&pod("a").key, [&"app".into()].into_iter(), NOW);
         assert_eq!(agent.resized_at(&pod("a").key), Some(NOW));
         let Histories { pods, workloads } = agent.take_dirty();
-        let names: Vec<_> = pods.into_iter().map(|(key, _)| key.name).collect();
+        let names: Vec<_> = pods.into_iter().map(|(key, _)| key.name.clone()).collect();
         assert_eq!((&names[..], workloads.len()), (&["a".to_owned()][..], 1));
         assert!(agent.take_dirty().pods.is_empty());
         let present = [OwnedPod { pod: Arc::new(pod("b")), ..OwnedPod::bare(pod("b")) }];

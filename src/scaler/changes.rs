@@ -172,7 +172,7 @@ mod tests {
     use crate::core::context::OwnedPod;
     use crate::core::outcome::Method;
     use crate::core::plan::{Change, Plan};
-    use crate::core::pod::{ContainerResources, PodContainer, PodKey};
+    use crate::core::pod::{ContainerResources, PodContainer, pod_key};
 
     const KEPT: Kept = Kept { most: 3, days: 7 };
 
@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn owned(name: &str, cpu: &str) -> OwnedPod {
-        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        let key = pod_key("shop", name, name);
         let resources = ContainerResources::new(&[], &[("cpu", cpu), ("memory", "1Gi")]);
         OwnedPod::bare(Pod::new(key, vec![PodContainer::new("app", resources)]))
     }

@@ -55,12 +55,12 @@ mod tests {
 
     use super::*;
     use crate::core::overrides::PodOverrides;
-    use crate::core::pod::{Owner, Pod, PodKey};
+    use crate::core::pod::{Owner, Pod, pod_key};
 
     fn owned(name: &str, max_cpu: &str) -> OwnedPod {
         let annotations =
             BTreeMap::from([("dqn-scaler.io/max-cpu".to_owned(), max_cpu.to_owned())]);
-        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        let key = pod_key("shop", name, name);
         let overrides = PodOverrides::parse(Some(&annotations)).map(Arc::new);
         let workload = Owner {
             group: "apps".into(),

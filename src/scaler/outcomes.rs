@@ -170,10 +170,11 @@ pub fn add(balance: &mut Balance, decided: &Decided, template: Option<&Sums>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::pod::pod_key;
     use crate::core::pod::{ContainerResources, ContainerState, Pod, PodContainer};
 
     fn pod(kill: Option<OomKill>, evicted: bool) -> OwnedPod {
-        let key = PodKey { namespace: "shop".into(), name: "web".into(), uid: "u".into() };
+        let key = pod_key("shop", "web", "u");
         let containers = vec![PodContainer::new("app", ContainerResources::default())];
         let states = Box::new([ContainerState { oom_kill: kill, ..ContainerState::default() }]);
         OwnedPod::bare(Pod { states, evicted, ..Pod::new(key, containers) })

@@ -11,6 +11,7 @@ use crate::core::decision::Decision;
 use crate::core::downsampled::{Downsampled, Mergeable};
 use crate::core::history::FULL;
 use crate::core::outcome::{LastOutcome, Status, Summed};
+use crate::core::pod::PodKey;
 use crate::core::pod_decision::PodDecision;
 use crate::core::resource::{PerResource, Resource};
 
@@ -224,8 +225,7 @@ impl Mergeable for OutcomeCounts {
 }
 
 pub struct PodStatuses {
-    /// By the pod's uid.
-    records: Mutex<HashMap<String, PodRecord>>,
+    records: Mutex<HashMap<PodKey, Box<PodRecord>>>,
     timeline: Mutex<Downsampled<OutcomeCounts, CYCLES>>,
 }
 
@@ -246,15 +246,17 @@ impl PodStatuses {
             let remark = outcome.remark().map(|text| text.chars().take(LONGEST_REMARK).collect());
             let last =
                 LastOutcome { at, status, decided: decided.as_ref().map(Into::into), remark };
-            let blank = || PodRecord {
-                last: last.clone(),
-                measured_at: i64::MIN,
-                usage: PerResource::default(),
-                delta: PerResource::default(),
-                near: None,
-                trail: Downsampled::new(RETENTION / SAMPLES as i64),
+            let blank = || {
+                Box::new(PodRecord {
+                    last: last.clone(),
+                    measured_at: i64::MIN,
+                    usage: PerResource::default(),
+                    delta: PerResource::default(),
+                    near: None,
+                    trail: Downsampled::new(RETENTION / SAMPLES as i64),
+                })
             };
-            let record = records.entry_ref(outcome.pod.uid.as_str()).or_insert_with(blank);
+            let record = records.entry_ref(&outcome.pod).or_insert_with(blank);
             record.last = last;
             if let Some(decision) = decided {
                 record.delta = PerResource::build(|resource| {
@@ -285,8 +287,8 @@ impl PodStatuses {
         }
     }
 
-    pub fn latest(&self, uid: &str) -> Option<Latest> {
-        self.records.lock().get(uid).map(PodRecord::latest)
+    pub fn latest(&self, pod: &PodKey) -> Option<Latest> {
+        self.records.lock().get(pod).map(|record| record.latest())
     }
 
     /// What `of` makes of these pods, their last status and their last usage, under one lock;
@@ -298,8 +300,8 @@ impl PodStatuses {
     ) -> Vec<(OwnedPod, T)> {
         let records = self.records.lock();
         let seen = pods.into_iter().filter_map(|owned| {
-            let record = records.get(&*owned.pod.key.uid);
-            let usage = record.and_then(PodRecord::measured).map(|(_, usage)| usage);
+            let record = records.get(&owned.pod.key);
+            let usage = record.and_then(|record| record.measured()).map(|(_, usage)| usage);
             let made = of(&owned, record.map(|record| &record.last.status), usage)?;
             Some((owned, made))
         });
@@ -307,10 +309,10 @@ impl PodStatuses {
     }
 
     /// The pod's samples, oldest first.
-    pub fn trail(&self, uid: &str) -> Vec<Sample> {
+    pub fn trail(&self, pod: &PodKey) -> Vec<Sample> {
         self.records
             .lock()
-            .get(uid)
+            .get(pod)
             .map(|record| record.trail.entries().to_vec())
             .unwrap_or_default()
     }
@@ -329,11 +331,15 @@ mod tests {
     use super::*;
     use crate::core::outcome::{Method, Outcome};
     use crate::core::pod::PodKey;
+    use crate::core::pod::pod_key;
     use crate::core::skip_reason::SkipReason;
 
-    fn outcome(uid: &str, status: Status) -> Outcome {
-        let pod = PodKey { namespace: "default".into(), name: uid.into(), uid: uid.into() };
-        Outcome { pod, status, message: Cow::default(), decided: None }
+    fn pod(name: &str) -> PodKey {
+        pod_key("default", name, name)
+    }
+
+    fn outcome(name: &str, status: Status) -> Outcome {
+        Outcome { pod: pod(name), status, message: Cow::default(), decided: None }
     }
 
     fn record(statuses: &PodStatuses, outcomes: &[Outcome], at: i64) {
@@ -352,10 +358,13 @@ mod tests {
             counts.iter().map(|t| (t.at, t.applied, t.skipped, t.failed)).collect();
         assert_eq!(counts, [(100, 1, 1, 0), (130, 0, 1, 1)]);
         assert_eq!(
-            statuses.latest("a").unwrap().last,
+            statuses.latest(&pod("a")).unwrap().last,
             LastOutcome { at: 130, status: skipped, decided: None, remark: None }
         );
-        assert!(statuses.latest("a").unwrap().measured.is_none() && statuses.latest("d").is_none());
+        assert!(
+            statuses.latest(&pod("a")).unwrap().measured.is_none()
+                && statuses.latest(&pod("d")).is_none()
+        );
     }
 
     #[test]
@@ -364,7 +373,7 @@ mod tests {
         record(&statuses, &[outcome("old", Status::NoActionNeeded)], 0);
         record(&statuses, &[outcome("new", Status::NoActionNeeded)], FORGOTTEN);
         statuses.retain_present(FORGOTTEN + 1, 30, 1);
-        assert!(statuses.latest("old").is_none() && statuses.latest("new").is_some());
+        assert!(statuses.latest(&pod("old")).is_none() && statuses.latest(&pod("new")).is_some());
     }
 
     #[test]

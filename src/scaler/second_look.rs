@@ -374,10 +374,10 @@ fn measured(cluster: &Cluster, near: Vec<Near>) -> Vec<(OwnedPod, Option<Usage>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::pod::PodKey;
+    use crate::core::pod::pod_key;
 
     fn pod(name: &str, node: &str) -> Arc<Pod> {
-        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        let key = pod_key("shop", name, name);
         Arc::new(Pod { node_name: Some(node.into()), ..Pod::new(key, Vec::new()) })
     }
 

@@ -44,11 +44,12 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::pod::pod_key;
 
     #[test]
     fn what_was_told_counts_for_minutes_and_for_its_container() {
         let throttling = Throttling::default();
-        let pod = PodKey { namespace: "shop".into(), name: "web".into(), uid: "u".into() };
+        let pod = pod_key("shop", "web", "u");
         assert_eq!(throttling.known(0).share(&pod, "app"), 0.0);
         let of =
             |share| HashMap::from([(("shop".into(), "web".into()), vec![("app".into(), share)])]);

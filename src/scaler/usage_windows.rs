@@ -73,10 +73,11 @@ impl UsageWindows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::pod::pod_key;
     use crate::core::pod::{ContainerResources, PodContainer};
 
     fn pod() -> Pod {
-        let key = PodKey { namespace: "shop".into(), name: "web".into(), uid: "u".into() };
+        let key = pod_key("shop", "web", "u");
         let container = |name| PodContainer::new(name, ContainerResources::default());
         Pod::new(key, vec![container("app"), container("proxy")])
     }

@@ -258,13 +258,13 @@ mod tests {
     use crate::core::decision::Decision;
     use crate::core::observation::Observation;
     use crate::core::outcome::{DONE, Status};
-    use crate::core::pod::{PodKey, ResizeCondition, ResizeState};
+    use crate::core::pod::{ResizeCondition, ResizeState, pod_key};
     use crate::core::pod_decision::PodDecision;
     use crate::core::resource::PerResource;
     use crate::core::skip_reason::SkipReason;
 
     fn change(name: &str, node: &str) -> Decided {
-        let key = PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() };
+        let key = pod_key("shop", name, name);
         let pod = Pod { node_name: Some(node.into()), ..Pod::new(key, Vec::new()) };
         Decided {
             owned: OwnedPod::bare(pod),
@@ -386,7 +386,7 @@ mod tests {
             wanted.heard(&pod, &Err(failed.into()), 10);
         }
         let mut elsewhere = change("b", "n1");
-        Arc::make_mut(&mut elsewhere.owned.pod).key.namespace = "other".into();
+        Arc::make_mut(&mut elsewhere.owned.pod).key = pod_key("other", "b", "b");
         wanted.put(vec![change("a", "n1"), elsewhere], 11, 11);
         assert_eq!((next(&wanted, 12).as_deref(), next(&wanted, 12)), (Some("b"), None));
         assert_eq!(wanted.count_open_breakers(), [(NODE, 0), (NAMESPACE, 1)]);

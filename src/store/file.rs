@@ -1,6 +1,7 @@
 //! The file that state is kept in: an embedded transactional store, so that a kill at any moment
 //! leaves the last commit.
 
+use crate::core::pod::pod_key;
 use std::path::{Path, PathBuf};
 
 use redb::{
@@ -151,7 +152,7 @@ impl StateFile {
         for row in transaction.open_table(PODS)?.iter()? {
             let (key, history) = row?;
             let (namespace, name, uid) = key.value();
-            let key = PodKey { namespace: namespace.into(), name: name.into(), uid: uid.into() };
+            let key = pod_key(namespace, name, uid);
             stored.histories.pods.push((key, decode(history.value())?));
         }
         match transaction.open_table(WORKLOADS) {
@@ -237,7 +238,7 @@ impl StateFile {
         let keep = || -> Result<(), Fault> {
             let transaction = self.database.begin_write()?;
             let there = |(namespace, name, uid): (&str, &str, &str)| {
-                present(&PodKey { namespace: namespace.into(), name: name.into(), uid: uid.into() })
+                present(&pod_key(namespace, name, uid))
             };
             transaction.open_table(PODS)?.retain(|key, _| there(key))?;
             let known = |key: &[u8]| decode(key).is_ok_and(|key| remembered(&key));
@@ -306,7 +307,7 @@ mod tests {
     use crate::core::policy::Policy;
 
     fn batch() -> Batch {
-        let key = PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() };
+        let key = pod_key("default", "web", "u");
         let mut history = PodHistory::default();
         let usage = PerResource::new(0.5, 100.0);
         let container = history.container_mut(&"app".into());

@@ -11,7 +11,7 @@ use super::timing::Timing;
 use crate::core::decision::Decision;
 use crate::core::history::{AppliedChange, ContainerHistory};
 use crate::core::observation::Observation;
-use crate::core::pod::{ContainerResources, OomKill, PodContainer, PodKey};
+use crate::core::pod::{ContainerResources, OomKill, PodContainer, pod_key};
 use crate::core::policy::Policy;
 use crate::core::resource::{PerResource, Resource};
 use crate::core::second_look::NEAR;
@@ -183,7 +183,7 @@ impl Pod {
         let limits = ContainerResources::new(&[], &[("cpu", &cpu), ("memory", &memory)]);
         let container = PodContainer::new("app", limits);
         let name = self.series.name.clone();
-        let key = PodKey { namespace: "default".into(), uid: name.clone(), name };
+        let key = pod_key("default", name.clone(), name);
         let created = DateTime::from_timestamp(now, 0);
         let pod = core::pod::Pod { created, ..core::pod::Pod::new(key, vec![container.clone()]) };
         memory::meet(&mut self.history, workload, &pod, &container, policy, now);

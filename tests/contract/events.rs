@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dqn_scaler::core::event::PodEvent;
-use dqn_scaler::core::pod::PodKey;
+use dqn_scaler::core::pod::pod_key;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
 
@@ -252,7 +252,7 @@ async fn an_annotation_that_cannot_be_followed_is_told_once_where_it_sits() {
 }
 
 fn event(number: usize) -> PodEvent {
-    let pod = PodKey { namespace: "default".into(), name: "lonely".into(), uid: "u".into() };
+    let pod = pod_key("default", "lonely", "u");
     let (at, what, why) = (chrono::Utc::now(), format!("step {number}"), String::new());
     PodEvent {
         pod,
