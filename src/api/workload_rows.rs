@@ -21,7 +21,7 @@ use crate::clock::rfc3339;
 use crate::core::balance::Sums;
 use crate::core::change_record::ChangeRecord;
 use crate::core::context::OwnedPod;
-use crate::core::eligibility::{current_block, is_monitored};
+use crate::core::eligibility::{current_block, is_monitored, own_policy};
 use crate::core::explain::in_short;
 use crate::core::pod::Owner;
 use crate::core::policy::Settings;
@@ -398,7 +398,9 @@ fn sum_up(groups: &mut [Group], scaler: &Scaler, settings: &Settings, now: i64) 
         for group in groups {
             for owned in &group.pods {
                 let own = Sums { request: owned.pod.request(), limit: owned.pod.limit() };
-                let (template, needed) = known(owned, &settings.policy).unwrap_or((own, own));
+                let policy = own_policy(owned, &settings.policy).ok().flatten();
+                let policy = policy.as_deref().unwrap_or(&settings.policy);
+                let (template, needed) = known(owned, policy).unwrap_or((own, own));
                 group.now.add(&own);
                 group.template.add(&template);
                 group.needed.add(&needed);

@@ -74,9 +74,12 @@ pub fn own_policy(
     let limits = owned.context.limits.as_ref().map_or(policy.limits, |limits| {
         limits.shared(owned.pod.containers.len(), owned.pod.limit())
     });
+    let is_job = owned.workload.as_ref().is_some_and(|of| of.group == "batch");
+    let own = (managed_by_hpa, limits, is_job);
     let Some(overrides) = &owned.context.overrides else {
-        let differs = (managed_by_hpa, limits) != (policy.managed_by_hpa, policy.limits);
-        return Ok(differs.then(|| Box::new(Policy { managed_by_hpa, limits, ..policy.clone() })));
+        let differs = own != (policy.managed_by_hpa, policy.limits, policy.is_job);
+        let own = || Policy { managed_by_hpa, limits, is_job, ..policy.clone() };
+        return Ok(differs.then(|| Box::new(own())));
     };
     let narrowed = overrides.narrow(policy).map_err(|problem| {
         let own = owned.pod.overrides.as_deref();
@@ -96,7 +99,7 @@ pub fn own_policy(
         let problem = format!("annotation {PREFIX}containers: the pod has no container {name:?}");
         return Err(InvalidAnnotation { source_object: owned.annotation_source(own), problem });
     }
-    Ok(Some(Box::new(Policy { managed_by_hpa, limits, ..narrowed })))
+    Ok(Some(Box::new(Policy { managed_by_hpa, limits, is_job, ..narrowed })))
 }
 
 /// The policy by which new pods of the same workload are given a size; None where they are left as
@@ -218,6 +221,18 @@ mod tests {
         assert_eq!(own_policy(&pod, &Policy::default()), Ok(None));
         assert!(blocked_reason(&pod).is_none() && blocked_change(&pod).is_none());
         assert!(Arc::ptr_eq(&pod.clone().select_containers().pod, &pod.pod));
+    }
+
+    #[test]
+    fn the_pods_of_a_job_have_a_policy_that_says_so() {
+        let of = |group: &str, annotations: &[(&str, &str)]| {
+            let (group, kind) = (group.to_owned(), "CronJob".to_owned());
+            let owner = crate::pod::Owner { group, kind, name: "report".into(), uid: "w".into() };
+            let pod = OwnedPod { workload: Some(owner.into()), ..owned(annotations) };
+            own_policy(&pod, &Policy::default()).unwrap().is_some_and(|policy| policy.is_job)
+        };
+        assert!(of("batch", &[]) && of("batch", &[("max-cpu", "2")]));
+        assert!(!of("example.com", &[]) && !of("example.com", &[("max-cpu", "2")]));
     }
 
     #[test]

@@ -204,8 +204,12 @@ fn review_usage(
     let review = match (need, history.undone_cut(resource, observation, now)) {
         (Some(need), _) => {
             let of_start = if starts { history.start_need(resource) } else { 0.0 };
-            let least = if observation.by_request[resource] { 0.0 } else { floor.max(of_start) };
-            towards(need.max(least), SMALLEST_CHANGE, Override::KnownNeed)
+            // What its workload has settled on may be below the recent peak, as a cut may be.
+            let used = used_just_now(resource, observation, history).min(limit);
+            let least = if observation.by_request[resource] { 0.0 } else { used.max(of_start) };
+            let target = need.max(least);
+            let told = towards(target, SMALLEST_CHANGE, Override::KnownNeed);
+            Review { floor: floor.min(target), expected: None, ..told }
         }
         (None, Some(before)) => towards(before, SMALLEST_CHANGE, Override::CutHurt),
         (None, None) if observation.by_request[resource] => {
@@ -308,13 +312,19 @@ fn floor(
         return (by_peaks, None);
     };
     let reference = traits::reference(resource, history, policy);
-    let used = observation.usage[resource].max(history.mean(resource));
     let above = (1.0 - BELOW[resource]) / policy.guard.caution;
     let expected = room::expected(&levels, reference, 1.0 - above);
-    let least = used.max(history.recent_peak(resource, JUST_NOW)) * (1.0 + LEAST_HEADROOM);
+    let mean = history.mean(resource) * (1.0 + LEAST_HEADROOM);
+    let least = used_just_now(resource, observation, history).max(mean);
     let wanted = expected.limit * (1.0 + BEYOND[resource]);
     let limit = wanted.max(least).min(by_peaks);
     (limit, (limit == wanted).then_some(expected))
+}
+
+/// That, with the head room that is always left.
+fn used_just_now(resource: Resource, observation: &Observation, history: &ContainerHistory) -> f64 {
+    let peak = history.recent_peak(resource, JUST_NOW);
+    observation.usage[resource].max(peak) * (1.0 + LEAST_HEADROOM)
 }
 
 #[cfg(test)]

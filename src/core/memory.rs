@@ -125,18 +125,17 @@ pub fn meet(
     let until = pod.created.map(|created| created.timestamp() + NEW);
     let Some(until) = until.filter(|until| *until >= now && as_made.is_some()) else { return };
     for resource in Resource::ALL {
-        let settled = inheritance.settled.map(|settled| settled[resource]).filter(|of| *of > 0.0);
         let limit = container.limit_in_force(resource);
         let limit = limit.filter(|_| policy.controls != Controls::Requests);
         let need = match limit {
             Some(limit) => {
                 let floor = history.lowest_safe_limit(resource, policy);
                 let raised = (floor > limit).then_some(floor);
-                settled.map(|settled| settled.max(floor)).or(raised)
+                workload.settled_need(resource, policy).or(raised)
             }
             None if policy.controls == Controls::Limits => None,
             // Nothing is killed at a request: what the others have come to is enough.
-            None => container.request_in_force(resource).and(settled),
+            None => container.request_in_force(resource).and(workload.settled(resource)),
         };
         if let Some(need) = need {
             // After the start there is still the time of a new one to give back what that took.
@@ -297,6 +296,59 @@ mod tests {
             assert_eq!(decision.basis.cpu.sized_by, Some(SizedBy::Cause));
             assert_eq!(decision.actions.memory, Action::Maintain, "it has what is needed");
         }
+    }
+
+    #[test]
+    fn a_peak_that_was_known_when_the_others_were_cut_raises_no_new_pod() {
+        let (mut memory, begin) = learned("Deployment", 0.8);
+        let (cut, now) = (owned("web-0", "Deployment", "300m", 0), begin + HOUR);
+        for at in (begin..now).step_by(60) {
+            look(&mut memory, &cut, Some(0.1), at);
+        }
+        let needs = |memory: &mut Memory, policy: &Policy| {
+            let known = memory.of(&cut, now).1.container("app").unwrap();
+            Resource::ALL.map(|of| known.needs(of, policy, false).0.unwrap())
+        };
+        let policy = Policy::default();
+        assert_eq!(needs(&mut memory, &policy), [0.3, 1024.0]);
+        let new = owned("web-1", "Deployment", "1", now);
+        let decision = look(&mut memory.clone(), &new, None, now);
+        assert!((decision.new_limit.cpu - 0.3).abs() < 1e-6, "{decision:?}");
+        assert!(decision.floor.cpu <= 0.3, "{decision:?}");
+        let by_peaks = 0.75..0.8 * 1.1;
+        let [job, _] = needs(&mut memory, &Policy { is_job: true, ..Policy::default() });
+        assert!(by_peaks.contains(&job), "a run begins anew: {job}");
+
+        // A kill that nothing has answered yet, and what another pod uses meanwhile.
+        let (history, workload) = memory.of(&cut, now);
+        let (history, workload) =
+            (history.container_mut("app"), workload.container_mut(&"app".into()));
+        let kill = Some(crate::pod::OomKill { restart: 1, finished_at: now });
+        let seen = |at, cpu, memory| {
+            let (usage, limit) = (PerResource::new(cpu, memory), PerResource::new(0.3, 1024.0));
+            Observation { oom_kill: kill, ..Observation::measured(at, usage, limit) }
+        };
+        observe(history, workload, &seen(now, 0.4, 900.0), &policy, now);
+        let [cpu, killed] = needs(&mut memory, &policy);
+        assert!((cpu - 0.4 * 1.1).abs() < 1e-3, "with head room: {cpu}");
+        assert!((killed - 1024.0 * 1.2 * 1.05).abs() < 1.0, "more than it was killed at: {killed}");
+        // Until a pod has settled on that.
+        let raised = Observation {
+            limit: PerResource::new(0.4, 1024.0 * 1.2),
+            ..seen(now + 60, 0.1, 900.0)
+        };
+        let (history, workload) = memory.of(&cut, now);
+        let (history, workload) =
+            (history.container_mut("app"), workload.container_mut(&"app".into()));
+        let answer = crate::history::AppliedChange {
+            resource: Resource::Memory,
+            from: 1024.0,
+            to: 1024.0 * 1.2,
+            kill,
+        };
+        history.applied(&answer, &policy, now + 1);
+        observe(history, workload, &raised, &policy, now + 60);
+        assert_eq!(needs(&mut memory, &policy), [0.4, 1024.0 * 1.2]);
     }
 
     #[test]
@@ -489,7 +541,7 @@ mod tests {
         let (_, workload) = memory.of(&born, now);
         let known = workload.container("app").unwrap();
         assert_eq!(known.template, template);
-        assert!((known.settled().unwrap().cpu - 0.3).abs() < 1e-6);
+        assert!((known.settled(Resource::Cpu).unwrap() - 0.3).abs() < 1e-6);
     }
 
     #[test]
@@ -509,7 +561,10 @@ mod tests {
         let (history, workload) = (history.container("app"), workload.container("app").unwrap());
         assert!(history.unwrap().peak(Resource::Cpu) < 0.2);
         assert!(workload.peak(Resource::Cpu) < 0.2 && workload.typical(Resource::Cpu) < 0.2);
-        assert!((workload.settled().unwrap().cpu - 0.3).abs() < 1e-6, "a start settles nothing");
+        assert!(
+            (workload.settled(Resource::Cpu).unwrap() - 0.3).abs() < 1e-6,
+            "a start settles nothing"
+        );
 
         let now = now + 200;
         let next = owned("web-2", "Deployment", "1", now);

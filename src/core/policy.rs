@@ -85,6 +85,8 @@ pub struct Policy {
     pub memory_cuts: bool,
     /// Whether kubelets carry out what is asked for a container that does not run.
     pub resizes_down: bool,
+    /// Its pods are runs of a job, each of which does all of the work from its beginning.
+    pub is_job: bool,
     /// Resources that a HorizontalPodAutoscaler measures the workload by: a limit that moves would
     /// lead it astray.
     pub managed_by_hpa: PerResource<bool>,
@@ -169,6 +171,7 @@ impl Default for Policy {
             restarts_allowed: false,
             memory_cuts: true,
             resizes_down: true,
+            is_job: false,
             managed_by_hpa: PerResource::new(false, false),
             limits: NamespaceLimits::default(),
         }

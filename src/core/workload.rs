@@ -86,6 +86,10 @@ pub struct WorkloadContainer {
     known_since: Option<i64>,
     last_at: Option<i64>,
     settled: Option<Settled>,
+    /// The largest usage, or need of a killed one, that was beyond what had been settled on, until
+    /// a pod has settled on that: cores, MiB.
+    #[serde(default)]
+    unmet: PerResource<f32>,
     pub last_kill: Option<OomKill>,
 }
 
@@ -97,6 +101,8 @@ struct Settled {
     before: Option<PerResource<f64>>,
 }
 
+/// What rounding takes of a limit is less than this share of it.
+const ROUNDED: f64 = 0.001;
 /// Seconds that the largest of several pods' limits is taken of.
 const SETTLING: i64 = 300;
 
@@ -152,8 +158,6 @@ pub struct Inheritance {
     pub peaks: PerResource<PeakWindow>,
     /// For how many seconds its generation has been measured.
     pub known_for: i64,
-    /// The limits that the pods of this generation have settled on.
-    pub settled: Option<PerResource<f64>>,
 }
 
 impl WorkloadHistory {
@@ -222,6 +226,7 @@ impl Default for WorkloadContainer {
             known_since: None,
             last_at: None,
             settled: None,
+            unmet: PerResource::default(),
             last_kill: None,
         }
     }
@@ -267,6 +272,7 @@ impl WorkloadContainer {
         let window = policy.guard.window;
         if let Some(needed) = needed {
             self.peaks.memory.observe(now, needed, window.memory);
+            self.exceed(Resource::Memory, needed);
             self.last_kill = seen.oom_kill;
         }
         if !seen.is_measured() {
@@ -286,9 +292,17 @@ impl WorkloadContainer {
                 continue;
             }
             self.peaks[resource].observe(seen.at, used, window[resource]);
+            self.exceed(resource, used);
             if is_sample {
                 self.typical[resource].observe(seen.at, used * per_unit(resource));
             }
+        }
+    }
+
+    fn exceed(&mut self, resource: Resource, amount: f64) {
+        if self.settled(resource).is_none_or(|settled| amount > settled) {
+            let unmet = &mut self.unmet[resource];
+            *unmet = unmet.max(amount as f32);
         }
     }
 
@@ -322,7 +336,6 @@ impl WorkloadContainer {
             generation: self.generation,
             peaks: self.peaks.clone(),
             known_for: self.known_for(),
-            settled: self.settled(),
         }
     }
 
@@ -331,6 +344,11 @@ impl WorkloadContainer {
         if generation == self.generation {
             let first = Settled { since: now, limit, before: None };
             self.settled.get_or_insert(first).take_in(limit, now);
+            for resource in Resource::ALL {
+                if limit[resource] * (1.0 + ROUNDED) >= f64::from(self.unmet[resource]) {
+                    self.unmet[resource] = 0.0;
+                }
+            }
         }
     }
 
@@ -339,9 +357,26 @@ impl WorkloadContainer {
         self.typical[resource].percentile(COVERED[resource]) / per_unit(resource)
     }
 
-    /// The limits that its pods have settled on: cores, MiB.
-    pub fn settled(&self) -> Option<PerResource<f64>> {
-        self.settled.map(|settled| settled.limit())
+    /// The limit that its pods have settled on: cores, MiB.
+    pub fn settled(&self, resource: Resource) -> Option<f64> {
+        let settled = self.settled.map(|settled| settled.limit()[resource]);
+        settled.filter(|of| *of > 0.0)
+    }
+
+    /// The limit that a new pod needs, by what its pods have settled on: cores, MiB. Recent peaks
+    /// were known to what decided that, so only what was beyond it since asks for more. But a job
+    /// goes through all of its work anew, and the end of a run tells nothing of that.
+    pub fn settled_need(&self, resource: Resource, policy: &Policy) -> Option<f64> {
+        let settled = self.settled(resource)?;
+        let floor = self.lowest_safe_limit(resource, policy);
+        let unmet = f64::from(self.unmet[resource]);
+        let unmet = policy.guard.with_headroom(resource, unmet, self.known_for());
+        Some(settled.max(if policy.is_job { floor } else { unmet.min(floor) }))
+    }
+
+    fn lowest_safe_limit(&self, resource: Resource, policy: &Policy) -> f64 {
+        let peak = self.peaks[resource].faded_peak(policy.guard.fade[resource]);
+        policy.guard.with_headroom(resource, peak, self.known_for())
     }
 
     /// The largest usage of the guard's window: cores, MiB.
@@ -383,11 +418,13 @@ impl WorkloadContainer {
         policy: &Policy,
         dry_run: bool,
     ) -> (Option<f64>, Option<f64>) {
-        let settled = match dry_run {
-            true => Some(self.typical(resource) * (1.0 + policy.guard.headroom[resource])),
-            false => self.settled().map(|settled| settled[resource]),
+        let floor = self.lowest_safe_limit(resource, policy);
+        let typical = self.typical(resource) * (1.0 + policy.guard.headroom[resource]);
+        let typical = Some(typical).filter(|of| *of > 0.0);
+        let (settled, need) = match dry_run {
+            true => (typical, typical.map(|typical| typical.max(floor))),
+            false => (self.settled(resource), self.settled_need(resource, policy)),
         };
-        let settled = settled.filter(|of| *of > 0.0);
         let template = &self.template;
         let (limit, request) = (template.limit(resource), template.request(resource));
         let bounded = |amount: f64| amount.max(policy.min[resource]).min(policy.max[resource]);
@@ -398,10 +435,8 @@ impl WorkloadContainer {
             let of_request = |request| settled.map_or(request, |of| bounded(of).min(most));
             return (limit, request.map(of_request));
         };
-        let peak = self.peaks[resource].faded_peak(policy.guard.fade[resource]);
-        let floor = policy.guard.with_headroom(resource, peak, self.known_for());
-        let needed = match settled {
-            Some(settled) => bounded(settled.max(floor)),
+        let needed = match need {
+            Some(need) => bounded(need),
             None => limit.max(bounded(floor)),
         };
         let of_request = |request: f64| match policy.controls {
