@@ -92,13 +92,20 @@ pub struct Figures {
     /// That cuts keep clear of.
     #[schema(minimum = 0, example = 0.47)]
     recent_peak: f64,
-    #[schema(example = 600)]
+    /// How long ago that was, at most.
+    #[schema(minimum = 0, example = 2400)]
     recent_peak_age_seconds: i64,
+    /// The same, at least.
+    #[schema(minimum = 0, example = 1200)]
+    recent_peak_age_least_seconds: i64,
+    /// The limit of the kill for memory that the recent peak stands for; null where it was measured.
+    #[schema(required, minimum = 0, example = 512.0)]
+    killed_at: Option<f64>,
     #[schema(minimum = 0, example = 0.52)]
     lowest_safe_limit: f64,
     #[schema(minimum = 0, example = 0.4)]
     typical_use: f64,
-    /// What its workload is known to need.
+    /// What a new pod of its workload is given; in a dry run what that would come to.
     #[schema(required, minimum = 0, example = 0.6)]
     known_need: Option<f64>,
     /// Where one step down would lead.
@@ -120,7 +127,12 @@ pub struct Figures {
 }
 
 impl Figures {
-    fn of(resource: Resource, decision: &Decision, reasons: Option<&PerResource<Reasons>>) -> Self {
+    fn of(
+        resource: Resource,
+        decision: &Decision,
+        need: Option<f64>,
+        reasons: Option<&PerResource<Reasons>>,
+    ) -> Self {
         let Reasons { action, room } =
             reasons.map(|reasons| reasons[resource].clone()).unwrap_or_default();
         let (seen, basis) = (&decision.observation, &decision.basis[resource]);
@@ -138,9 +150,11 @@ impl Figures {
             expected_usage: decision.future[resource],
             recent_peak: basis.peak,
             recent_peak_age_seconds: basis.peak_age,
+            recent_peak_age_least_seconds: basis.peak_age_least,
+            killed_at: basis.killed_at,
             lowest_safe_limit: decision.floor[resource],
             typical_use: basis.typical,
-            known_need: basis.known_need,
+            known_need: basis.known_need.or(need),
             step_down: basis.step_down,
             guard: decision.overridden[resource].map(|why| why.name()),
             waits: basis.wait.map(words::waits),
@@ -255,7 +269,7 @@ pub async fn explanation(
 ) -> Result<Json<ExplainedPod>, ApiError> {
     let (cluster, config) = (cluster(&state)?, state.config());
     let considered = state.scaler.consider(&cluster, &config, &path.namespace, &path.name).await;
-    let Considered { decided, reasons, outcome } = considered?;
+    let Considered { decided, reasons, needs, outcome } = considered?;
     let owned = &decided.owned;
     let containers = owned.pod.containers.iter().map(|container| {
         let name = container.name.to_string();
@@ -265,13 +279,22 @@ pub async fn explanation(
             ours.map_or(Err(SkipReason::NoMetrics), |one| one.decision.as_ref().map_err(|of| *of))
         });
         match of_container {
-            Ok(decision) => ExplainedContainer {
-                name,
-                left_alone: None,
-                reasoning: explain(decision).reasoning,
-                cpu: Some(Figures::of(Resource::Cpu, decision, reasons)),
-                memory: Some(Figures::of(Resource::Memory, decision, reasons)),
-            },
+            Ok(decision) => {
+                let figures = |resource| {
+                    let needs = needs.get(&container.name).map(|needs| needs[resource]);
+                    let need = needs.and_then(|(limit, request)| {
+                        if decision.observation.by_request[resource] { request } else { limit }
+                    });
+                    Some(Figures::of(resource, decision, need, reasons))
+                };
+                ExplainedContainer {
+                    name,
+                    left_alone: None,
+                    reasoning: explain(decision).reasoning,
+                    cpu: figures(Resource::Cpu),
+                    memory: figures(Resource::Memory),
+                }
+            }
             Err(reason) => ExplainedContainer {
                 name,
                 left_alone: Some(reason),

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::error::ApiError;
 use crate::core::export::SettledWorkload;
 use crate::core::pod::ContainerResources;
+use crate::terminal::ServerArgs;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -86,10 +87,8 @@ fn resources(of: &ContainerResources) -> Value {
 /// Write what workloads have settled on, as a running service knows it
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
-    /// Where the service answers
-    #[arg(long, visible_alias = "url", env = "DQN_SCALER_URL")]
-    #[arg(default_value = "http://localhost:5000")]
-    server: String,
+    #[command(flatten)]
+    server: ServerArgs,
     /// Kustomize patches, or values for Helm
     #[arg(long, value_enum, default_value_t = ExportFormat::Patch)]
     format: ExportFormat,
@@ -108,7 +107,8 @@ enum ExportFormat {
 }
 
 pub async fn run(args: ExportArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let uri: Uri = args.server.parse().with_context(|| format!("--server {}", args.server))?;
+    let address = args.server.address();
+    let uri: Uri = address.parse().with_context(|| format!("--server {address}"))?;
     let client = kube::Client::try_from(kube::Config::new(uri))?;
     let format = match args.format {
         ExportFormat::Patch => "patch",
@@ -124,6 +124,6 @@ pub async fn run(args: ExportArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let text = client
         .request_text(request)
         .await
-        .with_context(|| format!("no answer of {}, which --server names", args.server))?;
+        .with_context(|| format!("no answer of {address}, which --server names"))?;
     Ok(out.write_all(text.as_bytes())?)
 }

@@ -69,7 +69,7 @@ pub struct WorkloadRow {
     now: RowSums,
     /// What new pods are resized to, or in a dry run would come to, by as many.
     needed: RowSums,
-    used: RowUse,
+    used: RowUsed,
     /// The requests that the template asks for, less those of now.
     saved: RowUse,
     #[schema(required)]
@@ -124,6 +124,15 @@ impl RowUse {
     fn of(amounts: &PerResource<f64>) -> Self {
         Self { cpu_cores: rounded(amounts.cpu), memory_mb: rounded(amounts.memory) }
     }
+}
+
+/// Summed over the pods that are measured; null where none is.
+#[derive(Serialize, ToSchema)]
+pub struct RowUsed {
+    #[schema(required, minimum = 0, example = 0.3)]
+    cpu_cores: Option<f64>,
+    #[schema(required, minimum = 0, example = 300.0)]
+    memory_mb: Option<f64>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -226,6 +235,7 @@ struct Group<'a> {
     template: Sums,
     needed: Sums,
     used: PerResource<f64>,
+    measured: bool,
     restarts: i64,
     at_risk: usize,
     held: bool,
@@ -365,6 +375,7 @@ fn grouped(pods: &[OwnedPod]) -> Vec<Group<'_>> {
             template: Sums::default(),
             needed: Sums::default(),
             used: PerResource::default(),
+            measured: false,
             restarts: 0,
             at_risk: 0,
             held: false,
@@ -382,6 +393,7 @@ fn sum_up(groups: &mut [Group], scaler: &Scaler, settings: &Settings, now: i64) 
         for owned in &group.pods {
             let latest = scaler.pod_status.latest(&owned.pod.key);
             if let Some((_, used)) = latest.as_ref().and_then(|latest| latest.measured) {
+                group.measured = true;
                 for resource in Resource::ALL {
                     group.used[resource] += used[resource];
                 }
@@ -448,7 +460,10 @@ fn shown(group: &Group, scaler: &Scaler, settings: &Settings) -> WorkloadRow {
         template: RowSums::of(&group.template),
         now: RowSums::of(&group.now),
         needed: RowSums::of(&group.needed),
-        used: RowUse::of(&group.used),
+        used: RowUsed {
+            cpu_cores: group.measured.then(|| rounded(group.used.cpu)),
+            memory_mb: group.measured.then(|| rounded(group.used.memory)),
+        },
         saved: RowUse::of(&PerResource::build(|resource| group.saved(resource))),
         last_change: last.as_deref().map(RowChange::of),
         restarts: group.restarts,

@@ -352,7 +352,7 @@ mod tests {
             (Policy::default(), PerResource::new(0.3, 200.0), PerResource::new(2.0, 1024.0));
         let of = |template: &ContainerResources, limit| sized(template, limit, &policy);
         // Half of the limit, and no less than what is typically used.
-        assert_eq!(of(&template(), cut), "208m,109281Ki,300m,200Mi");
+        assert_eq!(of(&template(), cut), "200m,100Mi,300m,200Mi");
         assert_eq!(of(&template(), raised), "1,512Mi,2,1Gi");
         let both = [("cpu", "1"), ("memory", "512Mi")];
         let guaranteed = ContainerResources::new(&both, &both);
@@ -370,7 +370,7 @@ mod tests {
         let cut = |policy: Policy| sized(&template(), PerResource::new(0.3, 200.0), &policy);
         let raised = |policy: Policy| sized(&template(), PerResource::new(2.0, 1024.0), &policy);
         let managed_by_hpa = PerResource::new(true, false);
-        assert_eq!(cut(Policy { managed_by_hpa, ..default() }), "500m,109281Ki,1,200Mi");
+        assert_eq!(cut(Policy { managed_by_hpa, ..default() }), "500m,100Mi,1,200Mi");
         assert_eq!(cut(Policy { up_only: true, ..default() }), "500m,256Mi,1,512Mi");
         let max = PerResource::new(1.5, 600.0);
         assert_eq!(raised(Policy { max, ..default() }), "750m,300Mi,1500m,600Mi");
@@ -385,7 +385,7 @@ mod tests {
         policy.limits.container_max.memory = 700.0;
         policy.limits.container_min.cpu = 0.4;
         assert_eq!(raised(policy.clone()), "1,512Mi,2,700Mi");
-        assert_eq!(cut(policy), "399m,109281Ki,400m,200Mi");
+        assert_eq!(cut(policy), "399m,100Mi,400m,200Mi");
     }
 
     #[test]
@@ -403,7 +403,7 @@ mod tests {
         known.learn(&start(NOW + 30, 0.7), None, true, &policy, NOW + 30);
         known.learn(&start(NOW + 150, 0.2), None, true, &policy, NOW + 150);
         let size = texts(&size(&known, &policy));
-        assert!(size.starts_with("208m,") && size.contains(",770m,"), "the request stays: {size}");
+        assert!(size.starts_with("200m,") && size.contains(",770m,"), "the request stays: {size}");
     }
 
     fn owned(annotations: &[(&str, &str)], kind: &str, name: &str) -> OwnedPod {
@@ -436,7 +436,7 @@ mod tests {
     fn only_what_may_be_changed_has_entries() {
         let pod = |annotations: &[(&str, &str)]| [owned(annotations, "Deployment", "web-1")];
         let entries = births(&pod(&[]), false).entries;
-        let expected = "web:1|500m,256Mi,1,512Mi|208m|109281Ki|300m|200Mi|243m|118272Ki";
+        let expected = "web:1|500m,256Mi,1,512Mi|200m|100Mi|300m|200Mi|243m|118272Ki";
         assert_eq!(entries, [("apps_Deployment_web__app".into(), expected.into())].into());
         for annotation in
             [("mode", "off"), ("mode", "recommend"), ("max-cpu", "lots"), ("containers", "other")]

@@ -8,6 +8,7 @@ use crate::guard::{self, Override, Review};
 use crate::history::{AppliedChange, ContainerHistory, FULL};
 use crate::network::{Preference, QValues};
 use crate::observation::Observation;
+use crate::peaks::Age;
 use crate::policy::{Controls, GuardSettings, Policy};
 use crate::resource::{PerResource, Resource};
 use crate::room::Expected;
@@ -47,9 +48,15 @@ pub struct Decision {
 /// What the size of a limit goes by: cores, MiB.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Basis {
-    /// The recent peak that the floor goes by, and how many seconds ago it was.
+    /// The recent peak that the floor goes by, and how many seconds ago it was at most, and at
+    /// least.
     pub peak: f64,
     pub peak_age: i64,
+    #[serde(default)]
+    pub peak_age_least: i64,
+    /// It stands for a kill for memory at this limit.
+    #[serde(default)]
+    pub killed_at: Option<f64>,
     /// What the containers of the workload use for nearly all of the time; 0 where that is not
     /// known.
     pub typical: f64,
@@ -71,6 +78,13 @@ pub struct Basis {
     /// What an action waits for that nothing else speaks against.
     #[serde(default)]
     pub wait: Option<Wait>,
+}
+
+impl Basis {
+    pub fn peak_when(&self) -> Age {
+        let seconds = |age| u32::try_from(age).unwrap_or_default();
+        Age { least: seconds(self.peak_age_least), most: seconds(self.peak_age) }
+    }
 }
 
 /// What an action waits for.
@@ -187,10 +201,13 @@ pub fn decide(
             }),
         floor: PerResource::build(|resource| resolved[resource].floor),
         basis: PerResource::build(|resource| {
-            let (peak, peak_age) = history.deciding_peak(resource, policy);
+            let peak = history.deciding_peak(resource, policy, now);
+            let more = Action::Increase.factor(policy.scale_factor);
             Basis {
-                peak,
-                peak_age,
+                peak: peak.amount,
+                peak_age: peak.age.most.into(),
+                peak_age_least: peak.age.least.into(),
+                killed_at: peak.by_kill.then(|| peak.amount / more),
                 typical: history.typical[resource],
                 is_known: GuardSettings::known_share(history.observed_for()) >= 1.0,
                 known_need: history.known_need(resource, now),

@@ -4,10 +4,10 @@
 use crate::action::Action;
 use crate::decision::{Bound, Decision, SizedBy};
 use crate::guard::Override;
-use crate::outcome::{DecisionSummary, LastOutcome, Method, Status};
+use crate::outcome::{DecisionSummary, Figures, LastOutcome, Method, Status};
 use crate::resource::{PerResource, Resource};
 use crate::skip_reason::SkipReason;
-use crate::words::{ago, amount, at_its_bound, guard_says, waits, where_it_is};
+use crate::words::{amount, at_its_bound, guard_says, waits, when, where_it_is};
 
 /// Utilization above which usage is called high, and below which low.
 const HIGH: f64 = 0.8;
@@ -66,7 +66,7 @@ fn sentence(resource: Resource, decision: &Decision, utilization: f64) -> String
     let used = utilization * 100.0;
     let mut text = format!("{}: {used:.0} % of the {of} is in use; ", resource.label());
     text += &format!("the network prefers {}", preferred.name());
-    let figures = (&decision.basis[resource]).into();
+    let figures = Figures::of(decision, resource);
     match decision.overridden[resource] {
         Some(why) => {
             let (verb, reason) = match (why, guard_says(why, resource, &figures)) {
@@ -139,10 +139,15 @@ fn known(resource: Resource, decision: &Decision) -> String {
     let basis = &decision.basis[resource];
     let mut known = Vec::new();
     if basis.peak > 0.0 {
-        let (peak, floor) = (basis.peak, decision.floor[resource]);
-        let when = ago(basis.peak_age);
-        known.push(format!("recent peak {}, {when}", amount(resource, peak)));
-        known.push(format!("lowest safe limit {}", amount(resource, floor)));
+        let (peak, when) = (amount(resource, basis.peak), when(basis.peak_when()));
+        known.push(match basis.killed_at.map(|limit| amount(resource, limit)) {
+            Some(limit) => format!(
+                "killed for memory at a limit of {limit}, {when}, which counts as a peak of {peak}"
+            ),
+            None => format!("recent peak {peak}, {when}"),
+        });
+        let floor = amount(resource, decision.floor[resource]);
+        known.push(format!("lowest safe limit {floor}"));
     }
     known.extend(basis.expected.map(|expected| {
         let (limit, share) = (amount(resource, expected.limit), 100.0 * expected.share);
@@ -223,8 +228,7 @@ fn blocked_by(resource: Resource, decided: &DecisionSummary) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::Wait;
-    use crate::outcome::Figures;
+    use crate::decision::{Basis, Wait};
 
     #[test]
     fn the_figures_behind_a_decision_are_told() {
@@ -236,8 +240,8 @@ mod tests {
         let mut decision = crate::decision::Decision::maintain(observation);
         decision.floor.cpu = 0.442;
         decision.basis.cpu.peak = 0.402;
-        decision.basis.cpu.step_down = 0.41;
-        (decision.basis.cpu.peak_age, decision.basis.cpu.typical) = (3 * 3600 + 5, 0.3);
+        (decision.basis.cpu.peak_age_least, decision.basis.cpu.peak_age) = (11_000, 12_250);
+        decision.basis.cpu.typical = 0.3;
         decision.predicted.cpu = Action::Decrease;
         decision.overridden.cpu = Some(Override::RecentPeak);
         decision.actions.memory = Action::Increase;
@@ -248,11 +252,16 @@ mod tests {
         assert_eq!(
             explain(&decision).reasoning,
             "CPU: 10 % of the limit is in use; the network prefers DECREASE, the guard keeps the \
-             limit: a cut to 410m would leave 2 % above the peak of 402m, 3 h ago (recent peak \
-             402m, 3 h ago, lowest safe limit 442m, typical use 300m). Memory: 49 % of the limit \
-             is in use; the network prefers MAINTAIN; it is raised to 2 GiB, what others of its \
-             workload have settled on (its workload needs 2 GiB)."
+             limit: a cut could go no lower than 442m, by the peak of 402m, 3 to 4 h ago (recent \
+             peak 402m, 3 to 4 h ago, lowest safe limit 442m, typical use 300m). Memory: 49 % of \
+             the limit is in use; the network prefers MAINTAIN; it is raised to 2 GiB, what others \
+             of its workload have settled on (its workload needs 2 GiB)."
         );
+        decision.basis.memory = Basis { peak: 240.0, killed_at: Some(200.0), ..Basis::default() };
+        let told = explain(&decision).reasoning;
+        let expected = "(killed for memory at a limit of 200 MiB, just now, which counts as a peak \
+                        of 240 MiB, lowest safe limit 0 MiB)";
+        assert!(told.contains(expected), "{told}");
     }
 
     #[test]

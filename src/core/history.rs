@@ -11,7 +11,7 @@ use crate::action::Action;
 use crate::context::OwnedPod;
 use crate::marks::{Backoff, Cut, KnownNeed, SomeMarks};
 use crate::observation::{CLOCK_TOLERANCE, Observation};
-use crate::peaks::PeakWindow;
+use crate::peaks::{DecidingPeak, PeakWindow};
 use crate::pod::{OomKill, Owner};
 use crate::policy::Policy;
 use crate::resource::{PerResource, Resource};
@@ -245,7 +245,7 @@ impl ContainerHistory {
         }
         if let Some(needed) = self.needed_by_killed(observation, policy, now) {
             let at = self.last_at.max(now.min(observation.at));
-            self.peaks.memory.observe(at, needed, policy.guard.window.memory);
+            self.peaks.memory.observe_kill(at, needed, policy.guard.window.memory);
         }
         if !observation.is_measured() || observation.at <= self.last_at {
             return News::Nothing;
@@ -551,11 +551,10 @@ impl ContainerHistory {
         !self.seen
     }
 
-    /// The peak that the guard goes by, and how many seconds ago it was.
-    pub fn deciding_peak(&self, resource: Resource, policy: &Policy) -> (f64, i64) {
+    /// The peak that the guard goes by.
+    pub fn deciding_peak(&self, resource: Resource, policy: &Policy, now: i64) -> DecidingPeak {
         let guard = &policy.guard;
-        let (peak, age) = self.peaks[resource].deciding_peak(guard.fade[resource]);
-        (peak, (age * guard.window[resource] as f64) as i64)
+        self.peaks[resource].deciding_peak(guard.fade[resource], guard.window[resource], now)
     }
 
     /// The mean of the last samples: cores, MiB.

@@ -473,7 +473,10 @@ mod tests {
             let container = memory.workloads[&key].container("app").unwrap();
             container.typical(Resource::Cpu)
         };
-        assert_eq!(typical(&lived), typical(&told));
+        // It is exact where nothing more was ever used.
+        let (fourth, first) = (typical(&lived), typical(&told));
+        assert!((first - used).abs() < 1e-6, "{first}");
+        assert!((first..first * 1.1).contains(&fourth), "{fourth}");
         let killed = told.workloads[&key].container("app").unwrap().peak(Resource::Memory);
         assert!((killed - 1200.0).abs() < 1e-3, "more than it was killed at: {killed}");
         // One that is made later takes it over, and nothing is asked for it.

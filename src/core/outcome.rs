@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::action::Action;
-use crate::decision::{Basis, Bound, Decision, Wait};
+use crate::decision::{Bound, Decision, Wait};
 use crate::guard::Override;
+use crate::peaks::Age;
 use crate::pod::PodKey;
 use crate::pod_decision::PodDecision;
-use crate::resource::PerResource;
+use crate::resource::{PerResource, Resource};
 use crate::skip_reason::SkipReason;
 
 /// What the service's own dry run makes of a decision.
@@ -158,21 +159,27 @@ pub struct DecisionSummary {
 /// What an explanation in short names of one resource.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Figures {
-    /// The recent peak, and how many seconds ago it was; 0 where it is not known, or is told by
-    /// container.
+    /// The recent peak, and when it was; 0 where it is not known, or is told by container.
     pub peak: f32,
-    pub peak_age: u32,
-    /// Where one step down would lead.
-    pub step_down: f32,
+    pub peak_when: Age,
+    /// The limit of the kill for memory that the peak stands for; 0: it was measured.
+    pub killed_at: f32,
+    /// Below this a cut would leave too little room.
+    pub floor: f32,
+    /// That is the room that the network gives.
+    pub has_room: bool,
     pub wait: Option<Wait>,
 }
 
-impl From<&Basis> for Figures {
-    fn from(basis: &Basis) -> Self {
+impl Figures {
+    pub fn of(decision: &Decision, resource: Resource) -> Self {
+        let basis = &decision.basis[resource];
         Self {
             peak: basis.peak as f32,
-            peak_age: u32::try_from(basis.peak_age).unwrap_or_default(),
-            step_down: basis.step_down as f32,
+            peak_when: basis.peak_when(),
+            killed_at: basis.killed_at.unwrap_or_default() as f32,
+            floor: decision.floor[resource] as f32,
+            has_room: basis.expected.is_some(),
             wait: basis.wait,
         }
     }
@@ -185,7 +192,7 @@ impl From<&Decision> for DecisionSummary {
             actions: decision.actions,
             overridden: decision.overridden,
             out_of_bounds: decision.out_of_bounds,
-            figures: PerResource::build(|resource| (&decision.basis[resource]).into()),
+            figures: PerResource::build(|resource| Figures::of(decision, resource)),
         }
     }
 }

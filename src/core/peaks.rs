@@ -8,8 +8,25 @@ pub const BUCKETS: usize = 24;
 /// The largest value of a sliding window, in constant memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeakWindow {
+    /// Below 0: what a killed container would have needed.
     buckets: [f32; BUCKETS],
     newest: i64,
+}
+
+/// Between so many seconds ago: a peak is known by its bucket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Age {
+    pub least: u32,
+    pub most: u32,
+}
+
+/// The peak that counts for the most.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct DecidingPeak {
+    pub amount: f64,
+    pub age: Age,
+    /// It is what a killed container would have needed, and was not measured.
+    pub by_kill: bool,
 }
 
 impl PeakWindow {
@@ -18,6 +35,15 @@ impl PeakWindow {
     }
 
     pub fn observe(&mut self, at: i64, value: f64, window: i64) {
+        self.take(at, value as f32, window);
+    }
+
+    /// What a container would have needed that was killed.
+    pub fn observe_kill(&mut self, at: i64, needed: f64, window: i64) {
+        self.take(at, -needed as f32, window);
+    }
+
+    fn take(&mut self, at: i64, value: f32, window: i64) {
         let bucket = at.div_euclid(bucket_seconds(window));
         if bucket > self.newest {
             let first_stale = (self.newest.saturating_add(1)).max(bucket - BUCKETS as i64 + 1);
@@ -27,9 +53,10 @@ impl PeakWindow {
             self.newest = bucket;
         }
         if bucket > self.newest - BUCKETS as i64 {
-            let value = value as f32;
             let peak = &mut self.buckets[slot(bucket)];
-            *peak = peak.max(value);
+            if value.abs() > peak.abs() {
+                *peak = value;
+            }
         }
     }
 
@@ -50,13 +77,13 @@ impl PeakWindow {
     pub fn aged(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         let (newer, older) = self.buckets.split_at(slot(self.newest) + 1);
         let newest_first = newer.iter().rev().chain(older.iter().rev());
-        newest_first.enumerate().map(|(bucket, peak)| (age(bucket), f64::from(*peak)))
+        newest_first.enumerate().map(|(bucket, peak)| (age(bucket), f64::from(peak.abs())))
     }
 
     /// The largest peak, each reduced by its age's share of `fade`.
     pub fn faded_peak(&self, fade: f64) -> f64 {
         if fade == 0.0 {
-            return f64::from(self.buckets.iter().copied().fold(0.0, f32::max));
+            return f64::from(self.buckets.iter().copied().map(f32::abs).fold(0.0, f32::max));
         }
         let most = |most: f64, (age, peak): (f64, f64)| match peak > most {
             true => most.max(peak * (1.0 - fade * age)),
@@ -72,19 +99,26 @@ impl PeakWindow {
         recent.map(|(_, peak)| peak).fold(0.0, f64::max)
     }
 
-    /// The peak that is the largest after that, as it was, and its age as a share of the window.
-    pub fn deciding_peak(&self, fade: f64) -> (f64, f64) {
-        let faded = |(age, peak): &(f64, f64)| peak * (1.0 - fade * age);
-        let largest = self.aged().max_by(|a, b| faded(a).total_cmp(&faded(b)));
-        largest.map_or((0.0, 0.0), |(age, peak)| (peak, age))
+    /// The peak that is the largest after that, as it was.
+    pub fn deciding_peak(&self, fade: f64, window: i64, now: i64) -> DecidingPeak {
+        let faded = |(age, peak): (f64, f64)| peak * (1.0 - fade * age);
+        let largest = self.aged().enumerate().max_by(|a, b| faded(a.1).total_cmp(&faded(b.1)));
+        let Some((back, (_, amount))) = largest.filter(|(_, (_, amount))| *amount > 0.0) else {
+            return DecidingPeak::default();
+        };
+        let (bucket, seconds) = (self.newest - back as i64, bucket_seconds(window));
+        let ago = |at: i64| u32::try_from(now.saturating_sub(at)).unwrap_or_default();
+        let begin = bucket.saturating_mul(seconds);
+        let age = Age { least: ago(begin + seconds - 1), most: ago(begin) };
+        DecidingPeak { amount, age, by_kill: self.buckets[slot(bucket)] < 0.0 }
     }
 
     /// Takes in the peaks of another window of the same length.
     pub fn merge(&mut self, other: &Self, window: i64) {
         for back in (0..BUCKETS as i64).rev().filter(|_| other.newest > i64::MIN) {
             let bucket = other.newest - back;
-            let peak = f64::from(other.buckets[slot(bucket)]);
-            self.observe(bucket.saturating_mul(bucket_seconds(window)), peak, window);
+            let peak = other.buckets[slot(bucket)];
+            self.take(bucket.saturating_mul(bucket_seconds(window)), peak, window);
         }
     }
 
@@ -125,6 +159,30 @@ mod tests {
         peaks.observe(100_000, 1.0, 28_800);
         peaks.shift(50_000, 28_800);
         assert_eq!(peaks.faded_peak(0.0), 1.0);
+    }
+
+    #[test]
+    fn a_peak_is_told_as_old_as_its_bucket_and_as_one_of_a_kill() {
+        // Buckets of 100 seconds.
+        let (window, mut peaks) = (2300, PeakWindow::new());
+        let told = |peaks: &PeakWindow, now| peaks.deciding_peak(0.5, window, now);
+        assert_eq!(told(&peaks, 5), DecidingPeak::default());
+        peaks.observe(1030, 4.0, window);
+        peaks.observe(1150, 1.0, window);
+        let deciding = told(&peaks, 1160);
+        assert_eq!((deciding.amount, deciding.by_kill), (4.0, false));
+        assert_eq!(deciding.age, Age { least: 61, most: 160 }, "it was 130 seconds ago");
+        assert_eq!(told(&peaks, 1050).age, Age { least: 0, most: 50 });
+        peaks.observe_kill(1160, 5.0, window);
+        peaks.observe(1170, 3.0, window);
+        let deciding = told(&peaks, 1170);
+        assert_eq!((deciding.amount, deciding.by_kill, deciding.age.most), (5.0, true, 70));
+        assert_eq!((peaks.faded_peak(0.0), peaks.peak_since(0.0)), (5.0, 5.0));
+        let mut merged = PeakWindow::new();
+        merged.merge(&peaks, window);
+        assert_eq!(merged, peaks);
+        peaks.observe(1180, 6.0, window);
+        assert!(!told(&peaks, 1180).by_kill, "that was measured");
     }
 
     #[test]

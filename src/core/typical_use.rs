@@ -17,6 +17,9 @@ pub struct TypicalUse {
     weights: Vec<(u8, f32)>,
     /// When a new sample weighs one (seconds since the epoch).
     reference: i64,
+    /// The largest sample: a bucket may reach above it.
+    #[serde(default)]
+    largest: f32,
 }
 
 impl TypicalUse {
@@ -38,6 +41,7 @@ impl TypicalUse {
             (self.reference, age) = (at, 0.0);
         }
         let weight = (samples * (age / HALF_LIFE).exp2()) as f32;
+        self.largest = self.largest.max(amount as f32);
         let bucket = bucket(amount);
         match self.weights.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
             Ok(index) => self.weights[index].1 += weight,
@@ -53,7 +57,11 @@ impl TypicalUse {
             sum += f64::from(*weight);
             sum < share * total
         });
-        below.next().or(self.weights.last()).map_or(0.0, |(bucket, _)| upper_edge(*bucket))
+        let found = below.next().or(self.weights.last());
+        found.map_or(0.0, |(found, _)| match f64::from(self.largest) {
+            largest if largest > 0.0 && bucket(largest) == *found => largest,
+            _ => upper_edge(*found),
+        })
     }
 }
 
@@ -83,6 +91,19 @@ mod tests {
         assert!(covers(100.0, use_of.percentile(0.9)), "{}", use_of.percentile(0.9));
         assert!(covers(900.0, use_of.percentile(0.98)), "{}", use_of.percentile(0.98));
         assert!(covers(900.0, use_of.percentile(1.0)));
+    }
+
+    #[test]
+    fn no_percentile_is_above_all_that_was_used() {
+        let mut use_of = TypicalUse::default();
+        for sample in 0..100 {
+            use_of.observe(sample * 30, 100.0 + sample as f64 / 100.0);
+        }
+        assert_eq!(use_of.percentile(0.98), f64::from(100.99_f32));
+        // One from before that was kept.
+        use_of.largest = 0.0;
+        use_of.observe(3000, 40.0);
+        assert!((100.0..110.0).contains(&use_of.percentile(0.98)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::action::Action;
 use crate::decision::{Bound, Decision, SizedBy, Wait};
 use crate::guard::Override;
 use crate::outcome::Figures;
+use crate::peaks::Age;
 use crate::resource::Resource;
 
 pub fn amount(resource: Resource, amount: f64) -> String {
@@ -25,12 +26,32 @@ fn short(value: f64) -> String {
 
 /// A time that is still to pass, or has passed.
 pub fn span(seconds: i64) -> String {
-    match seconds.max(0) {
-        1 => "1 second".to_owned(),
-        seconds if seconds < 100 => format!("{seconds} seconds"),
-        seconds if seconds < 100 * 60 => format!("{} min", seconds / 60),
-        seconds if seconds < 48 * 3600 => format!("{} h", seconds / 3600),
-        seconds => format!("{} days", seconds / 86_400),
+    let (size, unit) = unit_of(seconds);
+    match seconds.max(0) / size {
+        1 if size == 1 => "1 second".to_owned(),
+        number => format!("{number} {unit}"),
+    }
+}
+
+/// What so many seconds are told in, and how many of them that is.
+fn unit_of(seconds: i64) -> (i64, &'static str) {
+    match seconds {
+        seconds if seconds < 100 => (1, "seconds"),
+        seconds if seconds < 100 * 60 => (60, "min"),
+        seconds if seconds < 48 * 3600 => (3600, "h"),
+        _ => (86_400, "days"),
+    }
+}
+
+/// When a peak was, as exactly as it is known.
+pub fn when(age: Age) -> String {
+    let (least, most) = (i64::from(age.least), i64::from(age.most));
+    let (size, unit) = unit_of(most);
+    // Rounded apart, so that it was in between.
+    match (least / size, (most + size - 1) / size) {
+        _ if most < 60 => "just now".to_owned(),
+        (0, most) => format!("within the last {most} {unit}"),
+        (least, most) => format!("{least} to {most} {unit} ago"),
     }
 }
 
@@ -48,8 +69,8 @@ pub fn label(resource: Resource) -> &'static str {
 /// What the guard does to a preferred action, and why.
 pub fn guard_says(why: Override, resource: Resource, figures: &Figures) -> (&'static str, String) {
     let (verb, reason) = match why {
-        Override::RecentPeak if figures.peak > 0.0 && figures.step_down > 0.0 => {
-            return ("keeps the limit", near_the_peak(resource, figures));
+        Override::RecentPeak if figures.peak > 0.0 => {
+            return ("keeps the limit", lowest_cut(resource, figures));
         }
         Override::RecentPeak => {
             ("keeps the limit", "a cut would come too close to the recent peak")
@@ -89,16 +110,22 @@ pub fn guard_says(why: Override, resource: Resource, figures: &Figures) -> (&'st
     (verb, reason.to_owned())
 }
 
-/// What a cut would leave of the way to the peak.
-fn near_the_peak(resource: Resource, figures: &Figures) -> String {
-    let (step, peak) = (f64::from(figures.step_down), f64::from(figures.peak));
-    let (cut, peak_said) = (amount(resource, step), amount(resource, peak));
-    let when = ago(figures.peak_age.into());
-    let percent = (step / peak - 1.0) * 100.0;
-    if percent < 0.5 {
-        format!("a cut to {cut} would go below the peak of {peak_said}, {when}")
-    } else {
-        format!("a cut to {cut} would leave {percent:.0} % above the peak of {peak_said}, {when}")
+/// How far a cut could go, and why no further.
+fn lowest_cut(resource: Resource, figures: &Figures) -> String {
+    let floor = amount(resource, figures.floor.into());
+    let why = match figures.has_room {
+        true => "the room that the network gives".to_owned(),
+        false => format!("by {}", the_peak(resource, figures)),
+    };
+    format!("a cut could go no lower than {floor}, {why}")
+}
+
+/// The recent peak, or the kill that it stands for.
+pub fn the_peak(resource: Resource, figures: &Figures) -> String {
+    let when = when(figures.peak_when);
+    match figures.killed_at {
+        0.0 => format!("the peak of {}, {when}", amount(resource, figures.peak.into())),
+        limit => format!("the kill at a limit of {}, {when}", amount(resource, limit.into())),
     }
 }
 
@@ -136,7 +163,8 @@ pub fn reason(resource: Resource, decision: &Decision) -> String {
     let (basis, seen) = (&decision.basis[resource], &decision.observation);
     let of = if seen.by_request[resource] { "request" } else { "limit" };
     let used = format!("{:.0} % of the {of} was in use", seen.utilization(resource) * 100.0);
-    let peak = || (amount(resource, basis.peak), ago(basis.peak_age));
+    let figures = Figures::of(decision, resource);
+    let peak = || the_peak(resource, &figures);
     let action = decision.actions[resource];
     match (action, basis.cause, basis.sized_by) {
         (_, Some(Override::OomKilled), _) => "it was killed for memory".to_owned(),
@@ -148,16 +176,14 @@ pub fn reason(resource: Resource, decision: &Decision) -> String {
         }
         (Action::Increase, _, Some(SizedBy::Held(_))) => format!("{used}, all the time"),
         (Action::Increase, _, Some(SizedBy::Floor)) if basis.peak > 0.0 => {
-            let (peak, when) = peak();
-            format!("{used}, and {peak} {when}")
+            format!("{used}; it goes by {}", peak())
         }
         (Action::Decrease, ..) if basis.peak > 0.0 => {
-            let (peak, when) = peak();
-            if decision.new_limit[resource] >= basis.peak {
-                return format!("the recent peak is {peak}, {when}");
-            }
             let safe = amount(resource, decision.floor[resource]);
-            format!("the lowest safe limit is {safe}: the peak of {peak}, {when}, counts for less")
+            match decision.new_limit[resource] >= basis.peak {
+                true => format!("it stays above {}", peak()),
+                false => format!("the lowest safe limit is {safe}: {} counts for less", peak()),
+            }
         }
         _ => used,
     }
@@ -179,6 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn a_peak_is_never_told_more_exactly_than_it_is_known() {
+        let said = |(least, most)| when(Age { least, most });
+        let said = [(0, 59), (0, 80), (0, 3500), (3599, 7201), (7300, 14_401)].map(said);
+        let expected = [
+            "just now",
+            "within the last 80 seconds",
+            "within the last 59 min",
+            "within the last 3 h",
+            "2 to 5 h ago",
+        ];
+        assert_eq!(said, expected);
+        assert_eq!(when(Age { least: 86_400 * 2 - 1, most: 86_400 * 2 }), "1 to 2 days ago");
+    }
+
+    #[test]
     fn amounts_are_short() {
         let cpu = [0.0412, 0.41, 1.0, 1.243].map(|cores| amount(Resource::Cpu, cores));
         assert_eq!(cpu, ["41m", "410m", "1 core", "1.24 cores"]);
@@ -187,14 +228,20 @@ mod tests {
     }
 
     #[test]
-    fn the_guard_names_the_cut_and_the_peak() {
-        let figures = |step_down, peak| Figures { step_down, peak, peak_age: 11_000, wait: None };
+    fn the_guard_names_how_far_a_cut_could_go_and_the_peak() {
+        let peak_when = Age { least: 11_000, most: 12_250 };
+        let of_peak = Figures { peak: 0.402, peak_when, floor: 0.442, ..Figures::default() };
         let said = |figures: Figures| guard_says(Override::RecentPeak, Resource::Cpu, &figures);
-        let (verb, why) = said(figures(0.41, 0.402));
+        let (verb, why) = said(of_peak);
         assert_eq!(verb, "keeps the limit");
-        assert_eq!(why, "a cut to 410m would leave 2 % above the peak of 402m, 3 h ago");
-        let (_, why) = said(figures(0.3, 0.402));
-        assert_eq!(why, "a cut to 300m would go below the peak of 402m, 3 h ago");
+        assert_eq!(why, "a cut could go no lower than 442m, by the peak of 402m, 3 to 4 h ago");
+        let (_, why) = said(Figures { has_room: true, ..of_peak });
+        assert_eq!(why, "a cut could go no lower than 442m, the room that the network gives");
+        let killed = Figures { killed_at: 200.0, peak: 240.0, floor: 252.0, ..of_peak };
+        let (_, why) = guard_says(Override::RecentPeak, Resource::Memory, &killed);
+        let of_kill =
+            "a cut could go no lower than 252 MiB, by the kill at a limit of 200 MiB, 3 to 4 h ago";
+        assert_eq!(why, of_kill);
         let (_, why) = said(Figures::default());
         assert_eq!(why, "a cut would come too close to the recent peak");
     }
@@ -206,13 +253,16 @@ mod tests {
         decision.actions = PerResource::new(Action::Increase, Action::Decrease);
         decision.basis.cpu.sized_by = Some(SizedBy::Steps(1));
         decision.basis.memory.sized_by = Some(SizedBy::StepDown);
-        (decision.basis.memory.peak, decision.basis.memory.peak_age) = (120.0, 7300);
+        decision.basis.memory.peak = 120.0;
+        let age = (&mut decision.basis.memory.peak_age_least, &mut decision.basis.memory.peak_age);
+        (*age.0, *age.1) = (7300, 10_000);
         let said = |decision: &Decision| Resource::ALL.map(|resource| reason(resource, decision));
-        let expected = ["92 % of the limit was in use", "the recent peak is 120 MiB, 2 h ago"];
+        let expected =
+            ["92 % of the limit was in use", "it stays above the peak of 120 MiB, 2 to 3 h ago"];
         assert_eq!(said(&decision), expected);
         (decision.new_limit.memory, decision.floor.memory) = (110.0, 90.0);
         let faded =
-            "the lowest safe limit is 90 MiB: the peak of 120 MiB, 2 h ago, counts for less";
+            "the lowest safe limit is 90 MiB: the peak of 120 MiB, 2 to 3 h ago counts for less";
         assert_eq!(said(&decision)[1], faded);
         decision.basis.cpu.sized_by = Some(SizedBy::Steps(4));
         decision.basis.memory.cause = Some(Override::OomKilled);

@@ -271,7 +271,7 @@ impl WorkloadContainer {
         self.keep_time(policy, now);
         let window = policy.guard.window;
         if let Some(needed) = needed {
-            self.peaks.memory.observe(now, needed, window.memory);
+            self.peaks.memory.observe_kill(now, needed, window.memory);
             self.exceed(Resource::Memory, needed);
             self.last_kill = seen.oom_kill;
         }
@@ -322,7 +322,7 @@ impl WorkloadContainer {
         }
         for (at, limit) in &of.kills {
             let needed = limit * Action::Increase.factor(policy.scale_factor);
-            self.peaks.memory.observe(*at, needed, window.memory);
+            self.peaks.memory.observe_kill(*at, needed, window.memory);
         }
         if let Some((begin, end)) = born.and_then(|born| of.span(born)) {
             self.known_since = Some(self.known_since.map_or(begin, |since| since.min(begin)));

@@ -201,7 +201,7 @@ function sizeCell(resource, label) {
     text(lines.now, size(now));
     text(lines.needed, size(needed));
     // What runs uses some memory: nothing at all means that it is not measured.
-    text(lines.used, usage[FIELDS.memory.used] > 0 ? of(usage[used]) : "–");
+    text(lines.used, usage[used] === null ? "–" : of(usage[used]));
     text(lines.saved, of(saved[used]));
     attribute(lines.saved, "data-sign", saved[used] > 0 ? "plus" : saved[used] < 0 && "minus");
   };

@@ -356,6 +356,24 @@ impl Agent {
         })
     }
 
+    /// The limits and requests that new pods like this one are given, container by container, or
+    /// would be given in a dry run.
+    pub fn needs(
+        &self,
+        owned: &OwnedPod,
+        policy: &Policy,
+        dry_run: bool,
+    ) -> HashMap<Arc<str>, PerResource<(Option<f64>, Option<f64>)>> {
+        let memory = self.memory.lock();
+        let history = memory.workloads.get(&Shared::new(WorkloadKey::of(owned)));
+        let known = owned.pod.containers.iter().filter_map(|container| {
+            let known = history?.container(&container.name).filter(|known| known.has_template())?;
+            let needs = PerResource::build(|resource| known.needs(resource, policy, dry_run));
+            Some((container.name.clone(), needs))
+        });
+        known.collect()
+    }
+
     /// Each of these pods with what its template asks for, where that is known.
     pub fn with_template_sizes<'a>(
         &self,

@@ -35,6 +35,9 @@ pub struct Considered {
     pub decided: Decided,
     /// What the answers go by, container by container, where the model says what is typical.
     pub reasons: HashMap<Arc<str>, PerResource<Reasons>>,
+    /// The limit and the request that a new pod of its workload is given, container by container,
+    /// as far as that is known.
+    pub needs: HashMap<Arc<str>, PerResource<(Option<f64>, Option<f64>)>>,
     /// What would come of it, in words.
     pub outcome: String,
 }
@@ -70,22 +73,25 @@ impl Scaler {
         let throttled = self.throttling.known(now);
         let observed = observe_pod(owned, |_| usage.as_ref(), &settings, &throttled, now);
         let (agent, policy) = (self.agent.clone(), settings.policy.clone());
+        let dry_run = settings.dry_run;
         let decide = move || {
             let own_policy = observed.own_policy.clone();
             let decided =
                 agent.decide(vec![observed], &policy, now, &mut Stopwatch::start())?.pop();
             let none = || ModelError::Input("a pod without an answer".into());
             let decided = decided.ok_or_else(none)?;
-            let reasons = agent.reasons(&decided, own_policy.as_deref().unwrap_or(&policy))?;
-            Ok::<_, ModelError>((decided, reasons))
+            let own = own_policy.as_deref().unwrap_or(&policy);
+            let reasons = agent.reasons(&decided, own)?;
+            let needs = agent.needs(&decided.owned, own, dry_run);
+            Ok::<_, ModelError>((decided, reasons, needs))
         };
-        let (decided, reasons) = tokio::task::spawn_blocking(decide).await??;
+        let (decided, reasons, needs) = tokio::task::spawn_blocking(decide).await??;
         let mut budget = ResizeBudget::new(1, 1);
         let outcome = match self.next_step(cluster, &settings, &decided, &mut budget) {
             Ok(_) => "it is resized at its turn".to_owned(),
             Err((_, message)) => message.into_owned(),
         };
-        Ok(Considered { decided, reasons, outcome })
+        Ok(Considered { decided, reasons, needs, outcome })
     }
 
     /// What is decided on the same pod as it is now, by the newest that was measured of it. A pod

@@ -66,6 +66,10 @@ pub async fn revert(
         faults += 1;
     }
     for namespace in namespaces {
+        let is_read = listing.unreadable.iter().all(|of| of.namespace != *namespace);
+        if is_read && listing.pods.iter().all(|owned| owned.pod.key.namespace != *namespace) {
+            writeln!(out, "{namespace}: it has no pods, or there is no such namespace")?;
+        }
         faults += usize::from(!forget_sizes(&cluster, namespace, apply, out).await?);
     }
     let mut templates: HashMap<String, Option<Template>> = HashMap::new();

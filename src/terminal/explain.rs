@@ -6,18 +6,18 @@ use console::{Term, style};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Server, escaped};
+use super::{Server, ServerArgs, escaped};
+use crate::core::peaks::Age;
 use crate::core::resource::Resource;
-use crate::core::words::{ago, amount};
+use crate::core::words::{amount, when};
 
 /// Explain what would be decided on a pod now: every figure, and where each setting comes from
 #[derive(Args)]
 pub struct ExplainArgs {
     /// The pod: NAMESPACE/POD
     pod: String,
-    /// The service that is asked: see `top`
-    #[arg(long, env = "DQN_SCALER_URL", default_value = "http://localhost:5000")]
-    server: String,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +52,9 @@ struct Figures {
     new_limit: f64,
     expected_usage: f64,
     recent_peak: f64,
-    recent_peak_age_seconds: i64,
+    recent_peak_age_seconds: u32,
+    recent_peak_age_least_seconds: u32,
+    killed_at: Option<f64>,
     lowest_safe_limit: f64,
     typical_use: f64,
     known_need: Option<f64>,
@@ -95,10 +97,10 @@ fn lines(explained: &Explained) -> Vec<String> {
         lines.push(container.reasoning.clone());
         let (Some(cpu), Some(memory)) = (&container.cpu, &container.memory) else { continue };
         lines.extend(cpu.reasons(Resource::Cpu).chain(memory.reasons(Resource::Memory)));
-        lines.push(format!("  {:<22}{:>16}{:>16}", "", "CPU", "memory"));
+        lines.push(format!("  {:<22}{:>24}{:>24}", "", "CPU", "memory"));
         let (cpu, memory) = (cpu.told(Resource::Cpu), memory.told(Resource::Memory));
         for ((label, cpu), (_, memory)) in cpu.into_iter().zip(memory) {
-            lines.push(format!("  {label:<22}{cpu:>16}{memory:>16}"));
+            lines.push(format!("  {label:<22}{cpu:>24}{memory:>24}"));
         }
     }
     lines.push(String::new());
@@ -128,6 +130,9 @@ impl Figures {
     fn told(&self, resource: Resource) -> Vec<(&'static str, String)> {
         let said = |value: f64| amount(resource, value);
         let known = |value: f64| if value > 0.0 { said(value) } else { "not known".to_owned() };
+        let age =
+            Age { least: self.recent_peak_age_least_seconds, most: self.recent_peak_age_seconds };
+        let when = if self.recent_peak > 0.0 { when(age) } else { "-".to_owned() };
         let [decrease, maintain, increase] = self.q_values.map(|value| format!("{value:.3}"));
         vec![
             ("usage", self.usage.map_or("not measured".into(), said)),
@@ -146,7 +151,8 @@ impl Figures {
             ("new limit", said(self.new_limit)),
             ("expected usage", said(self.expected_usage)),
             ("recent peak", known(self.recent_peak)),
-            ("measured", ago(self.recent_peak_age_seconds)),
+            ("when that was", when),
+            ("killed at a limit of", self.killed_at.map_or("-".into(), said)),
             ("lowest safe limit", known(self.lowest_safe_limit)),
             ("typical use", known(self.typical_use)),
             ("need of the workload", self.known_need.map_or("not known".into(), said)),

@@ -10,6 +10,24 @@ use kube::{Client, Config};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+/// Which service is asked.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServerArgs {
+    /// The service that is asked, if not one of this machine
+    #[arg(long, alias = "url", env = "DQN_SCALER_URL")]
+    server: Option<String>,
+    /// The port of this machine that is asked, as after `kubectl port-forward service/dqn-scaler
+    /// 5000`
+    #[arg(long, env = "PORT", default_value_t = 5000)]
+    port: u16,
+}
+
+impl ServerArgs {
+    pub(crate) fn address(&self) -> String {
+        self.server.clone().unwrap_or_else(|| format!("http://localhost:{}", self.port))
+    }
+}
+
 /// A running service, near or far.
 pub(crate) struct Server {
     client: Client,
@@ -17,7 +35,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(address: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &ServerArgs) -> anyhow::Result<Self> {
+        let address = args.address();
         let url: http::Uri =
             address.parse().with_context(|| format!("{address:?} is no address"))?;
         anyhow::ensure!(
@@ -53,4 +72,16 @@ struct Failure {
 /// One value of a query, as it may stand in an address.
 pub(crate) fn escaped(value: &str) -> String {
     percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_is_asked_where_it_listens_unless_another_is_named() {
+        let args = |server: Option<&str>| ServerArgs { server: server.map(str::to_owned), port: 7 };
+        assert_eq!(args(None).address(), "http://localhost:7");
+        assert_eq!(args(Some("http://far")).address(), "http://far");
+    }
 }

@@ -9,15 +9,14 @@ use console::{Alignment, Key, Term, measure_text_width, pad_str, style, truncate
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::{Server, escaped};
+use super::{Server, ServerArgs, escaped};
 use crate::core::words::ago;
 
 /// Show the workloads as they are: used, requested, limit, needed, and what was changed last
 #[derive(Args)]
 pub struct TopArgs {
-    /// The service that is asked, as after `kubectl port-forward service/dqn-scaler 5000`
-    #[arg(long, env = "DQN_SCALER_URL", default_value = "http://localhost:5000")]
-    server: String,
+    #[command(flatten)]
+    server: ServerArgs,
     /// Only workloads of this namespace
     #[arg(long, short)]
     namespace: Option<String>,
@@ -106,8 +105,8 @@ struct Sizes {
 
 #[derive(Deserialize)]
 struct Used {
-    cpu_cores: f64,
-    memory_mb: f64,
+    cpu_cores: Option<f64>,
+    memory_mb: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -290,11 +289,11 @@ impl Row {
         [
             format!("{}/{} {}", self.namespace, self.kind, self.name),
             self.replicas.to_string(),
-            cores(self.used.cpu_cores),
+            self.used.cpu_cores.map_or("-".into(), cores),
             cores(self.now.cpu_request),
             cores(self.now.cpu_limit),
             cores(self.needed.cpu_limit),
-            mib(self.used.memory_mb),
+            self.used.memory_mb.map_or("-".into(), mib),
             mib(self.now.memory_request_mb),
             mib(self.now.memory_limit_mb),
             mib(self.needed.memory_limit_mb),

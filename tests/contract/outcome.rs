@@ -151,6 +151,9 @@ async fn workloads_are_summed_up_searched_sorted_and_paged() {
     let (_, redis) = service.get("/workloads/overview?search=redis").await;
     let held = redis["workloads"][0]["held_back"].as_str().unwrap();
     assert!(held.ends_with("is excluded from scaling"), "{held}");
+    let unmeasured = json!({"cpu_cores": null, "memory_mb": null});
+    assert_eq!(redis["workloads"][0]["used"], unmeasured, "nobody measures what is excluded");
+    assert_eq!(web["used"]["cpu_cores"], 0.2);
     let answer = service.get("/workloads/overview?sort=size").await;
     let allowed = "sort: must be name, replicas, cpu, memory, saved_cpu, saved_memory, \
         last_change, kills or at_risk";
@@ -221,6 +224,10 @@ async fn a_pod_is_explained_with_every_figure_and_the_source_of_each_setting() {
     assert_eq!(cpu["q_values"], json!([0.0, 1.0, 2.0]));
     assert!((cpu["recent_peak"].as_f64().unwrap() - 0.2).abs() < 1e-6, "{cpu}");
     assert_eq!(cpu["step_down"], 0.4);
+    let ages = ["recent_peak_age_least_seconds", "recent_peak_age_seconds"];
+    let [least, most] = ages.map(|age| cpu[age].as_i64().unwrap());
+    assert!(least == 0 && most < 2 * 8 * 3600 / 23, "{cpu}");
+    assert_eq!((&cpu["killed_at"], &cpu["known_need"]), (&json!(null), &json!(0.5)));
     assert_eq!(told["containers"][0]["memory"]["guard"], "too_few_samples");
     let source = |name: &str| {
         let settings = told["settings"].as_array().unwrap();

@@ -6,7 +6,11 @@ use super::safety::*;
 use super::*;
 
 async fn said(simulation: &Arc<Simulation>, apply: bool) -> (bool, String) {
-    let (mut out, namespaces) = (Vec::new(), ["default".to_owned()]);
+    said_of(simulation, "default", apply).await
+}
+
+async fn said_of(simulation: &Arc<Simulation>, namespace: &str, apply: bool) -> (bool, String) {
+    let (mut out, namespaces) = (Vec::new(), [namespace.to_owned()]);
     let clock = *simulation.clock();
     let done = revert(simulation.client(), clock, &namespaces, apply, &mut out).await;
     (done.is_ok(), String::from_utf8(out).unwrap())
@@ -32,7 +36,10 @@ async fn what_this_service_has_changed_goes_back_and_what_others_have_changed_st
     resize_by_hand(&simulation, &web[1], "app", json!({"cpu": "2"})).await;
     let changed = PerResource::new(1.0, 1024.0);
 
+    let (_, text) = said_of(&simulation, "defualt", false).await;
+    assert!(text.starts_with("defualt: it has no pods, or there is no such namespace\n"), "{text}");
     let (done, text) = said(&simulation, false).await;
+    assert!(!text.contains("no pods"), "{text}");
     let step = "app: cpu request 300m -> 250m, cpu limit 1 -> 500m, memory limit 1Gi -> 512Mi";
     for name in [&web[0], "db-0"] {
         assert!(text.contains(&format!("default/{name}: {step}\n")), "{text}");
