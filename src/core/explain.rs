@@ -154,7 +154,12 @@ fn known(resource: Resource, decision: &Decision) -> String {
         format!("in {share} % of such cases no more than {limit} is used in the next half hour")
     }));
     if basis.typical > 0.0 {
-        known.push(format!("typical use {}", amount(resource, basis.typical)));
+        // The peak that decides may be newer and smaller than what was used before.
+        let why = match basis.typical > basis.peak {
+            true => ", by earlier use or other pods of its workload",
+            false => "",
+        };
+        known.push(format!("typical use {}{why}", amount(resource, basis.typical)));
     }
     let throttled = decision.observation.throttled;
     if resource == Resource::Cpu && throttled >= TOLD {
@@ -257,6 +262,8 @@ mod tests {
              the limit is in use; the network prefers MAINTAIN; it is raised to 2 GiB, what others \
              of its workload have settled on (its workload needs 2 GiB)."
         );
+        decision.basis.cpu.typical = 0.5;
+        assert!(explain(&decision).reasoning.contains("typical use 500m, by earlier use or"));
         decision.basis.memory = Basis { peak: 240.0, killed_at: Some(200.0), ..Basis::default() };
         let told = explain(&decision).reasoning;
         let expected = "(killed for memory at a limit of 200 MiB, just now, which counts as a peak \

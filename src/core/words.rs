@@ -113,11 +113,12 @@ pub fn guard_says(why: Override, resource: Resource, figures: &Figures) -> (&'st
 /// How far a cut could go, and why no further.
 fn lowest_cut(resource: Resource, figures: &Figures) -> String {
     let floor = amount(resource, figures.floor.into());
-    let why = match figures.has_room {
-        true => "the room that the network gives".to_owned(),
-        false => format!("by {}", the_peak(resource, figures)),
+    let why = match the_peak(resource, figures) {
+        _ if figures.has_room => ", the room that the network gives".to_owned(),
+        peak if figures.floor < figures.peak => format!(": {peak}, counts for less by now"),
+        peak => format!(", by {peak}"),
     };
-    format!("a cut could go no lower than {floor}, {why}")
+    format!("a cut could go no lower than {floor}{why}")
 }
 
 /// The recent peak, or the kill that it stands for.
@@ -182,7 +183,7 @@ pub fn reason(resource: Resource, decision: &Decision) -> String {
             let safe = amount(resource, decision.floor[resource]);
             match decision.new_limit[resource] >= basis.peak {
                 true => format!("it stays above {}", peak()),
-                false => format!("the lowest safe limit is {safe}: {} counts for less", peak()),
+                false => format!("the lowest safe limit is {safe}: {}, counts for less", peak()),
             }
         }
         _ => used,
@@ -237,6 +238,9 @@ mod tests {
         assert_eq!(why, "a cut could go no lower than 442m, by the peak of 402m, 3 to 4 h ago");
         let (_, why) = said(Figures { has_room: true, ..of_peak });
         assert_eq!(why, "a cut could go no lower than 442m, the room that the network gives");
+        let (_, why) = said(Figures { floor: 0.39, ..of_peak });
+        let faded = "a cut could go no lower than 390m: the peak of 402m, 3 to 4 h ago, counts for less by now";
+        assert_eq!(why, faded);
         let killed = Figures { killed_at: 200.0, peak: 240.0, floor: 252.0, ..of_peak };
         let (_, why) = guard_says(Override::RecentPeak, Resource::Memory, &killed);
         let of_kill =
@@ -262,7 +266,7 @@ mod tests {
         assert_eq!(said(&decision), expected);
         (decision.new_limit.memory, decision.floor.memory) = (110.0, 90.0);
         let faded =
-            "the lowest safe limit is 90 MiB: the peak of 120 MiB, 2 to 3 h ago counts for less";
+            "the lowest safe limit is 90 MiB: the peak of 120 MiB, 2 to 3 h ago, counts for less";
         assert_eq!(said(&decision)[1], faded);
         decision.basis.cpu.sized_by = Some(SizedBy::Steps(4));
         decision.basis.memory.cause = Some(Override::OomKilled);
