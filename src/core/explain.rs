@@ -155,7 +155,7 @@ fn known(resource: Resource, decision: &Decision) -> String {
     }));
     if basis.typical > 0.0 {
         // The peak that decides may be newer and smaller than what was used before.
-        let why = match basis.typical > basis.peak {
+        let why = match basis.typical > basis.peak * 1.02 {
             true => ", by earlier use or other pods of its workload",
             false => "",
         };

@@ -209,6 +209,10 @@ fn review_usage(
             let least = if observation.by_request[resource] { 0.0 } else { used.max(of_start) };
             let target = need.max(least);
             let told = towards(target, SMALLEST_CHANGE, Override::KnownNeed);
+            let falls = direction(limit, need.max(used), SMALLEST_CHANGE) == Action::Decrease;
+            if starts && falls && told.action == Action::Maintain {
+                return maintain(Override::Starting);
+            }
             Review { floor: floor.min(target), expected: None, ..told }
         }
         (None, Some(before)) => towards(before, SMALLEST_CHANGE, Override::CutHurt),

@@ -556,7 +556,9 @@ mod tests {
         // Nobody has seen a start yet: it keeps what the template gives it.
         let first = owned("web-1", "Deployment", "1", now);
         for second in [5, 30, 60, 90] {
-            assert_eq!(cpu(&mut memory, &first, Some(0.7), now + second, false), 1.0);
+            let kept = look_at(&mut memory, &first, Some(0.7), now + second, (Some(now), false));
+            assert_eq!(kept.new_limit.cpu, 1.0);
+            assert_eq!(kept.overridden.cpu, Some(crate::guard::Override::Starting), "that is why");
         }
         assert_eq!(cpu(&mut memory, &first, Some(0.1), now + 130, true), 1.0, "it is not ready");
         assert!((cpu(&mut memory, &first, Some(0.1), now + 160, false) - 0.3).abs() < 1e-6);
