@@ -98,7 +98,8 @@ pub struct Figures {
     /// The same, at least.
     #[schema(minimum = 0, example = 1200)]
     recent_peak_age_least_seconds: i64,
-    /// The limit of the kill for memory that the recent peak stands for; null where it was measured.
+    /// The limit of the kill for memory that the recent peak stands for; null where it was
+    /// measured.
     #[schema(required, minimum = 0, example = 512.0)]
     killed_at: Option<f64>,
     #[schema(minimum = 0, example = 0.52)]

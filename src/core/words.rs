@@ -239,7 +239,8 @@ mod tests {
         let (_, why) = said(Figures { has_room: true, ..of_peak });
         assert_eq!(why, "a cut could go no lower than 442m, the room that the network gives");
         let (_, why) = said(Figures { floor: 0.39, ..of_peak });
-        let faded = "a cut could go no lower than 390m: the peak of 402m, 3 to 4 h ago, counts for less by now";
+        let faded = "a cut could go no lower than 390m: the peak of 402m, 3 to 4 h ago, counts for \
+                     less by now";
         assert_eq!(why, faded);
         let killed = Figures { killed_at: 200.0, peak: 240.0, floor: 252.0, ..of_peak };
         let (_, why) = guard_says(Override::RecentPeak, Resource::Memory, &killed);
