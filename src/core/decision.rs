@@ -81,7 +81,7 @@ pub struct Basis {
 }
 
 impl Basis {
-    pub fn peak_when(&self) -> Age {
+    pub(crate) fn peak_when(&self) -> Age {
         let seconds = |age| u32::try_from(age).unwrap_or_default();
         Age { least: seconds(self.peak_age_least), most: seconds(self.peak_age) }
     }

@@ -139,7 +139,8 @@ fn known(resource: Resource, decision: &Decision) -> String {
     let basis = &decision.basis[resource];
     let mut known = Vec::new();
     if basis.peak > 0.0 {
-        let (peak, when) = (amount(resource, basis.peak), when(basis.peak_when()));
+        let (peak, when) =
+            (amount(resource, basis.peak), when(basis.peak_age_least, basis.peak_age));
         known.push(match basis.killed_at.map(|limit| amount(resource, limit)) {
             Some(limit) => format!(
                 "killed for memory at a limit of {limit}, {when}, which counts as a peak of {peak}"

@@ -29,7 +29,7 @@ pub mod network;
 pub mod observation;
 pub mod outcome;
 pub mod overrides;
-pub mod peaks;
+mod peaks;
 pub mod pending;
 pub mod phases;
 pub mod plan;

@@ -44,8 +44,7 @@ fn unit_of(seconds: i64) -> (i64, &'static str) {
 }
 
 /// When a peak was, as exactly as it is known.
-pub fn when(age: Age) -> String {
-    let (least, most) = (i64::from(age.least), i64::from(age.most));
+pub fn when(least: i64, most: i64) -> String {
     let (size, unit) = unit_of(most);
     // Rounded apart, so that it was in between.
     match (least / size, (most + size - 1) / size) {
@@ -123,7 +122,8 @@ fn lowest_cut(resource: Resource, figures: &Figures) -> String {
 
 /// The recent peak, or the kill that it stands for.
 pub fn the_peak(resource: Resource, figures: &Figures) -> String {
-    let when = when(figures.peak_when);
+    let Age { least, most } = figures.peak_when;
+    let when = when(least.into(), most.into());
     match figures.killed_at {
         0.0 => format!("the peak of {}, {when}", amount(resource, figures.peak.into())),
         limit => format!("the kill at a limit of {}, {when}", amount(resource, limit.into())),
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_peak_is_never_told_more_exactly_than_it_is_known() {
-        let said = |(least, most)| when(Age { least, most });
+        let said = |(least, most)| when(least, most);
         let said = [(0, 59), (0, 80), (0, 3500), (3599, 7201), (7300, 14_401)].map(said);
         let expected = [
             "just now",
@@ -217,7 +217,7 @@ mod tests {
             "2 to 5 h ago",
         ];
         assert_eq!(said, expected);
-        assert_eq!(when(Age { least: 86_400 * 2 - 1, most: 86_400 * 2 }), "1 to 2 days ago");
+        assert_eq!(when(86_400 * 2 - 1, 86_400 * 2), "1 to 2 days ago");
     }
 
     #[test]

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Server, ServerArgs, escaped};
-use crate::core::peaks::Age;
 use crate::core::resource::Resource;
 use crate::core::words::{amount, when};
 
@@ -52,8 +51,8 @@ struct Figures {
     new_limit: f64,
     expected_usage: f64,
     recent_peak: f64,
-    recent_peak_age_seconds: u32,
-    recent_peak_age_least_seconds: u32,
+    recent_peak_age_seconds: i64,
+    recent_peak_age_least_seconds: i64,
     killed_at: Option<f64>,
     lowest_safe_limit: f64,
     typical_use: f64,
@@ -130,9 +129,8 @@ impl Figures {
     fn told(&self, resource: Resource) -> Vec<(&'static str, String)> {
         let said = |value: f64| amount(resource, value);
         let known = |value: f64| if value > 0.0 { said(value) } else { "not known".to_owned() };
-        let age =
-            Age { least: self.recent_peak_age_least_seconds, most: self.recent_peak_age_seconds };
-        let when = if self.recent_peak > 0.0 { when(age) } else { "-".to_owned() };
+        let (least, most) = (self.recent_peak_age_least_seconds, self.recent_peak_age_seconds);
+        let when = if self.recent_peak > 0.0 { when(least, most) } else { "-".to_owned() };
         let [decrease, maintain, increase] = self.q_values.map(|value| format!("{value:.3}"));
         vec![
             ("usage", self.usage.map_or("not measured".into(), said)),

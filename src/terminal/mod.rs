@@ -16,8 +16,7 @@ pub struct ServerArgs {
     /// The service that is asked, if not one of this machine
     #[arg(long, alias = "url", env = "DQN_SCALER_URL")]
     server: Option<String>,
-    /// The port of this machine that is asked, as after `kubectl port-forward service/dqn-scaler
-    /// 5000`
+    /// The port of this machine that is asked
     #[arg(long, env = "PORT", default_value_t = 5000)]
     port: u16,
 }
