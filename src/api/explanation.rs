@@ -282,10 +282,7 @@ pub async fn explanation(
         match of_container {
             Ok(decision) => {
                 let figures = |resource| {
-                    let needs = needs.get(&container.name).map(|needs| needs[resource]);
-                    let need = needs.and_then(|(limit, request)| {
-                        if decision.observation.by_request[resource] { request } else { limit }
-                    });
+                    let need = needs.get(&container.name).and_then(|needs| needs[resource]);
                     Some(Figures::of(resource, decision, need, reasons))
                 };
                 ExplainedContainer {

@@ -121,7 +121,7 @@ fn lowest_cut(resource: Resource, figures: &Figures) -> String {
 }
 
 /// The recent peak, or the kill that it stands for.
-pub fn the_peak(resource: Resource, figures: &Figures) -> String {
+fn the_peak(resource: Resource, figures: &Figures) -> String {
     let Age { least, most } = figures.peak_when;
     let when = when(least.into(), most.into());
     match figures.killed_at {

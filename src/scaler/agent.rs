@@ -23,7 +23,7 @@ use crate::core::observation::{Observation, Usage, observe};
 use crate::core::phases::Phase;
 use crate::core::pod::{Pod, PodContainer, PodKey};
 use crate::core::pod_decision::{ContainerDecision, PodDecision, Urgency};
-use crate::core::policy::{Policy, Settings};
+use crate::core::policy::{Controls, Policy, Settings};
 use crate::core::reasons::{self, Reasons};
 use crate::core::recorded::{FirstPod, RecordedWorkload};
 use crate::core::resource::{PerResource, Resource};
@@ -356,20 +356,23 @@ impl Agent {
         })
     }
 
-    /// The limits and requests that new pods like this one are given, container by container, or
-    /// would be given in a dry run.
+    /// The limits that new pods like this one are given, or the requests that they are decided on
+    /// by; in a dry run what those would come to.
     pub fn needs(
         &self,
         owned: &OwnedPod,
         policy: &Policy,
         dry_run: bool,
-    ) -> HashMap<Arc<str>, PerResource<(Option<f64>, Option<f64>)>> {
+    ) -> HashMap<Arc<str>, PerResource<Option<f64>>> {
         let memory = self.memory.lock();
         let history = memory.workloads.get(&Shared::new(WorkloadKey::of(owned)));
         let known = owned.pod.containers.iter().filter_map(|container| {
             let known = history?.container(&container.name).filter(|known| known.has_template())?;
-            let needs = PerResource::build(|resource| known.needs(resource, policy, dry_run));
-            Some((container.name.clone(), needs))
+            let need = |resource| match known.needs(resource, policy, dry_run) {
+                (_, request) if policy.controls == Controls::Requests => request,
+                (limit, request) => limit.or(request),
+            };
+            Some((container.name.clone(), PerResource::build(need)))
         });
         known.collect()
     }

@@ -35,9 +35,9 @@ pub struct Considered {
     pub decided: Decided,
     /// What the answers go by, container by container, where the model says what is typical.
     pub reasons: HashMap<Arc<str>, PerResource<Reasons>>,
-    /// The limit and the request that a new pod of its workload is given, container by container,
-    /// as far as that is known.
-    pub needs: HashMap<Arc<str>, PerResource<(Option<f64>, Option<f64>)>>,
+    /// The limit that a new pod of its workload is given, or the request where there is none,
+    /// container by container, as far as that is known.
+    pub needs: HashMap<Arc<str>, PerResource<Option<f64>>>,
     /// What would come of it, in words.
     pub outcome: String,
 }

@@ -319,3 +319,23 @@ fn mib(amount: f64) -> String {
         _ => format!("{:.2}Gi", amount / 1024.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_measured_is_a_dash() {
+        let sizes = serde_json::json!({"cpu_request": 0.1, "cpu_limit": 0.5,
+            "memory_request_mb": 128.0, "memory_limit_mb": 256.0});
+        let row = |cpu: Option<f64>| {
+            let row = serde_json::json!({"namespace": "shop", "kind": "Deployment", "name": "web",
+                "replicas": 1, "now": sizes, "needed": sizes, "last_change": null, "kills": 0,
+                "at_risk": 0, "used": {"cpu_cores": cpu, "memory_mb": cpu}});
+            let row: Row = serde_json::from_value(row).unwrap();
+            row.cells(DateTime::UNIX_EPOCH)
+        };
+        assert_eq!((&*row(None)[2], &*row(None)[6]), ("-", "-"));
+        assert_eq!((&*row(Some(0.0))[2], &*row(Some(2.0))[6]), ("0", "2Mi"));
+    }
+}
