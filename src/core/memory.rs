@@ -322,7 +322,7 @@ mod tests {
         // A kill that nothing has answered yet, and what another pod uses meanwhile.
         let (history, workload) = memory.of(&cut, now);
         let (history, workload) =
-            (history.container_mut("app"), workload.container_mut(&"app".into()));
+            (history.container_mut(&"app".into()), workload.container_mut(&"app".into()));
         let kill = Some(crate::pod::OomKill { restart: 1, finished_at: now });
         let seen = |at, cpu, memory| {
             let (usage, limit) = (PerResource::new(cpu, memory), PerResource::new(0.3, 1024.0));
@@ -339,7 +339,7 @@ mod tests {
         };
         let (history, workload) = memory.of(&cut, now);
         let (history, workload) =
-            (history.container_mut("app"), workload.container_mut(&"app".into()));
+            (history.container_mut(&"app".into()), workload.container_mut(&"app".into()));
         let answer = crate::history::AppliedChange {
             resource: Resource::Memory,
             from: 1024.0,
