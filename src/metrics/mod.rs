@@ -53,6 +53,7 @@ pub struct Metrics {
     looked_at: Counter,
     kubelet_requests: Timings<1>,
     silent_kubelets: Gauge,
+    resizes_under_way: Gauge,
     prometheus_queries: Counters<1>,
     pub connections: connections::Connections,
     pods_watched: Gauge,
@@ -126,6 +127,7 @@ impl Default for Metrics {
             looked_at: Counter::default(),
             kubelet_requests: Family::new_with_constructor(timing),
             silent_kubelets: Gauge::default(),
+            resizes_under_way: Gauge::default(),
             prometheus_queries: Family::default(),
             connections: connections::Connections::default(),
             pods_watched: Gauge::default(),
@@ -195,6 +197,11 @@ impl Metrics {
             "changes_waiting",
             "Wanted changes that wait for their turn",
             self.waiting.clone(),
+        );
+        r.register(
+            "resizes_under_way",
+            "Resizes that the API server has accepted and whose kubelet has the next word",
+            self.resizes_under_way.clone(),
         );
         r.register(
             "writes_allowed_per_second",
@@ -388,6 +395,10 @@ impl Metrics {
 
     pub fn silent_kubelets(&self, count: usize) {
         self.silent_kubelets.set(count as i64);
+    }
+
+    pub fn resizes_under_way(&self, count: usize) {
+        self.resizes_under_way.set(count as i64);
     }
 
     pub fn event(&self, result: &'static str) {

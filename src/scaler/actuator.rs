@@ -2,19 +2,17 @@
 //! it stays with this pod.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use parking_lot::Mutex;
 
 use super::agent::Decided;
 use super::apply::{ApplyError, Fallback, Resize, fall_back, take_back};
+use super::claims::Claim;
 use super::cycle::Scaler;
 use super::noting::Tried;
-use super::resizing::{Resizing, Stage, guarded};
+use super::resizing::{Resizing, Stage, guarded, panicked};
 use crate::cluster::template::TemplateChange;
 use crate::cluster::{Cluster, WriteTurn};
 use crate::config::Config;
@@ -25,25 +23,12 @@ use crate::core::event::{ASKED_FOR, PodEvent, cause};
 use crate::core::outcome::{Applied, DONE, Outcome, Status};
 use crate::core::pending::in_force;
 use crate::core::plan::Plan;
-use crate::core::pod::PodKey;
 use crate::core::policy::Settings;
 use crate::core::skip_reason::SkipReason;
 use crate::core::step::{Circumstances, Step, Turn, next_step};
 
 /// What comes of a pod that nothing is sent for.
 type Left = (Status, Cow<'static, str>);
-
-/// A pod that is being changed, for as long as this lives.
-pub(super) struct Claim {
-    claims: Arc<Mutex<HashSet<PodKey>>>,
-    pod: PodKey,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.claims.lock().remove(&self.pod);
-    }
-}
 
 impl Scaler {
     /// What is to be done next with a pod, as things stand now.
@@ -54,7 +39,7 @@ impl Scaler {
         decided: &Decided,
         budget: &mut ResizeBudget,
     ) -> Result<Step, Left> {
-        let overtaken = self.claims.lock().contains(&decided.owned.pod.key);
+        let overtaken = self.claims.is_claimed(&decided.owned.pod.key);
         self.step(cluster, settings, decided, overtaken, budget)
     }
 
@@ -136,7 +121,7 @@ impl Scaler {
         turn: &WriteTurn,
     ) -> Stage {
         let pod = decided.owned.pod.key.clone();
-        let claim = self.claim(&pod);
+        let claim = self.claims.claim(&pod);
         // What was decided on limits that change meanwhile is decided anew in the next cycle.
         let overtaken = claim.is_none() || self.agent.resized_at(&pod) != decided.resized_at;
         let mut one = ResizeBudget::new(1, 1);
@@ -228,7 +213,7 @@ impl Scaler {
         plan: &Plan,
         fallback: Fallback,
     ) -> Option<Result<Applied, ApplyError>> {
-        let _claim = self.claim(&owned.pod.key)?;
+        let _claim = self.claims.claim(&owned.pod.key)?;
         let timeout = Duration::from_secs(config.resize_timeout);
         let began = Instant::now();
         let resize = Resize::whole(owned.clone(), plan.clone(), fallback);
@@ -269,22 +254,12 @@ impl Scaler {
             self.metrics.event("dropped");
         }
     }
-
-    /// The right to change a pod; nobody else has it until the claim is dropped.
-    fn claim(&self, pod: &PodKey) -> Option<Claim> {
-        let claimed = self.claims.lock().insert(pod.clone());
-        claimed.then(|| Claim { claims: self.claims.clone(), pod: pod.clone() })
-    }
-}
-
-pub(super) fn panicked(pod: &PodKey) -> Left {
-    tracing::error!(pod = %pod.name, namespace = %pod.namespace,
-        "a panic in the handling of one pod");
-    (Status::Failed, "Internal error".into())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio_util::sync::CancellationToken;
 
     use super::super::agent::{Agent, Observed};
@@ -364,7 +339,7 @@ mod tests {
         let config = live();
         let by_hand = || scaler.resize(&cluster, &config, &owned, &plan, Fallback::None);
 
-        let claim = scaler.claim(&owned.pod.key).unwrap();
+        let claim = scaler.claims.claim(&owned.pod.key).unwrap();
         let busy = Status::Skipped(SkipReason::CooldownPeriod);
         assert_eq!(act(&scaler, &cluster, &config, due()).await, busy);
         assert!(by_hand().await.is_none());

@@ -1,6 +1,6 @@
 //! One way through the data, for one pod or for all: observe, decide, plan, apply, record.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::iter::repeat;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent::Agent;
 use super::changes::Changes as PastChanges;
+use super::claims::Claims;
 use super::invalid_annotations::InvalidAnnotations;
 use super::journal::Journal;
 use super::outcomes::Outcomes;
@@ -30,7 +31,6 @@ use crate::core::features::FeatureSet;
 use crate::core::observation::Usage;
 use crate::core::outcome::Outcome;
 use crate::core::phases::{Phase, Phases};
-use crate::core::pod::PodKey;
 use crate::metrics::{Inputs, Metrics};
 use crate::model::{ModelError, Network};
 
@@ -53,8 +53,7 @@ pub struct Scaler {
     pub metrics: Metrics,
     pub events: Queue,
     pub(super) invalid_annotations: InvalidAnnotations,
-    /// Pods that are being changed right now.
-    pub(super) claims: Arc<Mutex<HashSet<PodKey>>>,
+    pub(super) claims: Claims,
     pub wanted: Wanted,
     pub throttling: Throttling,
     /// What the last cycle found worth a look before the next.
@@ -103,7 +102,7 @@ impl Scaler {
             metrics: Metrics::default(),
             events,
             invalid_annotations: InvalidAnnotations::default(),
-            claims: Arc::default(),
+            claims: Claims::default(),
             wanted: Wanted::default(),
             throttling: Throttling::default(),
             watchlist: Mutex::default(),

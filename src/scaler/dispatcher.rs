@@ -68,7 +68,7 @@ impl Dispatcher {
     /// Runs until the service stops; what was begun is finished.
     pub async fn run(self, stopping: CancellationToken) {
         let (accepted, words) = mpsc::channel(MOST_UNDER_WAY);
-        let follower = tokio::spawn(follow(words));
+        let follower = tokio::spawn(follow(words, self.scaler.clone()));
         self.send(accepted, &stopping).await;
         if follower.await.is_err() {
             tracing::error!("a panic in following changes");
@@ -172,10 +172,11 @@ impl Hands {
 }
 
 /// Sees what the kubelets say to the changes that were accepted, until there will be no more.
-async fn follow(mut accepted: mpsc::Receiver<Following>) {
+async fn follow(mut accepted: mpsc::Receiver<Following>, scaler: Arc<Scaler>) {
     let (mut following, mut work) = (Vec::<Following>::new(), JoinSet::new());
     let mut is_open = true;
     while is_open || !following.is_empty() || !work.is_empty() {
+        scaler.metrics.resizes_under_way(following.len());
         let look = following.first().map_or(LOOK, |one| one.hands.cluster.clock().real(LOOK));
         tokio::select! {
             next = accepted.recv(), if is_open => match next {

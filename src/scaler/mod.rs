@@ -7,6 +7,7 @@ mod apply;
 pub mod autoscale;
 pub mod births;
 pub mod changes;
+mod claims;
 pub mod cycle;
 mod decide;
 pub mod dispatcher;

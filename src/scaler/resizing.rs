@@ -1,13 +1,14 @@
 //! A pod while it is resized: sent, heard of, sent by parts, done or refused. Nobody waits for the
 //! kubelet here: between two steps there is nothing but this state.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures::FutureExt;
 
-use super::actuator::{Claim, panicked};
 use super::apply::{Accepted, ApplyError, Attempt, Resize, Sent};
+use super::claims::Claim;
 use super::cycle::Scaler;
 use super::noting::Tried;
 use crate::client::error::ClusterError;
@@ -161,4 +162,10 @@ pub(super) async fn guarded(pod: &PodKey, work: impl Future<Output = Stage>) -> 
         let (status, message) = panicked(pod);
         Stage::Over(Outcome { pod: pod.clone(), status, message, decided: None })
     })
+}
+
+pub(super) fn panicked(pod: &PodKey) -> (Status, Cow<'static, str>) {
+    tracing::error!(pod = %pod.name, namespace = %pod.namespace,
+        "a panic in the handling of one pod");
+    (Status::Failed, "Internal error".into())
 }
