@@ -88,7 +88,12 @@ impl Measured<'_> {
             }
         }
         let window = self.window.as_deref().and_then(seconds).unwrap_or_default();
-        Usage { at: self.timestamp.timestamp(), window, containers: usage.into() }
+        Usage {
+            at: self.timestamp.timestamp(),
+            window,
+            containers: usage.into(),
+            bursts: Box::default(),
+        }
     }
 }
 

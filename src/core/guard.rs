@@ -12,9 +12,11 @@ use crate::resource::{PerResource, Resource};
 use crate::room::{self, Expected, Levels};
 use crate::traits;
 
-/// A cut, or what a quota leaves for a raise, of less than this share of the limit is not worth a
-/// resize.
+/// What a workload needs more or less, or a quota leaves for a raise, of less than this share of the
+/// limit is not worth a resize.
 const SMALLEST_CHANGE: f64 = 0.06;
+/// Nor is a smaller cut. CPU comes back for more sooner than memory.
+const SMALLEST_CUT: PerResource<f64> = PerResource { cpu: 0.1, memory: 0.06 };
 /// A container that is throttled in this share of its periods has no CPU to spare, whatever it uses
 /// on average.
 const THROTTLED: f64 = 0.1;
@@ -59,6 +61,8 @@ pub enum Override {
     Starting,
     /// The container is throttled for a good part of the time.
     Throttled,
+    /// CPU was full for a few seconds only, as it is by chance now and then.
+    Brief,
 }
 
 impl Override {
@@ -80,6 +84,7 @@ impl Override {
             Self::TypicalUse => "typical_use",
             Self::Starting => "starting",
             Self::Throttled => "throttled",
+            Self::Brief => "brief",
         }
     }
 }
@@ -222,6 +227,10 @@ fn review_usage(
         }
         (None, None) => review(preferred, None),
     };
+    let is_preferred = review.action == Action::Increase && review.cause.is_none();
+    if is_preferred && !history.is_short(resource, observation) {
+        return maintain(Override::Brief);
+    }
     if review.action != Action::Decrease {
         return review;
     }
@@ -252,7 +261,7 @@ fn review_usage(
     }
     let (_, most) = bounds(resource, observation, policy);
     let lowered = (limit * (1.0 - policy.scale_factor)).max(floor).min(most);
-    if lowered < floor || floor > limit * (1.0 - SMALLEST_CHANGE) {
+    if lowered < floor || floor > limit * (1.0 - SMALLEST_CUT[resource]) {
         return maintain(Override::RecentPeak);
     }
     review
@@ -337,6 +346,7 @@ mod tests {
     use crate::history::AppliedChange;
     use crate::pod::OomKill;
     use crate::resource::PerResource;
+    use crate::second_look::{Burst, WINDOW};
 
     /// Peaks of 6 h without head room, which do not fade.
     fn policy() -> Policy {
@@ -382,6 +392,21 @@ mod tests {
     use Resource::{Cpu, Memory};
 
     #[test]
+    fn what_cpu_varies_by_raises_nothing() {
+        let (observation, history) = observed(800, 1.0, 30);
+        let of = |ordinary| {
+            let burst = Burst { length: WINDOW, ordinary: Some(ordinary), lasting: None };
+            let at = observation.at + 2;
+            let seen = Observation { at, burst: Some(burst), ..observation };
+            let mut history = history.clone();
+            history.observe(&seen, &policy(), at);
+            reviewed(Cpu, Increase, &(seen, history), &policy())
+        };
+        assert_eq!(of(1.2), (Maintain, Some(Override::Brief)));
+        assert_eq!(of(0.9), (Increase, None));
+    }
+
+    #[test]
     fn a_cut_waits_for_enough_samples() {
         let expected = (Maintain, Some(Override::TooFewSamples));
         assert_eq!(reviewed(Cpu, Decrease, &observed(4, 0.1, 30), &policy()), expected);
@@ -390,8 +415,8 @@ mod tests {
     #[test]
     fn a_cut_keeps_clear_of_the_recent_peak_and_is_worth_a_resize() {
         let cut = |cpu| reviewed(Cpu, Decrease, &observed(800, cpu, 30), &policy());
-        assert_eq!(cut(0.93), (Decrease, None));
-        assert_eq!(cut(0.95), (Maintain, Some(Override::RecentPeak)));
+        assert_eq!(cut(0.89), (Decrease, None));
+        assert_eq!(cut(0.91), (Maintain, Some(Override::RecentPeak)));
     }
 
     #[test]
@@ -434,7 +459,7 @@ mod tests {
     #[test]
     fn a_half_known_past_asks_for_more_room() {
         let cut = |cpu| reviewed(Cpu, Decrease, &observed(10, cpu, 30), &policy()).0;
-        assert_eq!((cut(0.87), cut(0.85)), (Maintain, Decrease));
+        assert_eq!((cut(0.83), cut(0.81)), (Maintain, Decrease));
     }
 
     #[test]

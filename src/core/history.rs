@@ -15,6 +15,7 @@ use crate::peaks::{DecidingPeak, PeakWindow};
 use crate::pod::{OomKill, Owner};
 use crate::policy::Policy;
 use crate::resource::{PerResource, Resource};
+use crate::second_look::WINDOW;
 use crate::workload::{Inheritance, WorkloadKey};
 
 /// The longest pause after failures in a row, in seconds.
@@ -157,6 +158,9 @@ pub struct ContainerHistory {
     limits: PerResource<KnownLimit>,
     /// Increases in a row after which the resource was full again.
     steps: PerResource<u8>,
+    /// CPU varied up to its limit by chance before them, and has not jumped.
+    #[serde(default)]
+    varies: bool,
     /// The generation of the workload that the container was made in, and for how long that was
     /// known then.
     generation: u32,
@@ -188,6 +192,7 @@ impl Default for ContainerHistory {
             resized_at: None,
             limits: PerResource::default(),
             steps: PerResource::default(),
+            varies: false,
             generation: 0,
             known_for: 0,
             typical: PerResource::default(),
@@ -238,6 +243,10 @@ impl ContainerHistory {
         self.keep_time(policy, now);
         for resource in Resource::ALL {
             self.see_limit(resource, observation.limit[resource], now);
+        }
+        if let Some(burst) = observation.burst.filter(|_| !self.has_grown(Resource::Cpu)) {
+            let at_limit = AT_LIMIT * observation.limit.cpu;
+            self.varies = burst.ordinary.is_some_and(|most| most >= at_limit);
         }
         if !std::mem::replace(&mut self.seen, true) {
             let first_kill = observation.oom_kill;
@@ -366,10 +375,24 @@ impl ContainerHistory {
         let cut = self.marks.cut[resource].filter(|cut| now - cut.at <= CUT_WATCHED)?;
         let at_limit = observation.measured[resource]
             && self.is_of_present_limit(resource, observation)
-            && observation.utilization(resource) >= AT_LIMIT;
+            && observation.utilization(resource) >= AT_LIMIT
+            && self.is_short(resource, observation);
         let killed =
             resource == Resource::Memory && self.unanswered_kill(observation, now).is_some();
         (at_limit || killed).then_some(cut.from)
+    }
+
+    /// Whether a resource that was measured to be full is too small, and does not just vary: CPU of
+    /// a few seconds must have jumped, or be full for longer.
+    pub fn is_short(&self, resource: Resource, observation: &Observation) -> bool {
+        let Some(burst) = observation.burst.filter(|_| resource == Resource::Cpu) else {
+            return true;
+        };
+        let lasts = match self.has_grown(resource) {
+            true => burst.length >= WINDOW,
+            false => burst.lasting.is_some_and(|mean| mean >= AT_LIMIT * observation.limit.cpu),
+        };
+        lasts || !self.varies
     }
 
     /// Until when nothing is cut, after a cut that has hurt.
@@ -607,6 +630,7 @@ impl ContainerHistory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::second_look::Burst;
 
     fn observation(at: i64, cpu: f64) -> Observation {
         let limit = PerResource::new(1.0, 200.0);
@@ -818,6 +842,34 @@ mod tests {
         assert_eq!(history.step_factor(Resource::Memory, false), 1.0);
         observe(&mut history, &observation(1000, 0.5));
         assert_eq!(history.step_factor(Resource::Cpu, false), 1.0);
+    }
+
+    #[test]
+    fn cpu_that_was_full_for_a_few_seconds_must_have_jumped_or_last_or_be_full_again() {
+        let mut history = history(&[0.8]);
+        let mut at = 1000;
+        let mut is_short = |history: &mut ContainerHistory, ordinary, lasting, length| {
+            at += 2;
+            let burst = Some(Burst { length, ordinary, lasting });
+            let seen = Observation { burst, ..observation(at, 1.0) };
+            observe(history, &seen);
+            assert!(history.is_short(Resource::Memory, &seen));
+            assert!(history.is_short(Resource::Cpu, &Observation { burst: None, ..seen }));
+            history.is_short(Resource::Cpu, &seen)
+        };
+        assert!(is_short(&mut history, Some(0.9), None, WINDOW), "it has jumped");
+        assert!(is_short(&mut history, None, None, WINDOW), "nothing is known of before");
+        assert!(is_short(&mut history, Some(1.2), Some(1.0), WINDOW), "it lasts");
+        assert!(!is_short(&mut history, Some(1.2), Some(0.9), WINDOW));
+        assert!(!is_short(&mut history, Some(1.2), None, WINDOW));
+        history.applied(&raised(Resource::Cpu, None), &Policy::default(), 1010);
+        assert!(is_short(&mut history, Some(0.9), None, WINDOW), "in spite of a raise");
+        assert!(!is_short(&mut history, Some(0.9), None, WINDOW - 1), "work may be behind");
+        let mut jumped = history.clone();
+        jumped.steps.cpu = 0;
+        assert!(is_short(&mut jumped, Some(0.9), None, WINDOW));
+        jumped.applied(&raised(Resource::Cpu, None), &Policy::default(), 1110);
+        assert!(is_short(&mut jumped, Some(1.2), None, 1000), "it still jumps");
     }
 
     #[test]

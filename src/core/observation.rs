@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pod::{OomKill, Pod};
 use crate::resource::{PerResource, Resource};
+use crate::second_look::Burst;
 
 /// Clocks of a cluster may disagree by so many seconds; what is dated further ahead is no sample.
 pub const CLOCK_TOLERANCE: i64 = 10;
@@ -19,6 +20,8 @@ pub struct Usage {
     pub window: i64,
     /// Cores and MiB of each container, in the order of the pod's; None: not measured.
     pub containers: Box<[PerResource<Option<f64>>]>,
+    /// Of each container, where CPU was measured for a few seconds only; else empty.
+    pub bursts: Box<[Burst]>,
 }
 
 impl Usage {
@@ -36,6 +39,9 @@ pub struct Observation {
     /// CPU is the mean of so many seconds before.
     #[serde(default)]
     pub window: i64,
+    /// Where CPU was measured for a few seconds only: what they may be compared with.
+    #[serde(default)]
+    pub burst: Option<Burst>,
     /// 0 where it was not measured.
     pub usage: PerResource<f64>,
     pub measured: PerResource<bool>,
@@ -79,6 +85,7 @@ impl Observation {
         Self {
             at,
             window: 0,
+            burst: None,
             usage,
             measured: PerResource::new(true, true),
             limit,
@@ -176,6 +183,7 @@ pub fn observe(
     Observation {
         at: sample.map_or(now, |usage| usage.at),
         window: sample.map_or(0, |usage| usage.window),
+        burst: sample.and_then(|usage| usage.bursts.get(index).copied()),
         usage: PerResource::build(|resource| amounts[resource].unwrap_or_default()),
         measured: PerResource::build(|resource| amounts[resource].is_some()),
         limit: figures.limit,
@@ -212,6 +220,7 @@ mod tests {
         Usage {
             at,
             window: 0,
+            bursts: Box::default(),
             containers: Box::new([app, PerResource::new(Some(0.1), Some(10.0))]),
         }
     }

@@ -1,4 +1,6 @@
-//! Which containers are looked at between two cycles, and what two looks at them come to.
+//! Which containers are looked at between two cycles, and what looks at them come to.
+
+use serde::{Deserialize, Serialize};
 
 use crate::observation::Usage;
 use crate::pod::{Pod, PodKey};
@@ -21,6 +23,15 @@ pub const SHORTEST_WINDOW: i64 = 900;
 /// Two looks are compared that are so many milliseconds apart, if there are: demand varies from
 /// second to second, and what a limit holds back for so short a time is soon made up for.
 pub const WINDOW: i64 = 4000;
+/// What CPU varies by is told by the looks of so many milliseconds, and by so many windows of
+/// them at least.
+pub const VARYING: i64 = 30_000;
+const FEWEST_WINDOWS: usize = 5;
+/// Usage that is so many deviations above its mean has jumped. There are hundreds of looks an hour:
+/// three deviations would come by chance.
+const JUMP: f64 = 4.0;
+/// CPU that was full for so many milliseconds is short, whatever it varies by.
+pub const LASTING: i64 = 12_000;
 /// What was counted longer ago, in milliseconds, tells of no burst.
 pub const LONGEST_WINDOW: i64 = 60_000;
 
@@ -82,6 +93,52 @@ pub struct Seen {
     pub usage: PerResource<Option<f64>>,
     /// The share of the time in which something of it waited for CPU.
     pub waiting: Option<f64>,
+    pub burst: Burst,
+}
+
+/// What the CPU usage of a few seconds may be compared with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Burst {
+    /// How long the usage was measured: milliseconds.
+    pub length: i64,
+    /// Up to here usage varies by chance, as told by the looks before: cores. None: too few.
+    pub ordinary: Option<f64>,
+    /// The mean of a longer time under the same limit: cores.
+    pub lasting: Option<f64>,
+}
+
+/// What has come of the looks at a container, the oldest first; those from `under` on were made
+/// under the limit that holds now.
+pub fn seen(looks: &[Counters], under: usize) -> Seen {
+    let Some((now, before)) = looks.split_last() else { return Seen::default() };
+    let of_limit = before.get(under.min(before.len())..).unwrap_or_default();
+    let earlier = begin(of_limit, now.at, WINDOW).or(of_limit.first());
+    let lasting = begin(of_limit, now.at, LASTING);
+    let burst = Burst {
+        length: earlier.map_or(0, |earlier| now.at - earlier.at),
+        ordinary: ordinary(before, now.at),
+        lasting: lasting.and_then(|earlier| now.since(Some(earlier)).usage.cpu),
+    };
+    Seen { burst, ..now.since(earlier) }
+}
+
+/// The last look that is at least so many milliseconds before.
+fn begin(looks: &[Counters], at: i64, length: i64) -> Option<&Counters> {
+    looks.iter().rfind(|look| at - look.at >= length)
+}
+
+/// What the windows that were over before the last one began vary within.
+fn ordinary(before: &[Counters], now: i64) -> Option<f64> {
+    let ended = before.iter().filter(|look| now - look.at >= WINDOW);
+    let usage = ended.filter_map(|look| {
+        let first = begin(before, look.at, WINDOW).filter(|first| now - first.at <= VARYING)?;
+        look.since(Some(first)).usage.cpu
+    });
+    let usage: Vec<f64> = usage.collect();
+    let count = usage.len() as f64;
+    let mean = usage.iter().sum::<f64>() / count;
+    let variance = usage.iter().map(|of| (of - mean).powi(2)).sum::<f64>() / count;
+    (usage.len() >= FEWEST_WINDOWS).then(|| mean + JUMP * variance.sqrt())
 }
 
 impl Counters {
@@ -103,7 +160,7 @@ impl Counters {
         let cpu = rate(|counters| counters.cpu);
         // A container that starts anew begins all of them anew.
         let waiting = cpu.and(rate(|counters| counters.waiting)).map(|share| share.min(1.0));
-        Seen { usage: PerResource::new(cpu, self.memory), waiting }
+        Seen { usage: PerResource::new(cpu, self.memory), waiting, burst: Burst::default() }
     }
 }
 
@@ -131,6 +188,7 @@ pub fn usage(at: i64, seen: &[Seen]) -> Usage {
         // It is of one limit, whatever it is.
         window: 0,
         containers: seen.iter().map(|seen| seen.usage).collect(),
+        bursts: seen.iter().map(|seen| seen.burst).collect(),
     }
 }
 
@@ -213,11 +271,48 @@ mod tests {
         assert_eq!(none(psi_off).usage.cpu, Some(0.75));
     }
 
+    /// Looks every two seconds, at CPU that was so much in between.
+    fn looks(usage: &[f64]) -> Vec<Counters> {
+        let mut used = 0.0;
+        let look = |(index, usage): (usize, &f64)| {
+            used += 2.0 * usage;
+            counters(2000 * index as i64, used, 0.0)
+        };
+        usage.iter().enumerate().map(look).collect()
+    }
+
+    #[test]
+    fn the_last_seconds_are_compared_with_what_was_before_and_with_a_longer_time() {
+        let close = |told: Option<f64>, wanted: f64| (told.unwrap() - wanted).abs() < 1e-9;
+        let steady = looks(&[[0.8; 16].as_slice(), &[1.0, 1.0]].concat());
+        let told = seen(&steady, 0);
+        assert!(close(told.usage.cpu, 1.0) && told.burst.length == WINDOW);
+        assert!(close(told.burst.ordinary, 0.8), "before the last window");
+        assert!(close(told.burst.lasting, (4.0 * 0.8 + 2.0 * 1.0) / 6.0));
+        let varying = looks(&[[0.6, 0.6, 1.0, 1.0].repeat(4).as_slice(), &[1.0, 1.0]].concat());
+        assert!(seen(&varying, 0).burst.ordinary > Some(1.2));
+        let few = seen(&steady[steady.len() - 7..], 0);
+        assert_eq!(few.burst.ordinary, None, "too little is known");
+    }
+
+    #[test]
+    fn usage_is_told_under_one_limit_and_what_it_varies_by_is_not() {
+        let looks = looks(&[0.8; 16]);
+        for (under, length) in [(0, WINDOW), (13, WINDOW), (14, 2000), (15, 0), (16, 0)] {
+            let told = seen(&looks, under);
+            assert_eq!((told.burst.length, told.usage.cpu.is_some()), (length, length > 0));
+            assert_eq!(told.burst.lasting.is_some(), under == 0);
+            assert!(told.burst.ordinary.is_some() && told.usage.memory.is_some());
+        }
+        assert_eq!(seen(&[], 0), Seen::default());
+    }
+
     #[test]
     fn one_container_that_is_near_its_limit_or_waits_is_enough() {
         let seen = |cpu: Option<f64>, memory: f64, waiting: Option<f64>| Seen {
             usage: PerResource::new(cpu, Some(memory)),
             waiting,
+            ..Seen::default()
         };
         let idle = seen(Some(0.1), 100.0, Some(0.0));
         assert_eq!(nearest(&pod(), &[idle, idle]), None);

@@ -102,6 +102,9 @@ pub fn guard_says(why: Override, resource: Resource, figures: &Figures) -> (&'st
         Override::Throttled => {
             ("keeps the limit", "the container is throttled, and so has no CPU to spare")
         }
+        Override::Brief => {
+            ("keeps the limit", "CPU was full for a few seconds only, as it varies by chance")
+        }
         Override::TypicalUse => {
             ("sets the request", "without a limit the request follows typical use")
         }

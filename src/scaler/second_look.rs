@@ -318,7 +318,8 @@ impl Looks {
         let usages = futures::stream::iter(usages).buffer_unordered(PODS_AT_ONCE);
         let near = usages.filter_map(async |measured| {
             let (owned, usage) = measured?;
-            let seen = usage.containers.iter().map(|usage| Seen { usage: *usage, waiting: None });
+            let seen =
+                usage.containers.iter().map(|usage| Seen { usage: *usage, ..Seen::default() });
             nearest(&owned.pod, &seen.collect::<Vec<_>>())?;
             Some((owned, Some(usage)))
         });

@@ -5,17 +5,46 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 
 use crate::core::pod::{Pod, PodKey};
-use crate::core::second_look::{Counters, LONGEST_WINDOW, Seen, WINDOW};
+use crate::core::second_look::{Counters, LONGEST_WINDOW, Seen, VARYING, seen};
 
 /// What the last looks at each pod have found.
 #[derive(Default)]
-pub struct UsageWindows(Mutex<HashMap<PodKey, Look>>);
+pub struct UsageWindows(Mutex<HashMap<PodKey, Looks>>);
 
-struct Look {
-    /// The last change of the pod then: a window must not be of two limits.
+#[derive(Default)]
+struct Looks {
+    /// The last change of the pod then: usage is told by looks under one and the same limit.
     resized_at: Option<i64>,
-    /// The oldest first: one that a window begins with, and those after it.
-    containers: Vec<(String, Vec<Counters>)>,
+    containers: Vec<(String, Counted)>,
+}
+
+/// The last looks at a container, the oldest first.
+#[derive(Default)]
+struct Counted {
+    looks: Vec<Counters>,
+    /// The first of those under the limit that holds now.
+    under: usize,
+}
+
+impl Counted {
+    fn take_in(&mut self, now: Counters) -> Seen {
+        // Where the clock goes back, or the container starts anew, all begins anew.
+        if self.looks.last().is_some_and(|last| last.at > now.at || last.cpu > now.cpu) {
+            *self = Self::default();
+        }
+        let before = self.looks.get(self.under..).and_then(<[_]>::last).copied();
+        self.looks.push(now);
+        let seen = seen(&self.looks, self.under);
+        // Two looks that are too close tell no rate.
+        if before.is_some_and(|before| !now.are_apart(&before)) {
+            self.looks.pop();
+        }
+        let old = self.looks.iter().take_while(|look| now.at - look.at > VARYING).count();
+        let old = old.min(self.looks.len().saturating_sub(1));
+        self.looks.drain(..old);
+        self.under = self.under.saturating_sub(old);
+        seen
+    }
 }
 
 impl UsageWindows {
@@ -28,45 +57,35 @@ impl UsageWindows {
         now: Vec<(String, Counters)>,
     ) -> (i64, Vec<Seen>) {
         let at = now.iter().map(|(_, counters)| counters.at).max().unwrap_or_default();
-        let mut looks = self.0.lock();
-        let before = looks.get(&pod.key).filter(|look| look.resized_at == resized_at);
-        let earlier = |name: &str, at: i64| {
-            let before = before?.containers.iter().find(|(known, _)| known == name);
-            let counted = before.map(|(_, counted)| counted.as_slice())?;
-            let whole = counted.iter().rposition(|earlier| at - earlier.at >= WINDOW);
-            Some(&counted[whole.unwrap_or_default()..])
-        };
-        let seen = pod.containers.iter().map(|container| {
-            let counted = now.iter().find(|(name, _)| **name == *container.name);
-            let since = |(name, counters): &(String, Counters)| {
-                counters.since(earlier(name, counters.at).and_then(<[_]>::first))
-            };
-            counted.map(since).unwrap_or_default()
+        let mut pods = self.0.lock();
+        let before = pods.remove(&pod.key).unwrap_or_default();
+        let is_changed = before.resized_at != resized_at;
+        let (mut known, mut found) = (before.containers, Vec::with_capacity(now.len()));
+        let containers = now.into_iter().map(|(name, counters)| {
+            let place = known.iter().position(|(known, _)| *known == name);
+            let mut counted = place.map(|place| known.swap_remove(place).1).unwrap_or_default();
+            if is_changed {
+                counted.under = counted.looks.len();
+            }
+            found.push((name.clone(), counted.take_in(counters)));
+            (name, counted)
         });
-        let seen = seen.collect();
-        let kept = now.into_iter().map(|(name, counters)| {
-            let earlier = earlier(&name, counters.at).unwrap_or_default();
-            // Where the clock goes back, or the container starts anew, the window does. Two looks
-            // that are too close tell no rate.
-            let earlier = match earlier.last() {
-                Some(last) if last.at > counters.at || last.cpu > counters.cpu => &[],
-                _ => earlier,
-            };
-            let is_next = earlier.last().is_none_or(|last| counters.are_apart(last));
-            let kept = earlier.iter().copied().chain(is_next.then_some(counters)).collect();
-            (name, kept)
-        });
-        let look = Look { resized_at, containers: kept.collect() };
-        looks.insert(pod.key.clone(), look);
-        (at, seen)
+        let containers = containers.collect();
+        pods.insert(pod.key.clone(), Looks { resized_at, containers });
+        let seen_of = |name: &str| found.iter().find(|(found, _)| found == name);
+        let seen = pod
+            .containers
+            .iter()
+            .map(|container| seen_of(&container.name).map(|(_, seen)| *seen).unwrap_or_default());
+        (at, seen.collect())
     }
 
     /// Forgets what was counted too long ago, in milliseconds since the epoch.
     pub fn retain_recent(&self, now: i64) {
-        let is_recent = |(_, counted): &(String, Vec<Counters>)| {
-            counted.last().is_some_and(|last| now - last.at <= LONGEST_WINDOW)
+        let is_recent = |(_, counted): &(String, Counted)| {
+            counted.looks.last().is_some_and(|last| now - last.at <= LONGEST_WINDOW)
         };
-        self.0.lock().retain(|_, look| look.containers.iter().any(is_recent));
+        self.0.lock().retain(|_, looks| looks.containers.iter().any(is_recent));
     }
 }
 

@@ -256,7 +256,8 @@ impl Pod {
         let measured = PerResource::new(sample.is_some(), sample.is_some());
         let (containers, oom_kill) = (self.containers, self.oom_kill);
         let window = sample.map_or(0, |sample| sample.end - sample.begin);
-        let observation = Observation { window, measured, containers, oom_kill, ..seen };
+        let burst = sample.and_then(|sample| sample.burst);
+        let observation = Observation { window, burst, measured, containers, oom_kill, ..seen };
         let needs = Resource::ALL.iter().any(|of| self.history.known_need(*of, now).is_some());
         let killed = self.history.unanswered_kill(&observation, now).is_some();
         if sample.is_none() && !needs && !killed {

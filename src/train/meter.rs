@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use super::timing::Timing;
-use crate::core::second_look;
+use crate::core::second_look::{Burst, Counters, VARYING, seen};
 use crate::sim::physics::{Resources, Step};
 
-/// Seconds of usage that looks at the kubelet are compared over.
-const LOOK: i64 = second_look::WINDOW / 1000;
+/// Seconds of usage that a look at the kubelet goes by.
+const LOOKS: i64 = VARYING / 1000;
 
 /// Usage over a window of time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Sample {
     pub end: i64,
     /// The mean of CPU, and the memory at the end.
     pub usage: Resources,
+    /// Of a look at the kubelet.
+    pub burst: Option<Burst>,
 }
 
 /// The counters of a container since its start, and what metrics-server has made of them.
@@ -39,7 +41,7 @@ impl Default for Meter {
 impl Meter {
     /// Counts the tick that began at `now`.
     pub fn count(&mut self, now: i64, step: &Step, phase: i64, timing: &Timing) {
-        let window = timing.window.max(timing.second_look.unwrap_or(0).max(LOOK)).max(timing.tick);
+        let window = timing.window.max(timing.second_look.unwrap_or(0)).max(LOOKS).max(timing.tick);
         let consumed = self.counters.back().map_or(0.0, |(consumed, _)| *consumed);
         let consumed = consumed + step.usage.cpu * timing.tick as f64;
         self.counters.push_back((consumed, step.usage.memory));
@@ -63,9 +65,23 @@ impl Meter {
 
     /// What a look at the kubelet tells: the usage since looks before, so nothing the first time.
     pub fn look(&mut self, now: i64, timing: &Timing) -> Option<Sample> {
-        let since = now - *self.looked.get_or_insert(now);
-        let window = since.min(timing.second_look.unwrap_or(0).max(LOOK));
-        (since > 0).then(|| self.sample(now, now - timing.age, window, timing.tick))?
+        let (tick, every) = (timing.tick, timing.second_look.unwrap_or(0).max(timing.tick));
+        let (end, first) = (now - timing.age, *self.looked.get_or_insert(now) - timing.age);
+        let newest = self.counters.len().checked_sub(1 + (timing.age / tick) as usize)?;
+        let most = (LOOKS.max(every) / every) as usize;
+        let looks = (0..=most).rev().filter_map(|ago| {
+            let at = end - ago as i64 * every;
+            let (consumed, memory) =
+                *self.counters.get(newest.checked_sub(((end - at) / tick) as usize)?)?;
+            let (cpu, memory) = (Some(consumed), Some(memory));
+            Some(Counters { at: 1000 * at, cpu, memory, waiting: None })
+        });
+        let looks: Vec<Counters> = looks.collect();
+        let under = looks.iter().take_while(|look| look.at < 1000 * first).count();
+        let seen = seen(&looks, under);
+        let usage = Resources { cpu: seen.usage.cpu?, memory: seen.usage.memory? };
+        let begin = end - seen.burst.length / 1000 + tick;
+        Some(Sample { begin, end, usage, burst: Some(seen.burst) })
     }
 
     /// The next look will be the first one again.
@@ -80,7 +96,7 @@ impl Meter {
         let before = last.checked_sub((window / tick) as usize)?;
         let ((before, _), (after, memory)) = (self.counters[before], *self.counters.get(last)?);
         let usage = Resources { cpu: (after - before) / window as f64, memory };
-        Some(Sample { begin: end - window + tick, end, usage })
+        Some(Sample { begin: end - window + tick, end, usage, burst: None })
     }
 }
 
