@@ -125,4 +125,18 @@ mod tests {
         windows.retain_recent(19_000 + LONGEST_WINDOW + 1);
         assert_eq!(cpu(Some(13), 20_000, 13.0), None, "forgotten");
     }
+
+    #[test]
+    fn what_usage_varies_by_is_known_for_half_a_minute_and_over_a_resize() {
+        let (windows, pod) = (UsageWindows::default(), pod());
+        let mut look = |resized_at, at: i64, cpu| {
+            windows.take(&pod, resized_at, app(at, cpu)).1[0].burst.ordinary.is_some()
+        };
+        let known = (0..40).map(|number| look(None, 2000 * number, number as f64));
+        assert_eq!(known.filter(|known| !known).count(), 8, "until there are five windows");
+        assert!(look(Some(79), 80_000, 40.0));
+        assert!(!look(Some(79), 82_000, 0.5), "it has started anew");
+        let kept = windows.0.lock()[&pod.key].containers[0].1.looks.len();
+        assert_eq!(kept, 1);
+    }
 }
