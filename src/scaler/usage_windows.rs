@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn what_usage_varies_by_is_known_for_half_a_minute_and_over_a_resize() {
         let (windows, pod) = (UsageWindows::default(), pod());
-        let mut look = |resized_at, at: i64, cpu| {
+        let look = |resized_at, at: i64, cpu| {
             windows.take(&pod, resized_at, app(at, cpu)).1[0].burst.ordinary.is_some()
         };
         let known = (0..40).map(|number| look(None, 2000 * number, number as f64));
