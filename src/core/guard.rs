@@ -16,7 +16,7 @@ use crate::traits;
 /// limit is not worth a resize.
 const SMALLEST_CHANGE: f64 = 0.06;
 /// Nor is a smaller cut. CPU comes back for more sooner than memory.
-const SMALLEST_CUT: PerResource<f64> = PerResource { cpu: 0.1, memory: 0.06 };
+const SMALLEST_CUT: PerResource<f64> = PerResource { cpu: 0.15, memory: 0.06 };
 /// A container that is throttled in this share of its periods has no CPU to spare, whatever it uses
 /// on average.
 const THROTTLED: f64 = 0.1;
@@ -415,8 +415,8 @@ mod tests {
     #[test]
     fn a_cut_keeps_clear_of_the_recent_peak_and_is_worth_a_resize() {
         let cut = |cpu| reviewed(Cpu, Decrease, &observed(800, cpu, 30), &policy());
-        assert_eq!(cut(0.89), (Decrease, None));
-        assert_eq!(cut(0.91), (Maintain, Some(Override::RecentPeak)));
+        assert_eq!(cut(0.84), (Decrease, None));
+        assert_eq!(cut(0.86), (Maintain, Some(Override::RecentPeak)));
     }
 
     #[test]
@@ -459,7 +459,7 @@ mod tests {
     #[test]
     fn a_half_known_past_asks_for_more_room() {
         let cut = |cpu| reviewed(Cpu, Decrease, &observed(10, cpu, 30), &policy()).0;
-        assert_eq!((cut(0.83), cut(0.81)), (Maintain, Decrease));
+        assert_eq!((cut(0.79), cut(0.76)), (Maintain, Decrease));
     }
 
     #[test]

@@ -200,9 +200,12 @@ impl Agent {
                 history.and_then(|history| history.newest()).filter(|(at, _)| *at > seen.at);
             let (at, usage) = newer.unwrap_or((seen.at, seen.usage));
             let measured = |of| seen.measured[of].then_some(usage[of]);
-            let mut containers = vec![PerResource::default(); now.pod.containers.len()];
+            let count = now.pod.containers.len();
+            let mut containers = vec![PerResource::default(); count];
             containers[index] = PerResource::build(measured);
-            Some(Usage { at, window: seen.window, containers: containers.into() })
+            let bursts = seen.burst.map_or_else(Vec::new, |burst| vec![burst; count]);
+            let (containers, bursts) = (containers.into(), bursts.into());
+            Some(Usage { at, window: seen.window, containers, bursts })
         };
         now.pod.containers.iter().enumerate().map(newest).collect()
     }
