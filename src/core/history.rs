@@ -147,6 +147,9 @@ pub struct ContainerHistory {
     samples: VecDeque<PerResource<f32>>,
     /// When the last of them was measured.
     sampled_at: i64,
+    /// What was measured last, be it between two samples.
+    #[serde(default)]
+    newest: PerResource<f32>,
     peaks: PerResource<PeakWindow>,
     first_at: i64,
     last_at: i64,
@@ -175,9 +178,10 @@ pub struct ContainerHistory {
     answered_kill: Option<OomKill>,
     /// When memory was last raised.
     memory_raised_at: Option<i64>,
-    /// What the spec asked for when it was last seen.
+    /// What the spec asked for when it was last seen; 0: it was not, or what it asks for next is
+    /// what was applied, and nobody else's.
     #[serde(skip)]
-    spec: Option<u64>,
+    spec: u64,
 }
 
 impl Default for ContainerHistory {
@@ -185,6 +189,7 @@ impl Default for ContainerHistory {
         Self {
             samples: VecDeque::new(),
             sampled_at: i64::MIN,
+            newest: PerResource::default(),
             peaks: PerResource::new(PeakWindow::new(), PeakWindow::new()),
             first_at: 0,
             last_at: i64::MIN,
@@ -200,7 +205,7 @@ impl Default for ContainerHistory {
             marks: SomeMarks::default(),
             answered_kill: None,
             memory_raised_at: None,
-            spec: None,
+            spec: 0,
         }
     }
 }
@@ -271,6 +276,7 @@ impl ContainerHistory {
         for resource in Resource::ALL.into_iter().filter(|of| observation.measured[*of]) {
             let used = observation.usage[resource];
             sample[resource] = used as f32;
+            self.newest[resource] = used as f32;
             // Memory that a start takes is taken by the next one, too, or it is killed.
             let passes =
                 resource == Resource::Cpu && observation.is_of_start(resource, policy.startup);
@@ -444,7 +450,8 @@ impl ContainerHistory {
 
     /// Takes in what the spec asks for: what somebody else has set starts the cooldown.
     pub fn observe_spec(&mut self, spec: u64, now: i64) {
-        if self.spec.replace(spec).is_some_and(|before| before != spec) {
+        let before = std::mem::replace(&mut self.spec, spec);
+        if before != 0 && before != spec {
             self.resized_at = Some(now);
             self.marks.change(|marks| marks.known_need = PerResource::default());
         }
@@ -455,8 +462,7 @@ impl ContainerHistory {
         let AppliedChange { resource, from, to, kill } = *change;
         self.resized_at = Some(now);
         self.limits[resource] = KnownLimit { amount: to as f32, since: Some(now) };
-        // What the spec asks for next is what was applied, and nobody else's.
-        self.spec = None;
+        self.spec = 0;
         let pause = 2 * policy.cooldown.max(CUT_WATCHED);
         self.marks.change(|marks| {
             marks.backoff[resource] = Backoff::default();
@@ -537,8 +543,7 @@ impl ContainerHistory {
 
     /// The last measurement and its moment.
     pub fn newest(&self) -> Option<(i64, PerResource<f64>)> {
-        let usage = self.samples.back()?;
-        Some((self.last_at()?, PerResource::build(|of| f64::from(usage[of]))))
+        Some((self.last_at()?, PerResource::build(|of| f64::from(self.newest[of]))))
     }
 
     /// The largest usage of the guard's window.

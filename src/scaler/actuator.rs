@@ -263,7 +263,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::super::agent::{Agent, Observed};
-    use super::super::fixtures::{limits, one_pod};
+    use super::super::fixtures::{limits, one_pod, scaler};
     use super::super::stopwatch::Stopwatch;
     use super::*;
     use crate::cluster::events::Queue;
@@ -275,12 +275,6 @@ mod tests {
     use crate::core::pod::{ContainerState, OomKill, Pod};
     use crate::model::shipped;
     use crate::sim::world::ServerVersion;
-
-    fn scaler() -> Scaler {
-        let found = shipped::find(std::path::Path::new(shipped::DOCUMENTED)).unwrap();
-        let features = FeatureSet::documented();
-        Scaler::new(found.network, features, Queue::new().0, CancellationToken::new())
-    }
 
     fn live() -> Config {
         Config { dry_run: false, ..Config::default() }

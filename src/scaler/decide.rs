@@ -285,3 +285,35 @@ fn observe_pod<'a>(
         Err(reason) => Observed { owned, containers: Err(reason), own_policy: None },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{one_pod, scaler};
+    use super::*;
+    use crate::core::action::Action;
+    use crate::sim::world::ServerVersion;
+
+    #[tokio::test]
+    async fn at_its_turn_a_pod_is_decided_on_by_the_newest_that_was_measured_of_it() {
+        let (_simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
+        let (scaler, config) = (scaler(), Config { dry_run: false, ..Config::default() });
+        let (settings, now) = (config.settings(), cluster.clock().now().timestamp());
+        let decide = |at, cpu| {
+            let containers = [PerResource::new(Some(cpu), Some(300.0))].into();
+            let usage = Usage { at, window: 15, containers, bursts: Box::default() };
+            let usage = |_| Some(&usage);
+            let throttled = scaler.throttling.known(at);
+            let observed = vec![observe_pod(owned.clone(), usage, &settings, &throttled, at)];
+            let watch = &mut Stopwatch::start();
+            scaler.agent.decide(observed, &settings.policy, at, watch).unwrap().remove(0)
+        };
+        let cpu = |decided: &Decided| decided.decision.as_ref().unwrap().summary().actions.cpu;
+        let full = decide(now + 1, 0.5);
+        assert_eq!(cpu(&full), Action::Increase);
+        let (_, again) = scaler.renewed(&cluster, &config, full).await.unwrap();
+        assert_eq!(cpu(&again), Action::Increase, "nothing else is known");
+        decide(now + 3, 0.3);
+        let (_, renewed) = scaler.renewed(&cluster, &config, again).await.unwrap();
+        assert_eq!(cpu(&renewed), Action::Maintain);
+    }
+}

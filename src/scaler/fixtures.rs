@@ -5,18 +5,29 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
+use super::cycle::Scaler;
 use crate::client::retry::Deadline;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::cluster::events::Queue;
 use crate::config::Config;
 use crate::core::context::OwnedPod;
+use crate::core::features::FeatureSet;
 use crate::leader::Leadership;
+use crate::model::shipped;
 use crate::sim::demo::{add_namespace, add_nodes, declare};
 use crate::sim::resources::Resource as Kind;
 use crate::sim::simulation::Simulation;
 use crate::sim::workload::Workload;
 use crate::sim::world::ServerVersion;
+
+pub fn scaler() -> Scaler {
+    let found = shipped::find(std::path::Path::new(shipped::DOCUMENTED)).unwrap();
+    let features = FeatureSet::documented();
+    Scaler::new(found.network, features, Queue::new().0, CancellationToken::new())
+}
 
 /// A cluster with one pod of half a core and 512 MiB.
 pub async fn one_pod(version: ServerVersion) -> (Arc<Simulation>, Cluster, OwnedPod) {
