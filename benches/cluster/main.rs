@@ -35,7 +35,7 @@ struct Arguments {
     #[arg(long, default_value_t = 5)]
     cycles: usize,
     /// Minutes that changes are made for after the first cycle
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 6.0)]
     minutes: f64,
     /// Where plots and figures go
     #[arg(long, default_value = "target/benchmark")]
