@@ -129,7 +129,7 @@ class Asked(ClusterTest):
     def test_recommended(self):
         pod = self.deploy(mode="recommend")
         outcome = until(
-            20,
+            40,
             "a recommendation",
             lambda: (o := self.scaler.outcome(pod))["status"] == "dry_run" and o,
         )
