@@ -15,7 +15,6 @@ use utoipa::ToSchema;
 
 use super::error::ApiError;
 use crate::core::export::SettledWorkload;
-use crate::core::pod::ContainerResources;
 use crate::terminal::ServerArgs;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -48,7 +47,7 @@ fn yaml(value: &Value) -> Result<String, ApiError> {
 fn patch(workload: &SettledWorkload) -> Value {
     let of = |sidecar: bool| -> Vec<Value> {
         let ours = workload.containers.iter().filter(|of| of.sidecar == sidecar);
-        ours.map(|of| json!({"name": of.name, "resources": resources(&of.resources)})).collect()
+        ours.map(|of| json!({"name": of.name, "resources": of.resources})).collect()
     };
     let mut spec = Map::new();
     for (field, containers) in [("initContainers", of(true)), ("containers", of(false))] {
@@ -75,13 +74,9 @@ fn values(workloads: &[SettledWorkload]) -> Value {
             let Value::Object(below) = below else { unreachable!("only objects are put in") };
             place = below;
         }
-        place.extend(containers.iter().map(|of| (of.name.clone(), resources(&of.resources))));
+        place.extend(containers.iter().map(|of| (of.name.clone(), json!(of.resources))));
     }
     json!({"dqnScaler": all})
-}
-
-fn resources(of: &ContainerResources) -> Value {
-    json!({"requests": of.requests, "limits": of.limits})
 }
 
 /// Write what workloads have settled on, as a running service knows it

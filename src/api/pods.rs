@@ -20,7 +20,7 @@ use crate::core::autoscalers::CompetingAutoscaler;
 use crate::core::context::OwnedPod;
 use crate::core::eligibility::{is_monitored, own_policy};
 use crate::core::overrides::Mode;
-use crate::core::pod::{Owner, Quantities};
+use crate::core::pod::{Owner, Quantities, as_map};
 use crate::core::policy::{Controls, Exclusions, Policy};
 use crate::core::resource::Resource;
 
@@ -182,8 +182,10 @@ pub struct ListedContainer {
 #[derive(Serialize, ToSchema)]
 pub struct ListedResources {
     #[schema(value_type = BTreeMap<String, String>, example = json!({"cpu": "100m", "memory": "128Mi"}))]
+    #[serde(serialize_with = "as_map")]
     requests: Quantities,
     #[schema(value_type = BTreeMap<String, String>, example = json!({"cpu": "500m", "memory": "512Mi"}))]
+    #[serde(serialize_with = "as_map")]
     limits: Quantities,
 }
 

@@ -272,6 +272,14 @@ mod tests {
     }
 
     #[test]
+    fn resources_are_written_as_maps_even_where_there_are_none() {
+        let resources = ContainerResources::new(&[], &[("cpu", "1")]);
+        let written = serde_json::to_string(&resources).unwrap();
+        assert_eq!(written, r#"{"requests":{},"limits":{"cpu":"1"}}"#);
+        assert_eq!(serde_json::from_str::<ContainerResources>(&written).unwrap(), resources);
+    }
+
+    #[test]
     fn a_kill_is_the_same_before_and_after_the_restart_that_it_leads_to() {
         let terminated = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled",
             "finishedAt": "2026-11-23T10:00:00Z"}});

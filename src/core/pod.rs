@@ -9,7 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use internment::ArcIntern as Shared;
 use litemap::LiteMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::overrides::PodOverrides;
 use crate::quantity;
@@ -175,10 +175,17 @@ pub struct PodContainer {
 /// objects.
 pub type Quantities = LiteMap<String, String>;
 
+/// An empty one, too, is written as a map.
+pub fn as_map<S: Serializer>(quantities: &Quantities, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(quantities.iter())
+}
+
 /// Requests and limits as they stand in the object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ContainerResources {
+    #[serde(serialize_with = "as_map")]
     pub requests: Quantities,
+    #[serde(serialize_with = "as_map")]
     pub limits: Quantities,
 }
 

@@ -48,11 +48,19 @@ let lastAnswer = null;
 let shownFrom = "";
 let timer;
 
+const wantedPath = () => location.hash.replace(/^#\/?/, "").split("?")[0];
+
+function wantedView() {
+  const [wanted] = wantedPath().split("/").map(decodeURIComponent);
+  return wanted in VIEWS ? wanted : "overview";
+}
+
 function setQuery(values) {
   const kept = Object.entries(values).filter(([, value]) => value !== "" && value !== undefined);
   const query = new URLSearchParams(kept).toString();
   address = `#/${viewName}${query && `?${query}`}`;
-  history.replaceState(null, "", address);
+  // A link may have been followed a moment ago: another view is on its way then.
+  if (wantedView() === viewName) history.replaceState(null, "", address);
 }
 
 function loopSays() {
@@ -320,9 +328,8 @@ async function beat() {
 
 /** `#/view?query`, or `#/pods/namespace/name`, which is a pod opened over the list. */
 async function route() {
-  const [path] = location.hash.replace(/^#\/?/, "").split("?");
-  const [wanted, ...opened] = path.split("/").map(decodeURIComponent);
-  const name = wanted in VIEWS ? wanted : "overview";
+  const [, ...opened] = wantedPath().split("/").map(decodeURIComponent);
+  const name = wantedView();
   if (view?.unsaved?.() && name !== viewName && !(await leaves())) return;
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   const over = name in { pods, workloads } && opened.length > 1;
