@@ -343,10 +343,10 @@ fn used_just_now(resource: Resource, observation: &Observation, history: &Contai
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::burst::{Burst, WINDOW};
     use crate::history::AppliedChange;
     use crate::pod::OomKill;
     use crate::resource::PerResource;
-    use crate::second_look::{Burst, WINDOW};
 
     /// Peaks of 6 h without head room, which do not fade.
     fn policy() -> Policy {

@@ -8,6 +8,7 @@ use internment::ArcIntern as Shared;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
+use crate::burst::WINDOW;
 use crate::context::OwnedPod;
 use crate::marks::{Backoff, Cut, KnownNeed, SomeMarks};
 use crate::observation::{CLOCK_TOLERANCE, Observation};
@@ -15,7 +16,6 @@ use crate::peaks::{DecidingPeak, PeakWindow};
 use crate::pod::{OomKill, Owner};
 use crate::policy::Policy;
 use crate::resource::{PerResource, Resource};
-use crate::second_look::WINDOW;
 use crate::workload::{Inheritance, WorkloadKey};
 
 /// The longest pause after failures in a row, in seconds.
@@ -635,7 +635,7 @@ impl ContainerHistory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::second_look::Burst;
+    use crate::burst::Burst;
 
     fn observation(at: i64, cpu: f64) -> Observation {
         let limit = PerResource::new(1.0, 200.0);

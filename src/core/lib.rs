@@ -10,6 +10,7 @@ pub mod balance;
 pub mod birth;
 pub mod breaker;
 pub mod budget;
+pub mod burst;
 pub mod change_record;
 pub mod context;
 pub mod decision;

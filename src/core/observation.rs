@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::burst::Burst;
 use crate::pod::{OomKill, Pod};
 use crate::resource::{PerResource, Resource};
-use crate::second_look::Burst;
 
 /// Clocks of a cluster may disagree by so many seconds; what is dated further ahead is no sample.
 pub const CLOCK_TOLERANCE: i64 = 10;

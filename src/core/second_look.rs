@@ -1,7 +1,6 @@
 //! Which containers are looked at between two cycles, and what looks at them come to.
 
-use serde::{Deserialize, Serialize};
-
+use crate::burst::{Burst, WINDOW};
 use crate::observation::Usage;
 use crate::pod::{Pod, PodKey};
 use crate::pod_decision::PodDecision;
@@ -20,9 +19,6 @@ const YOUTH: i64 = 150;
 /// Two looks must be so many milliseconds apart. The kernel gives CPU time in periods of 100 ms: of
 /// nine whole ones a container that is held back in all of them has used 90 % of its limit.
 pub const SHORTEST_WINDOW: i64 = 900;
-/// Two looks are compared that are so many milliseconds apart, if there are: demand varies from
-/// second to second, and what a limit holds back for so short a time is soon made up for.
-pub const WINDOW: i64 = 4000;
 /// What CPU varies by is told by the looks of so many milliseconds, and by so many windows of
 /// them at least.
 pub const VARYING: i64 = 30_000;
@@ -94,17 +90,6 @@ pub struct Seen {
     /// The share of the time in which something of it waited for CPU.
     pub waiting: Option<f64>,
     pub burst: Burst,
-}
-
-/// What the CPU usage of a few seconds may be compared with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Burst {
-    /// How long the usage was measured: milliseconds.
-    pub length: i64,
-    /// Up to here usage varies by chance, as told by the looks before: cores. None: too few.
-    pub ordinary: Option<f64>,
-    /// The mean of a longer time under the same limit: cores.
-    pub lasting: Option<f64>,
 }
 
 /// What has come of the looks at a container, the oldest first; those from `under` on were made

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::timing::Timing;
-use crate::core::second_look::{Burst, Counters, VARYING, seen};
+use crate::core::burst::Burst;
+use crate::core::second_look::{Counters, VARYING, seen};
 use crate::sim::physics::{Resources, Step};
 
 /// Seconds of usage that a look at the kubelet goes by.
