@@ -82,8 +82,8 @@ pub fn print(all: &[Measured]) {
 /// What came of changing the cluster.
 pub fn live(all: &[Live]) {
     println!(
-        "\nLive, each half by itself. Changes a second, and how many seconds they waited until they \
-         were sent: not above p50 / p99 / the most\n"
+        "\nLive, each half by itself. Changes a second, and how many seconds they waited until \
+         they were sent: not above p50 / p99 / the most\n"
     );
     println!(
         "| pods | s | pods sent | resizes done | failed | not wanted | killed | grows | shrinks |"

@@ -181,10 +181,16 @@ pub struct ListedContainer {
 /// As they stand in the pod: Kubernetes quantities by the name of the resource.
 #[derive(Serialize, ToSchema)]
 pub struct ListedResources {
-    #[schema(value_type = BTreeMap<String, String>, example = json!({"cpu": "100m", "memory": "128Mi"}))]
+    #[schema(
+        value_type = BTreeMap<String, String>,
+        example = json!({"cpu": "100m", "memory": "128Mi"})
+    )]
     #[serde(serialize_with = "as_map")]
     requests: Quantities,
-    #[schema(value_type = BTreeMap<String, String>, example = json!({"cpu": "500m", "memory": "512Mi"}))]
+    #[schema(
+        value_type = BTreeMap<String, String>,
+        example = json!({"cpu": "500m", "memory": "512Mi"})
+    )]
     #[serde(serialize_with = "as_map")]
     limits: Quantities,
 }

@@ -12,8 +12,8 @@ use crate::resource::{PerResource, Resource};
 use crate::room::{self, Expected, Levels};
 use crate::traits;
 
-/// What a workload needs more or less, or a quota leaves for a raise, of less than this share of the
-/// limit is not worth a resize.
+/// What a workload needs more or less, or a quota leaves for a raise, of less than this share of
+/// the limit is not worth a resize.
 const SMALLEST_CHANGE: f64 = 0.06;
 /// Nor is a smaller cut. CPU comes back for more sooner than memory.
 const SMALLEST_CUT: PerResource<f64> = PerResource { cpu: 0.15, memory: 0.06 };

@@ -171,8 +171,8 @@ pub struct PodContainer {
     pub restarts: PerResource<bool>,
 }
 
-/// Quantities as Kubernetes writes them, by the resources' names. There are few in each of very many
-/// objects.
+/// Quantities as Kubernetes writes them, by the resources' names. There are few in each of very
+/// many objects.
 pub type Quantities = LiteMap<String, String>;
 
 /// An empty one, too, is written as a map.
