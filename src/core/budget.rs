@@ -8,7 +8,7 @@ use crate::pod::PodKey;
 ///
 /// ```
 /// use dqn_scaler_core::budget::ResizeBudget;
-/// use dqn_scaler_core::pod::PodKey;
+/// use dqn_scaler_core::pod::pod_key;
 ///
 /// let key = |namespace: &str, uid: &str| pod_key(namespace, uid, uid);
 /// let pods = [("a", "1"), ("a", "2"), ("a", "3"), ("b", "4"), ("c", "5"), ("a", "1")];

@@ -209,7 +209,7 @@ impl Pod {
     /// A pod that runs with these containers, and of which nothing else is known.
     ///
     /// ```
-    /// use dqn_scaler_core::pod::{ContainerResources, Pod, PodContainer, PodKey};
+    /// use dqn_scaler_core::pod::{ContainerResources, Pod, PodContainer, pod_key};
     /// use dqn_scaler_core::resource::PerResource;
     ///
     /// let key = pod_key("shop", "web-1", "u1");
