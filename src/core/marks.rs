@@ -1,6 +1,7 @@
 //! What changes and kills have left with a container: nearly always nothing, which takes no room.
 
 use std::ops::Deref;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +18,6 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    const NONE: Self = Self { retry_at: None, failures: 0 };
-
     /// For `pause` seconds, and twice as long after each further failure, up to `longest`.
     pub fn fail(&mut self, now: i64, pause: i64, longest: i64) {
         self.retry_at = Some(now + (pause << self.failures.min(10)).min(longest));
@@ -49,7 +48,7 @@ pub struct Cut {
     pub from: f64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Marks {
     pub backoff: PerResource<Backoff>,
@@ -65,20 +64,7 @@ pub struct Marks {
     pub first_kill: Option<OomKill>,
 }
 
-static NONE: Marks = Marks {
-    backoff: PerResource { cpu: Backoff::NONE, memory: Backoff::NONE },
-    cut: PerResource { cpu: None, memory: None },
-    cuts_rest: PerResource { cpu: Backoff::NONE, memory: Backoff::NONE },
-    known_need: PerResource { cpu: None, memory: None },
-    start_need: PerResource { cpu: 0.0, memory: 0.0 },
-    first_kill: None,
-};
-
-impl Default for Marks {
-    fn default() -> Self {
-        NONE.clone()
-    }
-}
+static NONE: LazyLock<Marks> = LazyLock::new(Marks::default);
 
 /// There are very many containers: what most of them lack is kept apart.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -115,7 +101,7 @@ impl Deref for SomeMarks {
 
 impl From<Marks> for SomeMarks {
     fn from(marks: Marks) -> Self {
-        Self((marks != NONE).then(|| marks.into()))
+        Self((marks != *NONE).then(|| marks.into()))
     }
 }
 

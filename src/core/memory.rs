@@ -180,8 +180,7 @@ mod tests {
     use crate::action::Action;
     use crate::decision::{Decision, SizedBy, decide};
     use crate::network::QValues;
-    use crate::pod::pod_key;
-    use crate::pod::{ContainerResources, Owner};
+    use crate::pod::{ContainerResources, Owner, pod_key};
     use crate::recorded::{FirstPod, Recorded};
 
     const HOUR: i64 = 3600;

@@ -182,8 +182,7 @@ mod tests {
     use super::*;
     use crate::decision::Decision;
     use crate::observation::Observation;
-    use crate::pod::pod_key;
-    use crate::pod::{ContainerResources, ContainerState, PodContainer};
+    use crate::pod::{ContainerResources, ContainerState, PodContainer, pod_key};
 
     fn key(name: &str) -> PodKey {
         pod_key("shop", name, name)

@@ -164,8 +164,7 @@ impl Scaler {
                     false => Fallback::None,
                 };
                 let resize = Resize::by_parts(owned, plan, fallback);
-                let (done, faults, _claim) = (None, Vec::new(), claim);
-                let resizing = Resizing { resize, decision, origin, _claim, began, done, faults };
+                let resizing = Resizing::new(resize, decision, origin, claim);
                 return self.send_next(cluster, config, Box::new(resizing), turn).await;
             }
             Step::TakeBack { plan, refusal } => {
@@ -271,8 +270,7 @@ mod tests {
     use crate::core::observation::observe;
     use crate::core::outcome::Method;
     use crate::core::plan::Change;
-    use crate::core::pod::pod_key;
-    use crate::core::pod::{ContainerState, OomKill, Pod};
+    use crate::core::pod::{ContainerState, OomKill, Pod, pod_key};
     use crate::model::shipped;
     use crate::sim::world::ServerVersion;
 

@@ -548,8 +548,7 @@ fn decide_pod(
 mod tests {
 
     use super::*;
-    use crate::core::pod::pod_key;
-    use crate::core::pod::{ContainerResources, ContainerState, OomKill, PodContainer};
+    use crate::core::pod::{ContainerResources, ContainerState, OomKill, PodContainer, pod_key};
     use crate::model::shipped;
 
     const NOW: i64 = 1_000_000;

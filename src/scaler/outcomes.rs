@@ -170,8 +170,7 @@ pub fn add(balance: &mut Balance, decided: &Decided, template: Option<&Sums>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::pod::pod_key;
-    use crate::core::pod::{ContainerResources, ContainerState, Pod, PodContainer};
+    use crate::core::pod::{ContainerResources, ContainerState, Pod, PodContainer, pod_key};
 
     fn pod(kill: Option<OomKill>, evicted: bool) -> OwnedPod {
         let key = pod_key("shop", "web", "u");

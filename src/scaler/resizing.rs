@@ -25,13 +25,13 @@ use crate::core::skip_reason::SkipReason;
 
 /// A pod that is resized as it was decided.
 pub(super) struct Resizing {
-    pub resize: Resize,
-    pub decision: PodDecision,
-    pub origin: Origin,
-    pub _claim: Claim,
-    pub began: Instant,
-    pub done: Option<Applied>,
-    pub faults: Vec<(Vec<Resource>, ApplyError)>,
+    resize: Resize,
+    decision: PodDecision,
+    origin: Origin,
+    began: Instant,
+    done: Option<Applied>,
+    faults: Vec<(Vec<Resource>, ApplyError)>,
+    _claim: Claim,
 }
 
 /// How far a pod has come.
@@ -42,6 +42,11 @@ pub(super) enum Stage {
 }
 
 impl Resizing {
+    pub fn new(resize: Resize, decision: PodDecision, origin: Origin, claim: Claim) -> Self {
+        let (began, done, faults) = (Instant::now(), None, Vec::new());
+        Self { resize, decision, origin, began, done, faults, _claim: claim }
+    }
+
     pub fn pod(&self) -> &Pod {
         &self.resize.owned.pod
     }

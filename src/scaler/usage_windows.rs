@@ -92,8 +92,7 @@ impl UsageWindows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::pod::pod_key;
-    use crate::core::pod::{ContainerResources, PodContainer};
+    use crate::core::pod::{ContainerResources, PodContainer, pod_key};
 
     fn pod() -> Pod {
         let key = pod_key("shop", "web", "u");
