@@ -206,6 +206,9 @@ fn review_usage(
         return unless(Action::Maintain, Override::RestartRequired);
     }
     let starts = observation.starts_at(now, policy.startup);
+    let wants_more = preferred == Action::Increase
+        && observation.measured[resource]
+        && !observation.by_request[resource];
     let review = match (need, history.undone_cut(resource, observation, now)) {
         (Some(need), _) => {
             let of_start = if starts { history.start_need(resource) } else { 0.0 };
@@ -215,10 +218,12 @@ fn review_usage(
             let target = need.max(least);
             let told = towards(target, SMALLEST_CHANGE, Override::KnownNeed);
             let falls = direction(limit, need.max(used), SMALLEST_CHANGE) == Action::Decrease;
-            if starts && falls && told.action == Action::Maintain {
-                return maintain(Override::Starting);
+            match told.action {
+                // What is enough for the others may be too little for this one.
+                Action::Maintain if wants_more => review(preferred, None),
+                Action::Maintain if starts && falls => return maintain(Override::Starting),
+                _ => Review { floor: floor.min(target), expected: None, ..told },
             }
-            Review { floor: floor.min(target), expected: None, ..told }
         }
         (None, Some(before)) => towards(before, SMALLEST_CHANGE, Override::CutHurt),
         (None, None) if observation.by_request[resource] => {
@@ -404,6 +409,18 @@ mod tests {
         };
         assert_eq!(of(1.2), (Maintain, Some(Override::Brief)));
         assert_eq!(of(0.9), (Increase, None));
+    }
+
+    #[test]
+    fn what_others_need_keeps_nothing_from_growing() {
+        let of = |cpu, need| {
+            let (observation, mut history) = observed(3, cpu, 30);
+            history.know_need(Cpu, need, 3600);
+            reviewed(Cpu, Increase, &(observation, history), &policy())
+        };
+        assert_eq!(of(1.0, 1.0), (Increase, None));
+        assert_eq!(of(1.0, 0.5), (Increase, None));
+        assert_eq!(of(0.2, 0.5), (Decrease, Some(Override::KnownNeed)));
     }
 
     #[test]
