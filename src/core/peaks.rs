@@ -82,15 +82,24 @@ impl PeakWindow {
 
     /// The largest peak, each reduced by its age's share of `fade`.
     pub fn faded_peak(&self, fade: f64) -> f64 {
-        if fade == 0.0 {
-            return f64::from(self.buckets.iter().copied().map(f32::abs).fold(0.0, f32::max));
-        }
-        let most = |most: f64, (age, peak): (f64, f64)| match peak > most {
-            true => most.max(peak * (1.0 - fade * age)),
+        self.largest(fade).1
+    }
+
+    /// How many buckets ago the peak was that is the largest after fading, and what is left of it.
+    fn largest(&self, fade: f64) -> (usize, f64) {
+        let (newer, older) = self.buckets.split_at(slot(self.newest) + 1);
+        let mut largest = (0, 0.0);
+        let mut least = 0.0;
+        for (back, peak) in newer.iter().rev().chain(older.iter().rev()).enumerate() {
             // Fading makes nothing larger.
-            false => most,
-        };
-        self.aged().fold(0.0, most)
+            if peak.abs() > least {
+                let faded = f64::from(peak.abs()) * (1.0 - fade * age(back));
+                if faded > largest.1 {
+                    (largest, least) = ((back, faded), faded as f32);
+                }
+            }
+        }
+        largest
     }
 
     /// The largest peak of those that are at most so old.
@@ -101,16 +110,16 @@ impl PeakWindow {
 
     /// The peak that is the largest after that, as it was.
     pub fn deciding_peak(&self, fade: f64, window: i64, now: i64) -> DecidingPeak {
-        let faded = |(age, peak): (f64, f64)| peak * (1.0 - fade * age);
-        let largest = self.aged().enumerate().max_by(|a, b| faded(a.1).total_cmp(&faded(b.1)));
-        let Some((back, (_, amount))) = largest.filter(|(_, (_, amount))| *amount > 0.0) else {
+        let (back, faded) = self.largest(fade);
+        if faded <= 0.0 {
             return DecidingPeak::default();
-        };
+        }
         let (bucket, seconds) = (self.newest - back as i64, bucket_seconds(window));
         let ago = |at: i64| u32::try_from(now.saturating_sub(at)).unwrap_or_default();
         let begin = bucket.saturating_mul(seconds);
         let age = Age { least: ago(begin + seconds - 1), most: ago(begin) };
-        DecidingPeak { amount, age, by_kill: self.buckets[slot(bucket)] < 0.0 }
+        let peak = self.buckets[slot(bucket)];
+        DecidingPeak { amount: f64::from(peak.abs()), age, by_kill: peak < 0.0 }
     }
 
     /// Takes in the peaks of another window of the same length.
