@@ -1,10 +1,10 @@
 //! Usage as `metrics.k8s.io/v1beta1` reports it, container by container.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use futures::AsyncReadExt;
+use hashbrown::HashMap;
 use kube::Client;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -141,9 +141,9 @@ async fn get(
     .await
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8], call: Call) -> Result<T, ClusterError> {
-    serde_json::from_slice(body)
-        .map_err(|error| ClusterError::Unavailable { call, message: error.to_string() })
+/// An answer that cannot be read.
+fn odd(call: Call) -> impl Fn(&dyn std::fmt::Display) -> ClusterError {
+    move |error| ClusterError::Unavailable { call: call.clone(), message: error.to_string() }
 }
 
 /// The metrics of a namespace as the API server sends them.
@@ -161,11 +161,13 @@ pub fn read_list(
     namespace: &str,
     pods: &[OwnedPod],
 ) -> Result<Vec<Option<Usage>>, ClusterError> {
-    let items = match serde_json::from_slice::<List<Measured>>(body) {
+    let odd = odd(Call::over("list", RESOURCE, namespace));
+    let body = std::str::from_utf8(body).map_err(|error| odd(&error))?;
+    let items = match serde_json::from_str::<List<Measured>>(body) {
         Ok(list) => list.items,
         // One odd item costs itself alone: each is read by itself.
         Err(_) => {
-            let list: List<&RawValue> = read(body, Call::over("list", RESOURCE, namespace))?;
+            let list: List<&RawValue> = serde_json::from_str(body).map_err(|error| odd(&error))?;
             list.items.into_iter().filter_map(|item| lenient(item, namespace)).collect()
         }
     };
@@ -200,7 +202,8 @@ pub async fn of_pod(
     let call = call_of(&owned.pod.key);
     match get(client, call.clone(), &format!("{}/{name}", path(namespace)), deadline).await {
         Ok(body) => {
-            let metrics = read::<PodMetrics<&RawValue>>(&body, call)?.lenient();
+            let metrics = serde_json::from_slice::<PodMetrics<&RawValue>>(&body);
+            let metrics = metrics.map_err(|error| odd(call)(&error))?.lenient();
             Ok(Some(metrics.usage(&owned.pod.containers)))
         }
         Err(error) if error.is_not_found() => Ok(None),

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chrono::Utc;
+use hashbrown::HashMap;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -333,26 +334,26 @@ impl Metrics {
     /// Added up first: a cluster may have very many pods and few kinds of outcomes.
     pub fn outcomes(&self, outcomes: &[Summed]) {
         let (mut decisions, mut skipped, mut overrides) =
-            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+            (HashMap::new(), HashMap::new(), HashMap::new());
         for Summed { outcome, decision } in outcomes {
-            if let Status::Skipped(reason) = &outcome.status {
-                *skipped.entry([("reason", reason.name())]).or_default() += 1;
+            if let Status::Skipped(reason) = outcome.status {
+                *skipped.entry(reason).or_default() += 1;
             }
             let Some(decision) = decision else { continue };
             for resource in Resource::ALL {
-                let labels =
-                    [("resource", resource.name()), ("action", decision.actions[resource].name())];
-                *decisions.entry(labels).or_default() += 1;
-            }
-            for resource in Resource::ALL {
-                let Some(why) = decision.overridden[resource] else { continue };
-                let labels = [("resource", resource.name()), ("reason", why.name())];
-                *overrides.entry(labels).or_default() += 1;
+                *decisions.entry((resource, decision.actions[resource])).or_default() += 1;
+                if let Some(why) = decision.overridden[resource] {
+                    *overrides.entry((resource, why)).or_default() += 1;
+                }
             }
         }
-        add(&self.decisions, decisions);
-        add(&self.skipped, skipped);
-        add(&self.overrides, overrides);
+        add(&self.decisions, decisions, |(resource, action)| {
+            [("resource", resource.name()), ("action", action.name())]
+        });
+        add(&self.skipped, skipped, |reason| [("reason", reason.name())]);
+        add(&self.overrides, overrides, |(resource, why)| {
+            [("resource", resource.name()), ("reason", why.name())]
+        });
     }
 
     pub fn resized(&self, took: Duration, applied: Option<&Applied>) {
@@ -452,9 +453,13 @@ impl Metrics {
     }
 }
 
-fn add<const N: usize>(counters: &Counters<N>, amounts: BTreeMap<Labels<N>, u64>) {
-    for (labels, amount) in amounts {
-        counters.get_or_create(&labels).inc_by(amount);
+fn add<T, const N: usize>(
+    counters: &Counters<N>,
+    amounts: HashMap<T, u64>,
+    labels: impl Fn(T) -> Labels<N>,
+) {
+    for (of, amount) in amounts {
+        counters.get_or_create(&labels(of)).inc_by(amount);
     }
 }
 

@@ -1,10 +1,10 @@
 //! One way through the data, for one pod or for all: observe, decide, plan, apply, record.
 
-use std::collections::HashMap;
 use std::iter::repeat;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -201,8 +201,9 @@ impl Scaler {
                 });
                 watch.lap(Phase::Parse);
             }
-            if batch.len() >= BATCH || is_last {
-                let batch = std::mem::take(&mut batch);
+            while batch.len() >= BATCH || (is_last && !batch.is_empty()) {
+                let rest = batch.split_off(batch.len().min(BATCH));
+                let batch = std::mem::replace(&mut batch, rest);
                 run_blocking(|| {
                     inputs.extend(&batch, &exclusions);
                     near.extend(&batch, now);
