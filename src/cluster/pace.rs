@@ -1,5 +1,5 @@
 //! How many writes a second the API server is asked for: what its own answers say it bears. While
-//! they are quick the pace grows by a constant, and where one is slow or refused it is halved.
+//! they are quick the pace grows little by little, and where one is slow or refused it is halved.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 const SLOW: Duration = Duration::from_secs(1);
 /// An answer that took less lets the pace grow.
 const QUICK: Duration = Duration::from_millis(500);
-/// Writes a second that each second of quick answers adds.
+/// What each second of quick answers adds: so many writes a second, or this share of them where
+/// that is more.
 const RAISE: f64 = 1.0;
+const RAISE_SHARE: f64 = 0.05;
 /// What was sent before a cut is answered after it: another one has to wait for so long.
 const REST: Duration = Duration::from_secs(1);
 /// Writes a second, however slow the answers are.
@@ -85,7 +87,8 @@ impl Pace {
                 self.cuts += 1;
             }
         } else if took < QUICK && self.next > now {
-            self.rate = (self.rate + RAISE / self.rate.max(1.0)).min(self.most);
+            let raise = RAISE_SHARE.max(RAISE / self.rate.max(1.0));
+            self.rate = (self.rate + raise).min(self.most);
         }
     }
 
@@ -144,6 +147,17 @@ mod tests {
             idle.answered(Answer::Given, TICK, now + Duration::from_secs(5));
         }
         assert_eq!(idle.rate(), FIRST);
+    }
+
+    #[test]
+    fn a_large_cluster_is_not_slow_to_come_back() {
+        let began = Instant::now();
+        let mut pace = Pace::new(200, began);
+        pace.begin(150_000);
+        let (now, _) = write(&mut pace, began, 10, TICK);
+        assert!((155.0..170.0).contains(&pace.rate()), "{}", pace.rate());
+        write(&mut pace, now, 5, TICK);
+        assert_eq!(pace.rate(), 200.0);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::core::memory::{self, Memory, meet};
 use crate::core::network::QValues;
 use crate::core::observation::{Observation, Usage, observe};
 use crate::core::phases::Phase;
-use crate::core::pod::{Pod, PodContainer, PodKey};
+use crate::core::pod::{Containers, Pod, PodContainer, PodKey};
 use crate::core::pod_decision::{ContainerDecision, PodDecision, Urgency};
 use crate::core::policy::{Controls, Policy, Settings};
 use crate::core::reasons::{self, Reasons};
@@ -36,8 +36,12 @@ pub struct Agent {
     features: FeatureSet,
     memory: Mutex<Memory>,
     /// Pods that have been changed, or were to be, since somebody last asked.
-    dirty: Mutex<HashSet<PodKey>>,
+    dirty: Mutex<hashbrown::HashSet<PodKey>>,
 }
+
+/// What the templates of pods ask for, read once for all pods that are alike.
+pub type TemplateSizes =
+    hashbrown::HashMap<(Shared<WorkloadKey>, Shared<Containers>), Option<Sums>>;
 
 /// What is remembered of some pods and of some workloads.
 #[derive(Debug, Default)]
@@ -384,11 +388,10 @@ impl Agent {
     pub fn with_template_sizes<'a>(
         &self,
         pods: impl Iterator<Item = &'a Decided>,
+        known: &mut TemplateSizes,
         mut with: impl FnMut(&Decided, Option<&Sums>),
     ) {
         let memory = self.memory.lock();
-        // Quantities are read once for all pods that are alike.
-        let mut known = HashMap::new();
         for decided in pods {
             let pod = &decided.owned.pod;
             let workload = memory.pods.get(&pod.key).and_then(PodHistory::known_workload);

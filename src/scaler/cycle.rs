@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::agent::Agent;
+use super::agent::{Agent, TemplateSizes};
 use super::changes::Changes as PastChanges;
 use super::claims::Claims;
 use super::invalid_annotations::InvalidAnnotations;
@@ -166,7 +166,7 @@ impl Scaler {
             Changes::Dispatched => Round::new(config, Way::Later { since: now }),
             Changes::Awaited => Round::new(config, Way::Now),
         };
-        *round.balance.lock() = Some(balance);
+        *round.balance.lock() = Some((balance, TemplateSizes::default()));
         // A kill for memory does not wait for metrics, which may be slow or silent.
         let killed: Vec<_> = killed.into_iter().map(|owned| (owned, None)).collect();
         let mut outcomes = match killed.is_empty() {
@@ -216,7 +216,7 @@ impl Scaler {
         }
         outcomes.extend(self.carry_out(cluster, config, sifted, &round, &mut watch).await);
         outcomes.sort_unstable_by(|a, b| a.pod.cmp(&b.pod));
-        if let Some(balance) = round.balance.lock().take() {
+        if let Some((balance, _)) = round.balance.lock().take() {
             self.outcomes.end(balance);
         }
         run_blocking(|| {

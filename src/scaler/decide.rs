@@ -216,9 +216,9 @@ impl Scaler {
     /// Adds what these pods ask for to what all of a cycle do.
     fn take_stock(&self, decided: &[Decided], settings: &Settings, round: &Round) {
         let mut balance = round.balance.lock();
-        let Some(balance) = balance.as_mut() else { return };
+        let Some((balance, sizes)) = balance.as_mut() else { return };
         let ours = |of: &&Decided| is_monitored(&of.owned, &settings.exclusions);
-        self.agent.with_template_sizes(decided.iter().filter(ours), |decided, template| {
+        self.agent.with_template_sizes(decided.iter().filter(ours), sizes, |decided, template| {
             outcomes::add(balance, decided, template);
         });
     }

@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 
-use super::agent::Decided;
+use super::agent::{Decided, TemplateSizes};
 use super::watchlist::MOST;
 use crate::config::Config;
 use crate::core::balance::Balance;
@@ -19,8 +19,8 @@ pub(super) struct Round {
     pub way: Way,
     /// Pods that are near their limit, the fullest first.
     near: Mutex<Vec<(f64, PodKey)>>,
-    /// Of a cycle: what all pods together ask for.
-    pub balance: Mutex<Option<Balance>>,
+    /// Of a cycle: what all pods together ask for, and what their templates do.
+    pub balance: Mutex<Option<(Balance, TemplateSizes)>>,
 }
 
 /// How what is wanted is made.
@@ -61,7 +61,9 @@ impl Round {
 
     /// The pods that were found near their limit, the fullest first.
     pub fn near(self) -> Vec<PodKey> {
-        self.near.into_inner().into_iter().map(|(_, pod)| pod).collect()
+        let mut near = self.near.into_inner();
+        keep_fullest(&mut near);
+        near.into_iter().map(|(_, pod)| pod).collect()
     }
 
     /// What changes nothing between two cycles is told by the cycles alone.
@@ -77,7 +79,13 @@ impl Round {
             decided.iter().filter_map(|of| Some((&of.owned.pod.key, of.decision.as_ref().ok()?)));
         let mut near = self.near.lock();
         near.extend(listed(pods, &settings.policy, MOST));
-        near.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        near.truncate(MOST);
+        if near.len() > 2 * MOST {
+            keep_fullest(&mut near);
+        }
     }
+}
+
+fn keep_fullest(near: &mut Vec<(f64, PodKey)>) {
+    near.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    near.truncate(MOST);
 }
