@@ -73,11 +73,14 @@ impl PeakWindow {
         }
     }
 
+    fn newest_first(&self) -> impl Iterator<Item = f64> + '_ {
+        let (newer, older) = self.buckets.split_at(slot(self.newest) + 1);
+        newer.iter().rev().chain(older.iter().rev()).map(|peak| f64::from(peak.abs()))
+    }
+
     /// The peaks of the buckets with their age, 0 (newest) to 1 (about to be forgotten).
     pub fn aged(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
-        let (newer, older) = self.buckets.split_at(slot(self.newest) + 1);
-        let newest_first = newer.iter().rev().chain(older.iter().rev());
-        newest_first.enumerate().map(|(bucket, peak)| (age(bucket), f64::from(peak.abs())))
+        self.newest_first().enumerate().map(|(bucket, peak)| (age(bucket), peak))
     }
 
     /// The largest peak, each reduced by its age's share of `fade`.
@@ -87,15 +90,13 @@ impl PeakWindow {
 
     /// How many buckets ago the peak was that is the largest after fading, and what is left of it.
     fn largest(&self, fade: f64) -> (usize, f64) {
-        let (newer, older) = self.buckets.split_at(slot(self.newest) + 1);
         let mut largest = (0, 0.0);
-        let mut least = 0.0;
-        for (back, peak) in newer.iter().rev().chain(older.iter().rev()).enumerate() {
+        for (back, peak) in self.newest_first().enumerate() {
             // Fading makes nothing larger.
-            if peak.abs() > least {
-                let faded = f64::from(peak.abs()) * (1.0 - fade * age(back));
+            if peak > largest.1 {
+                let faded = peak * (1.0 - fade * age(back));
                 if faded > largest.1 {
-                    (largest, least) = ((back, faded), faded as f32);
+                    largest = (back, faded);
                 }
             }
         }
