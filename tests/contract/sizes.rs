@@ -59,8 +59,11 @@ async fn of_requests_alone_they_follow_typical_use_and_the_limits_stay() {
     })
     .await;
     assert_eq!(limit_of(&simulation, &name), PerResource::new(0.5, 512.0));
-    let result = scale(&service, &name).await;
-    assert_eq!(result["current_metrics"]["cpu_limit"], requests(&simulation, &name).cpu);
+    until("the answer tells the request that the kubelet has applied", async || {
+        let result = scale(&service, &name).await;
+        result["current_metrics"]["cpu_limit"] == requests(&simulation, &name).cpu
+    })
+    .await;
 }
 
 #[tokio::test]
