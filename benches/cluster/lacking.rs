@@ -48,11 +48,12 @@ impl Lacking {
     }
 }
 
-/// What was seen of a container so far.
-#[derive(Clone, Copy, Default)]
+/// What the last look has seen of a container.
+#[derive(Clone, Copy)]
 struct Seen {
     throttled_seconds: f64,
     oom_kills: u32,
+    limits: Resources,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -66,6 +67,7 @@ struct Case {
     kubelet: Kubelet,
     lack: Lack,
     since: f64,
+    /// At the look before, for they may have been raised already.
     limits: Resources,
 }
 
@@ -130,7 +132,7 @@ impl Observer {
                         self.ended.of(kubelet).passed += 1;
                     }
                     (Some(lack), None) => {
-                        let (pod, limits) = (key.clone(), container.limits);
+                        let (pod, limits) = (key.clone(), before.limits);
                         self.cases.insert(id, Case { pod, kubelet, lack, since: now, limits });
                     }
                     _ => {}
@@ -164,8 +166,8 @@ impl Observer {
 
 impl Seen {
     fn of(container: &Container) -> Self {
-        let Container { throttled_seconds, oom_kills, .. } = *container;
-        Self { throttled_seconds, oom_kills }
+        let Container { throttled_seconds, oom_kills, limits, .. } = *container;
+        Self { throttled_seconds, oom_kills, limits }
     }
 }
 
