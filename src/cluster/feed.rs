@@ -86,7 +86,7 @@ impl End {
     }
 }
 
-impl<V: Send + Sync + 'static> Feed<V> {
+impl<V: PartialEq + Send + Sync + 'static> Feed<V> {
     /// Of one namespace, or of the whole cluster, whose other namespaces are passed over.
     pub fn new(
         resource: &'static str,

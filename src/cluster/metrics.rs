@@ -35,7 +35,7 @@ struct PodMetrics<'a, C> {
     metadata: Metadata<'a>,
     timestamp: DateTime<Utc>,
     #[serde(borrow)]
-    window: Option<Cow<'a, str>>,
+    window: Option<Text<'a>>,
     containers: Option<Vec<C>>,
 }
 
@@ -58,10 +58,14 @@ struct ContainerMetrics<'a> {
 #[derive(Deserialize)]
 struct ContainerUsage<'a> {
     #[serde(borrow)]
-    cpu: Option<Cow<'a, str>>,
+    cpu: Option<Text<'a>>,
     #[serde(borrow)]
-    memory: Option<Cow<'a, str>>,
+    memory: Option<Text<'a>>,
 }
+
+/// serde borrows a `Cow` of its own, but none within an `Option`.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> PodMetrics<'a, &'a RawValue> {
     /// Without the containers that cannot be read.
@@ -82,12 +86,12 @@ impl Measured<'_> {
         for measured in self.containers.iter().flatten() {
             let index = containers.iter().position(|of| *of.name == *measured.name);
             if let (Some(index), Some(used)) = (index, &measured.usage) {
-                let cpu = used.cpu.as_ref().and_then(|text| quantity::cores(text));
-                let memory = used.memory.as_ref().and_then(|text| quantity::mib(text));
+                let cpu = used.cpu.as_ref().and_then(|text| quantity::cores(&text.0));
+                let memory = used.memory.as_ref().and_then(|text| quantity::mib(&text.0));
                 usage[index] = PerResource::new(cpu, memory);
             }
         }
-        let window = self.window.as_deref().and_then(seconds).unwrap_or_default();
+        let window = self.window.as_ref().and_then(|text| seconds(&text.0)).unwrap_or_default();
         Usage {
             at: self.timestamp.timestamp(),
             window,

@@ -67,7 +67,7 @@ impl<V> State<V> {
     }
 }
 
-impl<V: Send + Sync + 'static> ResourceCache<V> {
+impl<V: PartialEq + Send + Sync + 'static> ResourceCache<V> {
     pub fn new(resource: &'static str, namespace: &str) -> Self {
         Self::telling(resource, namespace, |_, _| false)
     }
@@ -117,9 +117,16 @@ impl<V: Send + Sync + 'static> ResourceCache<V> {
         self.take(from, |state| state.incoming.clear());
     }
 
+    /// What is as it was known to be is not held twice until the list is complete.
     pub(super) fn listed(&self, from: &Arc<Pulse>, name: &str, value: Option<V>) {
+        let Some(value) = value else { return };
         self.take(from, |state| {
-            state.incoming.extend(value.map(|value| (name.into(), Arc::new(value))));
+            let known = state.items.get_key_value(name).filter(|(_, known)| ***known == value);
+            let (name, value) = match known {
+                Some((name, known)) => (name.clone(), known.clone()),
+                None => (name.into(), Arc::new(value)),
+            };
+            state.incoming.insert(name, value);
         });
     }
 
@@ -338,6 +345,17 @@ mod tests {
         assert!(news(&cache).is_empty());
         list(&cache, &pulse, &[("a", 7), ("b", 4), ("e", 6)]);
         assert_eq!(news(&cache), [4, 6], "what a new list brings");
+    }
+
+    #[test]
+    fn what_a_new_list_brings_as_it_was_is_not_held_twice() {
+        let (cache, pulse) = telling();
+        list(&cache, &pulse, &[("same", 1), ("other", 1), ("gone", 1)]);
+        let before = cache.known();
+        list(&cache, &pulse, &[("same", 1), ("other", 2)]);
+        let after = cache.known();
+        assert!(Arc::ptr_eq(&before["same"], &after["same"]));
+        assert_eq!((after.len(), *after["other"]), (2, 2));
     }
 
     #[test]

@@ -78,7 +78,7 @@ struct Watched<K, V> {
 impl<K, V> Watched<K, V>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    V: Send + Sync + 'static,
+    V: PartialEq + Send + Sync + 'static,
 {
     /// For ever: together, or one by one where that is not allowed.
     async fn follow(&self) {
@@ -160,7 +160,7 @@ impl Starting<'_> {
     ) where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
         K: Clone + DeserializeOwned + Debug + Send + 'static,
-        V: Send + Sync + 'static,
+        V: PartialEq + Send + Sync + 'static,
     {
         let api = |client: &Client, namespace: Option<&str>| match namespace {
             Some(namespace) => Api::namespaced(client.clone(), namespace),

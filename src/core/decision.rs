@@ -208,7 +208,7 @@ pub fn decide(
                 peak_age: peak.age.most.into(),
                 peak_age_least: peak.age.least.into(),
                 killed_at: peak.by_kill.then(|| peak.amount / more),
-                typical: history.typical[resource],
+                typical: history.typical[resource].into(),
                 is_known: GuardSettings::known_share(history.observed_for()) >= 1.0,
                 known_need: history.known_need(resource, now),
                 expected: resolved[resource].expected,
@@ -325,7 +325,7 @@ fn size(
 }
 
 fn rest(resource: Resource, history: &ContainerHistory, now: i64) -> Option<Wait> {
-    let until = history.backoff(resource).retry_at.filter(|until| now < *until)?;
+    let until = history.backoff(resource).retry_at.get().filter(|until| now < *until)?;
     Some(Wait::Rest(left(until, now)))
 }
 
@@ -341,7 +341,7 @@ fn cooldown(
     policy: &Policy,
     now: i64,
 ) -> Option<Wait> {
-    let until = history.resized_at.map(|resized| resized + policy.cooldown);
+    let until = history.resized_at.get().map(|resized| resized + policy.cooldown);
     match until.filter(|until| now < *until) {
         Some(until) => Some(Wait::Cooldown(left(until, now))),
         None => (!history.is_of_present_limit(resource, observation)).then_some(Wait::Measurement),
@@ -399,6 +399,7 @@ mod tests {
     use super::*;
     use crate::namespace_limits::NamespaceLimits;
     use crate::pod::OomKill;
+    use crate::timestamp::Timestamp;
 
     const UP: [f32; 3] = [0.0, 0.0, 1.0];
     const DOWN: [f32; 3] = [1.0, 0.0, 0.0];
@@ -445,8 +446,8 @@ mod tests {
             let (mut observation, mut history, policy) =
                 settled(PerResource::new(0.1, used), request);
             observation.by_request = PerResource::new(true, true);
-            history.typical = PerResource::new(0.7, 900.0);
-            history.resized_at = Some(observation.at - 60);
+            history.typical = PerResource::new(0.75, 900.0);
+            history.resized_at = Timestamp::at(observation.at - 60);
             decide(&observation, &history, &q(KEEP, KEEP), &policy, observation.at)
         };
         let within = of(750.0);
@@ -533,7 +534,7 @@ mod tests {
     fn the_cooldown_holds_all_but_an_emergency() {
         let (observation, mut history, mut policy) =
             settled(PerResource::new(0.95, 50.0), PerResource::new(1.0, 100.0));
-        history.resized_at = Some(observation.at - 60);
+        history.resized_at = Timestamp::at(observation.at - 60);
         let decision = decide(&observation, &history, &q(UP, UP), &policy, observation.at);
         assert_eq!(decision.actions, PerResource::new(Action::Increase, Action::Maintain));
         assert!(!decision.cooling_down);
@@ -583,7 +584,7 @@ mod tests {
             observation.at += 30;
             history.observe(&observation, &policy, observation.at);
             let now = observation.at;
-            history.resized_at = Some(now - since_resize);
+            history.resized_at = Timestamp::at(now - since_resize);
             observation.oom_kill = oom.then_some(OomKill { restart: 1, finished_at: now });
             let decision = decide(&observation, &history, &q(cpu, memory), &policy, now);
             for resource in [Resource::Cpu, Resource::Memory] {

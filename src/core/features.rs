@@ -285,7 +285,7 @@ impl Feature {
             Self::MemoryPeak => peak(Resource::Memory),
             Self::CpuFloor => floor(Resource::Cpu),
             Self::MemoryFloor => floor(Resource::Memory),
-            Self::SinceResize => since(history.resized_at, HOUR),
+            Self::SinceResize => since(history.resized_at.get(), HOUR),
             Self::SinceOomKill => {
                 since(observation.oom_kill.map(|kill| kill.finished_at), 24 * HOUR)
             }
@@ -293,7 +293,7 @@ impl Feature {
             Self::Of(resource, of) => {
                 return traits.as_ref().map_or(0.0, |traits| traits[resource].value(of));
             }
-            Self::SinceResizeLong => since(history.resized_at, 4 * HOUR),
+            Self::SinceResizeLong => since(history.resized_at.get(), 4 * HOUR),
             Self::ObservedLong => (history.observed_for() as f64 / HOUR as f64).ln_1p() / 5.0,
             Self::Size(Resource::Cpu) => observation.usage.cpu.max(1e-3).ln() / 5.0,
             Self::Size(Resource::Memory) => observation.usage.memory.max(1.0).ln() / 10.0,

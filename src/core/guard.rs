@@ -301,7 +301,7 @@ fn known_need(
 fn typical_request(resource: Resource, history: &ContainerHistory, policy: &Policy) -> f64 {
     let known = GuardSettings::known_share(history.observed_for());
     let peak = history.faded_peak(resource, policy.guard.fade[resource]);
-    let typical = known * history.typical[resource] + (1.0 - known) * peak;
+    let typical = known * f64::from(history.typical[resource]) + (1.0 - known) * peak;
     typical * (1.0 + policy.guard.headroom[resource])
 }
 

@@ -1,11 +1,11 @@
 //! What is remembered between cycles: of each container recent samples, recent peaks and the last
 //! resize.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use internment::ArcIntern as Shared;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::action::Action;
 use crate::burst::WINDOW;
@@ -16,6 +16,7 @@ use crate::peaks::{DecidingPeak, PeakWindow};
 use crate::pod::{OomKill, Owner};
 use crate::policy::Policy;
 use crate::resource::{PerResource, Resource};
+use crate::timestamp::Timestamp;
 use crate::workload::{Inheritance, WorkloadKey};
 
 /// The longest pause after failures in a row, in seconds.
@@ -27,9 +28,9 @@ pub struct PodHistory {
     /// In the order in which they were first seen.
     containers: Vec<(Arc<str>, ContainerHistory)>,
     /// When the cluster says that the pod was last resized.
-    external_resize: Option<i64>,
+    external_resize: Timestamp,
     /// Since when what is in force differs from what the pod asks for.
-    pub unsettled_since: Option<i64>,
+    pub unsettled_since: Timestamp,
     /// Of ending a resize that the kubelet does not carry out.
     pub backoff: Backoff,
     /// What the pod is one life of, and the owner that this was told by.
@@ -40,10 +41,8 @@ pub struct PodHistory {
 impl PodHistory {
     /// Takes in whether what is in force is what the pod asks for.
     pub fn observe_settled(&mut self, settled: bool, now: i64) {
-        self.unsettled_since = match (settled, self.unsettled_since) {
-            (true, _) => None,
-            (false, since) => Some(since.unwrap_or(now).min(now)),
-        };
+        let since = Timestamp::at(self.unsettled_since.get().unwrap_or(now).min(now));
+        self.unsettled_since = if settled { Timestamp::NONE } else { since };
     }
 
     /// What the pod is one life of.
@@ -94,17 +93,18 @@ impl PodHistory {
         now: i64,
         containers: impl Iterator<Item = &'a Arc<str>>,
     ) {
-        if self.external_resize.replace(at) != Some(at) {
+        let at = Timestamp::at(at);
+        if std::mem::replace(&mut self.external_resize, at) != at {
             for name in containers {
                 let history = self.container_mut(name);
-                history.resized_at = history.resized_at.max(Some(at.min(now)));
+                history.resized_at = history.resized_at.max(at.no_later_than(now));
             }
         }
     }
 
     /// When a change of a container was last applied.
     pub fn resized_at(&self) -> Option<i64> {
-        self.containers.iter().filter_map(|(_, history)| history.resized_at).max()
+        self.containers.iter().filter_map(|(_, history)| history.resized_at.get()).max()
     }
 
     /// When the last measurement was taken in.
@@ -138,13 +138,14 @@ pub struct AppliedChange {
 struct KnownLimit {
     /// Cores, MiB; 0 before it was seen.
     amount: f32,
-    /// When it was changed; None: before anything was known of the container.
-    since: Option<i64>,
+    /// When it was changed; none: before anything was known of the container.
+    since: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerHistory {
-    samples: VecDeque<PerResource<f32>>,
+    /// By default no more than have their place here.
+    samples: SmallVec<[PerResource<f32>; 5]>,
     /// When the last of them was measured.
     sampled_at: i64,
     /// What was measured last, be it between two samples.
@@ -156,7 +157,7 @@ pub struct ContainerHistory {
     /// Measurements taken in so far.
     observed: PerResource<u32>,
     /// When a change of this container was last applied.
-    pub resized_at: Option<i64>,
+    pub resized_at: Timestamp,
     #[serde(default)]
     limits: PerResource<KnownLimit>,
     /// Increases in a row after which the resource was full again.
@@ -167,34 +168,30 @@ pub struct ContainerHistory {
     /// The generation of the workload that the container was made in, and for how long that was
     /// known then.
     generation: u32,
-    known_for: i64,
+    known_for: u32,
     /// What the containers of its workload typically use: cores, MiB.
-    pub typical: PerResource<f64>,
+    pub typical: PerResource<f32>,
     /// Whether the container was ever seen.
     seen: bool,
     #[serde(flatten)]
     marks: SomeMarks,
-    /// The last kill that a resize has answered.
-    answered_kill: Option<OomKill>,
-    /// When memory was last raised.
-    memory_raised_at: Option<i64>,
     /// What the spec asked for when it was last seen; 0: it was not, or what it asks for next is
     /// what was applied, and nobody else's.
     #[serde(skip)]
-    spec: u64,
+    spec: u32,
 }
 
 impl Default for ContainerHistory {
     fn default() -> Self {
         Self {
-            samples: VecDeque::new(),
+            samples: SmallVec::new(),
             sampled_at: i64::MIN,
             newest: PerResource::default(),
             peaks: PerResource::new(PeakWindow::new(), PeakWindow::new()),
             first_at: 0,
             last_at: i64::MIN,
             observed: PerResource::default(),
-            resized_at: None,
+            resized_at: Timestamp::NONE,
             limits: PerResource::default(),
             steps: PerResource::default(),
             varies: false,
@@ -203,8 +200,6 @@ impl Default for ContainerHistory {
             typical: PerResource::default(),
             seen: false,
             marks: SomeMarks::default(),
-            answered_kill: None,
-            memory_raised_at: None,
             spec: 0,
         }
     }
@@ -271,7 +266,7 @@ impl ContainerHistory {
         // What is looked at between two cycles must not shorten the time that a trend is of, nor
         // the one in which a container becomes known.
         let in_turn = self.is_in_turn(observation.at, policy);
-        let last = self.samples.back().copied().unwrap_or_default();
+        let last = self.samples.last().copied().unwrap_or_default();
         let mut sample = last;
         for resource in Resource::ALL.into_iter().filter(|of| observation.measured[*of]) {
             let used = observation.usage[resource];
@@ -304,12 +299,9 @@ impl ContainerHistory {
         self.sampled_at = observation.at;
         let window = policy.history_window.max(1);
         while self.samples.len() >= window {
-            self.samples.pop_front();
+            self.samples.remove(0);
         }
-        if self.samples.capacity() < window {
-            self.samples.reserve_exact(window - self.samples.len());
-        }
-        self.samples.push_back(sample);
+        self.samples.push(sample);
         News::Sample
     }
 
@@ -328,7 +320,8 @@ impl ContainerHistory {
     /// Takes over what the workload of a new pod has taught.
     pub fn inherit(&mut self, inheritance: &Inheritance) {
         self.peaks = inheritance.peaks.clone();
-        (self.generation, self.known_for) = (inheritance.generation, inheritance.known_for);
+        self.generation = inheritance.generation;
+        self.known_for = seconds(inheritance.known_for);
     }
 
     /// Its workload has been told more of its past since the container was met.
@@ -338,8 +331,8 @@ impl ContainerHistory {
             self.peaks[resource].merge(&inheritance.peaks[resource], window);
         }
         if self.generation == inheritance.generation {
-            let own = self.observed_for() - self.known_for;
-            self.known_for = self.known_for.max(inheritance.known_for - own);
+            let own = self.observed_for() - i64::from(self.known_for);
+            self.known_for = self.known_for.max(seconds(inheritance.known_for - own));
         }
     }
 
@@ -417,7 +410,7 @@ impl ContainerHistory {
         let before = f64::from(amount);
         let since = match before {
             0.0 => self.resized_at,
-            _ if (limit - before).abs() > SAME_LIMIT * before => Some(now),
+            _ if (limit - before).abs() > SAME_LIMIT * before => Timestamp::at(now),
             _ => return,
         };
         self.limits[resource] = KnownLimit { amount: limit as f32, since };
@@ -431,9 +424,9 @@ impl ContainerHistory {
 
     /// What lies in the future, of a clock that was ahead, is now.
     fn keep_time(&mut self, policy: &Policy, now: i64) {
-        self.resized_at = self.resized_at.map(|at| at.min(now));
+        self.resized_at = self.resized_at.no_later_than(now);
         for limit in [&mut self.limits.cpu, &mut self.limits.memory] {
-            limit.since = limit.since.map(|at| at.min(now));
+            limit.since = limit.since.no_later_than(now);
         }
         if self.sampled_at > now + CLOCK_TOLERANCE {
             self.sampled_at = i64::MIN;
@@ -450,9 +443,10 @@ impl ContainerHistory {
 
     /// Takes in what the spec asks for: what somebody else has set starts the cooldown.
     pub fn observe_spec(&mut self, spec: u64, now: i64) {
+        let spec = spec as u32;
         let before = std::mem::replace(&mut self.spec, spec);
         if before != 0 && before != spec {
-            self.resized_at = Some(now);
+            self.resized_at = Timestamp::at(now);
             self.marks.change(|marks| marks.known_need = PerResource::default());
         }
     }
@@ -460,8 +454,8 @@ impl ContainerHistory {
     /// A change of a resource has been applied, in answer to what was observed.
     pub fn applied(&mut self, change: &AppliedChange, policy: &Policy, now: i64) {
         let AppliedChange { resource, from, to, kill } = *change;
-        self.resized_at = Some(now);
-        self.limits[resource] = KnownLimit { amount: to as f32, since: Some(now) };
+        self.resized_at = Timestamp::at(now);
+        self.limits[resource] = KnownLimit { amount: to as f32, since: Timestamp::at(now) };
         self.spec = 0;
         let pause = 2 * policy.cooldown.max(CUT_WATCHED);
         self.marks.change(|marks| {
@@ -480,8 +474,10 @@ impl ContainerHistory {
         }
         self.steps[resource] = (self.steps[resource] + 1).min(MOST_STEPS);
         if resource == Resource::Memory {
-            self.answered_kill = kill.or(self.answered_kill);
-            self.memory_raised_at = Some(now);
+            self.marks.change(|marks| {
+                marks.answered_kill = kill.or(marks.answered_kill);
+                marks.memory_raised_at = Timestamp::at(now);
+            });
         }
     }
 
@@ -514,14 +510,14 @@ impl ContainerHistory {
     /// Whether the usage was measured under the limit that holds now, all of the time. A change of
     /// the other resource is none of this one.
     pub fn is_of_present_limit(&self, resource: Resource, observation: &Observation) -> bool {
-        self.limits[resource].since.is_none_or(|since| observation.begin(resource) > since)
+        Timestamp::at(observation.begin(resource)) > self.limits[resource].since
     }
 
     /// Whether a resource that was measured to be full is full under the limit that holds now.
     /// After a raise a mean that is in part of before is too low at most.
     pub fn would_show_full(&self, resource: Resource, observation: &Observation) -> bool {
-        let raised = self.has_grown(resource)
-            && self.limits[resource].since.is_some_and(|since| observation.at > since);
+        let since = self.limits[resource].since.get();
+        let raised = self.has_grown(resource) && since.is_some_and(|since| observation.at > since);
         raised || self.is_of_present_limit(resource, observation)
     }
 
@@ -571,7 +567,7 @@ impl ContainerHistory {
     /// For how many seconds the container has been measured, and others of its workload before it.
     pub fn observed_for(&self) -> i64 {
         let own = if self.last_at == i64::MIN { 0 } else { self.last_at - self.first_at };
-        self.known_for + own
+        i64::from(self.known_for) + own
     }
 
     /// Whether the container was ever seen.
@@ -616,20 +612,23 @@ impl ContainerHistory {
     /// A kill for memory that no resize has answered yet. Each is told by its identity, whatever
     /// the clocks say; only one that was there before anything was known is judged by its time.
     pub fn unanswered_kill(&self, observation: &Observation, now: i64) -> Option<OomKill> {
-        let kill = observation.oom_kill.filter(|kill| self.answered_kill != Some(*kill))?;
-        if self
-            .memory_raised_at
-            .is_some_and(|raised| (0..=UNDER_WAY).contains(&(raised - kill.finished_at)))
-        {
+        let kill = observation.oom_kill.filter(|kill| self.marks.answered_kill != Some(*kill))?;
+        let raised = self.marks.memory_raised_at.get();
+        if raised.is_some_and(|at| (0..=UNDER_WAY).contains(&(at - kill.finished_at))) {
             return None;
         }
         if self.seen && self.marks.first_kill != Some(kill) {
             return Some(kill);
         }
         let recent = (now - kill.finished_at).abs() <= OLD_KILL;
-        let since = self.resized_at.is_none_or(|resized| kill.finished_at > resized);
+        let since = Timestamp::at(kill.finished_at) > self.resized_at;
         (recent && since).then_some(kill)
     }
+}
+
+/// As many as there is room for.
+fn seconds(long: i64) -> u32 {
+    u32::try_from(long.max(0)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -652,6 +651,13 @@ mod tests {
 
     fn observe(history: &mut ContainerHistory, observation: &Observation) {
         history.observe(observation, &Policy::default(), observation.at);
+    }
+
+    #[test]
+    fn what_there_is_one_of_for_every_container_takes_little_room() {
+        assert!(size_of::<PodHistory>() <= 72, "{}", size_of::<PodHistory>());
+        let size = size_of::<ContainerHistory>();
+        assert!(size <= 368, "{size}: two with their names are within 768 bytes");
     }
 
     #[test]
@@ -705,11 +711,11 @@ mod tests {
     fn a_restored_history_keeps_its_peaks_and_its_cooldown() {
         let policy = Policy::default();
         let mut history = history(&[0.9, 0.2]);
-        history.resized_at = Some(20);
+        history.resized_at = Timestamp::at(20);
         let mut same = history.clone();
         same.restore(policy.guard.window, &policy, 40);
         assert_eq!(same.peak(Resource::Cpu), history.peak(Resource::Cpu));
-        assert_eq!(same.resized_at, Some(20));
+        assert_eq!(same.resized_at.get(), Some(20));
         // Of other windows: no peak is lost, nor is it older than it was.
         let mut other = history.clone();
         other.restore(PerResource::new(3600, 3600), &policy, 40);
@@ -722,12 +728,12 @@ mod tests {
         for step in 0..10 {
             observe(&mut history, &observation(100_000 + step * 30, 0.9));
         }
-        history.resized_at = Some(100_270);
+        history.resized_at = Timestamp::at(100_270);
         history.failed(Resource::Cpu, 200_000, MAX_BACKOFF);
         let now = 1000;
         history.observe(&observation(now, 0.1), &Policy::default(), now);
-        assert_eq!((history.last_at(), history.resized_at), (Some(now), Some(now)));
-        assert!(history.marks.backoff.cpu.retry_at <= Some(now + MAX_BACKOFF));
+        assert_eq!((history.last_at(), history.resized_at), (Some(now), Timestamp::at(now)));
+        assert!(history.marks.backoff.cpu.retry_at <= Timestamp::at(now + MAX_BACKOFF));
         assert!((history.peak(Resource::Cpu) - 0.9).abs() < 1e-6, "what it needs is not forgotten");
         history.observe(&observation(now + 30, 0.95), &Policy::default(), now + 30);
         assert!((history.peak(Resource::Cpu) - 0.95).abs() < 1e-6);
@@ -744,7 +750,7 @@ mod tests {
         assert_eq!(resized(&mut pod, 100, 500), Some(100));
         assert_eq!(resized(&mut pod, 900, 510), Some(510));
         assert_eq!(resized(&mut pod, 900, 700), Some(510));
-        pod.container_mut(&"app".into()).resized_at = Some(1000);
+        pod.container_mut(&"app".into()).resized_at = Timestamp::at(1000);
         assert_eq!(resized(&mut pod, 990, 1010), Some(1000));
     }
 
@@ -753,14 +759,14 @@ mod tests {
         let mut history = history(&[0.1]);
         history.observe_spec(7, 10);
         history.observe_spec(7, 20);
-        assert_eq!(history.resized_at, None);
+        assert_eq!(history.resized_at.get(), None);
         history.observe_spec(8, 30);
-        assert_eq!(history.resized_at, Some(30));
+        assert_eq!(history.resized_at.get(), Some(30));
         history.applied(&raised(Resource::Cpu, None), &Policy::default(), 40);
         history.observe_spec(9, 50);
-        assert_eq!(history.resized_at, Some(40), "its own change is that of then");
+        assert_eq!(history.resized_at.get(), Some(40), "its own change is that of then");
         history.observe_spec(8, 60);
-        assert_eq!(history.resized_at, Some(60));
+        assert_eq!(history.resized_at.get(), Some(60));
     }
 
     fn raised(resource: Resource, kill: Option<OomKill>) -> AppliedChange {
@@ -797,7 +803,7 @@ mod tests {
         observe(&mut history, &seen);
         assert!(history.unanswered_kill(&seen, 200).is_some());
         assert!(history.unanswered_kill(&seen, 100 + OLD_KILL + 1).is_none());
-        history.resized_at = Some(150);
+        history.resized_at = Timestamp::at(150);
         assert!(history.unanswered_kill(&seen, 200).is_none(), "a resize came after it");
     }
 
@@ -927,7 +933,7 @@ mod tests {
         let mut history = ContainerHistory::default();
         for pause in [30, 60, 120] {
             history.failed(Resource::Memory, 1000, 30);
-            assert_eq!(history.marks.backoff.memory.retry_at, Some(1000 + pause));
+            assert_eq!(history.marks.backoff.memory.retry_at, Timestamp::at(1000 + pause));
         }
         assert!(
             history.marks.backoff.memory.holds(1119) && !history.marks.backoff.memory.holds(1120)

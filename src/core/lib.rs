@@ -47,6 +47,7 @@ pub mod room;
 pub mod second_look;
 pub mod skip_reason;
 pub mod step;
+pub mod timestamp;
 pub mod traits;
 mod typical_use;
 pub mod words;

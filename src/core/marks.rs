@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::pod::OomKill;
 use crate::resource::{PerResource, Resource};
+use crate::timestamp::Timestamp;
 
 /// A resize of one resource that was refused or failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
     /// No attempt before this moment.
-    pub retry_at: Option<i64>,
+    pub retry_at: Timestamp,
     /// How many have failed in a row.
     failures: u32,
 }
@@ -20,16 +21,16 @@ pub struct Backoff {
 impl Backoff {
     /// For `pause` seconds, and twice as long after each further failure, up to `longest`.
     pub fn fail(&mut self, now: i64, pause: i64, longest: i64) {
-        self.retry_at = Some(now + (pause << self.failures.min(10)).min(longest));
+        self.retry_at = Timestamp::at(now + (pause << self.failures.min(10)).min(longest));
         self.failures = self.failures.saturating_add(1);
     }
 
     pub fn holds(&self, now: i64) -> bool {
-        self.retry_at.is_some_and(|retry| now < retry)
+        self.retry_at > Timestamp::at(now)
     }
 
     fn holds_no_longer_than(&mut self, latest: i64) {
-        self.retry_at = self.retry_at.map(|at| at.min(latest));
+        self.retry_at = self.retry_at.no_later_than(latest);
     }
 }
 
@@ -62,6 +63,10 @@ pub struct Marks {
     pub start_need: PerResource<f64>,
     /// The kill that was there when the container was first seen.
     pub first_kill: Option<OomKill>,
+    /// The last kill that a resize has answered.
+    pub answered_kill: Option<OomKill>,
+    /// When memory was last raised.
+    pub memory_raised_at: Timestamp,
 }
 
 static NONE: LazyLock<Marks> = LazyLock::new(Marks::default);
@@ -135,7 +140,7 @@ mod tests {
         });
         marks.keep_time(100, 60, 600);
         assert_eq!(marks.cut.cpu.map(|cut| cut.at), Some(100));
-        assert_eq!(marks.backoff.cpu.retry_at, Some(160));
-        assert_eq!(marks.cuts_rest.memory.retry_at, Some(700));
+        assert_eq!(marks.backoff.cpu.retry_at.get(), Some(160));
+        assert_eq!(marks.cuts_rest.memory.retry_at.get(), Some(700));
     }
 }

@@ -157,7 +157,7 @@ pub fn observe(
     if news != News::Nothing || needed.is_some() {
         workload.learn(seen, needed, news == News::Sample, policy, now);
     }
-    history.typical = PerResource::build(|resource| workload.typical(resource));
+    history.typical = PerResource::build(|resource| workload.typical(resource) as f32);
     let starts = seen.starts_at(now, policy.startup);
     if starts {
         let need = PerResource::build(|resource| workload.start_need(resource, policy));

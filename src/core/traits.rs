@@ -85,7 +85,7 @@ impl Traits {
         }
         let mean_peak = sum / f64::max(known, 1.0);
         let variance = (squares / f64::max(known, 1.0) - mean_peak * mean_peak).max(0.0);
-        let typical = history.typical[resource];
+        let typical = f64::from(history.typical[resource]);
         Self {
             reference,
             mean: part(history.mean(resource)),

@@ -28,6 +28,7 @@ use crate::core::reasons::{self, Reasons};
 use crate::core::recorded::{FirstPod, RecordedWorkload};
 use crate::core::resource::{PerResource, Resource};
 use crate::core::skip_reason::SkipReason;
+use crate::core::timestamp::Timestamp;
 use crate::core::workload::{WorkloadHistory, WorkloadKey};
 use crate::model::{ModelError, Network};
 
@@ -260,7 +261,7 @@ impl Agent {
     ) {
         self.change(pod, |history| {
             for name in containers {
-                history.container_mut(name).resized_at = Some(now);
+                history.container_mut(name).resized_at = Timestamp::at(now);
             }
         });
     }
@@ -539,7 +540,7 @@ fn decide_pod(
     });
     Decided {
         resized_at: history.resized_at(),
-        unsettled_since: history.unsettled_since,
+        unsettled_since: history.unsettled_since.get(),
         backs_off: history.backoff.holds(now),
         origin: Origin::default(),
         owned,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, TemplateSizes};
@@ -46,6 +47,8 @@ pub enum CycleError {
 
 pub struct Scaler {
     pub(super) agent: Arc<Agent>,
+    /// Places of those who decide at the same time.
+    pub(super) deciding: Semaphore,
     pub journal: Mutex<Journal>,
     pub changes: Mutex<PastChanges>,
     pub outcomes: Outcomes,
@@ -64,6 +67,9 @@ pub struct Scaler {
 /// Pods that are decided on together, with one forward pass for all of their containers: so few
 /// that what one step of it has read is still in the processor's cache for the next.
 const BATCH: usize = 512;
+/// The histories are one by one: more would wait for them, each on a thread of its own with buffers
+/// of libtorch.
+const DECIDE_AT_ONCE: usize = 2;
 
 /// Whether a cycle makes the changes that it wants itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +101,7 @@ impl Scaler {
     ) -> Self {
         Self {
             agent: Arc::new(Agent::new(network, features)),
+            deciding: Semaphore::new(DECIDE_AT_ONCE),
             journal: Mutex::default(),
             changes: Mutex::default(),
             outcomes: Outcomes::default(),

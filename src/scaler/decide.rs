@@ -10,7 +10,7 @@ use futures::StreamExt;
 use super::agent::{Decided, Observed};
 use super::cycle::{CycleError, Scaler, measured};
 use super::outcomes;
-use super::round::{Round, Sifted, Way};
+use super::round::{Place, Round, Sifted, Way};
 use super::stopwatch::Stopwatch;
 use super::throttling::Known;
 use super::wanted;
@@ -85,6 +85,7 @@ impl Scaler {
             let needs = agent.needs(&decided.owned, own, dry_run);
             Ok::<_, ModelError>((decided, reasons, needs))
         };
+        let _place = self.deciding.acquire().await;
         let (decided, reasons, needs) = tokio::task::spawn_blocking(decide).await??;
         let mut budget = ResizeBudget::new(1, 1);
         let outcome = match self.next_step(cluster, &settings, &decided, &mut budget) {
@@ -103,6 +104,7 @@ impl Scaler {
         decided: Decided,
     ) -> Result<(Settings, Decided), CycleError> {
         let (settings, now) = (settings(cluster, config).await, cluster.clock().now().timestamp());
+        let _place = self.deciding.acquire().await;
         let renewed: Result<_, CycleError> = run_blocking(|| {
             let key = &decided.owned.pod.key;
             let pod = cluster.watched(&key.namespace, &key.name).filter(|pod| pod.key == *key);
@@ -137,11 +139,14 @@ impl Scaler {
         };
         let observed = run_blocking(|| pods.into_iter().map(observed).collect());
         let (mut laps, policy) = (*watch, settings.policy.clone());
-        let (decided, laps) = tokio::task::spawn_blocking(move || {
+        let decide = move || {
             let decided = agent.decide(observed, &policy, now.timestamp(), &mut laps);
             (decided, laps)
-        })
-        .await?;
+        };
+        let (decided, laps) = {
+            let _place = self.deciding.acquire().await;
+            tokio::task::spawn_blocking(decide).await?
+        };
         *watch = laps;
         let mut decided = decided?;
         let origin = Origin { by: round.by(), at: now.timestamp() };
@@ -155,11 +160,22 @@ impl Scaler {
             let mut outcomes = Vec::with_capacity(decided.len());
             for decided in decided {
                 match self.next_step(cluster, &settings, &decided, &mut any) {
-                    Ok(_) => sifted.due.push(decided),
+                    Ok(_) => {
+                        let place = (wanted::urgency(&decided), rand::random());
+                        sifted.due.push((place, decided));
+                    }
                     Err(left) => {
                         outcomes.push(self.outcome(cluster, &settings, decided, left, now));
                     }
                 }
+            }
+            // A large cluster wants far more than is done in one cycle.
+            if sifted.due.len() > 2 * config.resizes_per_cycle {
+                let due = std::mem::take(&mut sifted.due);
+                let budget = &mut round.budget.lock().clone();
+                let (turns, left_over) = self.within_budget(cluster, &settings, due, budget, now);
+                sifted.due = turns;
+                outcomes.extend(left_over);
             }
             outcomes.retain(|outcome| round.tells(outcome));
             watch.lap(Phase::Plan);
@@ -172,25 +188,24 @@ impl Scaler {
         Ok(())
     }
 
-    /// Does what is to be done, or puts it down for the dispatcher. When not all of the pods can be
-    /// changed in this round, what was begun and those in need come first, and of the others each
-    /// has its chance.
+    /// Does what is to be done, as far as that may be in this round, or puts it down for the
+    /// dispatcher.
     pub(super) async fn carry_out(
         &self,
         cluster: &Cluster,
         config: &Config,
-        Sifted { mut due, mut outcomes }: Sifted,
+        Sifted { due, mut outcomes }: Sifted,
         round: &Round,
         watch: &mut Stopwatch,
     ) -> Vec<Outcome> {
         let now = cluster.clock().now();
         let settings = settings(cluster, config).await;
-        due.sort_by_cached_key(|decided| (wanted::urgency(decided), rand::random::<u32>()));
         let (turns, mut left_over) =
             self.within_budget(cluster, &settings, due, &mut round.budget.lock(), now);
         left_over.retain(|outcome| round.tells(outcome));
         self.tell(&left_over, config, now);
         outcomes.append(&mut left_over);
+        let turns = turns.into_iter().map(|(_, decided)| decided).collect::<Vec<_>>();
         watch.lap(Phase::Plan);
         match round.way {
             Way::Later { since } => self.wanted.put(turns, now.timestamp(), since),
@@ -223,19 +238,21 @@ impl Scaler {
         });
     }
 
-    /// Those of the pods that have their turn, and what comes of the others.
+    /// Those of the pods that have their turn, and what comes of the others. More pods change
+    /// nothing for those that have none.
     fn within_budget(
         &self,
         cluster: &Cluster,
         settings: &Settings,
-        due: Vec<Decided>,
+        mut due: Vec<(Place, Decided)>,
         budget: &mut ResizeBudget,
         now: DateTime<Utc>,
-    ) -> (Vec<Decided>, Vec<Outcome>) {
+    ) -> (Vec<(Place, Decided)>, Vec<Outcome>) {
+        due.sort_unstable_by_key(|(place, _)| *place);
         let (mut turns, mut left_over) = (Vec::new(), Vec::new());
-        for decided in due {
+        for (place, decided) in due {
             match self.next_step(cluster, settings, &decided, budget) {
-                Ok(_) => turns.push(decided),
+                Ok(_) => turns.push((place, decided)),
                 Err(left) => left_over.push(self.outcome(cluster, settings, decided, left, now)),
             }
         }

@@ -10,6 +10,7 @@ use crate::core::budget::ResizeBudget;
 use crate::core::change_record::By;
 use crate::core::outcome::{Outcome, Status};
 use crate::core::pod::PodKey;
+use crate::core::pod_decision::Urgency;
 use crate::core::policy::Settings;
 use crate::core::second_look::listed;
 
@@ -35,11 +36,14 @@ pub(super) enum Way {
     Now,
 }
 
+/// What was begun and those in need come first, and of the others each has its chance.
+pub(super) type Place = (Urgency, u32);
+
 /// Pods that were decided on.
 #[derive(Default)]
 pub(super) struct Sifted {
-    /// Something is to be done with them.
-    pub due: Vec<Decided>,
+    /// Something is to be done with them, each in its place.
+    pub due: Vec<(Place, Decided)>,
     /// What came of the others, where somebody waits for it.
     pub outcomes: Vec<Outcome>,
 }

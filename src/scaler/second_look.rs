@@ -313,17 +313,14 @@ impl Looks {
             let owned = owned.select_containers();
             let usage = cluster.usage_of(&owned, Deadline::after(METRICS_TIMEOUT)).await;
             let usage = usage.inspect_err(|error| tracing::debug!(%error, "no metrics"));
-            Some((owned, usage.ok()??))
-        });
-        let usages = futures::stream::iter(usages).buffer_unordered(PODS_AT_ONCE);
-        let near = usages.filter_map(async |measured| {
-            let (owned, usage) = measured?;
+            let usage = usage.ok()??;
             let seen =
                 usage.containers.iter().map(|usage| Seen { usage: *usage, ..Seen::default() });
             nearest(&owned.pod, &seen.collect::<Vec<_>>())?;
             Some((owned, Some(usage)))
         });
-        let near: Vec<_> = near.collect().await;
+        let near = futures::stream::iter(usages).buffer_unordered(PODS_AT_ONCE);
+        let near: Vec<_> = near.collect::<Vec<_>>().await.into_iter().flatten().collect();
         if !near.is_empty() {
             let changed = self.decide(cluster, config, near).await;
             let now = Instant::now();

@@ -305,6 +305,7 @@ mod tests {
     use crate::core::history::PodHistory;
     use crate::core::observation::Observation;
     use crate::core::policy::Policy;
+    use crate::core::timestamp::Timestamp;
 
     fn batch() -> Batch {
         let key = pod_key("default", "web", "u");
@@ -312,7 +313,7 @@ mod tests {
         let usage = PerResource::new(0.5, 100.0);
         let container = history.container_mut(&"app".into());
         container.observe(&Observation::measured(90, usage, usage), &Policy::default(), 90);
-        container.resized_at = Some(80);
+        container.resized_at = Timestamp::at(80);
         let windows = Some(PerResource::new(60, 70));
         let histories = Histories { pods: vec![(key, history)], ..Histories::default() };
         Batch { windows, histories, ..Batch::default() }

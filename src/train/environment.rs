@@ -442,7 +442,7 @@ mod tests {
         let mut under = Vec::new();
         pod.advance(&policy, |passed| under.push(passed.limits.cpu));
         assert_eq!(under[..4], [0.5, 0.5, 0.5, 0.9]);
-        assert_eq!(pod.history.resized_at, Some(asked_at + 3));
+        assert_eq!(pod.history.resized_at.get(), Some(asked_at + 3));
     }
 
     #[test]
