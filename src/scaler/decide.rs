@@ -308,7 +308,47 @@ mod tests {
     use super::super::fixtures::{one_pod, scaler};
     use super::*;
     use crate::core::action::Action;
+    use crate::core::pod::{Pod, pod_key};
+    use crate::core::pod_decision::Urgency;
     use crate::sim::world::ServerVersion;
+
+    #[tokio::test]
+    async fn who_has_no_turn_among_some_has_none_among_all() {
+        let (_simulation, cluster, owned) = one_pod(ServerVersion::default()).await;
+        let (scaler, config) = (scaler(), Config { dry_run: false, ..Config::default() });
+        let (settings, now) = (config.settings(), cluster.clock().now());
+        let full = |number: u32| {
+            let (namespace, uid) = (if number < 8 { "a" } else { "b" }, number.to_string());
+            let pod = Pod { key: pod_key(namespace, &*uid, &*uid), ..(*owned.pod).clone() };
+            let owned = OwnedPod { pod: pod.into(), ..owned.clone() };
+            let containers = [PerResource::new(Some(0.5), Some(300.0))].into();
+            let at = now.timestamp() + 1;
+            let usage = Usage { at, window: 15, containers, bursts: Box::default() };
+            let throttled = scaler.throttling.known(at);
+            let seen = vec![observe_pod(owned, |_| Some(&usage), &settings, &throttled, at)];
+            let watch = &mut Stopwatch::start();
+            let decided = scaler.agent.decide(seen, &settings.policy, at, watch);
+            ((Urgency::Full(0), number * 7 % 12), decided.unwrap().remove(0))
+        };
+        let budget = ResizeBudget::new(5, 3);
+        let turns = |due| {
+            let budget = &mut budget.clone();
+            let (turns, left_over) = scaler.within_budget(&cluster, &settings, due, budget, now);
+            (turns, left_over.len())
+        };
+        let places = |turns: &[(Place, Decided)]| -> Vec<u32> {
+            turns.iter().map(|((_, number), _)| *number).collect()
+        };
+        let (at_once, left_over) = turns((0..12).map(full).collect());
+        assert_eq!((places(&at_once), left_over), (vec![0, 1, 2, 3, 5], 7));
+        let (mut kept, mut left_over) = (Vec::new(), 0);
+        for numbers in [0..4, 4..9, 9..12] {
+            kept.extend(numbers.map(full));
+            let (turns, left) = turns(kept);
+            (kept, left_over) = (turns, left_over + left);
+        }
+        assert_eq!((places(&kept), left_over), (places(&at_once), 7));
+    }
 
     #[tokio::test]
     async fn at_its_turn_a_pod_is_decided_on_by_the_newest_that_was_measured_of_it() {
