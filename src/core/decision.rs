@@ -446,7 +446,7 @@ mod tests {
             let (mut observation, mut history, policy) =
                 settled(PerResource::new(0.1, used), request);
             observation.by_request = PerResource::new(true, true);
-            history.typical = PerResource::new(0.75, 900.0);
+            history.typical = PerResource::new(0.7, 900.0);
             history.resized_at = Timestamp::at(observation.at - 60);
             decide(&observation, &history, &q(KEEP, KEEP), &policy, observation.at)
         };

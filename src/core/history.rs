@@ -464,21 +464,18 @@ impl ContainerHistory {
             let cut = &mut marks.cut[resource];
             if to < from {
                 *cut = Some(Cut { at: now, from });
-            } else if cut.take().is_some_and(|cut| now - cut.at <= CUT_WATCHED) {
+                return;
+            }
+            if cut.take().is_some_and(|cut| now - cut.at <= CUT_WATCHED) {
                 marks.cuts_rest[resource].fail(now, pause, MAX_CUT_PAUSE);
             }
-        });
-        if to < from {
-            self.steps[resource] = 0;
-            return;
-        }
-        self.steps[resource] = (self.steps[resource] + 1).min(MOST_STEPS);
-        if resource == Resource::Memory {
-            self.marks.change(|marks| {
+            if resource == Resource::Memory {
                 marks.answered_kill = kill.or(marks.answered_kill);
                 marks.memory_raised_at = Timestamp::at(now);
-            });
-        }
+            }
+        });
+        let more = (self.steps[resource] + 1).min(MOST_STEPS);
+        self.steps[resource] = if to < from { 0 } else { more };
     }
 
     /// Lets a resource rest after a resize that failed.

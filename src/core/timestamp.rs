@@ -37,8 +37,8 @@ impl From<Option<i64>> for Timestamp {
 }
 
 impl From<Timestamp> for Option<i64> {
-    fn from(moment: Timestamp) -> Self {
-        moment.get()
+    fn from(timestamp: Timestamp) -> Self {
+        timestamp.get()
     }
 }
 
