@@ -1,6 +1,7 @@
 """What the scaler does by itself, on the figures of a real metrics-server."""
 
 import os
+import signal
 import subprocess
 import time
 import unittest
@@ -106,13 +107,19 @@ class Autoscale(ClusterTest):
                 pause=2,
             )
 
+    @unittest.skipIf(os.environ.get("E2E_USE_CURRENT"), "it stops the kubelet for a moment")
     def test_error_that_the_kubelet_publishes_late_is_taken_back(self):
         self.needs(34, "the API server takes no cut of a memory limit")
         self.run_pod("late", memory=60, cpu=100)
         self.measured("late")
+        with open(os.path.join(os.environ["DIR"], "pids", "kubelet")) as file:
+            kubelet = int(file.read().split()[0])
+        self.addCleanup(os.kill, kubelet, signal.SIGCONT)
         with Scaler("late", resize_timeout=1) as scaler:
             less = resources(("100m", "16Mi"), ("200m", "24Mi"))
+            os.kill(kubelet, signal.SIGSTOP)
             code, answer = scaler.resize("late", {"app": less})
+            os.kill(kubelet, signal.SIGCONT)
             self.assertEqual(code, 200, answer)
             self.assertIn("pending", answer["details"])
             outcome = until(
