@@ -109,9 +109,9 @@ pub struct ResizeSupport {
     pub by: ResizeBy,
     /// Memory limits are lowered in place, without a restart: since 1.34.
     pub memory_cuts: bool,
-    /// Whether kubelets carry out what is asked for a container that does not run. Those of 1.33
-    /// start it with its new limit, under the old one of the pod's cgroup, where it is killed again
-    /// and again; those of 1.36 do.
+    /// Whether kubelets carry out what is asked for a container that does not run. Those before
+    /// 1.37 start it with its new limit, under the old one of the pod's cgroup, where it is killed
+    /// again and again.
     pub resizes_down: bool,
 }
 
@@ -146,5 +146,5 @@ pub async fn resize_support(client: &Client) -> Result<ResizeSupport, ClusterErr
         false if version >= (1, 27) => ResizeBy::PodPatch,
         false => ResizeBy::None,
     };
-    Ok(ResizeSupport { by, memory_cuts: version >= (1, 34), resizes_down: version >= (1, 36) })
+    Ok(ResizeSupport { by, memory_cuts: version >= (1, 34), resizes_down: version >= (1, 37) })
 }

@@ -183,9 +183,10 @@ impl Cluster {
         self.inventory.watch_ends()
     }
 
-    /// Pods that have begun to run, or were killed for memory, since this was last asked.
-    pub fn take_news(&self) -> Vec<OwnedPod> {
-        self.inventory.take_news()
+    /// Pods that have begun to run, or were killed for memory, since this was last asked, as soon
+    /// as there are any.
+    pub async fn news(&self) -> Vec<OwnedPod> {
+        self.inventory.news().await
     }
 
     /// What the watches know of a pod now, if they are in order.

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod as KubePod;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::context::{KnownContext, Source, of_one};
 use super::controllers::Kind;
@@ -48,6 +49,8 @@ pub struct Inventory {
     whole: bool,
     ends: Arc<WatchEnds>,
     watched: Mutex<Watched>,
+    /// When a pod is news.
+    told: Arc<Notify>,
     reads: Reads,
 }
 
@@ -78,7 +81,8 @@ impl Inventory {
             pods: Once::new(Duration::ZERO),
             probes: Once::new(KEPT),
         };
-        Self { client, whole, ends: Arc::default(), watched: Mutex::default(), reads }
+        let (ends, watched, told) = (Arc::default(), Mutex::default(), Arc::default());
+        Self { client, whole, ends, watched, told, reads }
     }
 
     /// Watches these namespaces and no others from now on. What is known of those that stay, stays.
@@ -90,7 +94,7 @@ impl Inventory {
         let Watched { caches, watches } = &mut *watched;
         caches.retain(|namespace, _| wanted.binary_search(namespace).is_ok());
         for namespace in &wanted {
-            let new = || Arc::new(NamespaceCaches::new(namespace));
+            let new = || Arc::new(NamespaceCaches::new(namespace, self.told.clone()));
             caches.entry(namespace.clone()).or_insert_with(new);
         }
         let together = self.whole && wanted.len() > ONE_BY_ONE;
@@ -276,8 +280,10 @@ impl Inventory {
         self.reads.limiter.clone()
     }
 
-    /// Pods that have begun to run, or were killed for memory, since this was last asked.
-    pub fn take_news(&self) -> Vec<OwnedPod> {
+    /// Pods that have begun to run, or were killed for memory, since this was last asked, as soon
+    /// as there are any.
+    pub async fn news(&self) -> Vec<OwnedPod> {
+        self.told.notified().await;
         let all = self.all_caches();
         all.iter().flat_map(|(_, caches)| joined_now(caches, caches.pods.take_news())).collect()
     }

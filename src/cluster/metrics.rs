@@ -63,7 +63,7 @@ struct ContainerUsage<'a> {
     memory: Option<Text<'a>>,
 }
 
-/// serde borrows a `Cow` of its own, but none within an `Option`.
+/// A text that may be missing: of a plain `Cow` within an `Option`, serde would make a copy.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 

@@ -24,6 +24,8 @@ pub struct ResourceCache<V> {
     state: RwLock<State<V>>,
     changed: Notify,
     is_news: IsNews<V>,
+    /// Whoever waits for news, of this copy and others.
+    told: Arc<Notify>,
 }
 
 struct State<V> {
@@ -55,30 +57,24 @@ impl<V> Default for State<V> {
     }
 }
 
-impl<V> State<V> {
-    /// Nothing is news before the copy was complete once.
-    fn tell(&mut self, name: &Arc<str>, value: &V, is_news: IsNews<V>) {
-        if self.synced && is_news(self.items.get(name).map(Arc::as_ref), value) {
-            if self.news.len() == MOST_NEWS {
-                self.news.pop_front();
-            }
-            self.news.push_back(name.clone());
-        }
-    }
-}
-
 impl<V: PartialEq + Send + Sync + 'static> ResourceCache<V> {
     pub fn new(resource: &'static str, namespace: &str) -> Self {
-        Self::telling(resource, namespace, |_, _| false)
+        Self::telling(resource, namespace, |_, _| false, Arc::default())
     }
 
     /// One that tells its news.
-    pub fn telling(resource: &'static str, namespace: &str, is_news: IsNews<V>) -> Self {
+    pub fn telling(
+        resource: &'static str,
+        namespace: &str,
+        is_news: IsNews<V>,
+        told: Arc<Notify>,
+    ) -> Self {
         Self {
             call: Call::over("watch", resource, namespace),
             state: RwLock::new(State::default()),
             changed: Notify::new(),
             is_news,
+            told,
         }
     }
 
@@ -104,6 +100,17 @@ impl<V: PartialEq + Send + Sync + 'static> ResourceCache<V> {
     /// From now on by this watch, and no other. What is known stays until that has listed.
     pub(super) fn fed_by(&self, pulse: &Arc<Pulse>) {
         self.state.write().pulse = pulse.clone();
+    }
+
+    /// Nothing is news before the copy was complete once.
+    fn tell(&self, state: &mut State<V>, name: &Arc<str>, value: &V) {
+        if state.synced && (self.is_news)(state.items.get(name).map(Arc::as_ref), value) {
+            if state.news.len() == MOST_NEWS {
+                state.news.pop_front();
+            }
+            state.news.push_back(name.clone());
+            self.told.notify_one();
+        }
     }
 
     fn take(&self, from: &Arc<Pulse>, change: impl FnOnce(&mut State<V>)) {
@@ -134,7 +141,7 @@ impl<V: PartialEq + Send + Sync + 'static> ResourceCache<V> {
         self.take(from, |state| {
             let incoming = std::mem::take(&mut state.incoming);
             for (name, value) in &incoming {
-                state.tell(name, value, self.is_news);
+                self.tell(state, name, value);
             }
             state.items = Arc::new(incoming);
             (state.synced, state.fault, state.is_empty) = (true, None, false);
@@ -147,7 +154,7 @@ impl<V: PartialEq + Send + Sync + 'static> ResourceCache<V> {
         self.take(from, |state| match value {
             Some(value) => {
                 let name = name.into();
-                state.tell(&name, &value, self.is_news);
+                self.tell(state, &name, &value);
                 Arc::make_mut(&mut state.items).insert(name, Arc::new(value));
             }
             None => drop(Arc::make_mut(&mut state.items).remove(name)),
@@ -314,7 +321,12 @@ mod tests {
 
     /// It is news when a value has grown, or begins.
     fn telling() -> (ResourceCache<u32>, Arc<Pulse>) {
-        let cache = ResourceCache::telling("configmaps", "shop", |before, now| before < Some(now));
+        let cache = ResourceCache::telling(
+            "configmaps",
+            "shop",
+            |before, now| before < Some(now),
+            Arc::default(),
+        );
         let pulse = Arc::new(Pulse::default());
         cache.fed_by(&pulse);
         (cache, pulse)

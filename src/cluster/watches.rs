@@ -11,6 +11,7 @@ use futures::future::{join_all, select};
 use kube::core::DynamicObject;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::autoscalers::{from_hpa, from_vpa, serves_vpas, vpa_resource};
@@ -38,8 +39,8 @@ pub struct NamespaceCaches {
 }
 
 impl NamespaceCaches {
-    pub fn new(namespace: &str) -> Self {
-        let pods = Arc::new(ResourceCache::telling("pods", namespace, is_in_need));
+    pub fn new(namespace: &str, told: Arc<Notify>) -> Self {
+        let pods = Arc::new(ResourceCache::telling("pods", namespace, is_in_need, told));
         Self { pods, contexts: ContextCache::new(namespace) }
     }
 }

@@ -16,12 +16,17 @@ use crate::policy::Settings;
 use crate::resource::Resource;
 use crate::skip_reason::SkipReason;
 
+/// Seconds from a resize until a container that is down may be resized again before it runs.
+const AGAIN_WHILE_DOWN: i64 = 600;
+
 /// A pod at its turn, with all that the next step depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn<'a> {
     pub owned: &'a OwnedPod,
     /// What was decided, or why nothing was.
     pub decision: Result<&'a PodDecision, SkipReason>,
+    /// The last change of the pod (seconds since the epoch).
+    pub resized_at: Option<i64>,
     /// Since when what is in force differs from what the pod asks for (seconds since the epoch).
     pub unsettled_since: Option<i64>,
     /// Ending a resize that the kubelet does not carry out has failed not long ago.
@@ -103,8 +108,7 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
         }
         return Step::Leave { status: Status::NoActionNeeded, message: NO_ACTION.into() };
     }
-    if !at.settings.policy.resizes_down && unfinished.is_none() && changes_what_is_down(pod, &plan)
-    {
+    if unfinished.is_none() && changes_what_is_down(pod, &plan) && !resizes_down(turn, at) {
         return skip(SkipReason::NotRunning);
     }
     if at.settings.dry_run {
@@ -127,6 +131,13 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
         plan,
         fallback: grows(decision) && owned.may_fall_back(),
     })
+}
+
+/// Kubelets may be older than the API server, by one minor version or more: one that would not
+/// carry it out is told of it at most once in a while.
+fn resizes_down(turn: &Turn, at: &Circumstances) -> bool {
+    let was_resized = |resized: i64| at.now - resized <= AGAIN_WHILE_DOWN;
+    at.settings.policy.resizes_down && !turn.resized_at.is_some_and(was_resized)
 }
 
 fn changes_what_is_down(pod: &Pod, plan: &Plan) -> bool {
@@ -163,6 +174,7 @@ mod tests {
     struct Case {
         owned: OwnedPod,
         decision: Result<Decision, SkipReason>,
+        resized_at: Option<i64>,
         unsettled_since: Option<i64>,
         backs_off: bool,
         overtaken: bool,
@@ -189,6 +201,7 @@ mod tests {
         Case {
             owned: OwnedPod::bare(pod),
             decision: Ok(decision),
+            resized_at: None,
             unsettled_since: None,
             backs_off: false,
             overtaken: false,
@@ -234,6 +247,7 @@ mod tests {
             let turn = Turn {
                 owned: &self.owned,
                 decision: decision.as_ref().map_err(|reason| *reason),
+                resized_at: self.resized_at,
                 unsettled_since: self.unsettled_since,
                 backs_off: self.backs_off,
                 overtaken: self.overtaken,
@@ -246,6 +260,20 @@ mod tests {
             };
             next_step(&turn, &circumstances, &mut self.budget)
         }
+    }
+
+    fn down() -> Case {
+        growing().with(|case| {
+            let down = ContainerState { down: true, ..ContainerState::default() };
+            case.pod().states = Box::new([down]);
+        })
+    }
+
+    #[test]
+    fn what_is_down_is_resized_where_kubelets_carry_it_out() {
+        assert!(matches!(down().step(), Step::Resize { .. }));
+        let long_ago = down().with(|case| case.resized_at = Some(NOW - AGAIN_WHILE_DOWN - 1));
+        assert!(matches!(long_ago.step(), Step::Resize { .. }));
     }
 
     fn annotated(case: &mut Case, annotation: &str, value: &str) {
@@ -268,11 +296,13 @@ mod tests {
             ),
             (
                 "a kubelet would not carry it out while the container is down",
-                growing().with(|case| {
-                    case.settings.policy.resizes_down = false;
-                    let down = ContainerState { down: true, ..ContainerState::default() };
-                    case.pod().states = Box::new([down]);
-                }),
+                down().with(|case| case.settings.policy.resizes_down = false),
+                skipped(NotRunning),
+                "Pod web-1 is not running",
+            ),
+            (
+                "it may be that a kubelet has not carried it out while the container was down",
+                down().with(|case| case.resized_at = Some(NOW - AGAIN_WHILE_DOWN)),
                 skipped(NotRunning),
                 "Pod web-1 is not running",
             ),
@@ -432,6 +462,7 @@ mod tests {
             let turn = Turn {
                 owned: &case.owned,
                 decision: decision.as_ref().map_err(|reason| *reason),
+                resized_at: None,
                 unsettled_since: None,
                 backs_off: false,
                 overtaken: false,

@@ -1,5 +1,6 @@
 //! One way through the data, for one pod or for all: observe, decide, plan, apply, record.
 
+use std::collections::VecDeque;
 use std::iter::repeat;
 use std::sync::Arc;
 
@@ -180,7 +181,7 @@ impl Scaler {
             true => Vec::new(),
             false => self.run(cluster, config, killed, &round, &mut watch).await?,
         };
-        let (mut sifted, mut batch) = (Sifted::default(), Vec::new());
+        let (mut sifted, mut measured_pods) = (Sifted::default(), VecDeque::new());
         let (exclusions, mut inputs) = (config.exclusions(), Inputs::new(config));
         let mut near = Watchlist::default();
         // As long as answers come, there is time for the next.
@@ -204,13 +205,13 @@ impl Scaler {
                     let usage =
                         answer.and_then(|metrics| cluster.usage(&namespace, &metrics, &here));
                     let usage = measured(usage).into_iter().chain(repeat(None));
-                    batch.extend(here.into_iter().zip(usage));
+                    measured_pods.extend(here.into_iter().zip(usage));
                 });
                 watch.lap(Phase::Parse);
             }
-            while batch.len() >= BATCH || (is_last && !batch.is_empty()) {
-                let rest = batch.split_off(batch.len().min(BATCH));
-                let batch = std::mem::replace(&mut batch, rest);
+            while measured_pods.len() >= BATCH || (is_last && !measured_pods.is_empty()) {
+                let count = measured_pods.len().min(BATCH);
+                let batch: Vec<_> = measured_pods.drain(..count).collect();
                 run_blocking(|| {
                     inputs.extend(&batch, &exclusions);
                     near.extend(&batch, now);

@@ -14,6 +14,7 @@ use crate::core::outcome::{LastOutcome, Status, Summed};
 use crate::core::pod::PodKey;
 use crate::core::pod_decision::PodDecision;
 use crate::core::resource::{PerResource, Resource};
+use crate::core::timestamp::Timestamp;
 
 /// Seconds that the records reach back.
 const RETENTION: i64 = 24 * 3600;
@@ -122,7 +123,7 @@ impl Mergeable for Sample {
 struct PodRecord {
     last: LastOutcome,
     /// Of the last measurement.
-    measured_at: i64,
+    measured_at: Timestamp,
     usage: PerResource<f32>,
     /// How far the newest decision would move the limit: cores, MiB.
     delta: PerResource<f32>,
@@ -168,7 +169,7 @@ impl PodRecord {
     /// When usage was last measured, and what it was.
     fn measured(&self) -> Option<(i64, PerResource<f64>)> {
         let usage = PerResource::build(|resource| f64::from(self.usage[resource]));
-        (self.measured_at > i64::MIN).then_some((self.measured_at, usage))
+        self.measured_at.get().map(|at| (at, usage))
     }
 }
 
@@ -249,7 +250,7 @@ impl PodStatuses {
             let blank = || {
                 Box::new(PodRecord {
                     last: last.clone(),
-                    measured_at: i64::MIN,
+                    measured_at: Timestamp::NONE,
                     usage: PerResource::default(),
                     delta: PerResource::default(),
                     near: None,
@@ -268,7 +269,7 @@ impl PodStatuses {
                 decided.as_ref().filter(|decision| decision.observation.is_measured())
             {
                 let usage = &decision.observation.usage;
-                record.measured_at = decision.observation.at;
+                record.measured_at = Timestamp::at(decision.observation.at);
                 record.usage = PerResource::new(usage.cpu as f32, usage.memory as f32);
                 let by_request = decision.observation.by_request;
                 let before = record.trail.entries().last();

@@ -53,6 +53,9 @@ const MOST_FOLLOW_UPS: usize = 6;
 
 /// Between two looks, by the wall clock, however fast the clock of a simulated cluster runs.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// Between two times that the watches are asked for news, and how long they are waited for at once.
+const TOGETHER: Duration = Duration::from_millis(100);
+const NEWS: Duration = Duration::from_secs(5);
 
 pub struct SecondLook {
     pub config: Arc<SharedConfig>,
@@ -107,7 +110,6 @@ impl MetricsTurn {
 impl SecondLook {
     /// Runs until the service stops; what was begun is finished.
     pub async fn run(self, stopping: CancellationToken) {
-        let mut changes = self.config.subscribe();
         let round = Arc::new(Round::new(&self.config.current(), Way::InTurn));
         let looks = Arc::new(Looks {
             scaler: self.scaler.clone(),
@@ -118,6 +120,39 @@ impl SecondLook {
             pressed: Mutex::default(),
             round: Mutex::new((Instant::now(), round)),
         });
+        tokio::join!(self.answer_news(&looks, &stopping), self.look_around(&looks, &stopping));
+    }
+
+    /// Decides on pods that have just started or were killed, as soon as a watch tells of them: one
+    /// that is killed again and again runs for a short time only.
+    async fn answer_news(&self, looks: &Arc<Looks>, stopping: &CancellationToken) {
+        let mut work = JoinSet::new();
+        loop {
+            let looks_now = |of: &Arc<Cluster>| looks_now(of, &self.config.current());
+            let news = async {
+                let cluster = self.cluster.get().filter(looks_now)?;
+                let pods = tokio::time::timeout(NEWS, cluster.news()).await.ok()?;
+                Some((pods, cluster))
+            };
+            let news = tokio::select! {
+                news = news => news,
+                () = stopping.cancelled() => break,
+            };
+            if let Some((pods, cluster)) = news.filter(|(_, cluster)| looks_now(cluster)) {
+                let pods = pods.into_iter().map(|owned| (owned.select_containers(), None));
+                let (looks, config, pods) = (looks.clone(), self.config.current(), pods.collect());
+                work.spawn(async move { drop(looks.decide(&cluster, &config, pods).await) });
+            }
+            while work.try_join_next().is_some() {}
+            // What comes at the same time is decided on together.
+            tokio::time::sleep(TOGETHER).await;
+        }
+        while work.join_next().await.is_some() {}
+    }
+
+    /// Looks at the containers near their limit, every few seconds.
+    async fn look_around(&self, looks: &Arc<Looks>, stopping: &CancellationToken) {
+        let mut changes = self.config.subscribe();
         let (mut work, mut metrics) = (JoinSet::new(), MetricsTurn::default());
         while !stopping.is_cancelled() {
             let began = Instant::now();
@@ -146,8 +181,8 @@ fn looks_now(cluster: &Cluster, config: &Config) -> bool {
 }
 
 impl Looks {
-    /// One look: at pods that have just started or were killed, then at the nodes whose turn it is,
-    /// each as soon as it answers, then at what no kubelet tells.
+    /// One look: at the nodes whose turn it is, each as soon as it answers, then at what no kubelet
+    /// tells.
     async fn look(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
@@ -156,12 +191,6 @@ impl Looks {
         work: &mut JoinSet<()>,
     ) {
         self.windows.retain_recent(cluster.clock().now().timestamp_millis());
-        let news = run_blocking(|| cluster.take_news());
-        if !news.is_empty() {
-            let pods = news.into_iter().map(|owned| (owned.select_containers(), None)).collect();
-            let (looks, cluster, config) = (self.clone(), cluster.clone(), config.clone());
-            work.spawn(async move { drop(looks.decide(&cluster, &config, pods).await) });
-        }
         let watchlist = self.scaler.watchlist.lock().clone();
         let listed = watchlist.pods.iter().filter_map(|key| still_watched(cluster, key));
         let listed: Vec<Arc<Pod>> = listed.collect();
@@ -320,7 +349,7 @@ impl Looks {
             Some((owned, Some(usage)))
         });
         let near = futures::stream::iter(usages).buffer_unordered(PODS_AT_ONCE);
-        let near: Vec<_> = near.collect::<Vec<_>>().await.into_iter().flatten().collect();
+        let near: Vec<_> = near.filter_map(std::future::ready).collect().await;
         if !near.is_empty() {
             let changed = self.decide(cluster, config, near).await;
             let now = Instant::now();

@@ -174,6 +174,10 @@ async fn metrics_that_do_not_come_delay_no_answer_to_a_kill_for_memory() {
         let metrics = Rule { group: Some("metrics.k8s.io".into()), ..Rule::new(effect.clone()) };
         simulation.faults().add(metrics);
         kill(&simulation, "web").await;
+        until("it runs again", async || {
+            !status_of(&simulation, "web")["state"]["running"].is_null()
+        })
+        .await;
         let began = std::time::Instant::now();
         let _service = preferring(&simulation, looping(), [MAINTAIN, MAINTAIN]).await;
         until("it gets more", async || limit_of(&simulation, "web").memory > 512.0).await;

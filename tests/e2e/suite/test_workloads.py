@@ -46,6 +46,8 @@ class Workloads(ClusterTest):
                 and "running" in status_of(self.cluster.pod(old))["state"]
             )
             until(240, "the first pod has learned", grown, pause=2)
+            # A raise that the pod's own cgroup does not follow would be doubled without end.
+            self.assertLess(self.cluster.limits(old)[1], 600 * MIB)
 
             def needed():
                 known = scaler.get(f"/workloads?search={app}")[1]["workloads"]
