@@ -128,20 +128,26 @@ impl SecondLook {
     async fn answer_news(&self, looks: &Arc<Looks>, stopping: &CancellationToken) {
         let mut work = JoinSet::new();
         loop {
-            let looks_now = |of: &Arc<Cluster>| looks_now(of, &self.config.current());
-            let news = async {
-                let cluster = self.cluster.get().filter(looks_now)?;
+            let is_watched = |of: &Arc<Cluster>| looks_now(of, &self.config.current());
+            let news = AssertUnwindSafe(async {
+                let cluster = self.cluster.get().filter(is_watched)?;
                 let pods = tokio::time::timeout(NEWS, cluster.news()).await.ok()?;
                 Some((pods, cluster))
-            };
+            });
             let news = tokio::select! {
-                news = news => news,
+                news = news.catch_unwind() => news,
                 () = stopping.cancelled() => break,
             };
-            if let Some((pods, cluster)) = news.filter(|(_, cluster)| looks_now(cluster)) {
-                let pods = pods.into_iter().map(|owned| (owned.select_containers(), None));
-                let (looks, config, pods) = (looks.clone(), self.config.current(), pods.collect());
-                work.spawn(async move { drop(looks.decide(&cluster, &config, pods).await) });
+            match news {
+                Ok(Some((pods, cluster))) if is_watched(&cluster) => {
+                    let (looks, config) = (looks.clone(), self.config.current());
+                    work.spawn(async move {
+                        let pods = pods.into_iter().map(|owned| (owned.select_containers(), None));
+                        looks.decide(&cluster, &config, pods.collect()).await
+                    });
+                }
+                Ok(_) => {}
+                Err(_) => tracing::error!("a panic in taking in what the watches tell"),
             }
             while work.try_join_next().is_some() {}
             // What comes at the same time is decided on together.
