@@ -45,16 +45,15 @@ impl NamespaceCaches {
     }
 }
 
-/// A pod that has begun to run, or of which a container was killed for memory, or runs again after
-/// that.
+/// A pod that has begun to run, or of which a container was killed for memory, or runs and did not
+/// before.
 fn is_in_need(before: Option<&Pod>, now: &Pod) -> bool {
     let runs = |pod: &Pod| &*pod.phase == "Running" && !pod.deleting;
     let before = before.filter(|before| before.key.uid == now.key.uid && runs(before));
     let Some(before) = before else { return runs(now) };
     let kills = |pod: &Pod| pod.states.iter().map(|state| state.oom_kill).collect::<Vec<_>>();
     let mut states = before.states.iter().zip(&now.states);
-    let is_back = states.any(|(old, new)| old.down && !new.down && new.oom_kill.is_some());
-    runs(now) && (kills(now) != kills(before) || is_back)
+    runs(now) && (kills(now) != kills(before) || states.any(|(old, new)| old.down && !new.down))
 }
 
 /// The watches of one namespace, or of many together. They end when this is dropped.
@@ -232,7 +231,7 @@ mod tests {
     use crate::core::pod::{ContainerResources, ContainerState, OomKill, PodContainer, pod_key};
 
     #[test]
-    fn a_pod_is_in_need_when_it_begins_to_run_and_with_each_kill() {
+    fn a_pod_is_in_need_when_some_of_it_begins_to_run_and_with_each_kill() {
         let key = pod_key("shop", "web-1", "u1");
         let app = PodContainer::new("app", ContainerResources::default());
         let running = Pod::new(key, vec![app]);
@@ -242,11 +241,15 @@ mod tests {
             let state = ContainerState { oom_kill: Some(kill), ..ContainerState::default() };
             Pod { states: Box::new([state]), ..running.clone() }
         };
+        let down = ContainerState { down: true, ..ContainerState::default() };
+        let down = Pod { states: Box::new([down]), ..running.clone() };
+        let up = Pod { states: Box::new([ContainerState::default()]), ..running.clone() };
         let another = Pod { key: pod_key("shop", "web-1", "u2"), ..running.clone() };
         let leaving = Pod { deleting: true, ..running.clone() };
         assert!(is_in_need(None, &running) && is_in_need(Some(&pending), &running));
         assert!(is_in_need(Some(&another), &running), "a StatefulSet gives a name again");
         assert!(is_in_need(Some(&running), &killed(1)) && is_in_need(Some(&killed(1)), &killed(2)));
+        assert!(is_in_need(Some(&down), &up) && !is_in_need(Some(&up), &down));
         assert!(!is_in_need(Some(&running), &running) && !is_in_need(None, &pending));
         assert!(!is_in_need(Some(&killed(1)), &killed(1)) && !is_in_need(None, &leaving));
     }

@@ -109,7 +109,7 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
         return Step::Leave { status: Status::NoActionNeeded, message: NO_ACTION.into() };
     }
     if unfinished.is_none() && changes_what_is_down(pod, &plan) && !resizes_down(turn, at) {
-        return skip(SkipReason::NotRunning);
+        return skip(SkipReason::ContainerDown);
     }
     if at.settings.dry_run {
         return Step::Leave { status: Status::DryRun, message: DRY_RUN.into() };
@@ -297,14 +297,14 @@ mod tests {
             (
                 "a kubelet would not carry it out while the container is down",
                 down().with(|case| case.settings.policy.resizes_down = false),
-                skipped(NotRunning),
-                "Pod web-1 is not running",
+                skipped(ContainerDown),
+                "A container of pod web-1 waits for its start",
             ),
             (
                 "it may be that a kubelet has not carried it out while the container was down",
                 down().with(|case| case.resized_at = Some(NOW - AGAIN_WHILE_DOWN)),
-                skipped(NotRunning),
-                "Pod web-1 is not running",
+                skipped(ContainerDown),
+                "A container of pod web-1 waits for its start",
             ),
             (
                 "an annotation cannot be followed",
