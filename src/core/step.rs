@@ -133,11 +133,14 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
     })
 }
 
-/// Kubelets may be older than the API server, by one minor version or more: one that would not
-/// carry it out is told of it at most once in a while.
+/// Whether kubelets carry out what is asked for a container that is down. They may be older than
+/// the API server: one that would not is told of it at most once in a while.
 fn resizes_down(turn: &Turn, at: &Circumstances) -> bool {
     let was_resized = |resized: i64| at.now - resized <= AGAIN_WHILE_DOWN;
-    at.settings.policy.resizes_down && !turn.resized_at.is_some_and(was_resized)
+    // The pod's cgroup has a limit only where each container has one.
+    let mut containers = turn.owned.pod.containers.iter();
+    containers.any(|container| container.limit_in_force(Resource::Memory).is_none())
+        || (at.settings.policy.resizes_down && !turn.resized_at.is_some_and(was_resized))
 }
 
 fn changes_what_is_down(pod: &Pod, plan: &Plan) -> bool {
@@ -158,13 +161,16 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
+    use internment::ArcIntern as Shared;
+
     use super::*;
     use crate::context::UnknownContext;
     use crate::decision::Decision;
     use crate::observation::Observation;
     use crate::overrides::{PREFIX, PodOverrides};
     use crate::pod::{
-        ContainerResources, ContainerState, PodContainer, ResizeCondition, ResizeState, pod_key,
+        ContainerResources, ContainerState, Containers, PodContainer, ResizeCondition, ResizeState,
+        pod_key,
     };
     use crate::resource::PerResource;
 
@@ -272,6 +278,13 @@ mod tests {
     #[test]
     fn what_is_down_is_resized_where_kubelets_carry_it_out() {
         assert!(matches!(down().step(), Step::Resize { .. }));
+        let beside_one_without_limit = down().with(|case| {
+            case.settings.policy.resizes_down = false;
+            let proxy = PodContainer::new("proxy", ContainerResources::default());
+            let containers = case.pod().containers.iter().cloned().chain([proxy]);
+            case.pod().containers = Shared::new(Containers::new(containers.collect()));
+        });
+        assert!(matches!(beside_one_without_limit.step(), Step::Resize { .. }));
         let long_ago = down().with(|case| case.resized_at = Some(NOW - AGAIN_WHILE_DOWN - 1));
         assert!(matches!(long_ago.step(), Step::Resize { .. }));
     }
