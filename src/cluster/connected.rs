@@ -1,5 +1,12 @@
 //! A connected cluster: what is asked of it, and how it is changed.
 
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use kube::Client;
+use tokio::sync::OnceCell;
+
 use super::inventory::{Inventory, Listing, Unreadable};
 use super::kubelets::Kubelets;
 use super::metrics;
@@ -14,13 +21,8 @@ use crate::config::Config;
 use crate::core::context::OwnedPod;
 use crate::core::observation::Usage;
 use crate::core::pod::{Pod, PodKey};
+use crate::core::policy::Settings;
 use crate::leader::SharedLeadership;
-use kube::Client;
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
-use tokio::sync::OnceCell;
 
 /// A connected cluster, real or simulated: the difference ends at the client.
 pub struct Cluster {
@@ -270,19 +272,21 @@ impl Cluster {
             return Err(ClusterError::Unavailable { call, message });
         };
         let timed = || async {
-            let began = Instant::now();
+            let asked = limiter.asked();
             let answer = attempt().await;
-            limiter.answered(&answer, began.elapsed());
+            asked.answered(&answer);
             answer
         };
         while_allowed(call, deadline, || self.may_act(), timed).await
     }
 
-    /// Whether memory limits are lowered in place, and whether what does not run is resized; as
-    /// long as it is not known, not.
-    pub async fn resizes(&self) -> (bool, bool) {
-        let support = self.resize_support().await;
-        support.map_or((false, false), |support| (support.memory_cuts, support.resizes_down))
+    /// What holds for all pods of this cluster. As long as it is not known whether memory limits
+    /// are lowered in place, and whether what does not run is resized, they are not.
+    pub async fn settings(&self, config: &Config) -> Settings {
+        let (mut settings, support) = (config.settings(), self.resize_support().await);
+        (settings.policy.memory_cuts, settings.policy.resizes_down) =
+            support.map_or((false, false), |support| (support.memory_cuts, support.resizes_down));
+        settings
     }
 
     pub(super) async fn resize_support(&self) -> Result<ResizeSupport, ClusterError> {

@@ -209,6 +209,12 @@ impl KnownContext {
         (Some(workload.clone()), context)
     }
 
+    /// Whether the Job of a pod has been read, if it has one: it may be a CronJob's.
+    pub fn knows_job_of(&self, pod: &Pod) -> bool {
+        let unread = |owner: &&Shared<Owner>| owner.is_job() && !self.owners.contains_key(*owner);
+        pod.owner.as_ref().filter(unread).is_none()
+    }
+
     /// Reads the owners of pods that no watch knows: Jobs, which may be a CronJob's, and where an
     /// autoscaler may target one of them all others, to the top of their chains.
     async fn follow_owners(

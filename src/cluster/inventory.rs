@@ -379,7 +379,8 @@ fn joined_now(caches: &NamespaceCaches, pods: Vec<Arc<Pod>>) -> Vec<OwnedPod> {
         return Vec::new();
     }
     let known = caches.contexts.known_of(pods.iter().map(Arc::as_ref));
-    pods.into_iter().map(|pod| owned(pod, &known)).collect()
+    let pods = pods.into_iter().filter(|pod| known.knows_job_of(pod));
+    pods.map(|pod| owned(pod, &known)).collect()
 }
 
 /// Pods with what is known of the controllers behind them.

@@ -5,9 +5,9 @@ use crate::autoscalers::AutoscalerKind;
 use crate::context::{OwnedPod, UnknownContext};
 use crate::outcome::Status;
 use crate::overrides::{Mode, PREFIX, PodOverrides};
-use crate::pod::TemplateKind;
+use crate::pod::{Pod, TemplateKind};
 use crate::policy::{Exclusions, Policy, Settings};
-use crate::resource::PerResource;
+use crate::resource::{PerResource, Resource};
 use crate::skip_reason::SkipReason;
 
 /// The policy of a pod that may be decided on, where it is another than for all.
@@ -114,6 +114,18 @@ pub fn policy_of_new(owned: &OwnedPod, settings: &Settings) -> Option<Policy> {
     Some(own.map_or_else(|| settings.policy.clone(), |own| *own))
 }
 
+/// Seconds from a resize until a container that is down may be resized again before it runs.
+const AGAIN_WHILE_DOWN: i64 = 600;
+
+/// Whether kubelets carry out what is asked for a container that is down. They may be older than
+/// the API server: one that would not is told of it at most once in a while.
+pub fn may_resize_down(pod: &Pod, resized_at: Option<i64>, policy: &Policy, now: i64) -> bool {
+    // The pod's cgroup has a limit only where each container has one.
+    let mut containers = pod.containers.iter();
+    containers.any(|container| container.limit_in_force(Resource::Memory).is_none())
+        || (policy.resizes_down && resized_at.is_none_or(|at| now - at > AGAIN_WHILE_DOWN))
+}
+
 /// Why the pod is not even decided on, whatever it uses.
 fn blocked_reason(owned: &OwnedPod) -> Option<SkipReason> {
     if owned.mode() == Some(Mode::Off) {
@@ -204,6 +216,22 @@ mod tests {
         let overrides = PodOverrides::parse(Some(&annotations)).map(Arc::new);
         let pod = Pod::new(key, vec![container("app"), container("proxy")]);
         OwnedPod::bare(Pod { overrides, ..pod })
+    }
+
+    #[test]
+    fn what_is_down_is_resized_where_kubelets_carry_it_out() {
+        let (pod, now) = (&owned(&[]).pod, 1000);
+        let known = Policy { resizes_down: true, ..Policy::default() };
+        let unknown = Policy { resizes_down: false, ..Policy::default() };
+        let long_ago = Some(now - AGAIN_WHILE_DOWN - 1);
+        assert!(may_resize_down(pod, None, &known, now));
+        assert!(may_resize_down(pod, long_ago, &known, now));
+        assert!(!may_resize_down(pod, Some(now - AGAIN_WHILE_DOWN), &known, now));
+        assert!(!may_resize_down(pod, None, &unknown, now));
+        let proxy = PodContainer::new("proxy", ContainerResources::default());
+        let beside_one_without_limit =
+            Pod::new(pod.key.clone(), vec![pod.containers[0].clone(), proxy]);
+        assert!(may_resize_down(&beside_one_without_limit, None, &unknown, now));
     }
 
     fn hpa(resources: PerResource<bool>) -> Arc<CompetingAutoscaler> {

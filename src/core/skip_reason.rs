@@ -90,7 +90,7 @@ impl SkipReason {
                 "Pod {pod} has requests and limits of its own and none of its containers has: \
                  they are not resized"
             ),
-            Self::ContainerDown => format!("A container of pod {pod} waits for its start"),
+            Self::ContainerDown => format!("Pod {pod} has no container that runs"),
             Self::Changed => {
                 format!("Pod {pod} has been changed since it was decided on: it is decided on anew")
             }

@@ -10,14 +10,10 @@ use crate::guard::Override;
 use crate::outcome::{DRY_RUN, NO_ACTION, Status};
 use crate::pending::{Pending, asked_for, in_force, pending};
 use crate::plan::{Plan, plan};
-use crate::pod::Pod;
 use crate::pod_decision::PodDecision;
 use crate::policy::Settings;
 use crate::resource::Resource;
 use crate::skip_reason::SkipReason;
-
-/// Seconds from a resize until a container that is down may be resized again before it runs.
-const AGAIN_WHILE_DOWN: i64 = 600;
 
 /// A pod at its turn, with all that the next step depends on.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +21,6 @@ pub struct Turn<'a> {
     pub owned: &'a OwnedPod,
     /// What was decided, or why nothing was.
     pub decision: Result<&'a PodDecision, SkipReason>,
-    /// The last change of the pod (seconds since the epoch).
-    pub resized_at: Option<i64>,
     /// Since when what is in force differs from what the pod asks for (seconds since the epoch).
     pub unsettled_since: Option<i64>,
     /// Ending a resize that the kubelet does not carry out has failed not long ago.
@@ -108,9 +102,6 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
         }
         return Step::Leave { status: Status::NoActionNeeded, message: NO_ACTION.into() };
     }
-    if unfinished.is_none() && changes_what_is_down(pod, &plan) && !resizes_down(turn, at) {
-        return skip(SkipReason::ContainerDown);
-    }
     if at.settings.dry_run {
         return Step::Leave { status: Status::DryRun, message: DRY_RUN.into() };
     }
@@ -133,22 +124,6 @@ pub fn next_step(turn: &Turn, at: &Circumstances, budget: &mut ResizeBudget) -> 
     })
 }
 
-/// Whether kubelets carry out what is asked for a container that is down. They may be older than
-/// the API server: one that would not is told of it at most once in a while.
-fn resizes_down(turn: &Turn, at: &Circumstances) -> bool {
-    let was_resized = |resized: i64| at.now - resized <= AGAIN_WHILE_DOWN;
-    // The pod's cgroup has a limit only where each container has one.
-    let mut containers = turn.owned.pod.containers.iter();
-    containers.any(|container| container.limit_in_force(Resource::Memory).is_none())
-        || (at.settings.policy.resizes_down && !turn.resized_at.is_some_and(was_resized))
-}
-
-fn changes_what_is_down(pod: &Pod, plan: &Plan) -> bool {
-    let mut containers = pod.containers.iter().enumerate();
-    containers
-        .any(|(index, container)| pod.state(index).down && plan.contains_key(&*container.name))
-}
-
 /// A plan that only takes away is never rolled out.
 fn grows(decision: &PodDecision) -> bool {
     decision.decided().any(|(_, decision)| {
@@ -161,16 +136,13 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use internment::ArcIntern as Shared;
-
     use super::*;
     use crate::context::UnknownContext;
     use crate::decision::Decision;
     use crate::observation::Observation;
     use crate::overrides::{PREFIX, PodOverrides};
     use crate::pod::{
-        ContainerResources, ContainerState, Containers, PodContainer, ResizeCondition, ResizeState,
-        pod_key,
+        ContainerResources, Pod, PodContainer, ResizeCondition, ResizeState, pod_key,
     };
     use crate::resource::PerResource;
 
@@ -180,7 +152,6 @@ mod tests {
     struct Case {
         owned: OwnedPod,
         decision: Result<Decision, SkipReason>,
-        resized_at: Option<i64>,
         unsettled_since: Option<i64>,
         backs_off: bool,
         overtaken: bool,
@@ -207,7 +178,6 @@ mod tests {
         Case {
             owned: OwnedPod::bare(pod),
             decision: Ok(decision),
-            resized_at: None,
             unsettled_since: None,
             backs_off: false,
             overtaken: false,
@@ -253,7 +223,6 @@ mod tests {
             let turn = Turn {
                 owned: &self.owned,
                 decision: decision.as_ref().map_err(|reason| *reason),
-                resized_at: self.resized_at,
                 unsettled_since: self.unsettled_since,
                 backs_off: self.backs_off,
                 overtaken: self.overtaken,
@@ -266,27 +235,6 @@ mod tests {
             };
             next_step(&turn, &circumstances, &mut self.budget)
         }
-    }
-
-    fn down() -> Case {
-        growing().with(|case| {
-            let down = ContainerState { down: true, ..ContainerState::default() };
-            case.pod().states = Box::new([down]);
-        })
-    }
-
-    #[test]
-    fn what_is_down_is_resized_where_kubelets_carry_it_out() {
-        assert!(matches!(down().step(), Step::Resize { .. }));
-        let beside_one_without_limit = down().with(|case| {
-            case.settings.policy.resizes_down = false;
-            let proxy = PodContainer::new("proxy", ContainerResources::default());
-            let containers = case.pod().containers.iter().cloned().chain([proxy]);
-            case.pod().containers = Shared::new(Containers::new(containers.collect()));
-        });
-        assert!(matches!(beside_one_without_limit.step(), Step::Resize { .. }));
-        let long_ago = down().with(|case| case.resized_at = Some(NOW - AGAIN_WHILE_DOWN - 1));
-        assert!(matches!(long_ago.step(), Step::Resize { .. }));
     }
 
     fn annotated(case: &mut Case, annotation: &str, value: &str) {
@@ -306,18 +254,6 @@ mod tests {
                 growing().with(|case| case.decision = Err(NoMetrics)),
                 skipped(NoMetrics),
                 "Pod web-1 has no fresh metrics",
-            ),
-            (
-                "a kubelet would not carry it out while the container is down",
-                down().with(|case| case.settings.policy.resizes_down = false),
-                skipped(ContainerDown),
-                "A container of pod web-1 waits for its start",
-            ),
-            (
-                "it may be that a kubelet has not carried it out while the container was down",
-                down().with(|case| case.resized_at = Some(NOW - AGAIN_WHILE_DOWN)),
-                skipped(ContainerDown),
-                "A container of pod web-1 waits for its start",
             ),
             (
                 "an annotation cannot be followed",
@@ -475,7 +411,6 @@ mod tests {
             let turn = Turn {
                 owned: &case.owned,
                 decision: decision.as_ref().map_err(|reason| *reason),
-                resized_at: None,
                 unsettled_since: None,
                 backs_off: false,
                 overtaken: false,

@@ -54,7 +54,6 @@ impl Scaler {
         let turn = Turn {
             owned: &decided.owned,
             decision: decided.decision.as_ref().map_err(|reason| *reason),
-            resized_at: decided.resized_at,
             unsettled_since: decided.unsettled_since,
             backs_off: decided.backs_off,
             overtaken,

@@ -14,6 +14,7 @@ use crate::core::birth::Births;
 use crate::core::change_record::Origin;
 use crate::core::context::OwnedPod;
 use crate::core::decision::decide;
+use crate::core::eligibility::may_resize_down;
 use crate::core::export::{SettledWorkload, settled};
 use crate::core::features::FeatureSet;
 use crate::core::history::{ContainerHistory, PodHistory};
@@ -215,18 +216,24 @@ impl Agent {
         now.pod.containers.iter().enumerate().map(newest).collect()
     }
 
-    /// Whether a container of the pod was killed for memory and nothing was done about it yet.
-    pub fn has_unanswered_kill(&self, pod: &Pod, now: i64) -> bool {
+    /// Whether a container of the pod was killed for memory, nothing was done about it yet, and it
+    /// can be now.
+    pub fn has_unanswered_kill(&self, pod: &Pod, policy: &Policy, now: i64) -> bool {
         if pod.states.iter().all(|state| state.oom_kill.is_none()) {
             return false;
         }
         let memory = self.memory.lock();
         let (history, fresh) = (memory.pods.get(&pod.key), ContainerHistory::default());
-        pod.containers.iter().enumerate().any(|(index, container)| {
-            let seen = observe(pod, index, None, 0, now);
-            let known = history.and_then(|history| history.container(&container.name));
-            known.unwrap_or(&fresh).unanswered_kill(&seen, now).is_some()
-        })
+        let resized_at = history.and_then(PodHistory::resized_at);
+        let resizes_down = may_resize_down(pod, resized_at, policy, now);
+        let containers = pod.containers.iter().enumerate();
+        containers.filter(|(index, _)| resizes_down || !pod.state(*index).down).any(
+            |(index, container)| {
+                let seen = observe(pod, index, None, 0, now);
+                let known = history.and_then(|history| history.container(&container.name));
+                known.unwrap_or(&fresh).unanswered_kill(&seen, now).is_some()
+            },
+        )
     }
 
     /// When a change of the pod was last applied.
@@ -523,14 +530,15 @@ fn decide_pod(
     let Observed { owned, containers, own_policy } = seen;
     let policy = own_policy.as_deref().unwrap_or(policy);
     let fresh = ContainerHistory::default();
+    let resizes_down = may_resize_down(&owned.pod, history.resized_at(), policy, now);
     let decision = containers.and_then(|containers| {
         let pairs = owned.pod.containers.iter().zip(containers).enumerate();
         let decisions = pairs.map(|(index, (container, observation))| {
-            let unknown = || match owned.pod.state(index).down {
-                true => SkipReason::ContainerDown,
-                false => SkipReason::NoMetrics,
-            };
-            let decision = answer(index).ok_or_else(unknown).map(|q_values| {
+            let is_down = owned.pod.state(index).down;
+            let unknown =
+                || if is_down { SkipReason::ContainerDown } else { SkipReason::NoMetrics };
+            let answer = answer(index).filter(|_| resizes_down || !is_down);
+            let decision = answer.ok_or_else(unknown).map(|q_values| {
                 let history = history.container(&container.name).unwrap_or(&fresh);
                 decide(&observation, history, &q_values, policy, now)
             });
@@ -615,16 +623,42 @@ mod tests {
         let kill = OomKill { restart: 1, finished_at: NOW - 5 };
         let state = ContainerState { down: true, oom_kill: Some(kill), ..Default::default() };
         let killed = Pod { states: Box::new([state, ContainerState::default()]), ..pod("a") };
-        assert!(agent.has_unanswered_kill(&killed, NOW));
+        let policy = Policy::default();
+        assert!(agent.has_unanswered_kill(&killed, &policy, NOW));
         let seen = |now| observe(&killed, 0, None, 120, now);
         let pods = vec![observed(killed.clone(), vec![seen(NOW), unmeasured()])];
         let decision = decide_at(&agent, NOW, pods).remove(0).decision.unwrap();
         assert_eq!(decision.summary().actions.memory, Action::Increase);
         agent.applied(&killed.key, &decision, &Resource::ALL, &Policy::default(), NOW + 1);
-        assert!(!agent.has_unanswered_kill(&killed, NOW + 2));
+        assert!(!agent.has_unanswered_kill(&killed, &policy, NOW + 2));
         let pods = vec![observed(killed.clone(), vec![seen(NOW + 2), unmeasured()])];
         let again = decide_at(&agent, NOW + 2, pods).remove(0).decision;
         assert_eq!(again, Err(SkipReason::ContainerDown));
+    }
+
+    #[test]
+    fn what_is_down_waits_where_kubelets_do_not_resize_it_and_holds_nobody_back() {
+        let agent = agent();
+        let policy = Policy { resizes_down: false, ..Policy::default() };
+        let kill = OomKill { restart: 1, finished_at: NOW - 5 };
+        let state = ContainerState { down: true, oom_kill: Some(kill), ..Default::default() };
+        let down = Pod { states: Box::new([state, ContainerState::default()]), ..pod("a") };
+        let decide = |pod: &Pod, now: i64| {
+            let pods =
+                vec![observed(pod.clone(), vec![observe(pod, 0, None, 120, now), seen(now, 1.0)])];
+            let decided =
+                agent.decide(pods, &policy, now, &mut Stopwatch::start()).unwrap().remove(0);
+            let decision = decided.decision.unwrap();
+            [0, 1].map(|index| decision.containers[index].decision.clone())
+        };
+        assert!(!agent.has_unanswered_kill(&down, &policy, NOW));
+        let [app, proxy] = decide(&down, NOW);
+        assert_eq!(app, Err(SkipReason::ContainerDown));
+        assert_eq!(proxy.unwrap().actions.cpu, Action::Increase);
+        let state = ContainerState { down: false, ..state };
+        let back = Pod { states: Box::new([state, ContainerState::default()]), ..down };
+        assert!(agent.has_unanswered_kill(&back, &policy, NOW + 1));
+        assert_eq!(decide(&back, NOW + 1)[0].as_ref().unwrap().actions.memory, Action::Increase);
     }
 
     #[test]

@@ -162,11 +162,12 @@ impl Scaler {
         let read: Vec<_> = config.namespaces.iter().filter(is_read).cloned().collect();
         let live = !config.dry_run && cluster.may_act();
         let balance = run_blocking(|| self.outcomes.begin(&listing.pods, live, now));
+        let policy = cluster.settings(config).await.policy;
         let (killed, mut unmeasured) = run_blocking(|| {
             self.agent.retain_present(&listing.pods, &read, long_ago, now);
             let pods = listing.pods.into_iter().map(OwnedPod::select_containers);
             let (killed, others): (Vec<_>, Vec<_>) =
-                pods.partition(|owned| self.agent.has_unanswered_kill(&owned.pod, now));
+                pods.partition(|owned| self.agent.has_unanswered_kill(&owned.pod, &policy, now));
             (killed, by_namespace(others))
         });
         let pods = killed.len() + unmeasured.values().map(Vec::len).sum::<usize>();

@@ -68,7 +68,7 @@ impl Scaler {
         let deadline = Deadline::default();
         let owned = cluster.pod_with_context(namespace, name, deadline).await?.select_containers();
         let usage = measured(cluster.usage_of(&owned, deadline).await);
-        let settings = settings(cluster, config).await;
+        let settings = cluster.settings(config).await;
         let now = cluster.clock().now().timestamp();
         let throttled = self.throttling.known(now);
         let observed = observe_pod(owned, |_| usage.as_ref(), &settings, &throttled, now);
@@ -103,7 +103,7 @@ impl Scaler {
         config: &Config,
         decided: Decided,
     ) -> Result<(Settings, Decided), CycleError> {
-        let (settings, now) = (settings(cluster, config).await, cluster.clock().now().timestamp());
+        let (settings, now) = (cluster.settings(config).await, cluster.clock().now().timestamp());
         let _place = self.deciding.acquire().await;
         let renewed: Result<_, CycleError> = run_blocking(|| {
             let key = &decided.owned.pod.key;
@@ -132,7 +132,7 @@ impl Scaler {
         sifted: &mut Sifted,
     ) -> Result<(), CycleError> {
         let now = cluster.clock().now();
-        let (agent, settings) = (self.agent.clone(), settings(cluster, config).await);
+        let (agent, settings) = (self.agent.clone(), cluster.settings(config).await);
         let throttled = self.throttling.known(now.timestamp());
         let observed = |(owned, usage): (_, Option<Usage>)| {
             observe_pod(owned, |_| usage.as_ref(), &settings, &throttled, now.timestamp())
@@ -199,7 +199,7 @@ impl Scaler {
         watch: &mut Stopwatch,
     ) -> Vec<Outcome> {
         let now = cluster.clock().now();
-        let settings = settings(cluster, config).await;
+        let settings = cluster.settings(config).await;
         let (turns, mut left_over) =
             self.within_budget(cluster, &settings, due, &mut round.budget.lock(), now);
         left_over.retain(|outcome| round.tells(outcome));
@@ -269,12 +269,6 @@ impl Scaler {
         self.pod_status.record(&summed, now.timestamp());
         self.metrics.outcomes(&summed);
     }
-}
-
-async fn settings(cluster: &Cluster, config: &Config) -> Settings {
-    let mut settings = config.settings();
-    (settings.policy.memory_cuts, settings.policy.resizes_down) = cluster.resizes().await;
-    settings
 }
 
 /// A pod with what was measured of each of its containers, and the policy it is decided by.

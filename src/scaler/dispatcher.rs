@@ -52,6 +52,18 @@ impl Drop for Place {
     }
 }
 
+/// A change that is on its way to the API server, until this is dropped.
+struct Sending {
+    namespace: String,
+    scaler: Arc<Scaler>,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.scaler.wanted.sent(&self.namespace);
+    }
+}
+
 /// A change that the API server has accepted, and whose kubelet has the next word.
 struct Following {
     hands: Hands,
@@ -100,12 +112,15 @@ impl Dispatcher {
                 }
             };
             let (scaler, config) = (self.scaler.clone(), self.config.clone());
-            let node = change.node().to_owned();
+            let (node, namespace) = (change.node().to_owned(), change.namespace().to_owned());
+            let on_its_way = Sending { namespace, scaler: scaler.clone() };
             let place = Place { node, scaler: scaler.clone(), _one_of_all: one_of_all };
             let hands = Hands { scaler, config, cluster };
             let accepted = accepted.clone();
             sending.spawn(async move {
-                if let Some(following) = hands.begin(change, turn, place).await {
+                let following = hands.begin(change, turn, place).await;
+                drop(on_its_way);
+                if let Some(following) = following {
                     // The follower ends after all who send.
                     _ = accepted.send(following).await;
                 }
@@ -124,6 +139,10 @@ impl Hands {
     async fn begin(self, change: Change, turn: WriteTurn, place: Place) -> Option<Following> {
         let Change { decided, since, waiter, .. } = change;
         let (scaler, cluster, config) = (&self.scaler, &self.cluster, self.config.current());
+        // Stopped meanwhile: nobody wants it any more.
+        if !config.auto_scale_enabled {
+            return None;
+        }
         let waited = cluster.clock().now().timestamp() - since;
         let (settings, decided) = match scaler.renewed(cluster, &config, decided).await {
             Ok(renewed) => renewed,
@@ -174,18 +193,19 @@ impl Hands {
 /// Sees what the kubelets say to the changes that were accepted, until there will be no more.
 async fn follow(mut accepted: mpsc::Receiver<Following>, scaler: Arc<Scaler>) {
     let (mut following, mut work) = (Vec::<Following>::new(), JoinSet::new());
-    let mut is_open = true;
+    let (mut is_open, mut next_look) = (true, Instant::now());
     while is_open || !following.is_empty() || !work.is_empty() {
         scaler.metrics.resizes_under_way(following.len());
-        let look = following.first().map_or(LOOK, |one| one.hands.cluster.clock().real(LOOK));
         tokio::select! {
             next = accepted.recv(), if is_open => match next {
                 Some(next) => following.push(next),
                 None => is_open = false,
             },
             Some(done) = work.join_next() => following.extend(done.ok().flatten()),
-            () = tokio::time::sleep(look), if !following.is_empty() => {
+            () = tokio::time::sleep_until(next_look.into()), if !following.is_empty() => {
                 let now = Instant::now();
+                let look = following.first().map(|one| one.hands.cluster.clock().real(LOOK));
+                next_look = now + look.unwrap_or(LOOK);
                 for one in std::mem::take(&mut following) {
                     match one.look(now) {
                         Look::Later => following.push(one),

@@ -18,6 +18,9 @@ use crate::core::pod_decision::Urgency;
 /// Changes of the pods of one node that may be under way: one whose kubelet does not answer costs
 /// only itself. As many again may be of containers in need.
 const MOST_OF_NODE: usize = 10;
+/// Changes of the pods of one namespace that may be on their way to the API server: one whose
+/// webhook does not answer costs only itself.
+const MOST_OF_NAMESPACE: usize = 8;
 
 #[derive(Default)]
 pub struct Wanted {
@@ -33,7 +36,7 @@ struct Changes {
     /// Given out so far.
     numbers: u32,
     nodes: BTreeMap<String, Node>,
-    namespaces: BTreeMap<String, Breaker>,
+    namespaces: BTreeMap<String, Namespace>,
 }
 
 #[derive(Default)]
@@ -41,6 +44,14 @@ struct Node {
     /// Changes of its pods.
     under_way: usize,
     /// Whether its kubelet answers.
+    breaker: Breaker,
+}
+
+#[derive(Default)]
+struct Namespace {
+    /// Changes of its pods that the API server has not answered.
+    sending: usize,
+    /// Whether writes succeed.
     breaker: Breaker,
 }
 
@@ -83,7 +94,7 @@ impl Change {
         self.decided.owned.pod.node_name.as_deref().unwrap_or_default()
     }
 
-    fn namespace(&self) -> &str {
+    pub fn namespace(&self) -> &str {
         &self.decided.owned.pod.key.namespace
     }
 
@@ -127,11 +138,12 @@ impl Changes {
     fn is_free(&self, change: &Change, now: i64) -> bool {
         let node = self.nodes.get(change.node());
         let most = if change.may_wait() { MOST_OF_NODE } else { 2 * MOST_OF_NODE };
-        let has_place = node.is_none_or(|node| node.under_way < most);
+        let namespace = self.namespaces.get(change.namespace());
+        let has_place = node.is_none_or(|node| node.under_way < most)
+            && namespace.is_none_or(|namespace| namespace.sending < MOST_OF_NAMESPACE);
         let answers = || {
-            let namespace = self.namespaces.get(change.namespace());
             node.is_none_or(|node| node.breaker.allows(now))
-                && namespace.is_none_or(|namespace| namespace.allows(now))
+                && namespace.is_none_or(|namespace| namespace.breaker.allows(now))
         };
         has_place && (!change.may_wait() || answers())
     }
@@ -140,14 +152,14 @@ impl Changes {
         let node = self.nodes.entry(change.node().to_owned()).or_default();
         node.under_way += 1;
         node.breaker.tries(now);
-        if let Some(namespace) = self.namespaces.get_mut(change.namespace()) {
-            namespace.tries(now);
-        }
+        let namespace = self.namespaces.entry(change.namespace().to_owned()).or_default();
+        namespace.sending += 1;
+        namespace.breaker.tries(now);
     }
 
     fn forget_idle(&mut self, now: i64) {
         self.nodes.retain(|_, node| node.under_way > 0 || !node.breaker.is_idle(now));
-        self.namespaces.retain(|_, breaker| !breaker.is_idle(now));
+        self.namespaces.retain(|_, of| of.sending > 0 || !of.breaker.is_idle(now));
     }
 }
 
@@ -191,6 +203,14 @@ impl Wanted {
         Some(next)
     }
 
+    /// A change of a pod of that namespace was sent, or came to nothing.
+    pub fn sent(&self, namespace: &str) {
+        if let Some(namespace) = self.changes.lock().namespaces.get_mut(namespace) {
+            namespace.sending = namespace.sending.saturating_sub(1);
+        }
+        self.more.notify_one();
+    }
+
     /// A change of a pod of that node is over.
     pub fn done(&self, node: &str) {
         if let Some(node) = self.changes.lock().nodes.get_mut(node) {
@@ -213,7 +233,7 @@ impl Wanted {
             changes.nodes.entry(name.to_string()).or_default().breaker.heard(answered, now);
         }
         let namespace_of = changes.namespaces.entry(pod.key.namespace.clone()).or_default();
-        namespace_of.heard(namespace, now);
+        namespace_of.breaker.heard(namespace, now);
     }
 
     /// The kubelet has done what was waited for no more.
@@ -233,7 +253,9 @@ impl Wanted {
         };
         let nodes = changes.nodes.iter().filter_map(|(name, of)| told(NODE, name, &of.breaker));
         let namespaces = changes.namespaces.iter();
-        nodes.chain(namespaces.filter_map(|(name, of)| told(NAMESPACE, name, of))).collect()
+        nodes
+            .chain(namespaces.filter_map(|(name, of)| told(NAMESPACE, name, &of.breaker)))
+            .collect()
     }
 
     pub fn count_open_breakers(&self) -> [(&'static str, usize); 2] {
@@ -285,8 +307,11 @@ mod tests {
         Decided { decision: Ok(PodDecision::single("app", decision)), ..decided }
     }
 
+    /// Sent at once.
     fn next(wanted: &Wanted, now: i64) -> Option<String> {
-        wanted.next(now).map(|change| change.decided.owned.pod.key.name.clone())
+        let change = wanted.next(now)?;
+        wanted.sent(change.namespace());
+        Some(change.decided.owned.pod.key.name.clone())
     }
 
     #[test]
@@ -343,6 +368,22 @@ mod tests {
         (0..=MOST_OF_NODE).for_each(|_| wanted.done("busy"));
         let names: Vec<_> = std::iter::from_fn(|| next(&wanted, 1)).collect();
         assert_eq!(names.iter().filter(|name| name.starts_with("up")).count(), 2);
+    }
+
+    #[test]
+    fn a_namespace_that_does_not_answer_holds_nobody_else_back() {
+        let wanted = Wanted::default();
+        let mut all: Vec<_> =
+            (0..12).map(|pod| growing(&format!("up{pod}"), &format!("n{pod}"))).collect();
+        let mut elsewhere = change("cut", "n1");
+        Arc::make_mut(&mut elsewhere.owned.pod).key = pod_key("other", "cut", "cut");
+        all.push(elsewhere);
+        wanted.put(all, 0, 0);
+        let begun: Vec<_> = std::iter::from_fn(|| wanted.next(1)).collect();
+        let last = begun.last().map(Change::namespace);
+        assert_eq!((begun.len(), last), (MOST_OF_NAMESPACE + 1, Some("other")));
+        wanted.sent("shop");
+        assert!(wanted.next(1).is_some() && wanted.next(1).is_none());
     }
 
     fn applied(pending: Option<Unfinished>) -> Result<Applied, ApplyError> {
