@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 use kube::Client;
 use tokio::sync::OnceCell;
@@ -272,9 +273,9 @@ impl Cluster {
             return Err(ClusterError::Unavailable { call, message });
         };
         let timed = || async {
-            let asked = limiter.asked();
+            let began = Instant::now();
             let answer = attempt().await;
-            asked.answered(&answer);
+            limiter.answered(&answer, began.elapsed());
             answer
         };
         while_allowed(call, deadline, || self.may_act(), timed).await

@@ -12,8 +12,6 @@ const QUICK: Duration = Duration::from_millis(500);
 const RAISE: f64 = 1.0;
 const RAISE_SHARE: f64 = 0.05;
 const FIRST_RAISE_SHARE: f64 = 0.25;
-/// The pace grows where writes have waited for each other for so long.
-const BUSY: Duration = Duration::from_millis(500);
 /// What was sent before a cut is answered after it: another one has to wait for so long.
 const REST: Duration = Duration::from_secs(1);
 /// Writes a second, however slow the answers are.
@@ -37,8 +35,6 @@ pub enum Answer {
     Given,
     /// The server has too much to do, or does not answer.
     Overloaded,
-    /// None came, or it was waited for no longer.
-    Missing,
 }
 
 #[derive(Debug)]
@@ -46,9 +42,8 @@ pub struct Pace {
     /// Writes a second, now and at most.
     rate: f64,
     most: f64,
-    /// When the next one may be sent, and since when each had to wait for the one before.
+    /// When the next one may be sent.
     next: Instant,
-    busy_since: Instant,
     /// The share of slow ones among the last answers.
     slow: f64,
     /// When the pace was last halved, and how often.
@@ -59,8 +54,7 @@ pub struct Pace {
 impl Pace {
     pub fn new(most: u32, now: Instant) -> Self {
         let most = f64::from(most.max(1));
-        let (rate, next, busy_since) = (FIRST.min(most), now, now);
-        Self { rate, most, next, busy_since, slow: 0.0, cut_at: None, cuts: 0 }
+        Self { rate: FIRST.min(most), most, next: now, slow: 0.0, cut_at: None, cuts: 0 }
     }
 
     /// The cluster has so many pods: what it does anyway is the measure to begin with.
@@ -72,9 +66,6 @@ impl Pace {
 
     /// Takes the next moment to write at; nothing is saved up while nobody writes.
     pub fn take(&mut self, now: Instant) -> Instant {
-        if self.next <= now {
-            self.busy_since = now;
-        }
         let at = self.next.max(now);
         self.next = at + Duration::from_secs_f64(1.0 / self.rate);
         at
@@ -88,7 +79,7 @@ impl Pace {
 
     /// Takes in an answer and how long it took. Only what is used up to its end has to grow.
     pub fn answered(&mut self, answer: Answer, took: Duration, now: Instant) {
-        let is_slow = if took >= SLOW || answer == Answer::Missing { 1.0 } else { 0.0 };
+        let is_slow = if took >= SLOW { 1.0 } else { 0.0 };
         self.slow += (is_slow - self.slow) * WEIGHT;
         if answer == Answer::Overloaded || self.slow >= MANY {
             if self.cut_at.is_none_or(|at| now.saturating_duration_since(at) >= REST) {
@@ -96,16 +87,11 @@ impl Pace {
                 self.cut_at = Some(now);
                 self.cuts += 1;
             }
-        } else if took < QUICK && answer == Answer::Given && self.is_busy(now) {
+        } else if took < QUICK && self.next > now {
             let share = if self.cut_at.is_none() { FIRST_RAISE_SHARE } else { RAISE_SHARE };
             let raise = share.max(RAISE / self.rate.max(1.0));
             self.rate = (self.rate + raise).min(self.most);
         }
-    }
-
-    /// For a while now, there was always one that waited.
-    fn is_busy(&self, now: Instant) -> bool {
-        self.next > now && now.saturating_duration_since(self.busy_since) >= BUSY
     }
 
     /// Writes a second.
@@ -153,16 +139,13 @@ mod tests {
         let began = Instant::now();
         let mut pace = Pace::new(150, began);
         let (now, count) = write(&mut pace, began, 10, TICK);
-        assert!((100.0..115.0).contains(&pace.rate()) && count > 350, "{count}, {}", pace.rate());
+        assert!((115.0..125.0).contains(&pace.rate()) && count > 400, "{count}, {}", pace.rate());
         let (now, _) = write(&mut pace, now, 5, TICK);
         assert_eq!(pace.rate(), 150.0);
         let mut idle = Pace::new(20, began);
         for second in 1..100 {
             let now = now + Duration::from_secs(10 * second);
-            for _ in 0..4 {
-                idle.take(now);
-            }
-            idle.answered(Answer::Given, TICK, now + TICK);
+            idle.take(now);
             idle.answered(Answer::Given, TICK, now + Duration::from_secs(5));
         }
         assert_eq!(idle.rate(), FIRST);
@@ -184,8 +167,7 @@ mod tests {
     #[test]
     fn a_refusal_or_a_slow_answer_halves_it_once_and_it_comes_back() {
         let began = Instant::now();
-        let missing = (Answer::Missing, TICK);
-        for (answer, took) in [(Answer::Overloaded, TICK), (Answer::Given, SLOW), missing] {
+        for (answer, took) in [(Answer::Overloaded, TICK), (Answer::Given, SLOW)] {
             let mut pace = Pace::new(40, began);
             pace.begin(60_000);
             for _ in 0..30 {

@@ -46,38 +46,6 @@ impl Drop for Permit {
     }
 }
 
-/// An attempt to write. One that ends without an answer counts as one that was answered slowly.
-pub struct Asked<'a> {
-    limiter: &'a WriteLimiter,
-    began: Instant,
-    is_answered: bool,
-}
-
-impl Asked<'_> {
-    pub fn answered<T>(mut self, answer: &Result<T, kube::Error>) {
-        let is_overloaded = match answer {
-            Err(kube::Error::Api(status)) => matches!(status.code, 429 | 503 | 504),
-            Err(kube::Error::HyperError(_) | kube::Error::Service(_)) => true,
-            _ => false,
-        };
-        self.is_answered = true;
-        self.tell(if is_overloaded { Answer::Overloaded } else { Answer::Given });
-    }
-
-    fn tell(&self, answer: Answer) {
-        let now = Instant::now();
-        self.limiter.pace.lock().answered(answer, now - self.began, now);
-    }
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        if !self.is_answered {
-            self.tell(Answer::Missing);
-        }
-    }
-}
-
 /// A permit that was waited for before it was known what is to be written; it ends with the first
 /// answer.
 #[derive(Default)]
@@ -144,9 +112,15 @@ impl WriteLimiter {
         self.pace.lock().begin(pods);
     }
 
-    /// An attempt to write begins.
-    pub fn asked(&self) -> Asked<'_> {
-        Asked { limiter: self, began: Instant::now(), is_answered: false }
+    /// An attempt to write was answered.
+    pub fn answered<T>(&self, answer: &Result<T, kube::Error>, took: Duration) {
+        let is_overloaded = match answer {
+            Err(kube::Error::Api(status)) => matches!(status.code, 429 | 503 | 504),
+            Err(kube::Error::HyperError(_) | kube::Error::Service(_)) => true,
+            _ => false,
+        };
+        let answer = if is_overloaded { Answer::Overloaded } else { Answer::Given };
+        self.pace.lock().answered(answer, took, Instant::now());
     }
 
     /// Writes a second that the answers allow now, and how often they were halved.
