@@ -7,7 +7,7 @@ use crate::outcome::Status;
 use crate::overrides::{Mode, PREFIX, PodOverrides};
 use crate::pod::{Pod, TemplateKind};
 use crate::policy::{Exclusions, Policy, Settings};
-use crate::resource::{PerResource, Resource};
+use crate::resource::PerResource;
 use crate::skip_reason::SkipReason;
 
 /// The policy of a pod that may be decided on, where it is another than for all.
@@ -121,8 +121,7 @@ const AGAIN_WHILE_DOWN: i64 = 600;
 /// the API server: one that would not is told of it at most once in a while.
 pub fn may_resize_down(pod: &Pod, resized_at: Option<i64>, policy: &Policy, now: i64) -> bool {
     // The pod's cgroup has a limit only where each container has one.
-    let mut containers = pod.containers.iter();
-    containers.any(|container| container.limit_in_force(Resource::Memory).is_none())
+    (0..pod.containers.len()).any(|index| pod.containers.figures(index).by_request.memory)
         || (policy.resizes_down && resized_at.is_none_or(|at| now - at > AGAIN_WHILE_DOWN))
 }
 

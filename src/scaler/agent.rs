@@ -530,14 +530,14 @@ fn decide_pod(
     let Observed { owned, containers, own_policy } = seen;
     let policy = own_policy.as_deref().unwrap_or(policy);
     let fresh = ContainerHistory::default();
-    let resizes_down = may_resize_down(&owned.pod, history.resized_at(), policy, now);
+    let resizes_down = || may_resize_down(&owned.pod, history.resized_at(), policy, now);
     let decision = containers.and_then(|containers| {
         let pairs = owned.pod.containers.iter().zip(containers).enumerate();
         let decisions = pairs.map(|(index, (container, observation))| {
             let is_down = owned.pod.state(index).down;
             let unknown =
                 || if is_down { SkipReason::ContainerDown } else { SkipReason::NoMetrics };
-            let answer = answer(index).filter(|_| resizes_down || !is_down);
+            let answer = answer(index).filter(|_| !is_down || resizes_down());
             let decision = answer.ok_or_else(unknown).map(|q_values| {
                 let history = history.container(&container.name).unwrap_or(&fresh);
                 decide(&observation, history, &q_values, policy, now)
