@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
 
 use kube::Client;
 use tokio::sync::OnceCell;
@@ -267,18 +266,11 @@ impl Cluster {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, kube::Error>>,
     {
-        let limiter = &self.write_limiter;
-        let Some(_permit) = limiter.permit(turn, deadline.left()).await else {
+        let Some(permit) = self.write_limiter.permit(turn, deadline.left()).await else {
             let message = "not sent: too many writes were waiting".into();
             return Err(ClusterError::Unavailable { call, message });
         };
-        let timed = || async {
-            let began = Instant::now();
-            let answer = attempt().await;
-            limiter.answered(&answer, began.elapsed());
-            answer
-        };
-        while_allowed(call, deadline, || self.may_act(), timed).await
+        while_allowed(call, deadline, || self.may_act(), || permit.write(attempt())).await
     }
 
     /// What holds for all pods of this cluster. As long as it is not known whether memory limits

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{BoxError, Service};
 
-use super::pace::{Answer, Pace};
+use super::pace::{Answer, Moment, Pace};
 use crate::client::retry::{BUDGET, NOT_LEADING};
 use crate::leader::SharedLeadership;
 
@@ -35,7 +35,41 @@ pub struct WriteLimiter {
 pub struct Permit {
     limiter: Arc<WriteLimiter>,
     used: bool,
+    is_late: bool,
     _place: OwnedSemaphorePermit,
+}
+
+/// An attempt to write that is on its way to the API server, until this is dropped.
+struct Attempt<'a> {
+    permit: &'a Permit,
+    sent: Instant,
+    answer: Answer,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let Self { permit, sent, answer } = *self;
+        permit.limiter.pace.lock().answered(answer, permit.is_late, sent, Instant::now());
+    }
+}
+
+impl Permit {
+    /// Writes with this permit, and learns from how it is answered.
+    pub async fn write<T>(
+        &self,
+        attempt: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, kube::Error> {
+        let mut on_its_way =
+            Attempt { permit: self, sent: Instant::now(), answer: Answer::Missing };
+        let answer = attempt.await;
+        let is_overloaded = match &answer {
+            Err(kube::Error::Api(status)) => matches!(status.code, 429 | 503 | 504),
+            Err(kube::Error::HyperError(_) | kube::Error::Service(_)) => true,
+            _ => false,
+        };
+        on_its_way.answer = if is_overloaded { Answer::Overloaded } else { Answer::Given };
+        answer
+    }
 }
 
 impl Drop for Permit {
@@ -98,8 +132,8 @@ impl WriteLimiter {
         let place = self.places.clone().acquire_owned();
         let place = tokio::time::timeout(timeout, place).await.ok()?.ok()?;
         let now = Instant::now();
-        let at = self.pace.lock().take(now);
-        let permit = Permit { limiter: self.clone(), used: false, _place: place };
+        let Moment { at, is_late } = self.pace.lock().take(now);
+        let permit = Permit { limiter: self.clone(), used: false, is_late, _place: place };
         if at.saturating_duration_since(began) > timeout {
             return None;
         }
@@ -110,17 +144,6 @@ impl WriteLimiter {
     /// The cluster has so many pods.
     pub fn begin(&self, pods: usize) {
         self.pace.lock().begin(pods);
-    }
-
-    /// An attempt to write was answered.
-    pub fn answered<T>(&self, answer: &Result<T, kube::Error>, took: Duration) {
-        let is_overloaded = match answer {
-            Err(kube::Error::Api(status)) => matches!(status.code, 429 | 503 | 504),
-            Err(kube::Error::HyperError(_) | kube::Error::Service(_)) => true,
-            _ => false,
-        };
-        let answer = if is_overloaded { Answer::Overloaded } else { Answer::Given };
-        self.pace.lock().answered(answer, took, Instant::now());
     }
 
     /// Writes a second that the answers allow now, and how often they were halved.
