@@ -5,10 +5,10 @@ use super::runtime::SCRAPE_SECONDS;
 use super::world::World;
 
 impl World {
-    /// Lets time pass up to `until`, but no more than the next `most` happenings; true if that was
-    /// enough.
-    pub(super) fn advance_to(&mut self, until: f64, most: usize) -> bool {
-        for _ in 0..most {
+    /// Lets time pass up to `until`, or until others have to have their turn; true if all that is due
+    /// has happened.
+    pub(super) fn advance_to(&mut self, until: f64, must_pause: impl Fn() -> bool) -> bool {
+        while !must_pause() {
             let Some(due) = self.next_due(until) else {
                 self.now = self.now.max(until);
                 return true;
@@ -20,9 +20,13 @@ impl World {
 
     fn happen(&mut self, due: Due) {
         match due {
-            Due::Step => {
-                self.after(self.step, Due::Step);
-                self.step_containers();
+            Due::Step(from) => {
+                if from.is_none() {
+                    self.after(self.step, Due::Step(None));
+                }
+                if let Some(next) = self.step_containers(from) {
+                    self.after(0.0, Due::Step(Some(next)));
+                }
             }
             Due::Scrape => {
                 self.after(SCRAPE_SECONDS, Due::Scrape);

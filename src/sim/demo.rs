@@ -236,7 +236,7 @@ mod tests {
         let mut world = World::new(ServerVersion::default(), DateTime::UNIX_EPOCH, 1, 1000, 5.0);
         fill(&mut world);
         world.settled_age = None;
-        world.advance_to(START, usize::MAX);
+        world.advance_to(START, || false);
         world
     }
 
@@ -255,7 +255,7 @@ mod tests {
         };
         assert_eq!(running(&world), 29);
         assert!(world.pods.keys().all(|pod| world.pod_metric(pod).is_some()));
-        world.advance_to(START + 12.0 * HOUR, usize::MAX);
+        world.advance_to(START + 12.0 * HOUR, || false);
         assert_eq!(running(&world), 29);
         let killed: u32 =
             world.pods.values().flat_map(|pod| &pod.containers).map(|c| c.oom_kills).sum();
@@ -284,7 +284,7 @@ mod tests {
             world.reconcile_soon(resource, &key);
             let end = world.now + 120.0;
             while world.now < end {
-                world.advance_to(world.now + 1.0, usize::MAX);
+                world.advance_to(world.now + 1.0, || false);
                 let ready = world.pods.iter().filter(|(pod, runtime)| {
                     pod.namespace == namespace && pod.name.starts_with(name) && runtime.is_ready()
                 });

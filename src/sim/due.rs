@@ -6,8 +6,8 @@ use super::store::Key;
 /// Something that happens at a given time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Due {
-    /// A step of physics for every container.
-    Step,
+    /// A step of physics for every container, or for those of this pod and the ones behind it.
+    Step(Option<Key>),
     Scrape,
     ExpireEvents,
     /// Something about one pod, by name and the number of its incarnation.

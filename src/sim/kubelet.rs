@@ -1,6 +1,7 @@
 //! Kubelets: containers start, die of too much memory, come back.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde_json::{Value, json};
 
@@ -45,6 +46,9 @@ pub fn report_pod_level(pod: &mut Value) {
     set(pod, &["status"], "resources", resources);
 }
 
+/// Pods that take a step together, before others may look at the world.
+const PODS_OF_STEP: usize = 1000;
+
 /// Containers of pods, by their index.
 #[derive(Default)]
 struct Happened {
@@ -59,20 +63,19 @@ fn pass<'a>(
     now: f64,
 ) -> Happened {
     let mut happened = Happened::default();
-    let stopped = nodes.iter().filter(|(_, node)| node.kubelet == Kubelet::Stopped);
-    let stopped: HashSet<&str> = stopped.map(|(name, _)| name.as_str()).collect();
+    let is_stopped =
+        |node: &String| nodes.get(node).is_some_and(|node| node.kubelet == Kubelet::Stopped);
     for (key, pod) in pods {
         if pod.finished || !pod.started {
             continue;
         }
-        let seen = pod.node.as_ref().is_none_or(|node| !stopped.contains(node.as_str()));
         for (index, container) in pod.containers.iter_mut().enumerate() {
             if container.running {
                 let began = container.passed;
                 let demand = pod.workload.demand(began, began - container.started);
                 container.unseen_end = container.pass(now, demand);
             }
-            if !seen {
+            if container.running || pod.node.as_ref().is_some_and(is_stopped) {
                 continue;
             }
             if let Some(end) = container.unseen_end.take() {
@@ -86,10 +89,15 @@ fn pass<'a>(
 }
 
 impl World {
-    /// Lets the last step pass for all containers, then reports those that died or came back.
-    pub(super) fn step_containers(&mut self) {
-        let happened = pass(&mut self.pods.iter_mut(), &self.nodes, self.now);
+    /// Lets the last step pass for the containers of some pods, then reports those that died or came
+    /// back; says which pod is the next.
+    pub(super) fn step_containers(&mut self, from: Option<Key>) -> Option<Key> {
+        let from = from.map_or(Bound::Unbounded, Bound::Included);
+        let mut pods = self.pods.range_mut((from, Bound::Unbounded));
+        let happened = pass(&mut pods.by_ref().take(PODS_OF_STEP), &self.nodes, self.now);
+        let next = pods.next().map(|(key, _)| key.clone());
         self.report(happened);
+        next
     }
 
     /// Lets the time until now pass for these pods.

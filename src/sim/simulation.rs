@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -13,8 +13,8 @@ use super::workload;
 use super::world::{EVENT_SECONDS, START, ServerVersion, World};
 use crate::clock::Clock;
 
-/// How many happenings pass before others may look at the world.
-const BATCH: usize = 256;
+/// Real time for which things happen before others may look at the world.
+const TURN: Duration = Duration::from_millis(5);
 
 /// Real time between two looks at the clock.
 const TICK: Duration = Duration::from_millis(20);
@@ -37,7 +37,7 @@ impl Simulation {
         world.event_seconds = hour as i64;
         fill(&mut world);
         world.settled_age = None;
-        world.advance_to(START, usize::MAX);
+        world.advance_to(START, || false);
         Arc::new(Self { world: Mutex::new(world), faults: Faults::default(), clock, began })
     }
 
@@ -78,10 +78,11 @@ impl Simulation {
         }
     }
 
-    /// One batch of what is due by now; true if that was all.
+    /// A turn of what is due by now; true if that was all.
     pub(super) fn advance(&self) -> bool {
         let now = (self.clock.now() - self.began).as_seconds_f64();
-        self.world().advance_to(START + now, BATCH)
+        let (mut world, began) = (self.world(), Instant::now());
+        world.advance_to(START + now, || began.elapsed() >= TURN)
     }
 }
 

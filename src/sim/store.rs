@@ -72,6 +72,7 @@ struct Table {
     history: VecDeque<Change>,
     /// The newest version that history has forgotten.
     forgotten: u64,
+    changed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -81,7 +82,6 @@ pub struct Store {
     /// By uid of the owning controller.
     owned: HashMap<String, BTreeSet<(Resource, Key)>>,
     history: usize,
-    changed: watch::Sender<u64>,
 }
 
 /// A young cluster has seen a few thousand writes, and version 1 is long gone.
@@ -91,22 +91,16 @@ impl Store {
     /// A store that remembers `history` changes of each resource.
     pub fn new(history: usize) -> Self {
         let tables = ALL.iter().map(|_| Table { forgotten: FIRST, ..Table::default() }).collect();
-        Self {
-            version: FIRST,
-            tables,
-            owned: HashMap::new(),
-            history,
-            changed: watch::Sender::new(FIRST),
-        }
+        Self { version: FIRST, tables, owned: HashMap::new(), history }
     }
 
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Tells when something has changed.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    /// Tells when an object of this resource has changed.
+    pub fn subscribe(&self, resource: Resource) -> watch::Receiver<()> {
+        self.tables[resource as usize].changed.subscribe()
     }
 
     pub fn get(&self, resource: Resource, key: &Key) -> Option<&Arc<Object>> {
@@ -205,10 +199,10 @@ impl Store {
 
     /// Forgets the history, as a compaction does.
     pub fn compact(&mut self) {
-        let version = self.version;
         for table in &mut self.tables {
-            table.history.clear();
-            table.forgotten = version;
+            if let Some(newest) = table.history.drain(..).next_back() {
+                table.forgotten = newest.object.version;
+            }
         }
     }
 
@@ -245,7 +239,7 @@ impl Store {
             table.forgotten = oldest.object.version;
         }
         table.history.push_back(change);
-        self.changed.send_replace(self.version);
+        table.changed.send_replace(());
     }
 }
 

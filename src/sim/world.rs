@@ -159,7 +159,7 @@ impl World {
             sequence: 0,
             random: mix(seed),
         };
-        world.after(step, Due::Step);
+        world.after(step, Due::Step(None));
         world.after(SCRAPE_SECONDS, Due::Scrape);
         world.after(60.0, Due::ExpireEvents);
         world
@@ -188,7 +188,7 @@ impl World {
     /// Lets something happen `seconds` from now.
     pub(super) fn after(&mut self, seconds: f64, due: Due) {
         let rank = match due {
-            Due::Step => 0,
+            Due::Step(_) => 0,
             Due::Scrape => 1,
             _ => 2,
         };

@@ -42,7 +42,7 @@ struct Watch {
     announce: bool,
     /// All changes up to this version have been sent.
     position: u64,
-    changed: Receiver<u64>,
+    changed: Receiver<()>,
     next_bookmark: Option<Instant>,
     ends: Instant,
     over: bool,
@@ -71,7 +71,7 @@ pub fn watch(
         initial: Vec::new().into_iter(),
         announce: false,
         position: from.unwrap_or(world.store.version()),
-        changed: world.store.subscribe(),
+        changed: world.store.subscribe(resource),
         next_bookmark: parameters.allow_watch_bookmarks.then(|| Instant::now() + BOOKMARKS),
         ends: Instant::now()
             + parameters.timeout_seconds.map_or(LONGEST, Duration::from_secs).min(LONGEST),
@@ -145,12 +145,10 @@ impl Watch {
                     changed = self.changed.changed() => changed.ok()?,
                     () = tokio::time::sleep_until(wake) => {
                         self.over = wake >= self.ends;
-                        if let Some(due) = &mut self.next_bookmark {
-                            *due = wake + BOOKMARKS;
-                            line(&mut lines, "BOOKMARK", &self.bookmark(false));
-                        } else {
-                            return None;
-                        }
+                        *self.next_bookmark.as_mut()? = wake + BOOKMARKS;
+                        // Other resources have brought newer versions.
+                        lines = self.changes().unwrap_or_default();
+                        line(&mut lines, "BOOKMARK", &self.bookmark(false));
                     }
                 }
             }
