@@ -68,10 +68,12 @@ pub struct Half {
     pub not_wanted: f64,
     /// How long changes waited until they were sent, by what they are for.
     pub waits: BTreeMap<String, Waits>,
+    /// How old the decisions were by which they were sent, when that was answered.
+    pub decision_age: Waits,
     pub lacking: Lacking,
 }
 
-/// How long changes waited until they were sent, in seconds: bounds that were not exceeded.
+/// Changes and their times, in seconds: bounds that were not exceeded.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Waits {
     pub sent: f64,
@@ -161,6 +163,7 @@ async fn measure_half(
         failed: rate("resize_failures_total"),
         not_wanted: rate("changes_not_wanted_total"),
         waits: waits(&before, &after),
+        decision_age: quantiles(&before, &after, "decision_age_seconds_bucket", None),
         lacking: client.get(cluster.url("/lacking")).send().await?.json().await?,
     };
     Ok((half, course))
@@ -251,22 +254,27 @@ fn starts(cycles: &[Cycle]) -> Vec<f64> {
 fn waits(before: &Scrape, after: &Scrape) -> BTreeMap<String, Waits> {
     let (metric, label) = ("dispatch_delay_seconds_bucket", "urgency");
     let of = |urgency: String| {
-        let earlier = before.buckets(metric, label, &urgency);
-        let earlier = earlier.into_iter().map(|(_, count)| count).chain(std::iter::repeat(0.0));
-        let buckets = after.buckets(metric, label, &urgency);
-        let grown: Vec<(f64, f64)> = buckets
-            .into_iter()
-            .zip(earlier)
-            .map(|((bound, count), before)| (bound, count - before))
-            .collect();
-        let sent = grown.last().map_or(0.0, |(_, count)| *count);
-        let within = |share: f64| {
-            let reached = grown.iter().find(|(_, count)| *count >= share * sent);
-            reached.map_or(f64::INFINITY, |(bound, _)| *bound)
-        };
-        let waits = Waits { sent, p50: within(0.5), p99: within(0.99), most: within(1.0) };
+        let waits = quantiles(before, after, metric, Some((label, &urgency)));
         (urgency, waits)
     };
     let all = after.by(metric, label).into_keys().map(of);
     all.filter(|(_, waits)| waits.sent > 0.0).collect()
+}
+
+/// What a histogram has taken in meanwhile.
+fn quantiles(before: &Scrape, after: &Scrape, metric: &str, of: Option<(&str, &str)>) -> Waits {
+    let earlier = before.buckets(metric, of);
+    let earlier = earlier.into_iter().map(|(_, count)| count).chain(std::iter::repeat(0.0));
+    let buckets = after.buckets(metric, of);
+    let grown: Vec<(f64, f64)> = buckets
+        .into_iter()
+        .zip(earlier)
+        .map(|((bound, count), before)| (bound, count - before))
+        .collect();
+    let sent = grown.last().map_or(0.0, |(_, count)| *count);
+    let within = |share: f64| {
+        let reached = grown.iter().find(|(_, count)| *count >= share * sent);
+        reached.map_or(f64::INFINITY, |(bound, _)| *bound)
+    };
+    Waits { sent, p50: within(0.5), p99: within(0.99), most: within(1.0) }
 }

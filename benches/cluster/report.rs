@@ -33,6 +33,7 @@ pub struct Measured {
     pub list: Latency,
     /// A page of the dashboard, sorted, and what Prometheus reads.
     pub page: Latency,
+    pub workloads: Latency,
     pub metrics: Latency,
 }
 
@@ -57,11 +58,11 @@ pub fn print(all: &[Measured]) {
          cycle | peak RSS MiB | with `/pods` | `/health` p50 / p99 ms | `/decisions` | `/pods` | \
          `/pods/overview` | `/metrics` |"
     );
-    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for m in all {
         let latency = |l: &Latency| format!("{:.2} / {:.2}", l.p50_ms, l.p99_ms);
         println!(
-            "| {} | {:.2} | {:.2} | {:.1} | {:.2} | {:.0} | {:.0} | {} | {} | {} | {} | {} |",
+            "| {} | {:.2} | {:.2} | {:.1} | {:.2} | {:.0} | {:.0} | {} | {} | {} | {} | {} | {} |",
             m.pods,
             m.first_health,
             m.first_cycle,
@@ -73,6 +74,7 @@ pub fn print(all: &[Measured]) {
             latency(&m.decisions),
             latency(&m.list),
             latency(&m.page),
+            latency(&m.workloads),
             latency(&m.metrics)
         );
     }
@@ -86,16 +88,16 @@ pub fn live(all: &[Live]) {
          they were sent: not above p50 / p99 / the most\n"
     );
     println!(
-        "| pods | s | pods sent | resizes done | failed | not wanted | killed | grows | shrinks |"
+        "| pods | s | pods sent | resizes done | failed | not wanted | killed | full | grows | \
+         shrinks | age of the decision, answered |"
     );
-    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for (m, half) in halves(all) {
-        let wait = |urgency: &str| match half.waits.get(urgency) {
-            Some(Waits { sent, p50, p99, most }) => format!("{p50} / {p99} / {most} ({sent})"),
-            None => "none".to_owned(),
-        };
+        let told =
+            |Waits { sent, p50, p99, most }: &Waits| format!("{p50} / {p99} / {most} ({sent})");
+        let wait = |urgency: &str| half.waits.get(urgency).map_or("none".to_owned(), told);
         println!(
-            "| {} | {:.0} | {:.1} | {:.1} | {:.2} | {:.1} | {} | {} | {} |",
+            "| {} | {:.0} | {:.1} | {:.1} | {:.2} | {:.1} | {} | {} | {} | {} | {} |",
             m.pods,
             half.seconds,
             half.sent,
@@ -103,8 +105,10 @@ pub fn live(all: &[Live]) {
             half.failed,
             half.not_wanted,
             wait("killed"),
+            wait("full"),
             wait("grows"),
             wait("shrinks"),
+            told(&half.decision_age),
         );
     }
     for m in all {

@@ -30,9 +30,11 @@ impl Scrape {
         sums
     }
 
-    /// A histogram with a label of that value: bounds, and how many were not above them.
-    pub fn buckets(&self, metric: &str, label: &str, value: &str) -> Vec<(f64, f64)> {
-        let buckets = self.of(metric).filter(|(series, _)| of_label(series, label) == Some(value));
+    /// A histogram, of those with a label of that value: bounds, and how many were not above them.
+    pub fn buckets(&self, metric: &str, of: Option<(&str, &str)>) -> Vec<(f64, f64)> {
+        let is_meant =
+            |series: &str| of.is_none_or(|(label, value)| of_label(series, label) == Some(value));
+        let buckets = self.of(metric).filter(|(series, _)| is_meant(series));
         let mut buckets: Vec<(f64, f64)> = buckets
             .filter_map(|(series, count)| {
                 let bound = of_label(series, "le")?;

@@ -36,10 +36,11 @@ pub enum Urgency {
 }
 
 impl Urgency {
-    /// As metrics name it.
+    /// As metrics name it: what is used to nine tenths at least is full, else it grows in time.
     pub fn name(self) -> &'static str {
         match self {
             Self::Killed => "killed",
+            Self::Full(..=10) => "full",
             Self::Full(_) => "grows",
             Self::Shrinks => "shrinks",
             Self::Stays => "stays",

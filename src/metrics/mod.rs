@@ -46,6 +46,7 @@ pub struct Metrics {
     events: Counters<1>,
     requests: requests::Requests,
     dispatched: Timings<1>,
+    decision_age: Timings<0>,
     waiting: Gauge,
     write_rate: Gauge<f64, AtomicU64>,
     write_cuts: Counter,
@@ -120,6 +121,7 @@ impl Default for Metrics {
             events: Family::default(),
             requests: requests::Requests::default(),
             dispatched: Family::new_with_constructor(delay),
+            decision_age: Family::new_with_constructor(timing),
             waiting: Gauge::default(),
             write_rate: Gauge::default(),
             write_cuts: Counter::default(),
@@ -193,6 +195,13 @@ impl Metrics {
             "Time from a decision until its change is sent, by what it is for",
             Unit::Seconds,
             dispatched,
+        );
+        let decision_age = self.decision_age.clone();
+        r.register_with_unit(
+            "decision_age",
+            "Time from the decision that a change is sent by until the API server has answered",
+            Unit::Seconds,
+            decision_age,
         );
         r.register(
             "changes_waiting",
@@ -370,10 +379,12 @@ impl Metrics {
         self.resize_duration.get_or_create(&[("result", result)]).observe(took.as_secs_f64());
     }
 
-    /// A change is sent so many seconds after it was decided on.
-    pub fn dispatched(&self, urgency: Urgency, seconds: i64) {
+    /// A change was sent so many seconds after it was first wanted; so old was the decision that it
+    /// was sent by when that was answered.
+    pub fn dispatched(&self, urgency: Urgency, seconds: i64, decision_age: Duration) {
         let delays = self.dispatched.get_or_create(&[("urgency", urgency.name())]);
         delays.observe(seconds.max(0) as f64);
+        self.decision_age.get_or_create(&[]).observe(decision_age.as_secs_f64());
     }
 
     /// So many changes have waited too long.

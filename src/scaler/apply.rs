@@ -331,8 +331,12 @@ mod tests {
     use kube::api::{Patch, PatchParams};
     use serde_json::{Value, json};
 
+    use tower::ServiceExt;
+
     use super::super::fixtures::{limits, one_pod};
     use super::*;
+    use crate::config::Config;
+    use crate::leader::Leadership;
     use crate::sim::simulation::Simulation;
     use crate::sim::world::ServerVersion;
 
@@ -413,5 +417,32 @@ mod tests {
         let limits = template.containers[0].resources.clone().unwrap().limits.unwrap();
         assert_eq!(limits["cpu"].0, "500m");
         assert_eq!(super::super::fixtures::limits(&simulation, &owned).await.0, "500m");
+    }
+
+    /// The cluster behind a webhook that has its own idea of CPU limits.
+    fn rewriting(simulation: &Arc<Simulation>) -> Cluster {
+        let server = crate::sim::api::router(simulation.clone());
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let server = server.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = String::from_utf8(body.collect_bytes().await.unwrap().into()).unwrap();
+                let body = body.replace(r#""cpu":"600m""#, r#""cpu":"550m""#);
+                server.oneshot(http::Request::from_parts(parts, axum::body::Body::from(body))).await
+            }
+        });
+        let client = kube::Client::new(service, "default");
+        let (clock, leadership) = (*simulation.clock(), Arc::new(Leadership::alone()));
+        Cluster::new(client, clock, leadership, &Config::default())
+    }
+
+    #[tokio::test]
+    async fn what_admission_has_changed_is_not_taken_for_a_kubelet_that_says_nothing() {
+        let (simulation, _, owned) = one_pod(ServerVersion::default()).await;
+        let cluster = rewriting(&simulation);
+        let applied = apply(&cluster, &owned, plan(&[("cpu", "600m")])).await;
+        let refused = applied.err().unwrap().to_string();
+        assert!(refused.contains("admission has asked for something else"), "{refused}");
+        assert_eq!(limits(&simulation, &owned).await.0, "550m");
     }
 }

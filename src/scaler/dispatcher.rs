@@ -151,14 +151,14 @@ impl Hands {
                 return None;
             }
         };
-        let urgency = decided.urgency();
+        let (urgency, decided_at) = (decided.urgency(), Instant::now());
         let stage = scaler.begin(cluster, &config, &settings, decided, &turn).await;
         match &stage {
             Stage::Over(Outcome {
                 status: Status::NoActionNeeded | Status::Skipped(_) | Status::DryRun,
                 ..
             }) => scaler.metrics.not_wanted(),
-            _ => scaler.metrics.dispatched(urgency, waited),
+            _ => scaler.metrics.dispatched(urgency, waited, decided_at.elapsed()),
         }
         self.follow(stage, waiter, place)
     }

@@ -70,7 +70,7 @@ impl Scaler {
         if changes.waits() {
             let pods = decided.iter().map(|of| &of.owned.pod);
             let done = pods.filter(|pod| changes.settle(pod, now));
-            done.for_each(|pod| self.wanted.done_late(pod, now.timestamp()));
+            done.for_each(|pod| self.wanted.kubelet_answered(pod, true, now.timestamp()));
         }
     }
 }

@@ -87,7 +87,11 @@ impl Scaler {
         accepted: Accepted,
         word: Result<ResizeProgress, ClusterError>,
     ) -> Stage {
-        let pod = resizing.pod().key.clone();
+        let (pod, now) = (resizing.pod().key.clone(), cluster.clock().now().timestamp());
+        if let Ok(word) = &word {
+            let answered = *word != ResizeProgress::Unanswered;
+            self.wanted.kubelet_answered(resizing.pod(), answered, now);
+        }
         let work = async {
             let attempt = resizing.resize.heard(cluster, accepted, word).await;
             self.take_in(cluster, config, &mut resizing, attempt);
@@ -107,7 +111,11 @@ impl Scaler {
     ) -> Stage {
         while let Some(sent) = resizing.resize.send(cluster, turn).await {
             match sent {
-                Sent::Accepted(accepted) => return Stage::Accepted(resizing, accepted),
+                Sent::Accepted(accepted) => {
+                    let now = cluster.clock().now().timestamp();
+                    self.wanted.write_answered(resizing.pod(), true, now);
+                    return Stage::Accepted(resizing, accepted);
+                }
                 Sent::Over(attempt) => self.take_in(cluster, config, &mut resizing, attempt),
             }
         }
@@ -128,7 +136,8 @@ impl Scaler {
         }
         let (owned, decision) = (&resizing.resize.owned, &resizing.decision);
         let (key, now) = (&owned.pod.key, cluster.clock().now().timestamp());
-        self.wanted.heard(&owned.pod, &result, now);
+        let failed = matches!(result, Err(ApplyError::Cluster(ClusterError::Unavailable { .. })));
+        self.wanted.write_answered(&owned.pod, !failed, now);
         match &result {
             Ok(_) => self.agent.applied(key, decision, &resources, &config.policy(), now),
             Err(_) => {

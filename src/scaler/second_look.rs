@@ -56,6 +56,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// Between two times that the watches are asked for news, and how long they are waited for at once.
 const TOGETHER: Duration = Duration::from_millis(100);
 const NEWS: Duration = Duration::from_secs(5);
+/// The same while pods of which they told are being changed, which then have to be decided on.
+const AGAIN: Duration = Duration::from_millis(500);
 
 pub struct SecondLook {
     pub config: Arc<SharedConfig>,
@@ -124,14 +126,20 @@ impl SecondLook {
     }
 
     /// Decides on pods that have just started or were killed, as soon as a watch tells of them: one
-    /// that is killed again and again runs for a short time only.
+    /// that is killed again and again runs for a short time only. One that is being changed has its
+    /// turn after that.
     async fn answer_news(&self, looks: &Arc<Looks>, stopping: &CancellationToken) {
-        let mut work = JoinSet::new();
+        let (mut work, mut later) = (JoinSet::new(), Vec::new());
         loop {
             let is_watched = |of: &Arc<Cluster>| looks_now(of, &self.config.current());
             let news = AssertUnwindSafe(async {
                 let cluster = self.cluster.get().filter(is_watched)?;
-                let pods = tokio::time::timeout(NEWS, cluster.news()).await.ok()?;
+                let wait = if later.is_empty() { NEWS } else { AGAIN };
+                let mut pods = tokio::time::timeout(wait, cluster.news()).await.unwrap_or_default();
+                let told: HashSet<_> = pods.iter().map(|owned| owned.pod.key.clone()).collect();
+                let later = later.drain(..).filter(|key| !told.contains(key));
+                let later = later.filter_map(|key| still_watched(&cluster, &key)).collect();
+                pods.extend(cluster.watched_with_context(later));
                 Some((pods, cluster))
             });
             let news = tokio::select! {
@@ -140,11 +148,17 @@ impl SecondLook {
             };
             match news {
                 Ok(Some((pods, cluster))) if is_watched(&cluster) => {
-                    let (looks, config) = (looks.clone(), self.config.current());
-                    work.spawn(async move {
-                        let pods = pods.into_iter().map(|owned| (owned.select_containers(), None));
-                        looks.decide(&cluster, &config, pods.collect()).await
-                    });
+                    let is_claimed = |of: &OwnedPod| self.scaler.claims.is_claimed(&of.pod.key);
+                    let (claimed, free): (Vec<_>, Vec<_>) = pods.into_iter().partition(is_claimed);
+                    later.extend(claimed.into_iter().map(|owned| owned.pod.key.clone()));
+                    if !free.is_empty() {
+                        let (looks, config) = (looks.clone(), self.config.current());
+                        work.spawn(async move {
+                            let pods = free.into_iter();
+                            let pods = pods.map(|owned| (owned.select_containers(), None));
+                            looks.decide(&cluster, &config, pods.collect()).await
+                        });
+                    }
                 }
                 Ok(_) => {}
                 Err(_) => tracing::error!("a panic in taking in what the watches tell"),

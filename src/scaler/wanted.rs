@@ -8,10 +8,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::agent::Decided;
-use super::apply::ApplyError;
-use crate::client::error::ClusterError;
 use crate::core::breaker::Breaker;
-use crate::core::outcome::{Applied, Method, Outcome, Unfinished};
+use crate::core::outcome::Outcome;
 use crate::core::pod::{Pod, PodKey};
 use crate::core::pod_decision::Urgency;
 
@@ -219,29 +217,18 @@ impl Wanted {
         self.more.notify_one();
     }
 
-    /// What became of a change of this pod tells whether its node and its namespace answer.
-    pub fn heard(&self, pod: &Pod, applied: &Result<Applied, ApplyError>, now: i64) {
-        let (node, namespace) = match applied {
-            Ok(Applied { method: Method::Vertical, pending, .. }) => {
-                (Some(*pending != Some(Unfinished::Unanswered)), true)
-            }
-            Err(ApplyError::Cluster(ClusterError::Unavailable { .. })) => (None, false),
-            _ => (None, true),
-        };
+    /// The kubelet of this pod has said something of a resize, or was waited for in vain.
+    pub fn kubelet_answered(&self, pod: &Pod, answered: bool, now: i64) {
+        let Some(name) = &pod.node_name else { return };
         let mut changes = self.changes.lock();
-        if let (Some(answered), Some(name)) = (node, &pod.node_name) {
-            changes.nodes.entry(name.to_string()).or_default().breaker.heard(answered, now);
-        }
-        let namespace_of = changes.namespaces.entry(pod.key.namespace.clone()).or_default();
-        namespace_of.breaker.heard(namespace, now);
+        changes.nodes.entry(name.to_string()).or_default().breaker.heard(answered, now);
     }
 
-    /// The kubelet has done what was waited for no more.
-    pub fn done_late(&self, pod: &Pod, now: i64) {
-        let name = pod.node_name.as_deref().unwrap_or_default();
-        if let Some(node) = self.changes.lock().nodes.get_mut(name) {
-            node.breaker.heard(true, now);
-        }
+    /// A write for this pod was answered, or failed with the server.
+    pub fn write_answered(&self, pod: &Pod, answered: bool, now: i64) {
+        let namespace = pod.key.namespace.clone();
+        let mut changes = self.changes.lock();
+        changes.namespaces.entry(namespace).or_default().breaker.heard(answered, now);
     }
 
     /// The nodes and namespaces that do not answer.
@@ -274,12 +261,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::client::error::Call;
     use crate::core::action::Action;
     use crate::core::context::OwnedPod;
     use crate::core::decision::Decision;
     use crate::core::observation::Observation;
-    use crate::core::outcome::{DONE, Status};
+    use crate::core::outcome::{DONE, Method, Status};
     use crate::core::pod::{ResizeCondition, ResizeState, pod_key};
     use crate::core::pod_decision::PodDecision;
     use crate::core::resource::PerResource;
@@ -386,16 +372,12 @@ mod tests {
         assert!(wanted.next(1).is_some() && wanted.next(1).is_none());
     }
 
-    fn applied(pending: Option<Unfinished>) -> Result<Applied, ApplyError> {
-        Ok(Applied { method: Method::Vertical, pending, refusal: None })
-    }
-
     #[test]
     fn where_no_kubelet_answers_only_what_grows_is_sent() {
         let wanted = Wanted::default();
         let silent = change("a", "n1").owned.pod;
         for _ in 0..3 {
-            wanted.heard(&silent, &applied(Some(Unfinished::Unanswered)), 10);
+            wanted.kubelet_answered(&silent, false, 10);
         }
         let open = OpenBreaker { kind: NODE, name: "n1".into(), since: 10 };
         assert_eq!(wanted.open_breakers(), [open]);
@@ -411,7 +393,7 @@ mod tests {
         assert_eq!(names, ["begun", "c", "b"]);
         let tried = next(&wanted, 26).unwrap();
         assert_eq!(next(&wanted, 26), None);
-        wanted.done_late(&silent, 26);
+        wanted.kubelet_answered(&silent, true, 26);
         assert_ne!(next(&wanted, 26).unwrap(), tried);
         assert!(wanted.open_breakers().is_empty());
     }
@@ -421,10 +403,7 @@ mod tests {
         let wanted = Wanted::default();
         let pod = change("a", "n1").owned.pod;
         for _ in 0..3 {
-            let call = Call::on("patch", "pods/resize", "shop", "a");
-            let message = "API server answered 500: failed calling webhook".into();
-            let failed = ClusterError::Unavailable { call, message };
-            wanted.heard(&pod, &Err(failed.into()), 10);
+            wanted.write_answered(&pod, false, 10);
         }
         let mut elsewhere = change("b", "n1");
         Arc::make_mut(&mut elsewhere.owned.pod).key = pod_key("other", "b", "b");

@@ -73,7 +73,7 @@ async fn the_loop_follows_the_load() {
         statistics["statistics"]["overview"]["applied_scalings"].as_u64() >= Some(8)
     })
     .await;
-    let sent = "dqn_scaler_dispatch_delay_seconds_count{urgency=\"grows\"}";
+    let sent = "dqn_scaler_dispatch_delay_seconds_count{urgency=\"full\"}";
     assert!(service.metric(sent).await >= 1.0);
     until("none waits", async || service.metric("dqn_scaler_changes_waiting").await == 0.0).await;
 }
