@@ -147,14 +147,18 @@ async fn measure(cluster: &ApiServer, pods: usize, cycles: usize) -> anyhow::Res
         tokio::spawn(load::ask(service.url("/pods"), Duration::from_millis(200), ended.clone()));
     let page = service.url("/pods/overview?sort=cpu_utilization&order=desc");
     let page = tokio::spawn(load::ask(page, Duration::from_millis(200), ended.clone()));
-    let workloads = service.url("/workloads/overview");
-    let workloads = tokio::spawn(load::ask(workloads, Duration::from_millis(200), ended.clone()));
     let metrics =
         tokio::spawn(load::ask(service.url("/metrics"), Duration::from_millis(200), ended));
     following(&mut service, 2).await?;
     end.send_replace(true);
     let (list, page) = (Latency::of(list.await??), Latency::of(page.await??));
-    let (workloads, metrics) = (Latency::of(workloads.await??), Latency::of(metrics.await??));
+    let metrics = Latency::of(metrics.await??);
+    let (end, ended) = tokio::sync::watch::channel(false);
+    let workloads = service.url("/workloads/overview");
+    let workloads = tokio::spawn(load::ask(workloads, Duration::from_millis(200), ended));
+    following(&mut service, 1).await?;
+    end.send_replace(true);
+    let workloads = Latency::of(workloads.await??);
     Ok(Measured {
         pods,
         first_health,
