@@ -56,7 +56,7 @@ pub fn print(all: &[Measured]) {
     println!(
         "\n| pods | first `/health` s | first cycle s | MiB read at start | MiB read a \
          cycle | peak RSS MiB | with `/pods` | `/health` p50 / p99 ms | `/decisions` | `/pods` | \
-         `/pods/overview` | `/metrics` |"
+         `/pods/overview` | `/workloads/overview` | `/metrics` |"
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for m in all {

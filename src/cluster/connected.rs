@@ -48,7 +48,9 @@ impl Cluster {
         leadership: SharedLeadership,
         config: &Config,
     ) -> Self {
-        let (direct, client) = (client.clone(), throttled(client, leadership.clone()));
+        let write_limiter = WriteLimiter::new(config.writes_per_second, config.resize_concurrency);
+        let direct = client.clone();
+        let client = throttled(client, leadership.clone(), write_limiter.clone());
         Self {
             // Who is bounded to some namespaces does not look at others.
             inventory: Inventory::new(client.clone(), config.allowed_namespaces.is_empty()),
@@ -57,7 +59,7 @@ impl Cluster {
             clock,
             resize_support: OnceCell::new(),
             leadership,
-            write_limiter: WriteLimiter::new(config.writes_per_second, config.resize_concurrency),
+            write_limiter,
             usages: Once::new(KEPT),
             measured_at: AtomicI64::new(0),
             kubelets: None,
@@ -270,7 +272,9 @@ impl Cluster {
             let message = "not sent: too many writes were waiting".into();
             return Err(ClusterError::Unavailable { call, message });
         };
-        while_allowed(call, deadline, || self.may_act(), || permit.write(attempt())).await
+        let namespace = call.namespace.clone();
+        let write = || permit.write(&namespace, attempt());
+        while_allowed(call, deadline, || self.may_act(), write).await
     }
 
     /// What holds for all pods of this cluster. As long as it is not known whether memory limits

@@ -1,6 +1,7 @@
 //! How many writes a second the API server is asked for: what its own answers say it bears. While
 //! they are quick the pace grows little by little, and where one is slow or refused it is halved.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// The objective that Kubernetes has for nearly all writes: what takes longer is slow.
@@ -23,8 +24,9 @@ const FIRST: f64 = 10.0;
 /// begins, at 30 pods a node.
 const PODS_A_WRITE: f64 = 5.0 * 10.0 * 30.0;
 
-/// One slow answer may be the fault of a webhook of one namespace: each weighs so much in the share
-/// of slow ones, and from that share on all are meant.
+/// Slow answers may be the fault of a webhook of one namespace, of which one counts until what it
+/// changes has shown. Each weighs so much in the share of slow ones, and from that share on all are
+/// meant.
 const WEIGHT: f64 = 0.1;
 const MANY: f64 = 0.25;
 
@@ -36,6 +38,15 @@ pub struct Moment {
     pub is_late: bool,
 }
 
+/// A write that was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent<'a> {
+    pub at: Instant,
+    pub namespace: &'a str,
+    /// The pace has held it back.
+    pub is_late: bool,
+}
+
 /// How an attempt to write was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -43,7 +54,7 @@ pub enum Answer {
     Given,
     /// The server has too much to do, or cannot be reached.
     Overloaded,
-    /// There was none in time.
+    /// There was none in the time that was left for it.
     Missing,
 }
 
@@ -56,7 +67,9 @@ pub struct Pace {
     next: Instant,
     /// The share of slow ones among the last answers to what was sent since the last cut.
     slow: f64,
-    /// When the pace was last halved, and how often.
+    /// When the last slow answer of a namespace counted.
+    slow_in: HashMap<String, Instant>,
+    /// When the pace was last halved or the server's pause ends, and how often it was halved.
     cut_at: Option<Instant>,
     cuts: u64,
 }
@@ -64,7 +77,15 @@ pub struct Pace {
 impl Pace {
     pub fn new(most: u32, now: Instant) -> Self {
         let most = f64::from(most.max(1));
-        Self { rate: FIRST.min(most), most, next: now, slow: 0.0, cut_at: None, cuts: 0 }
+        Self {
+            rate: FIRST.min(most),
+            most,
+            next: now,
+            slow: 0.0,
+            slow_in: HashMap::new(),
+            cut_at: None,
+            cuts: 0,
+        }
     }
 
     /// The cluster has so many pods: what it does anyway is the measure to begin with.
@@ -87,29 +108,49 @@ impl Pace {
         self.next = earlier.unwrap_or(now).max(now);
     }
 
-    /// Takes in how a write was answered that was sent at `sent`. The pace grows only where it held
-    /// the write back, and what was sent before a cut tells nothing of the pace since.
-    pub fn answered(&mut self, answer: Answer, is_late: bool, sent: Instant, now: Instant) {
-        if self.cut_at.is_some_and(|cut_at| sent <= cut_at) {
+    /// Takes in how a write was answered. The pace grows only where it held the write back, and what
+    /// was sent before a cut tells nothing of the pace since.
+    pub fn answered(&mut self, answer: Answer, sent: Sent, now: Instant) {
+        if self.cut_at.is_some_and(|cut_at| sent.at <= cut_at) {
             return;
         }
-        let took = now.saturating_duration_since(sent);
-        let is_slow = answer == Answer::Missing || took >= SLOW;
-        self.slow += (if is_slow { 1.0 } else { 0.0 } - self.slow) * WEIGHT;
-        let rests = self.cut_at.is_some_and(|at| now.saturating_duration_since(at) < REST);
+        let took = now.saturating_duration_since(sent.at);
+        let is_slow = took >= SLOW;
+        if !is_slow || self.counts_for(sent.namespace, now) {
+            self.slow += (f64::from(u8::from(is_slow)) - self.slow) * WEIGHT;
+        }
         if answer == Answer::Overloaded || is_slow && self.slow >= MANY {
-            if rests {
-                return;
-            }
-            self.rate = (self.rate / 2.0).max(LEAST);
-            self.slow = 0.0;
-            self.cut_at = Some(now);
-            self.cuts += 1;
-        } else if is_late && !is_slow && took < QUICK {
+            self.cut(now);
+        } else if answer == Answer::Given && sent.is_late && took < QUICK {
             let share = if self.cut_at.is_none() { FIRST_RAISE_SHARE } else { RAISE_SHARE };
             let raise = share.max(RAISE / self.rate.max(1.0));
             self.rate = (self.rate + raise).min(self.most);
         }
+    }
+
+    /// The server has asked to be left alone until then: what waits for that has not been slow.
+    pub fn pause(&mut self, until: Instant, now: Instant) {
+        self.cut(now);
+        self.cut_at = self.cut_at.max(Some(until));
+    }
+
+    fn counts_for(&mut self, namespace: &str, now: Instant) -> bool {
+        self.slow_in.retain(|_, at| now.saturating_duration_since(*at) < REST);
+        let counts = !self.slow_in.contains_key(namespace);
+        if counts {
+            self.slow_in.insert(namespace.to_owned(), now);
+        }
+        counts
+    }
+
+    fn cut(&mut self, now: Instant) {
+        if self.cut_at.is_some_and(|at| now.saturating_duration_since(at) < REST) {
+            return;
+        }
+        self.rate = (self.rate / 2.0).max(LEAST);
+        self.slow = 0.0;
+        self.cut_at = Some(now);
+        self.cuts += 1;
     }
 
     /// Writes a second.
@@ -129,13 +170,17 @@ mod tests {
 
     const TICK: Duration = Duration::from_millis(1);
 
+    fn sent(at: Instant) -> Sent<'static> {
+        Sent { at, namespace: "shop", is_late: true }
+    }
+
     /// Writes as fast as it may for so many seconds, each answered after `took`.
     fn write(pace: &mut Pace, from: Instant, seconds: u64, took: Duration) -> (Instant, usize) {
         let (end, mut now, mut count) = (from + Duration::from_secs(seconds), from, 0);
         while now < end {
-            let moment = pace.take(now);
-            now = moment.at;
-            pace.answered(Answer::Given, moment.is_late, now, now + took);
+            let Moment { at, is_late } = pace.take(now);
+            now = at;
+            pace.answered(Answer::Given, Sent { is_late, ..sent(now) }, now + took);
             count += 1;
         }
         (now, count)
@@ -164,7 +209,7 @@ mod tests {
         let mut idle = Pace::new(20, began);
         for second in 1..100 {
             let Moment { at, is_late } = idle.take(now + Duration::from_secs(second));
-            idle.answered(Answer::Given, is_late, at, at + TICK);
+            idle.answered(Answer::Given, Sent { is_late, ..sent(at) }, at + TICK);
         }
         assert_eq!(idle.rate(), FIRST);
     }
@@ -174,7 +219,7 @@ mod tests {
         let began = Instant::now();
         let mut pace = Pace::new(200, began);
         pace.begin(300_000);
-        pace.answered(Answer::Overloaded, false, began, began + TICK);
+        pace.answered(Answer::Overloaded, sent(began), began + TICK);
         assert_eq!(pace.rate(), 100.0);
         let (now, _) = write(&mut pace, began + 2 * TICK, 10, TICK);
         assert!((155.0..170.0).contains(&pace.rate()), "{}", pace.rate());
@@ -186,13 +231,14 @@ mod tests {
     fn a_pause_of_the_server_halves_it_once_however_many_answers_it_delays() {
         let began = Instant::now();
         for (answer, took) in
-            [(Answer::Overloaded, TICK), (Answer::Given, 5 * SLOW), (Answer::Missing, TICK)]
+            [(Answer::Overloaded, TICK), (Answer::Given, 5 * SLOW), (Answer::Missing, 5 * SLOW)]
         {
+            let names: Vec<_> = (0..30).map(|number| format!("team-{number}")).collect();
             let mut pace = Pace::new(40, began);
             pace.begin(60_000);
-            for write in 0..30 {
-                let sent = began + write * TICK;
-                pace.answered(answer, true, sent, began + took + 30 * TICK);
+            for (write, namespace) in (0..).zip(&names) {
+                let sent = Sent { namespace, ..sent(began + write * TICK) };
+                pace.answered(answer, sent, began + took + 30 * TICK);
             }
             assert_eq!((pace.rate(), pace.cuts()), (20.0, 1));
             pace.begin(150_000);
@@ -200,22 +246,37 @@ mod tests {
             let (now, _) = write(&mut pace, began + 6 * SLOW, 30, TICK);
             assert_eq!((pace.rate(), pace.cuts()), (40.0, 1), "quick answers never cut");
             for second in 0..100 {
-                let sent = now + Duration::from_secs(10 * second);
-                pace.answered(answer, true, sent, sent + took);
+                let at = now + Duration::from_secs(10 * second);
+                pace.answered(answer, sent(at), at + took);
             }
             assert_eq!(pace.rate(), LEAST, "it never stops for good");
         }
     }
 
     #[test]
-    fn a_slow_answer_now_and_then_is_not_the_server() {
-        let now = Instant::now();
-        let mut pace = Pace::new(10, now);
-        for number in 0..100 {
-            let took = if number % 10 == 0 { SLOW } else { TICK };
-            pace.answered(Answer::Given, true, now, now + took);
+    fn one_namespace_that_is_slow_again_and_again_is_not_the_server() {
+        let began = Instant::now();
+        let mut pace = Pace::new(10, began);
+        for second in 0..100 {
+            let now = began + Duration::from_secs(second);
+            for write in 0..10 {
+                let (namespace, took) = if write < 8 { ("shop", 10 * SLOW) } else { ("api", TICK) };
+                pace.answered(Answer::Missing, Sent { namespace, ..sent(now) }, now + took);
+            }
         }
         assert_eq!(pace.cuts(), 0);
+    }
+
+    #[test]
+    fn what_the_server_has_put_off_was_not_slow() {
+        let (began, pause) = (Instant::now(), 10 * SLOW);
+        let mut pace = Pace::new(10, began);
+        pace.answered(Answer::Given, sent(began), began + 2 * SLOW);
+        pace.pause(began + pause, began);
+        for write in 1..30 {
+            pace.answered(Answer::Given, sent(began + write * TICK), began + pause + TICK);
+        }
+        assert_eq!((pace.rate(), pace.cuts()), (FIRST / 2.0, 1));
     }
 
     #[test]

@@ -24,8 +24,8 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(2);
 impl Cluster {
     /// Sends the patch, against the pod that it was decided on and no other: with its uid and the
     /// resource version at which it was read. Where the object has changed since it is read again,
-    /// and the patch is sent if what was decided on is still there. Gives the pod as it is then;
-    /// where a webhook has put other sizes in the place of these, they are refused.
+    /// and the patch is sent if what was decided on is still there. Gives the pod as it is then, in
+    /// which admission may have put other sizes in the place of these.
     pub async fn patch_resize(
         &self,
         pod: &Pod,
@@ -40,8 +40,8 @@ impl Cluster {
             let body = Patch::Strategic(patch_body(pod, version.as_deref(), plan));
             let conflict = match self.send_resize(pod, &body, turn, deadline).await {
                 Err(ClusterError::Conflict { message, .. }) => message,
-                Ok(now) if !holds(&now, plan) => {
-                    let message = "admission has asked for something else instead".into();
+                Ok(now) if !holds(&now, plan) && is_as_decided(pod, &now, plan) => {
+                    let message = "admission has left the sizes as they were".into();
                     return Err(ClusterError::Refused { call, code: 403, message });
                 }
                 sent => return sent,

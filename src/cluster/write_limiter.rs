@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{BoxError, Service};
 
-use super::pace::{Answer, Moment, Pace};
+use super::pace::{Answer, Moment, Pace, Sent};
 use crate::client::retry::{BUDGET, NOT_LEADING};
 use crate::leader::SharedLeadership;
 
@@ -35,32 +36,35 @@ pub struct WriteLimiter {
 pub struct Permit {
     limiter: Arc<WriteLimiter>,
     used: bool,
-    is_late: bool,
+    /// The pace has held back what is written with it first; a retry it does not.
+    is_late: AtomicBool,
     _place: OwnedSemaphorePermit,
 }
 
 /// An attempt to write that is on its way to the API server, until this is dropped.
 struct Attempt<'a> {
-    permit: &'a Permit,
-    sent: Instant,
+    pace: &'a Mutex<Pace>,
+    sent: Sent<'a>,
     answer: Answer,
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let Self { permit, sent, answer } = *self;
-        permit.limiter.pace.lock().answered(answer, permit.is_late, sent, Instant::now());
+        self.pace.lock().answered(self.answer, self.sent, Instant::now());
     }
 }
 
 impl Permit {
-    /// Writes with this permit, and learns from how it is answered.
+    /// Writes in a namespace with this permit, and learns from how that is answered.
     pub async fn write<T>(
         &self,
+        namespace: &str,
         attempt: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, kube::Error> {
-        let mut on_its_way =
-            Attempt { permit: self, sent: Instant::now(), answer: Answer::Missing };
+        let is_late = self.is_late.swap(false, Ordering::Relaxed);
+        let sent = Sent { at: Instant::now(), namespace, is_late };
+        let pace = &self.limiter.pace;
+        let mut on_its_way = Attempt { pace, sent, answer: Answer::Missing };
         let answer = attempt.await;
         let is_overloaded = match &answer {
             Err(kube::Error::Api(status)) => matches!(status.code, 429 | 503 | 504),
@@ -133,7 +137,8 @@ impl WriteLimiter {
         let place = tokio::time::timeout(timeout, place).await.ok()?.ok()?;
         let now = Instant::now();
         let Moment { at, is_late } = self.pace.lock().take(now);
-        let permit = Permit { limiter: self.clone(), used: false, is_late, _place: place };
+        let (limiter, is_late) = (self.clone(), is_late.into());
+        let permit = Permit { limiter, used: false, is_late, _place: place };
         if at.saturating_duration_since(began) > timeout {
             return None;
         }
@@ -155,15 +160,20 @@ impl WriteLimiter {
 
 /// A client that holds back what is like a request that the API server asked to wait with
 /// `Retry-After`, and sends no write that the leadership was lost over meanwhile.
-pub fn throttled(client: Client, leadership: SharedLeadership) -> Client {
+pub fn throttled(
+    client: Client,
+    leadership: SharedLeadership,
+    limiter: Arc<WriteLimiter>,
+) -> Client {
     let namespace = client.default_namespace().to_owned();
-    Client::new(Throttled { client, leadership, held: Arc::default() }, namespace)
+    Client::new(Throttled { client, leadership, limiter, held: Arc::default() }, namespace)
 }
 
 #[derive(Clone)]
 struct Throttled {
     client: Client,
     leadership: SharedLeadership,
+    limiter: Arc<WriteLimiter>,
     /// Nothing of a kind is sent before.
     held: Arc<Mutex<HashMap<Traffic, Instant>>>,
 }
@@ -201,7 +211,7 @@ impl Service<Request<Body>> for Throttled {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Self { client, leadership, held } = self.clone();
+        let Self { client, leadership, limiter, held } = self.clone();
         Box::pin(async move {
             let traffic = Traffic::of(&request);
             while let Some(wait) = wait_for(&held, &traffic) {
@@ -218,6 +228,9 @@ impl Service<Request<Body>> for Throttled {
                     "the API server asks for a pause"
                 );
                 let until = Instant::now() + wait;
+                if !traffic.reads {
+                    limiter.pace.lock().pause(until, Instant::now());
+                }
                 let mut held = held.lock();
                 held.retain(|_, until| *until > Instant::now());
                 let before = held.entry(traffic).or_insert(until);
@@ -244,7 +257,7 @@ fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use crate::leader::{LeaderArgs, Leadership};
@@ -307,7 +320,11 @@ mod tests {
             };
             async move { answer }
         });
-        let client = throttled(Client::new(server, "default"), Arc::new(Leadership::alone()));
+        let client = throttled(
+            Client::new(server, "default"),
+            Arc::new(Leadership::alone()),
+            WriteLimiter::new(50, 4),
+        );
         let began = Instant::now();
         let request = || Request::get("/version").body(Vec::new()).unwrap();
         assert!(client.request_text(request()).await.is_err());
@@ -347,7 +364,11 @@ mod tests {
             };
             async move { answer.body(Body::from(b"{}".to_vec())) }
         });
-        let client = throttled(Client::new(server, "default"), Arc::new(Leadership::alone()));
+        let client = throttled(
+            Client::new(server, "default"),
+            Arc::new(Leadership::alone()),
+            WriteLimiter::new(50, 4),
+        );
         let ask = |path: &str| client.request_text(Request::get(path).body(Vec::new()).unwrap());
         assert!(ask("/api/v1/events").await.is_err());
         let began = Instant::now();
@@ -377,8 +398,11 @@ mod tests {
             seen.lock().push(request.method().clone());
             async { Response::builder().body(Body::from(b"{}".to_vec())) }
         });
-        let client =
-            throttled(Client::new(server, "default"), Arc::new(Leadership::new(&args).unwrap()));
+        let client = throttled(
+            Client::new(server, "default"),
+            Arc::new(Leadership::new(&args).unwrap()),
+            WriteLimiter::new(50, 4),
+        );
         let request = |method: &str| {
             Request::builder().method(method).uri("/version").body(Vec::new()).unwrap()
         };

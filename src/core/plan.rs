@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::action::Action;
 use crate::guard::Override;
-use crate::pod::{ContainerResources, Pod, PodContainer};
+use crate::pod::{ContainerResources, Pod, PodContainer, Quantities};
 use crate::pod_decision::PodDecision;
 use crate::policy::Controls;
 use crate::quantity;
@@ -74,6 +74,25 @@ pub fn plan(pod: &Pod, decision: &PodDecision) -> Plan {
         }
     }
     plan
+}
+
+/// The plan with the sizes that the pod asks for: admission may have put them in the place of those
+/// that were sent.
+pub fn as_stored(plan: &Plan, pod: &Pod) -> Plan {
+    let stored = |(name, change): (&String, &Change)| {
+        let container = pod.containers.iter().find(|container| *container.name == **name)?;
+        let of = |sent: &BTreeMap<String, String>, stored: &Quantities| {
+            let size = |(resource, text): (&String, &String)| {
+                (resource.clone(), stored.get(resource).unwrap_or(text).clone())
+            };
+            sent.iter().map(size).collect()
+        };
+        let ContainerResources { requests, limits } = &*container.resources;
+        let change =
+            Change { requests: of(&change.requests, requests), limits: of(&change.limits, limits) };
+        Some((name.clone(), change))
+    };
+    plan.iter().filter_map(stored).collect()
 }
 
 /// The part of a plan that concerns one resource.

@@ -164,7 +164,7 @@ fn urgency(decision: &Decision, resource: Resource) -> Urgency {
         }
         Action::Increase => {
             let used = decision.observation.utilization(resource).clamp(0.0, 1.0);
-            Urgency::Full((100.0 * (1.0 - used)) as u8)
+            Urgency::Full((100.0 * (1.0 - used)).ceil() as u8)
         }
         Action::Decrease => Urgency::Shrinks,
         Action::Maintain => Urgency::Stays,

@@ -46,7 +46,7 @@ pub struct Metrics {
     events: Counters<1>,
     requests: requests::Requests,
     dispatched: Timings<1>,
-    decision_age: Timings<0>,
+    decision_age: Histogram,
     waiting: Gauge,
     write_rate: Gauge<f64, AtomicU64>,
     write_cuts: Counter,
@@ -121,7 +121,7 @@ impl Default for Metrics {
             events: Family::default(),
             requests: requests::Requests::default(),
             dispatched: Family::new_with_constructor(delay),
-            decision_age: Family::new_with_constructor(timing),
+            decision_age: timing(),
             waiting: Gauge::default(),
             write_rate: Gauge::default(),
             write_cuts: Counter::default(),
@@ -199,7 +199,7 @@ impl Metrics {
         let decision_age = self.decision_age.clone();
         r.register_with_unit(
             "decision_age",
-            "Time from the decision that a change is sent by until the API server has answered",
+            "Time from the decision that a change is sent by until it was answered or given up",
             Unit::Seconds,
             decision_age,
         );
@@ -384,7 +384,7 @@ impl Metrics {
     pub fn dispatched(&self, urgency: Urgency, seconds: i64, decision_age: Duration) {
         let delays = self.dispatched.get_or_create(&[("urgency", urgency.name())]);
         delays.observe(seconds.max(0) as f64);
-        self.decision_age.get_or_create(&[]).observe(decision_age.as_secs_f64());
+        self.decision_age.observe(decision_age.as_secs_f64());
     }
 
     /// So many changes have waited too long.

@@ -8,7 +8,7 @@ use crate::cluster::template::{TemplateChange, TemplateOutcome};
 use crate::cluster::{Cluster, WriteTurn};
 use crate::core::context::OwnedPod;
 use crate::core::outcome::{Applied, Method, Unfinished};
-use crate::core::plan::{Change, Plan, part};
+use crate::core::plan::{Change, Plan, as_stored, part};
 use crate::core::pod::{Pod, Quantities};
 use crate::core::progress::ResizeProgress;
 use crate::core::resource::Resource;
@@ -74,6 +74,14 @@ pub enum Sent {
     Over(Option<Attempt>),
 }
 
+impl Sent {
+    /// The API server has said something to it.
+    pub fn is_answered(&self) -> bool {
+        let Self::Over(Some(Attempt { result: Err(error), .. })) = self else { return true };
+        !matches!(error, ApplyError::Cluster(ClusterError::Unavailable { .. }))
+    }
+}
+
 impl Resize {
     /// All in one request.
     pub fn whole(owned: OwnedPod, plan: Plan, fallback: Fallback) -> Self {
@@ -98,7 +106,7 @@ impl Resize {
 
     /// Asks for what is next; None when nothing is left.
     pub async fn send(&mut self, cluster: &Cluster, turn: &WriteTurn) -> Option<Sent> {
-        let part = self.left.pop()?;
+        let mut part = self.left.pop()?;
         if std::mem::replace(&mut self.is_begun, true) {
             match cluster.same_pod(&self.owned.pod.key).await {
                 Ok(now) => self.owned.pod = now.into(),
@@ -106,7 +114,10 @@ impl Resize {
             }
         }
         Some(match send(cluster, &self.owned, &part.plan, part.fallback, turn).await {
-            Ok(updated) => Sent::Accepted(Accepted { part, updated: updated.into() }),
+            Ok(updated) => {
+                part.plan = as_stored(&part.plan, &updated);
+                Sent::Accepted(Accepted { part, updated: updated.into() })
+            }
             Err(result) => Sent::Over(self.over(part, result)),
         })
     }
@@ -420,15 +431,15 @@ mod tests {
     }
 
     /// The cluster behind a webhook that has its own idea of CPU limits.
-    fn rewriting(simulation: &Arc<Simulation>) -> Cluster {
+    fn rewriting(simulation: &Arc<Simulation>, limit: &'static str) -> Cluster {
         let server = crate::sim::api::router(simulation.clone());
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
             let server = server.clone();
             async move {
                 let (parts, body) = request.into_parts();
                 let body = String::from_utf8(body.collect_bytes().await.unwrap().into()).unwrap();
-                let body = body.replace(r#""cpu":"600m""#, r#""cpu":"550m""#);
-                server.oneshot(http::Request::from_parts(parts, axum::body::Body::from(body))).await
+                let body = axum::body::Body::from(body.replace("600m", limit));
+                server.oneshot(http::Request::from_parts(parts, body)).await
             }
         });
         let client = kube::Client::new(service, "default");
@@ -437,12 +448,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_admission_has_changed_is_not_taken_for_a_kubelet_that_says_nothing() {
+    async fn what_admission_has_put_in_the_place_of_a_size_is_followed() {
         let (simulation, _, owned) = one_pod(ServerVersion::default()).await;
-        let cluster = rewriting(&simulation);
-        let applied = apply(&cluster, &owned, plan(&[("cpu", "600m")])).await;
-        let refused = applied.err().unwrap().to_string();
-        assert!(refused.contains("admission has asked for something else"), "{refused}");
-        assert_eq!(limits(&simulation, &owned).await.0, "550m");
+        let resize = |limit| {
+            let plan = plan(&[("cpu", "600m"), ("memory", "1Gi")]);
+            let (cluster, resize) =
+                (rewriting(&simulation, limit), Resize::by_parts(owned.clone(), plan, UP));
+            async move { carry_through(&cluster, resize).await }
+        };
+        let attempts = resize("550m").await;
+        let [Attempt { plan, result, .. }] = &attempts[..] else { panic!("{}", attempts.len()) };
+        assert_eq!(result.as_ref().unwrap().pending, None, "no kubelet is waited for");
+        assert_eq!((&*plan["app"].limits["cpu"], &*plan["app"].limits["memory"]), ("550m", "1Gi"));
+        assert_eq!(limits(&simulation, &owned).await, ("550m".to_owned(), "1Gi".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn what_admission_leaves_as_it_was_is_refused() {
+        let (simulation, _, owned) = one_pod(ServerVersion::default()).await;
+        let cluster = rewriting(&simulation, "500m");
+        let refused = apply(&cluster, &owned, plan(&[("cpu", "600m")])).await.err().unwrap();
+        assert!(refused.to_string().contains("left the sizes as they were"), "{refused}");
     }
 }

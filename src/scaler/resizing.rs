@@ -110,12 +110,12 @@ impl Scaler {
         turn: &WriteTurn,
     ) -> Stage {
         while let Some(sent) = resizing.resize.send(cluster, turn).await {
+            if cluster.may_act() {
+                let now = cluster.clock().now().timestamp();
+                self.wanted.write_answered(resizing.pod(), sent.is_answered(), now);
+            }
             match sent {
-                Sent::Accepted(accepted) => {
-                    let now = cluster.clock().now().timestamp();
-                    self.wanted.write_answered(resizing.pod(), true, now);
-                    return Stage::Accepted(resizing, accepted);
-                }
+                Sent::Accepted(accepted) => return Stage::Accepted(resizing, accepted),
                 Sent::Over(attempt) => self.take_in(cluster, config, &mut resizing, attempt),
             }
         }
@@ -136,8 +136,6 @@ impl Scaler {
         }
         let (owned, decision) = (&resizing.resize.owned, &resizing.decision);
         let (key, now) = (&owned.pod.key, cluster.clock().now().timestamp());
-        let failed = matches!(result, Err(ApplyError::Cluster(ClusterError::Unavailable { .. })));
-        self.wanted.write_answered(&owned.pod, !failed, now);
         match &result {
             Ok(_) => self.agent.applied(key, decision, &resources, &config.policy(), now),
             Err(_) => {

@@ -56,8 +56,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// Between two times that the watches are asked for news, and how long they are waited for at once.
 const TOGETHER: Duration = Duration::from_millis(100);
 const NEWS: Duration = Duration::from_secs(5);
-/// The same while pods of which they told are being changed, which then have to be decided on.
+/// The same while pods of which they told are being changed, and for how long those are kept.
 const AGAIN: Duration = Duration::from_millis(500);
+const LATER: Duration = Duration::from_secs(60);
 
 pub struct SecondLook {
     pub config: Arc<SharedConfig>,
@@ -129,7 +130,7 @@ impl SecondLook {
     /// that is killed again and again runs for a short time only. One that is being changed has its
     /// turn after that.
     async fn answer_news(&self, looks: &Arc<Looks>, stopping: &CancellationToken) {
-        let (mut work, mut later) = (JoinSet::new(), Vec::new());
+        let (mut work, mut later) = (JoinSet::new(), HashMap::new());
         loop {
             let is_watched = |of: &Arc<Cluster>| looks_now(of, &self.config.current());
             let news = AssertUnwindSafe(async {
@@ -137,8 +138,8 @@ impl SecondLook {
                 let wait = if later.is_empty() { NEWS } else { AGAIN };
                 let mut pods = tokio::time::timeout(wait, cluster.news()).await.unwrap_or_default();
                 let told: HashSet<_> = pods.iter().map(|owned| owned.pod.key.clone()).collect();
-                let later = later.drain(..).filter(|key| !told.contains(key));
-                let later = later.filter_map(|key| still_watched(&cluster, &key)).collect();
+                let later = later.keys().filter(|key| !told.contains(*key));
+                let later = later.filter_map(|key| still_watched(&cluster, key)).collect();
                 pods.extend(cluster.watched_with_context(later));
                 Some((pods, cluster))
             });
@@ -150,7 +151,13 @@ impl SecondLook {
                 Ok(Some((pods, cluster))) if is_watched(&cluster) => {
                     let is_claimed = |of: &OwnedPod| self.scaler.claims.is_claimed(&of.pod.key);
                     let (claimed, free): (Vec<_>, Vec<_>) = pods.into_iter().partition(is_claimed);
-                    later.extend(claimed.into_iter().map(|owned| owned.pod.key.clone()));
+                    for owned in &free {
+                        later.remove(&owned.pod.key);
+                    }
+                    for owned in claimed {
+                        later.entry(owned.pod.key.clone()).or_insert_with(Instant::now);
+                    }
+                    later.retain(|_, since| since.elapsed() < LATER);
                     if !free.is_empty() {
                         let (looks, config) = (looks.clone(), self.config.current());
                         work.spawn(async move {
