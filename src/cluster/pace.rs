@@ -108,8 +108,8 @@ impl Pace {
         self.next = earlier.unwrap_or(now).max(now);
     }
 
-    /// Takes in how a write was answered. The pace grows only where it held the write back, and what
-    /// was sent before a cut tells nothing of the pace since.
+    /// Takes in how a write was answered. The pace grows only where it held the write back, and
+    /// what was sent before a cut tells nothing of the pace since.
     pub fn answered(&mut self, answer: Answer, sent: Sent, now: Instant) {
         if self.cut_at.is_some_and(|cut_at| sent.at <= cut_at) {
             return;

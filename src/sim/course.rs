@@ -5,8 +5,8 @@ use super::runtime::SCRAPE_SECONDS;
 use super::world::World;
 
 impl World {
-    /// Lets time pass up to `until`, or until others have to have their turn; true if all that is due
-    /// has happened.
+    /// Lets time pass up to `until`, or until others have to have their turn; true if all that is
+    /// due has happened.
     pub(super) fn advance_to(&mut self, until: f64, must_pause: impl Fn() -> bool) -> bool {
         while !must_pause() {
             let Some(due) = self.next_due(until) else {

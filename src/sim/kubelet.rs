@@ -89,8 +89,8 @@ fn pass<'a>(
 }
 
 impl World {
-    /// Lets the last step pass for the containers of some pods, then reports those that died or came
-    /// back; says which pod is the next.
+    /// Lets the last step pass for the containers of some pods, then reports those that died or
+    /// came back; says which pod is the next.
     pub(super) fn step_containers(&mut self, from: Option<Key>) -> Option<Key> {
         let from = from.map_or(Bound::Unbounded, Bound::Included);
         let mut pods = self.pods.range_mut((from, Bound::Unbounded));

@@ -36,6 +36,12 @@ def until(seconds, what, condition, pause=0.2):
         time.sleep(pause)
 
 
+def process_of(what):
+    """The number of one of the processes that the cluster consists of."""
+    with open(os.path.join(os.environ["DIR"], "pids", what)) as file:
+        return int(file.read().split()[0])
+
+
 def child(*arguments, **options):
     """A process that does not outlive this one, whatever ends it short of SIGKILL."""
     process = subprocess.Popen(*arguments, **options)

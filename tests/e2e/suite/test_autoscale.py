@@ -8,7 +8,15 @@ import unittest
 
 import audit
 from case import MIB, ClusterTest
-from cluster import NAMESPACE, resize_conditions, resources, status_of, until, workload
+from cluster import (
+    NAMESPACE,
+    process_of,
+    resize_conditions,
+    resources,
+    status_of,
+    until,
+    workload,
+)
 from scaler import SCRIPT, Scaler
 
 SHRINKING = {
@@ -112,8 +120,7 @@ class Autoscale(ClusterTest):
         self.needs(34, "the API server takes no cut of a memory limit")
         self.run_pod("late", memory=60, cpu=100)
         self.measured("late")
-        with open(os.path.join(os.environ["DIR"], "pids", "kubelet")) as file:
-            kubelet = int(file.read().split()[0])
+        kubelet = process_of("kubelet")
         self.addCleanup(os.kill, kubelet, signal.SIGCONT)
         with Scaler("late", resize_timeout=1) as scaler:
             less = resources(("100m", "16Mi"), ("200m", "24Mi"))

@@ -8,7 +8,7 @@ import time
 import unittest
 
 from case import MIB, ClusterTest
-from cluster import NAMESPACE, resources, status_of, until
+from cluster import NAMESPACE, process_of, resources, status_of, until
 from scaler import SCRIPT, Scaler, kubectl
 
 NODE = os.environ["SECOND"]
@@ -25,14 +25,15 @@ class StoppedNode(ClusterTest):
         subprocess.run([SCRIPT, "second", "up"], check=True)
         # Nothing comes here by itself.
         kubectl("cordon", NODE)
-        with open(os.path.join(os.environ["DIR"], "pids", "kubelet-second")) as file:
-            cls.kubelet = int(file.read().split()[0])
+        cls.kubelet = process_of("kubelet-second")
 
     def test_others_are_resized_meanwhile(self):
         there = [f"there-{number}" for number in range(4)]
         for name in there:
             self.run_pod(name, cpu=10, memory=88, node=NODE, **SMALL)
-        self.run_pod("here", cpu=10, memory=20, **SMALL)
+        here = [f"here-{number}" for number in range(3)]
+        for name in here:
+            self.run_pod(name, cpu=10, memory=20, **SMALL)
         # They have to be gone before their kubelet is.
         self.addCleanup(os.kill, self.kubelet, signal.SIGCONT)
         settings = {"resize_timeout": 5, "auto_scale_interval": 3, "scaling_cooldown": 0}
@@ -50,13 +51,16 @@ class StoppedNode(ClusterTest):
                 self.assertEqual(status_of(self.cluster.pod(name))["resources"], small)
 
             began = time.monotonic()
-            self.cluster.load("here", memory=90)
-            until(120, "here is served", lambda: self.cluster.limits("here")[1] > 96 * MIB)
+            for name in here:
+                self.cluster.load(name, memory=90)
+            served = lambda name: self.cluster.limits(name)[1] > 96 * MIB
+            until(120, "all here are served", lambda: all(served(name) for name in here))
             print(f"served after {time.monotonic() - began:.0f} s;", end=" ", flush=True)
             breakers = lambda: scaler.get("/readyz")[1]["circuit_breakers"]
             until(60, "the breaker is open", breakers)
             self.assertEqual([(b["kind"], b["name"]) for b in breakers()], [("node", NODE)])
-            self.assertEqual(status_of(self.cluster.pod("here"))["restartCount"], 0)
+            for name in here:
+                self.assertEqual(status_of(self.cluster.pod(name))["restartCount"], 0)
 
             os.kill(self.kubelet, signal.SIGCONT)
             for name in there:
