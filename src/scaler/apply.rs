@@ -450,13 +450,9 @@ mod tests {
     #[tokio::test]
     async fn what_admission_has_put_in_the_place_of_a_size_is_followed() {
         let (simulation, _, owned) = one_pod(ServerVersion::default()).await;
-        let resize = |limit| {
-            let plan = plan(&[("cpu", "600m"), ("memory", "1Gi")]);
-            let (cluster, resize) =
-                (rewriting(&simulation, limit), Resize::by_parts(owned.clone(), plan, UP));
-            async move { carry_through(&cluster, resize).await }
-        };
-        let attempts = resize("550m").await;
+        let cluster = rewriting(&simulation, "550m");
+        let plan = plan(&[("cpu", "600m"), ("memory", "1Gi")]);
+        let attempts = carry_through(&cluster, Resize::by_parts(owned.clone(), plan, UP)).await;
         let [Attempt { plan, result, .. }] = &attempts[..] else { panic!("{}", attempts.len()) };
         assert_eq!(result.as_ref().unwrap().pending, None, "no kubelet is waited for");
         assert_eq!((&*plan["app"].limits["cpu"], &*plan["app"].limits["memory"]), ("550m", "1Gi"));

@@ -1,6 +1,7 @@
 //! No pod is harmed, whatever a cluster sends: what the tests of that have in common.
 
 pub use dqn_scaler::core::resource::PerResource;
+use dqn_scaler::sim::runtime::{CrashLoop, End};
 
 use super::*;
 
@@ -64,6 +65,17 @@ pub fn load(simulation: &Simulation, pod: &str, cpu: f64, memory: f64) {
     let mut world = simulation.world();
     let pod = world.pods.get_mut(&Key::new("default", pod)).unwrap();
     pod.workload = Workload::constant(cpu, memory);
+}
+
+/// Kills the container of the pod once, as if for memory.
+pub async fn kill(simulation: &Simulation, pod: &str) {
+    let (key, crash) = (Key::new("default", pod), CrashLoop::new(1.0, End::OutOfMemory));
+    simulation.world().set_crash_loop(Resource::Pods, &key, "app", Some(crash));
+    until("it is killed", async || {
+        status_of(simulation, pod)["lastState"]["terminated"]["reason"] == "OOMKilled"
+    })
+    .await;
+    simulation.world().set_crash_loop(Resource::Pods, &key, "app", None);
 }
 
 /// The limits that the spec of a container asks for.

@@ -153,17 +153,6 @@ async fn absurd_usage_leads_to_no_absurd_limit() {
     assert!(huge.cpu <= 0.7 && huge.memory <= 700.0, "{huge:?}");
 }
 
-/// Kills the container of the pod once, as if for memory.
-async fn kill(simulation: &Simulation, pod: &str) {
-    let (key, crash) = (Key::new("default", pod), CrashLoop::new(1.0, End::OutOfMemory));
-    simulation.world().set_crash_loop(Resource::Pods, &key, "app", Some(crash));
-    until("it is killed", async || {
-        status_of(simulation, pod)["lastState"]["terminated"]["reason"] == "OOMKilled"
-    })
-    .await;
-    simulation.world().set_crash_loop(Resource::Pods, &key, "app", None);
-}
-
 #[tokio::test]
 async fn metrics_that_do_not_come_delay_no_answer_to_a_kill_for_memory() {
     let unavailable = Effect::Status { code: 503, message: None, retry_after: None };

@@ -1,7 +1,6 @@
 //! Clocks that disagree and namespaces that cannot be read.
 
 use dqn_scaler::sim::oddity::{OddMetrics, Oddity};
-use dqn_scaler::sim::runtime::{CrashLoop, End};
 
 use super::safety::*;
 use super::*;
@@ -40,13 +39,7 @@ async fn a_kill_for_memory_of_the_future_is_answered_once() {
     let _service = preferring(&simulation, looping(), [MAINTAIN, MAINTAIN]).await;
     pass(&simulation, 20.0).await;
     simulation.world().skew = 600.0;
-    let (key, crash) = (Key::new("default", "web"), CrashLoop::new(1.0, End::OutOfMemory));
-    simulation.world().set_crash_loop(Resource::Pods, &key, "app", Some(crash));
-    until("it is killed", async || {
-        status_of(&simulation, "web")["lastState"]["terminated"]["reason"] == "OOMKilled"
-    })
-    .await;
-    simulation.world().set_crash_loop(Resource::Pods, &key, "app", None);
+    kill(&simulation, "web").await;
     // Half of 512 MiB and a fifth, in whole KiB.
     let once = 629_145.0 / 1024.0;
     until("it gets more", async || limit_of(&simulation, "web").memory == once).await;

@@ -4,7 +4,6 @@ use dqn_scaler::client::kubelet::KubeletClient;
 use dqn_scaler::service::second_look;
 use dqn_scaler::sim::api::server;
 use dqn_scaler::sim::node::Kubelet;
-use dqn_scaler::sim::runtime::{CrashLoop, End};
 
 use super::safety::*;
 use super::*;
@@ -99,13 +98,7 @@ async fn what_was_killed_for_memory_gets_more_before_the_next_cycle() {
     let simulation = cluster(quiet_pods(&["web"]));
     simulation.faults().add(fault(Effect::Hang));
     let _service = looking(&simulation, patient(), in_process(&simulation)).await;
-    let (key, crash) = (Key::new("default", "web"), CrashLoop::new(1.0, End::OutOfMemory));
-    simulation.world().set_crash_loop(Resource::Pods, &key, "app", Some(crash));
-    until("it is killed", async || {
-        status_of(&simulation, "web")["lastState"]["terminated"]["reason"] == "OOMKilled"
-    })
-    .await;
-    simulation.world().set_crash_loop(Resource::Pods, &key, "app", None);
+    kill(&simulation, "web").await;
     until("it gets more", async || limit_of(&simulation, "web").memory > 512.0).await;
 }
 
@@ -120,13 +113,7 @@ async fn what_was_killed_while_it_was_being_resized_gets_more_after_that() {
     until("a resize is asked for", async || limit_of(&simulation, "web").cpu > 0.5).await;
     // No kubelet tells of it any more.
     simulation.faults().add(fault(Effect::Hang));
-    let (key, crash) = (Key::new("default", "web"), CrashLoop::new(1.0, End::OutOfMemory));
-    simulation.world().set_crash_loop(Resource::Pods, &key, "app", Some(crash));
-    until("it is killed", async || {
-        status_of(&simulation, "web")["lastState"]["terminated"]["reason"] == "OOMKilled"
-    })
-    .await;
-    simulation.world().set_crash_loop(Resource::Pods, &key, "app", None);
+    kill(&simulation, "web").await;
     until("it gets more", async || limit_of(&simulation, "web").memory > 512.0).await;
 }
 
