@@ -37,6 +37,14 @@ impl fmt::Display for Call {
     }
 }
 
+/// Why a write is not sent.
+pub const NOT_LEADING: &str = "this replica does not lead";
+
+/// The leadership was lost over a write.
+#[derive(Debug, thiserror::Error)]
+#[error("not sent: {NOT_LEADING}")]
+pub struct NotLeading;
+
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClusterError {
     #[error("{call}: not found: {message}")]
@@ -53,6 +61,8 @@ pub enum ClusterError {
     /// The object is not what the change was meant for.
     #[error("{call}: conflict: {message}")]
     Conflict { call: Call, message: String },
+    #[error("{call}: not sent: {why}")]
+    NotSent { call: Call, why: &'static str },
     #[error("{call}: {message}")]
     Unavailable { call: Call, message: String },
 }
@@ -78,6 +88,9 @@ impl ClusterError {
                         message: format!("API server answered {code}: {message}"),
                     },
                 }
+            }
+            kube::Error::Service(error) if error.is::<NotLeading>() => {
+                Self::NotSent { call, why: NOT_LEADING }
             }
             other => Self::Unavailable { call, message: describe(other) },
         }

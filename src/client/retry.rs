@@ -4,13 +4,10 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use super::error::{Call, ClusterError};
+use super::error::{Call, ClusterError, NOT_LEADING};
 
 /// How long one request of a user may wait for the API server in all.
 pub const BUDGET: Duration = Duration::from_secs(10);
-
-/// Why a write is not sent.
-pub const NOT_LEADING: &str = "not sent: this replica does not lead";
 
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
@@ -78,7 +75,7 @@ where
     let mut last: Option<kube::Error> = None;
     loop {
         if !is_allowed() {
-            return Err(ClusterError::Unavailable { call, message: NOT_LEADING.into() });
+            return Err(ClusterError::NotSent { call, why: NOT_LEADING });
         }
         let error = match tokio::time::timeout(deadline.left(), attempt()).await {
             Ok(Ok(answer)) => return Ok(answer),

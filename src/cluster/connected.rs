@@ -145,14 +145,14 @@ impl Cluster {
         &self,
         namespace: &str,
         deadline: Deadline,
-    ) -> Result<Vec<u8>, ClusterError> {
+    ) -> Result<String, ClusterError> {
         metrics::of_namespace(&self.client, namespace, deadline).await
     }
 
     pub fn usage(
         &self,
         namespace: &str,
-        metrics: &[u8],
+        metrics: &str,
         pods: &[OwnedPod],
     ) -> Result<Vec<Option<Usage>>, ClusterError> {
         let usage = metrics::read_list(metrics, namespace, pods)?;
@@ -269,8 +269,7 @@ impl Cluster {
         Fut: Future<Output = Result<T, kube::Error>>,
     {
         let Some(permit) = self.write_limiter.permit(turn, deadline.left()).await else {
-            let message = "not sent: too many writes were waiting".into();
-            return Err(ClusterError::Unavailable { call, message });
+            return Err(ClusterError::NotSent { call, why: "too many writes were waiting" });
         };
         let namespace = call.namespace.clone();
         let write = || permit.write(&namespace, attempt());

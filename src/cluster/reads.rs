@@ -32,10 +32,9 @@ impl Default for ReadLimiter {
 impl ReadLimiter {
     /// Waits for its turn.
     pub async fn turn(&self, call: Call, deadline: Deadline) -> Result<(), ClusterError> {
-        tokio::time::timeout(deadline.left(), self.0.until_ready()).await.map_err(|_| {
-            let message = "not sent: too many reads were waiting".into();
-            ClusterError::Unavailable { call, message }
-        })
+        tokio::time::timeout(deadline.left(), self.0.until_ready())
+            .await
+            .map_err(|_| ClusterError::NotSent { call, why: "too many reads were waiting" })
     }
 }
 

@@ -15,7 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{BoxError, Service};
 
 use super::pace::{Answer, Moment, Pace, Sent};
-use crate::client::retry::{BUDGET, NOT_LEADING};
+use crate::client::error::NotLeading;
+use crate::client::retry::BUDGET;
 use crate::leader::SharedLeadership;
 
 /// So that replicas and shards do not come in step.
@@ -68,7 +69,8 @@ impl Permit {
         let answer = attempt.await;
         let is_overloaded = match &answer {
             Err(kube::Error::Api(status)) => matches!(status.code, 429 | 503 | 504),
-            Err(kube::Error::HyperError(_) | kube::Error::Service(_)) => true,
+            Err(kube::Error::Service(error)) => !error.is::<NotLeading>(),
+            Err(kube::Error::HyperError(_)) => true,
             _ => false,
         };
         on_its_way.answer = if is_overloaded { Answer::Overloaded } else { Answer::Given };
@@ -218,7 +220,7 @@ impl Service<Request<Body>> for Throttled {
                 tokio::time::sleep(wait + JITTER.mul_f64(rand::random())).await;
             }
             if !request.method().is_safe() && !leadership.acts() {
-                return Err(NOT_LEADING.into());
+                return Err(NotLeading.into());
             }
             let response = client.send(request).await?;
             if let Some(wait) = retry_after(response.status(), response.headers()) {
@@ -408,7 +410,8 @@ mod tests {
         };
         assert!(client.request_text(request("GET")).await.is_ok());
         let refused = client.request_text(request("PATCH")).await.unwrap_err();
-        assert!(refused.to_string().contains(NOT_LEADING), "{refused}");
+        let kube::Error::Service(why) = refused else { panic!("{refused}") };
+        assert!(why.is::<NotLeading>(), "{why}");
         assert_eq!(*sent.lock(), [http::Method::GET]);
     }
 }

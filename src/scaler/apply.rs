@@ -75,10 +75,16 @@ pub enum Sent {
 }
 
 impl Sent {
-    /// The API server has said something to it.
-    pub fn is_answered(&self) -> bool {
-        let Self::Over(Some(Attempt { result: Err(error), .. })) = self else { return true };
-        !matches!(error, ApplyError::Cluster(ClusterError::Unavailable { .. }))
+    /// Whether the API server has said something to it; None where nothing was written.
+    pub fn is_answered(&self) -> Option<bool> {
+        let Self::Over(Some(Attempt { result: Err(error), .. })) = self else { return Some(true) };
+        match error {
+            ApplyError::Cluster(ClusterError::NotSent { .. }) => None,
+            ApplyError::Cluster(ClusterError::Unavailable { call, .. }) => {
+                (call.verb != "get").then_some(false)
+            }
+            _ => Some(true),
+        }
     }
 }
 

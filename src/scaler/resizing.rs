@@ -110,9 +110,9 @@ impl Scaler {
         turn: &WriteTurn,
     ) -> Stage {
         while let Some(sent) = resizing.resize.send(cluster, turn).await {
-            if cluster.may_act() {
+            if let Some(answered) = sent.is_answered().filter(|_| cluster.may_act()) {
                 let now = cluster.clock().now().timestamp();
-                self.wanted.write_answered(resizing.pod(), sent.is_answered(), now);
+                self.wanted.write_answered(resizing.pod(), answered, now);
             }
             match sent {
                 Sent::Accepted(accepted) => return Stage::Accepted(resizing, accepted),
