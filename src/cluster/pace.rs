@@ -1,7 +1,8 @@
 //! How many writes a second the API server is asked for: what its own answers say it bears. While
-//! they are quick the pace grows little by little, and where one is slow or refused it is halved.
+//! they are quick the pace grows, and where they are slow or refused it is halved.
 
 use std::collections::HashMap;
+use std::f64::consts::LN_2;
 use std::time::{Duration, Instant};
 
 /// The objective that Kubernetes has for nearly all writes: what takes longer is slow.
@@ -9,10 +10,11 @@ const SLOW: Duration = Duration::from_secs(1);
 /// The answer to a write that had to wait for its moment lets the pace grow where it took less.
 const QUICK: Duration = Duration::from_millis(500);
 /// What each second of quick answers adds: so many writes a second, or this share of them where
-/// that is more. As long as no answer has been slow, what the server bears is yet to be found.
+/// that is more. As long as the pace was never cut, what the server bears is yet to be found, and
+/// each second doubles it: the logarithm of 2, as each answer adds its part of it.
 const RAISE: f64 = 1.0;
 const RAISE_SHARE: f64 = 0.05;
-const FIRST_RAISE_SHARE: f64 = 0.25;
+const FIRST_RAISE_SHARE: f64 = LN_2;
 /// What a cut changes has to show: the next one has to wait for so long.
 const REST: Duration = Duration::from_secs(5);
 /// Writes a second, however slow the answers are.
@@ -202,9 +204,9 @@ mod tests {
     fn quick_answers_raise_it_up_to_the_bound_and_idleness_does_not() {
         let began = Instant::now();
         let mut pace = Pace::new(150, began);
-        let (now, count) = write(&mut pace, began, 10, TICK);
-        assert!((115.0..125.0).contains(&pace.rate()) && count > 400, "{count}, {}", pace.rate());
-        let (now, _) = write(&mut pace, now, 5, TICK);
+        let (now, count) = write(&mut pace, began, 3, TICK);
+        assert!((70.0..85.0).contains(&pace.rate()) && count > 80, "{count}, {}", pace.rate());
+        let (now, _) = write(&mut pace, now, 2, TICK);
         assert_eq!(pace.rate(), 150.0);
         let mut idle = Pace::new(20, began);
         for second in 1..100 {
