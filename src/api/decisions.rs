@@ -17,6 +17,7 @@ use super::query;
 use crate::blocking::run_blocking;
 use crate::clock::rfc3339;
 use crate::core::action::Action;
+use crate::core::decision::Decision;
 use crate::core::outcome::Status;
 use crate::core::resource::Resource;
 use crate::scaler::journal::Entry;
@@ -172,7 +173,7 @@ fn action<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Action>, 
 
 impl DecisionQuery {
     fn takes(&self, entry: &Entry) -> bool {
-        let actions = &entry.decision.actions;
+        let actions = entry.containers.summary().actions;
         self.applied.is_none_or(|applied| entry.applied() == applied)
             && self.action.is_none_or(|action| actions.cpu == action || actions.memory == action)
             && self.namespace.as_ref().is_none_or(|namespace| &entry.pod.namespace == namespace)
@@ -201,7 +202,7 @@ pub async fn decisions(
 }
 
 fn shown(entry: &Entry, details: bool) -> PastDecision {
-    let decision = &entry.decision;
+    let decision = &*entry.containers.summary();
     let percentage =
         |resource| (decision.observation.utilization(resource) * 1000.0).round() / 10.0;
     PastDecision {
@@ -230,12 +231,12 @@ fn shown(entry: &Entry, details: bool) -> PastDecision {
         resource_changes: ResourceChanges::of(decision),
         current_resources: Resources::of(&decision.observation.limit),
         proposed_resources: Resources::of(&decision.new_limit),
-        details: if details { in_detail(entry) } else { Details::default() },
+        details: if details { in_detail(entry, decision) } else { Details::default() },
     }
 }
 
-fn in_detail(entry: &Entry) -> Details {
-    let described = describe(&entry.decision);
+fn in_detail(entry: &Entry, decision: &Decision) -> Details {
+    let described = describe(decision);
     Details {
         predictions: described.predictions,
         q_values: described.q_values,

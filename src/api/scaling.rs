@@ -1,5 +1,7 @@
 //! Deciding on pods on request: one or all.
 
+use std::borrow::Cow;
+
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -102,7 +104,7 @@ impl ScalingResult {
         let partly = method.is_some() && outcome.remark().is_some();
         let summary = match decided {
             Some(decided) => decided.summary(),
-            None => Decision::maintain(together(seen)),
+            None => Cow::Owned(Decision::maintain(together(seen))),
         };
         let described = match decided {
             Some(_) => describe(&summary),
@@ -227,7 +229,7 @@ pub async fn scale_all(State(state): SharedState) -> Result<Json<ScaledAll>, Api
 
 fn result(outcome: Outcome) -> PodResult {
     let reason = if let Status::Skipped(reason) = outcome.status { Some(reason) } else { None };
-    let decided = outcome.decided.filter(|_| reason.is_none()).map(|of| of.summary());
+    let decided = outcome.decided.filter(|_| reason.is_none()).map(|of| of.summary().into_owned());
     PodResult {
         pod_name: outcome.pod.name.clone(),
         namespace: outcome.pod.namespace.clone(),

@@ -30,7 +30,7 @@ fn owned(pod: Arc<Pod>, known: &KnownContext) -> OwnedPod {
     OwnedPod { pod, workload, context }
 }
 
-/// The pods that could be read, in no order.
+/// The pods that could be read, namespace by namespace.
 pub struct Listing {
     pub pods: Vec<OwnedPod>,
     pub unreadable: Vec<Unreadable>,
@@ -383,7 +383,10 @@ fn joined_now(caches: &NamespaceCaches, pods: Vec<Arc<Pod>>) -> Vec<OwnedPod> {
     pods.map(|pod| owned(pod, &known)).collect()
 }
 
-/// Pods with what is known of the controllers behind them.
+/// Pods with what is known of the controllers behind them. Those of one controller come one after
+/// the other: what they have alike is then still in the processor's cache.
 fn joined(pods: &Items<Pod>, known: &KnownContext) -> impl Iterator<Item = OwnedPod> {
-    pods.values().map(|pod| owned(pod.clone(), known))
+    let mut pods: Vec<_> = pods.values().cloned().collect();
+    pods.sort_unstable_by_key(|pod| pod.owner.as_ref().map(|owner| std::ptr::from_ref(&**owner)));
+    pods.into_iter().map(|pod| owned(pod, known))
 }

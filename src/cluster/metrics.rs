@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use futures::AsyncReadExt;
 use hashbrown::HashMap;
 use kube::Client;
 use serde::Deserialize;
@@ -128,19 +127,15 @@ fn path(namespace: &str) -> String {
     format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods")
 }
 
-/// The body of an answer, in one piece.
 async fn get(
     client: &Client,
     call: Call,
     path: &str,
     deadline: Deadline,
-) -> Result<Vec<u8>, ClusterError> {
+) -> Result<String, ClusterError> {
     with_retries(call, deadline, || async {
         let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
-        let mut body = Vec::new();
-        let mut stream = std::pin::pin!(client.request_stream(request).await?);
-        stream.read_to_end(&mut body).await.map_err(kube::Error::ReadEvents)?;
-        Ok(body)
+        client.request_text(request).await
     })
     .await
 }
@@ -155,18 +150,17 @@ pub async fn of_namespace(
     client: &Client,
     namespace: &str,
     deadline: Deadline,
-) -> Result<Vec<u8>, ClusterError> {
+) -> Result<String, ClusterError> {
     get(client, Call::over("list", RESOURCE, namespace), &path(namespace), deadline).await
 }
 
 /// The usage of each of these pods of a namespace, in their order.
 pub fn read_list(
-    body: &[u8],
+    body: &str,
     namespace: &str,
     pods: &[OwnedPod],
 ) -> Result<Vec<Option<Usage>>, ClusterError> {
     let odd = odd(Call::over("list", RESOURCE, namespace));
-    let body = std::str::from_utf8(body).map_err(|error| odd(&error))?;
     let items = match serde_json::from_str::<List<Measured>>(body) {
         Ok(list) => list.items,
         // One odd item costs itself alone: each is read by itself.
@@ -206,7 +200,7 @@ pub async fn of_pod(
     let call = call_of(&owned.pod.key);
     match get(client, call.clone(), &format!("{}/{name}", path(namespace)), deadline).await {
         Ok(body) => {
-            let metrics = serde_json::from_slice::<PodMetrics<&RawValue>>(&body);
+            let metrics = serde_json::from_str::<PodMetrics<&RawValue>>(&body);
             let metrics = metrics.map_err(|error| odd(call)(&error))?.lenient();
             Ok(Some(metrics.usage(&owned.pod.containers)))
         }
@@ -255,7 +249,7 @@ mod tests {
 
     fn usages(items: &[String]) -> Vec<Option<Usage>> {
         let body = format!(r#"{{"kind":"PodMetricsList","items":[{}]}}"#, items.join(","));
-        read_list(body.as_bytes(), "shop", &[pod("web"), pod("db")]).unwrap()
+        read_list(&body, "shop", &[pod("web"), pod("db")]).unwrap()
     }
 
     const WHOLE: &str = r#"[{"name":"b","usage":{"cpu":"1","memory":"128Mi"}},

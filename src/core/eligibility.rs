@@ -51,10 +51,14 @@ fn is_excluded(owned: &OwnedPod, exclusions: &Exclusions) -> bool {
     by_label || by_deployment || owned.pod.mirror
 }
 
+/// Finished, or on its way out.
+pub fn is_ending(pod: &Pod) -> bool {
+    pod.deleting || matches!(&*pod.phase, "Succeeded" | "Failed")
+}
+
 /// Watched and acted upon: neither excluded nor finished nor on its way out.
 pub fn is_monitored(owned: &OwnedPod, exclusions: &Exclusions) -> bool {
-    let finished = matches!(&*owned.pod.phase, "Succeeded" | "Failed");
-    !is_excluded(owned, exclusions) && !finished && !owned.pod.deleting
+    !is_excluded(owned, exclusions) && !is_ending(&owned.pod)
 }
 
 /// Why annotations cannot be followed, and the objects that they stand on.

@@ -74,7 +74,7 @@ pub struct Outcome {
 /// An outcome, with what was decided on the pod as a whole.
 pub struct Summed<'a> {
     pub outcome: &'a Outcome,
-    pub decision: Option<Decision>,
+    pub decision: Option<Cow<'a, Decision>>,
 }
 
 impl<'a> From<&'a Outcome> for Summed<'a> {

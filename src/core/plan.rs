@@ -278,11 +278,12 @@ mod tests {
         controls: Controls,
     ) -> (Option<String>, Option<String>) {
         let pod = pod(vec![resources([Some(request), None], [limit, None])]);
-        let mut of_pod = decision(&pod, (action, ratio), (Action::Maintain, 1.0));
-        let decision = of_pod.containers[0].decision.as_mut().unwrap();
+        let of_pod = decision(&pod, (action, ratio), (Action::Maintain, 1.0));
+        let mut decision = of_pod.containers[0].decision.clone().unwrap();
         (decision.basis.cpu.typical, decision.controls) = (typical, controls);
         decision.basis.cpu.is_known = typical > 0.0;
-        let change = plan(&pod, &of_pod).remove("c0").unwrap_or_default();
+        let decided = PodDecision::single("c0", decision);
+        let change = plan(&pod, &decided).remove("c0").unwrap_or_default();
         (change.requests.get("cpu").cloned(), change.limits.get("cpu").cloned())
     }
 

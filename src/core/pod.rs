@@ -17,10 +17,29 @@ use crate::resource::{PerResource, Resource};
 
 /// What identifies a pod's life; a StatefulSet gives the same name to one pod after another.
 #[derive(Debug, Clone, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "Names")]
 pub struct PodNames {
     pub namespace: String,
     pub name: String,
     pub uid: String,
+    /// Of the uid: each cycle looks each pod up again and again.
+    #[serde(skip)]
+    hash: u64,
+}
+
+#[derive(Deserialize)]
+struct Names {
+    namespace: String,
+    name: String,
+    uid: String,
+}
+
+impl From<Names> for PodNames {
+    fn from(Names { namespace, name, uid }: Names) -> Self {
+        let mut hasher = DefaultHasher::new();
+        uid.hash(&mut hasher);
+        Self { namespace, name, uid, hash: hasher.finish() }
+    }
 }
 
 /// There are many copies of each.
@@ -32,7 +51,7 @@ pub fn pod_key(
     uid: impl Into<String>,
 ) -> PodKey {
     let (namespace, name, uid) = (namespace.into(), name.into(), uid.into());
-    PodNames { namespace, name, uid }.into()
+    PodNames::from(Names { namespace, name, uid }).into()
 }
 
 // The uid alone tells pods apart.
@@ -44,10 +63,8 @@ impl PartialEq for PodNames {
 }
 
 impl Hash for PodNames {
-    /// The end of a UUID is different enough, and short.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let uid = self.uid.as_bytes();
-        state.write(uid.last_chunk::<16>().map_or(uid, |end| end));
+        state.write_u64(self.hash);
     }
 }
 

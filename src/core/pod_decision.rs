@@ -1,5 +1,6 @@
 //! What was decided on the containers of a pod, and their sum.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,8 @@ use crate::skip_reason::SkipReason;
 /// In the order of the spec. At least one container was decided on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PodDecision {
-    pub containers: Box<[ContainerDecision]>,
+    /// Shared with the journal.
+    pub containers: Arc<[ContainerDecision]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,7 +63,7 @@ impl PodDecision {
     /// A pod of one container.
     pub fn single(name: &str, decision: Decision) -> Self {
         let container = ContainerDecision { name: name.into(), decision: Ok(decision) };
-        Self { containers: Box::new([container]) }
+        Self { containers: Arc::new([container]) }
     }
 
     pub fn decided(&self) -> impl Iterator<Item = (&Arc<str>, &Decision)> + Clone {
@@ -101,13 +103,13 @@ impl PodDecision {
 
     /// The pod as a whole: usage and limits summed over the containers that were decided on, and
     /// of each resource the Q values of the container that decides.
-    pub fn summary(&self) -> Decision {
+    pub fn summary(&self) -> Cow<'_, Decision> {
         let mut decided = self.decided().map(|(_, decision)| decision);
         let Some(first) = decided.clone().next() else {
             unreachable!("a decision has at least one container");
         };
         if decided.clone().nth(1).is_none() {
-            return first.clone();
+            return Cow::Borrowed(first);
         }
         let of = |resource| self.deciding(resource).unwrap_or(first);
         let deciding = PerResource::build(of);
@@ -129,7 +131,7 @@ impl PodDecision {
         let mut q_values = deciding.cpu.q_values;
         q_values.memory = deciding.memory.q_values.memory;
         q_values.future[1] = deciding.memory.q_values.future[1];
-        Decision {
+        Cow::Owned(Decision {
             observation,
             q_values,
             predicted: PerResource::build(|resource| deciding[resource].predicted[resource]),
@@ -150,7 +152,7 @@ impl PodDecision {
             out_of_bounds: PerResource::build(|resource| {
                 deciding[resource].out_of_bounds[resource]
             }),
-        }
+        })
     }
 }
 
@@ -224,7 +226,7 @@ mod tests {
         assert_eq!((summary.actions.cpu, summary.q_values.cpu), (Increase, full.q_values.cpu));
         assert_eq!(summary.q_values.memory, [0.5, 0.6, 0.1]);
         assert_eq!(summary.basis.cpu.wait, Some(Wait::Measurement));
-        assert_eq!(PodDecision::single("app", full.clone()).summary(), full);
+        assert_eq!(PodDecision::single("app", full.clone()).summary().as_ref(), &full);
     }
 
     #[test]

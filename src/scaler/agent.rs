@@ -65,6 +65,8 @@ pub struct Observed {
 pub struct Decided {
     pub owned: OwnedPod,
     pub decision: Result<PodDecision, SkipReason>,
+    /// What the pod is one life of, where that is known.
+    pub workload: Option<Shared<WorkloadKey>>,
     /// The last change that the decision knew of.
     pub resized_at: Option<i64>,
     /// Since when what is in force differs from what the pod asks for.
@@ -402,8 +404,7 @@ impl Agent {
         let memory = self.memory.lock();
         for decided in pods {
             let pod = &decided.owned.pod;
-            let workload = memory.pods.get(&pod.key).and_then(PodHistory::known_workload);
-            let size = workload.and_then(|workload| {
+            let size = decided.workload.as_ref().and_then(|workload| {
                 let alike = (workload.clone(), pod.containers.clone());
                 *known.entry(alike).or_insert_with(|| {
                     let history = memory.workloads.get(workload)?;
@@ -547,6 +548,7 @@ fn decide_pod(
         PodDecision::new(decisions.collect())
     });
     Decided {
+        workload: history.known_workload().cloned(),
         resized_at: history.resized_at(),
         unsettled_since: history.unsettled_since.get(),
         backs_off: history.backoff.holds(now),
@@ -665,9 +667,10 @@ mod tests {
     fn what_was_refused_to_one_resource_does_not_hold_the_other_back() {
         let agent = agent();
         let pods = vec![observed(pod("a"), vec![seen(NOW, 1.0), seen(NOW, 0.5)])];
-        let mut decision = decide_at(&agent, NOW, pods).remove(0).decision.unwrap();
-        let up = PerResource::new(Action::Increase, Action::Increase);
-        decision.containers[0].decision.as_mut().unwrap().actions = up;
+        let decided = decide_at(&agent, NOW, pods).remove(0).decision.unwrap();
+        let mut decision = decided.containers[0].decision.clone().unwrap();
+        decision.actions = PerResource::new(Action::Increase, Action::Increase);
+        let decision = PodDecision::single("app", decision);
         agent.failed(&pod("a").key, &decision, &[Resource::Memory], NOW, 30);
         let histories = agent.histories_of(&[pod("a").key]);
         let history = histories[0].1.container("app").unwrap();

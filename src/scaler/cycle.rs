@@ -165,10 +165,16 @@ impl Scaler {
         let policy = cluster.settings(config).await.policy;
         let (killed, mut unmeasured) = run_blocking(|| {
             self.agent.retain_present(&listing.pods, &read, long_ago, now);
-            let pods = listing.pods.into_iter().map(OwnedPod::select_containers);
-            let (killed, others): (Vec<_>, Vec<_>) =
-                pods.partition(|owned| self.agent.has_unanswered_kill(&owned.pod, &policy, now));
-            (killed, by_namespace(others))
+            let (mut killed, mut others) = (Vec::new(), HashMap::<String, Vec<_>>::new());
+            for owned in listing.pods.into_iter().map(OwnedPod::select_containers) {
+                if self.agent.has_unanswered_kill(&owned.pod, &policy, now) {
+                    killed.push((owned, None));
+                    continue;
+                }
+                let key = owned.pod.key.clone();
+                others.entry_ref(&*key.namespace).or_default().push(owned);
+            }
+            (killed, others)
         });
         let pods = killed.len() + unmeasured.values().map(Vec::len).sum::<usize>();
         let round = match changes {
@@ -177,7 +183,6 @@ impl Scaler {
         };
         *round.balance.lock() = Some((balance, TemplateSizes::default()));
         // A kill for memory does not wait for metrics, which may be slow or silent.
-        let killed: Vec<_> = killed.into_iter().map(|owned| (owned, None)).collect();
         let mut outcomes = match killed.is_empty() {
             true => Vec::new(),
             false => self.run(cluster, config, killed, &round, &mut watch).await?,
@@ -263,15 +268,4 @@ pub(super) fn measured<T: Default>(usage: Result<T, ClusterError>) -> T {
         tracing::warn!(%error, "no metrics");
         T::default()
     })
-}
-
-fn by_namespace(pods: Vec<OwnedPod>) -> HashMap<String, Vec<OwnedPod>> {
-    let mut by_namespace: HashMap<String, Vec<OwnedPod>> = HashMap::new();
-    for owned in pods {
-        match by_namespace.get_mut(&owned.pod.key.namespace) {
-            Some(pods) => pods.push(owned),
-            None => drop(by_namespace.insert(owned.pod.key.namespace.clone(), vec![owned])),
-        }
-    }
-    by_namespace
 }

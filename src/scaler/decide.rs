@@ -21,13 +21,14 @@ use crate::config::Config;
 use crate::core::budget::ResizeBudget;
 use crate::core::change_record::Origin;
 use crate::core::context::OwnedPod;
-use crate::core::eligibility::{eligibility, is_monitored};
+use crate::core::eligibility::{eligibility, is_ending};
 use crate::core::observation::{Observation, Usage, observe};
 use crate::core::outcome::{Outcome, Summed};
 use crate::core::phases::Phase;
 use crate::core::policy::{Controls, Settings};
 use crate::core::reasons::Reasons;
 use crate::core::resource::PerResource;
+use crate::core::skip_reason::SkipReason;
 use crate::model::ModelError;
 
 /// What would be decided on a pod now.
@@ -153,7 +154,7 @@ impl Scaler {
         decided.iter_mut().for_each(|decided| decided.origin = origin);
         run_blocking(|| {
             self.settle(&decided, now);
-            self.take_stock(&decided, &settings, round);
+            self.take_stock(&decided, round);
             round.list_near(&decided, &settings);
             // How many may be done is a matter of all of them.
             let mut any = ResizeBudget::new(usize::MAX, usize::MAX);
@@ -229,10 +230,11 @@ impl Scaler {
     }
 
     /// Adds what these pods ask for to what all of a cycle do.
-    fn take_stock(&self, decided: &[Decided], settings: &Settings, round: &Round) {
+    fn take_stock(&self, decided: &[Decided], round: &Round) {
         let mut balance = round.balance.lock();
         let Some((balance, sizes)) = balance.as_mut() else { return };
-        let ours = |of: &&Decided| is_monitored(&of.owned, &settings.exclusions);
+        let ours =
+            |of: &&Decided| of.decision != Err(SkipReason::Excluded) && !is_ending(&of.owned.pod);
         self.agent.with_template_sizes(decided.iter().filter(ours), sizes, |decided, template| {
             outcomes::add(balance, decided, template);
         });

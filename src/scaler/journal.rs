@@ -17,9 +17,6 @@ use crate::core::resource::PerResource;
 pub struct Entry {
     pub pod: PodKey,
     pub at: DateTime<Utc>,
-    /// Of the pod as a whole.
-    pub decision: Decision,
-    /// Of its containers.
     pub containers: PodDecision,
     pub status: Status,
     pub message: Cow<'static, str>,
@@ -103,19 +100,15 @@ impl Journal {
     /// Takes in what was decided at one moment. Only what is kept is copied: a cycle may decide on
     /// far more pods than that.
     pub fn record(&mut self, outcomes: &[Summed], at: DateTime<Utc>, keep: usize) {
-        let decided = || {
-            let all = outcomes.iter();
-            all.filter_map(|of| {
-                Some((of.outcome, of.outcome.decided.as_ref()?, of.decision.as_ref()?))
-            })
-        };
-        decided().for_each(|(outcome, _, decision)| self.totals.count(outcome, decision));
+        let decided =
+            || outcomes.iter().filter_map(|of| Some((of.outcome, of.outcome.decided.as_ref()?)));
+        for Summed { outcome, decision } in outcomes {
+            decision.iter().for_each(|decision| self.totals.count(outcome, decision));
+        }
         let newest: Vec<_> = decided().rev().take(keep).collect();
-        for (outcome, containers, decision) in newest.into_iter().rev() {
-            let Outcome { pod, status, message, .. } = outcome;
+        for (Outcome { pod, status, message, .. }, containers) in newest.into_iter().rev() {
             let (pod, status, message) = (pod.clone(), status.clone(), message.clone());
-            let (decision, containers) = (decision.clone(), containers.clone());
-            self.put(Entry { pod, at, decision, containers, status, message }, keep);
+            self.put(Entry { pod, at, containers: containers.clone(), status, message }, keep);
         }
     }
 
@@ -137,7 +130,8 @@ impl Journal {
     }
 
     /// Puts what an earlier life has decided before what is here.
-    pub fn restore(&mut self, earlier: Vec<Entry>, totals: Totals) {
+    pub fn restore(&mut self, mut earlier: Vec<Entry>, totals: Totals) {
+        earlier.retain(|entry| entry.containers.decided().next().is_some());
         earlier.into_iter().rev().for_each(|entry| self.entries.push_front(Arc::new(entry)));
         self.totals.add(&totals);
         // However much of it was lost, what is kept has been counted.

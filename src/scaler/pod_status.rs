@@ -246,7 +246,7 @@ impl PodStatuses {
             let status = outcome.status.clone();
             let remark = outcome.remark().map(|text| text.chars().take(LONGEST_REMARK).collect());
             let last =
-                LastOutcome { at, status, decided: decided.as_ref().map(Into::into), remark };
+                LastOutcome { at, status, decided: decided.as_deref().map(Into::into), remark };
             let blank = || {
                 Box::new(PodRecord {
                     last: last.clone(),

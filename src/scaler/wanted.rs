@@ -277,6 +277,7 @@ mod tests {
         Decided {
             owned: OwnedPod::bare(pod),
             decision: Err(SkipReason::NoMetrics),
+            workload: None,
             resized_at: None,
             unsettled_since: None,
             backs_off: false,
