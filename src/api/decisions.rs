@@ -173,13 +173,15 @@ fn action<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Action>, 
 
 impl DecisionQuery {
     fn takes(&self, entry: &Entry) -> bool {
-        let actions = entry.containers.summary().actions;
         self.applied.is_none_or(|applied| entry.applied() == applied)
-            && self.action.is_none_or(|action| actions.cpu == action || actions.memory == action)
             && self.namespace.as_ref().is_none_or(|namespace| &entry.pod.namespace == namespace)
             && self.status.as_ref().is_none_or(|status| *status == (&entry.status).into())
             && self.pod.as_ref().is_none_or(|part| {
                 format!("{}/{}", entry.pod.namespace, entry.pod.name).contains(part)
+            })
+            && self.action.is_none_or(|action| {
+                let actions = entry.containers.summary().actions;
+                actions.cpu == action || actions.memory == action
             })
     }
 }

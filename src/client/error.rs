@@ -96,6 +96,18 @@ impl ClusterError {
         }
     }
 
+    pub fn call(&self) -> &Call {
+        match self {
+            Self::NotFound { call, .. }
+            | Self::Forbidden { call, .. }
+            | Self::Refused { call, .. }
+            | Self::NotInPlace { call, .. }
+            | Self::Conflict { call, .. }
+            | Self::NotSent { call, .. }
+            | Self::Unavailable { call, .. } => call,
+        }
+    }
+
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use super::error::{Call, ClusterError, NOT_LEADING};
+use super::error::{Call, ClusterError, NOT_LEADING, NotLeading};
 
 /// How long one request of a user may wait for the API server in all.
 pub const BUDGET: Duration = Duration::from_secs(10);
@@ -109,7 +109,8 @@ fn is_conflict(error: &kube::Error) -> bool {
 fn is_retryable(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => status.code >= 500 || status.code == 429,
-        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
+        kube::Error::Service(error) => !error.is::<NotLeading>(),
+        kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => true,
         _ => false,
     }
 }

@@ -22,9 +22,9 @@ const LEAST: f64 = 0.5;
 /// Writes a second that a small cluster begins with: as many as client-go lets its clients send at
 /// once by default.
 const FIRST: f64 = 10.0;
-/// Each node renews its Lease every ten seconds. With a fifth of these writes a larger cluster
+/// Each node renews its Lease every ten seconds. With two fifths of these writes a larger cluster
 /// begins, at 30 pods a node.
-const PODS_A_WRITE: f64 = 5.0 * 10.0 * 30.0;
+const PODS_A_WRITE: f64 = 2.5 * 10.0 * 30.0;
 
 /// Slow answers may be the fault of a webhook of one namespace, of which one counts until what it
 /// changes has shown. Each weighs so much in the share of slow ones, and from that share on all are
@@ -190,8 +190,8 @@ mod tests {
 
     #[test]
     fn it_begins_with_a_share_of_what_the_cluster_does_anyway() {
-        for (pods, expected) in [(10, 10.0), (15_000, 10.0), (60_000, 40.0), (150_000, 100.0)] {
-            let mut pace = Pace::new(100, Instant::now());
+        for (pods, expected) in [(10, 10.0), (15_000, 20.0), (60_000, 80.0), (150_000, 200.0)] {
+            let mut pace = Pace::new(200, Instant::now());
             pace.begin(pods);
             assert!((pace.rate() - expected).abs() < 1e-9, "{pods}: {}", pace.rate());
         }

@@ -46,12 +46,15 @@ pub struct Permit {
 struct Attempt<'a> {
     pace: &'a Mutex<Pace>,
     sent: Sent<'a>,
-    answer: Answer,
+    /// None: nothing was sent.
+    answer: Option<Answer>,
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.pace.lock().answered(self.answer, self.sent, Instant::now());
+        if let Some(answer) = self.answer {
+            self.pace.lock().answered(answer, self.sent, Instant::now());
+        }
     }
 }
 
@@ -65,15 +68,16 @@ impl Permit {
         let is_late = self.is_late.swap(false, Ordering::Relaxed);
         let sent = Sent { at: Instant::now(), namespace, is_late };
         let pace = &self.limiter.pace;
-        let mut on_its_way = Attempt { pace, sent, answer: Answer::Missing };
+        let mut on_its_way = Attempt { pace, sent, answer: Some(Answer::Missing) };
         let answer = attempt.await;
-        let is_overloaded = match &answer {
-            Err(kube::Error::Api(status)) => matches!(status.code, 429 | 503 | 504),
-            Err(kube::Error::Service(error)) => !error.is::<NotLeading>(),
-            Err(kube::Error::HyperError(_)) => true,
-            _ => false,
+        on_its_way.answer = match &answer {
+            Err(kube::Error::Service(error)) if error.is::<NotLeading>() => None,
+            Err(kube::Error::Api(status)) if matches!(status.code, 429 | 503 | 504) => {
+                Some(Answer::Overloaded)
+            }
+            Err(kube::Error::HyperError(_) | kube::Error::Service(_)) => Some(Answer::Overloaded),
+            _ => Some(Answer::Given),
         };
-        on_its_way.answer = if is_overloaded { Answer::Overloaded } else { Answer::Given };
         answer
     }
 }

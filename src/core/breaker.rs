@@ -19,8 +19,8 @@ struct Open {
     since: i64,
     next_try: i64,
     pause: i64,
-    /// What is tried was not heard of yet.
-    tries: bool,
+    /// The last try was made in earnest.
+    tried: bool,
 }
 
 impl Breaker {
@@ -37,29 +37,28 @@ impl Breaker {
     /// Something is tried. What is sent before its time, whatever was heard, changes nothing.
     pub fn tries(&mut self, now: i64) {
         if let Some(open) = self.open.as_mut().filter(|open| now >= open.next_try) {
-            (open.next_try, open.tries) = (now + open.pause, true);
+            open.pause = if open.tried { (2 * open.pause).min(LONGEST_PAUSE) } else { open.pause };
+            (open.next_try, open.tried) = (now + open.pause, true);
         }
     }
 
-    /// What was tried was answered, or was not. What came to nothing is not told: it costs a pause
-    /// and makes the next one no longer.
+    /// What was to be tried was not sent: something else may be.
+    pub fn gives_back(&mut self, now: i64) {
+        if let Some(open) = &mut self.open {
+            (open.next_try, open.tried) = (now, false);
+        }
+    }
+
+    /// What was tried was answered, or was not.
     pub fn heard(&mut self, answered: bool, now: i64) {
         if answered {
             *self = Self::default();
             return;
         }
         self.failures = self.failures.saturating_add(1);
-        match &mut self.open {
-            Some(open) if open.tries => {
-                let longer = (2 * open.pause).min(LONGEST_PAUSE);
-                open.next_try += longer - open.pause;
-                (open.pause, open.tries) = (longer, false);
-            }
-            None if self.failures >= FAILURES => {
-                let (pause, next_try) = (FIRST_PAUSE, now + FIRST_PAUSE);
-                self.open = Some(Open { since: now, next_try, pause, tries: false });
-            }
-            _ => {}
+        if self.failures >= FAILURES && self.open.is_none() {
+            let (pause, next_try) = (FIRST_PAUSE, now + FIRST_PAUSE);
+            self.open = Some(Open { since: now, next_try, pause, tried: true });
         }
     }
 
@@ -96,18 +95,17 @@ mod tests {
         let mut breaker = Breaker::default();
         (0..FAILURES).for_each(|_| breaker.heard(false, 0));
         let (mut now, mut pauses) = (0, Vec::new());
-        for attempt in 0..7 {
+        for _ in 0..6 {
             let next = (now..).find(|at| breaker.allows(*at)).unwrap();
             pauses.push(next - now);
             now = next;
             breaker.tries(now);
-            // The second one comes to nothing.
-            if attempt != 1 {
-                breaker.heard(false, now + 5);
-                breaker.heard(false, now + 6);
-            }
+            // What comes to nothing is no attempt.
+            breaker.gives_back(now);
+            breaker.tries(now);
+            breaker.heard(false, now);
         }
-        assert_eq!(pauses, [15, 30, 30, 60, 120, 120, 120]);
+        assert_eq!(pauses, [15, 30, 60, 120, 120, 120]);
         assert!(!breaker.is_idle(now) && breaker.is_idle(now + 2000), "forgotten in the end");
         assert!(Breaker::default().is_idle(0));
     }

@@ -75,14 +75,15 @@ pub enum Sent {
 }
 
 impl Sent {
-    /// Whether the API server has said something to it; None where nothing was written.
+    /// Whether the API server has said something to what was written; None where no more is known
+    /// than what became of a read, or nothing was sent.
     pub fn is_answered(&self) -> Option<bool> {
         let Self::Over(Some(Attempt { result: Err(error), .. })) = self else { return Some(true) };
+        let ApplyError::Cluster(error) = error else { return Some(true) };
         match error {
-            ApplyError::Cluster(ClusterError::NotSent { .. }) => None,
-            ApplyError::Cluster(ClusterError::Unavailable { call, .. }) => {
-                (call.verb != "get").then_some(false)
-            }
+            ClusterError::NotSent { .. } => None,
+            _ if error.call().verb == "get" => None,
+            ClusterError::Unavailable { .. } => Some(false),
             _ => Some(true),
         }
     }

@@ -171,8 +171,7 @@ impl Scaler {
                     killed.push((owned, None));
                     continue;
                 }
-                let key = owned.pod.key.clone();
-                others.entry_ref(&*key.namespace).or_default().push(owned);
+                others.entry_ref(&*owned.pod.key.namespace).or_default().push(owned);
             }
             (killed, others)
         });
@@ -229,17 +228,17 @@ impl Scaler {
             }
         }
         outcomes.extend(self.carry_out(cluster, config, sifted, &round, &mut watch).await);
-        outcomes.sort_unstable_by(|a, b| a.pod.cmp(&b.pod));
         if let Some((balance, _)) = round.balance.lock().take() {
             self.outcomes.end(balance);
         }
         run_blocking(|| {
+            outcomes.sort_unstable_by(|a, b| a.pod.cmp(&b.pod));
             self.metrics.pods(inputs);
             near.add_near(round.near());
             *self.watchlist.lock() = Arc::new(near);
+            let (now, interval) = (cluster.clock().now(), config.auto_scale_interval as i64);
+            self.pod_status.retain_present(now.timestamp(), interval, pods);
         });
-        let (now, interval) = (cluster.clock().now(), config.auto_scale_interval as i64);
-        self.pod_status.retain_present(now.timestamp(), interval, pods);
         watch.lap(Phase::Apply);
         Ok(Cycle { pods, outcomes, phases: watch.phases() })
     }

@@ -201,15 +201,19 @@ impl Scaler {
     ) -> Vec<Outcome> {
         let now = cluster.clock().now();
         let settings = cluster.settings(config).await;
-        let (turns, mut left_over) =
-            self.within_budget(cluster, &settings, due, &mut round.budget.lock(), now);
-        left_over.retain(|outcome| round.tells(outcome));
-        self.tell(&left_over, config, now);
-        outcomes.append(&mut left_over);
-        let turns = turns.into_iter().map(|(_, decided)| decided).collect::<Vec<_>>();
+        let turns: Vec<_> = run_blocking(|| {
+            let (turns, mut left_over) =
+                self.within_budget(cluster, &settings, due, &mut round.budget.lock(), now);
+            left_over.retain(|outcome| round.tells(outcome));
+            self.tell(&left_over, config, now);
+            outcomes.append(&mut left_over);
+            turns.into_iter().map(|(_, decided)| decided).collect()
+        });
         watch.lap(Phase::Plan);
         match round.way {
-            Way::Later { since } => self.wanted.put(turns, now.timestamp(), since),
+            Way::Later { since } => {
+                run_blocking(|| self.wanted.put(turns, now.timestamp(), since));
+            }
             Way::InTurn => {
                 // What is under way when the service stops is told by the dispatcher.
                 tokio::select! {

@@ -137,6 +137,7 @@ impl Dispatcher {
 impl Hands {
     /// Begins with a change at its turn, as far as it is still wanted by the newest that is known.
     async fn begin(self, change: Change, turn: WriteTurn, place: Place) -> Option<Following> {
+        let is_try = change.may_wait();
         let Change { decided, since, waiter, .. } = change;
         let (scaler, cluster, config) = (&self.scaler, &self.cluster, self.config.current());
         // Stopped meanwhile: nobody wants it any more.
@@ -152,12 +153,19 @@ impl Hands {
             }
         };
         let (urgency, decided_at) = (decided.urgency(), Instant::now());
+        let namespace = decided.owned.pod.key.namespace.clone();
         let stage = scaler.begin(cluster, &config, &settings, decided, &turn).await;
         match &stage {
             Stage::Over(Outcome {
                 status: Status::NoActionNeeded | Status::Skipped(_) | Status::DryRun,
                 ..
-            }) => scaler.metrics.not_wanted(),
+            }) => {
+                scaler.metrics.not_wanted();
+                if is_try {
+                    let now = cluster.clock().now().timestamp();
+                    scaler.wanted.not_tried(&place.node, &namespace, now);
+                }
+            }
             _ => scaler.metrics.dispatched(urgency, waited, decided_at.elapsed()),
         }
         self.follow(stage, waiter, place)

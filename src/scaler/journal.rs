@@ -131,6 +131,7 @@ impl Journal {
 
     /// Puts what an earlier life has decided before what is here.
     pub fn restore(&mut self, mut earlier: Vec<Entry>, totals: Totals) {
+        // A file may hold anything.
         earlier.retain(|entry| entry.containers.decided().next().is_some());
         earlier.into_iter().rev().for_each(|entry| self.entries.push_front(Arc::new(entry)));
         self.totals.add(&totals);
