@@ -353,6 +353,7 @@ mod tests {
 
     use super::super::fixtures::{limits, one_pod};
     use super::*;
+    use crate::client::error::Call;
     use crate::config::Config;
     use crate::leader::Leadership;
     use crate::sim::simulation::Simulation;
@@ -361,6 +362,20 @@ mod tests {
     fn plan(limits: &[(&str, &str)]) -> Plan {
         let limits = limits.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Plan::from([("app".to_owned(), Change { limits, ..Change::default() })])
+    }
+
+    #[test]
+    fn only_what_becomes_of_a_write_is_an_answer_to_it() {
+        let call = |verb| Call::on(verb, "pods/resize", "shop", "web");
+        let over = |error: ClusterError| {
+            let (resources, plan, result) = (Vec::new(), Plan::new(), Err(error.into()));
+            Sent::Over(Some(Attempt { resources, plan, result })).is_answered()
+        };
+        let failed = |verb| ClusterError::Unavailable { call: call(verb), message: "502".into() };
+        assert_eq!([over(failed("patch")), over(failed("get"))], [Some(false), None]);
+        assert_eq!(over(ClusterError::NotSent { call: call("patch"), why: "waiting" }), None);
+        let (call, message) = (call("patch"), "denied".into());
+        assert_eq!(over(ClusterError::Refused { call, code: 403, message }), Some(true));
     }
 
     async fn by_hand(simulation: &Arc<Simulation>, owned: &OwnedPod, limits: Value) {
