@@ -148,7 +148,9 @@ impl Inventory {
         let pods = run_blocking(|| {
             let count = read.iter().map(|(pods, _)| pods.len()).sum();
             let mut all = Vec::with_capacity(count);
-            read.iter().for_each(|(pods, known)| all.extend(joined_in_order(pods, known)));
+            for (pods, known) in &read {
+                all.extend(in_order(pods).into_iter().map(|pod| owned(pod, known)));
+            }
             all
         });
         Ok(Listing { pods, unreadable })
@@ -341,7 +343,8 @@ impl Inventory {
         let mut all = Vec::new();
         for (namespace, caches) in self.all_caches() {
             if namespaces.is_none_or(|wanted| wanted.contains(&*namespace)) {
-                all.extend(joined(&caches.pods.known(), &caches.contexts.known()));
+                let known = caches.contexts.known();
+                all.extend(caches.pods.known().values().map(|pod| owned(pod.clone(), &known)));
             }
         }
         all
@@ -383,15 +386,10 @@ fn joined_now(caches: &NamespaceCaches, pods: Vec<Arc<Pod>>) -> Vec<OwnedPod> {
     pods.map(|pod| owned(pod, &known)).collect()
 }
 
-/// Pods with what is known of the controllers behind them.
-fn joined(pods: &Items<Pod>, known: &KnownContext) -> impl Iterator<Item = OwnedPod> {
-    pods.values().map(|pod| owned(pod.clone(), known))
-}
-
-/// The same. Those of one controller come one after the other: what they have alike is then still
-/// in the processor's cache.
-fn joined_in_order(pods: &Items<Pod>, known: &KnownContext) -> impl Iterator<Item = OwnedPod> {
+/// Those of one controller one after the other: what they have alike is then still in the
+/// processor's cache.
+fn in_order(pods: &Items<Pod>) -> Vec<Arc<Pod>> {
     let mut pods: Vec<_> = pods.values().cloned().collect();
     pods.sort_unstable_by_key(|pod| pod.owner.as_ref().map(|owner| std::ptr::from_ref(&**owner)));
-    pods.into_iter().map(|pod| owned(pod, known))
+    pods
 }

@@ -34,15 +34,20 @@ impl Breaker {
         self.open.is_none_or(|open| now >= open.next_try)
     }
 
-    /// Something is tried. What is sent before its time, whatever was heard, changes nothing.
-    pub fn tries(&mut self, now: i64) {
-        if let Some(open) = self.open.as_mut().filter(|open| now >= open.next_try) {
-            open.pause = if open.tried { (2 * open.pause).min(LONGEST_PAUSE) } else { open.pause };
-            (open.next_try, open.tried) = (now + open.pause, true);
+    /// Something is sent; whether it is the one attempt. What is sent before its time, whatever was
+    /// heard, changes nothing.
+    pub fn tries(&mut self, now: i64) -> bool {
+        let Some(open) = self.open.as_mut().filter(|open| now >= open.next_try) else {
+            return false;
+        };
+        if open.tried {
+            open.pause = (2 * open.pause).min(LONGEST_PAUSE);
         }
+        (open.next_try, open.tried) = (now + open.pause, true);
+        true
     }
 
-    /// What was to be tried was not sent: something else may be.
+    /// The attempt was not made: something else may be tried.
     pub fn gives_back(&mut self, now: i64) {
         if let Some(open) = &mut self.open {
             (open.next_try, open.tried) = (now, false);
@@ -99,10 +104,10 @@ mod tests {
             let next = (now..).find(|at| breaker.allows(*at)).unwrap();
             pauses.push(next - now);
             now = next;
-            breaker.tries(now);
+            assert!(breaker.tries(now));
             // What comes to nothing is no attempt.
             breaker.gives_back(now);
-            breaker.tries(now);
+            assert!(breaker.tries(now) && !breaker.tries(now));
             breaker.heard(false, now);
         }
         assert_eq!(pauses, [15, 30, 60, 120, 120, 120]);

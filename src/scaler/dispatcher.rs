@@ -137,8 +137,7 @@ impl Dispatcher {
 impl Hands {
     /// Begins with a change at its turn, as far as it is still wanted by the newest that is known.
     async fn begin(self, change: Change, turn: WriteTurn, place: Place) -> Option<Following> {
-        let is_try = change.may_wait();
-        let Change { decided, since, waiter, .. } = change;
+        let Change { decided, since, is_try, waiter, .. } = change;
         let (scaler, cluster, config) = (&self.scaler, &self.cluster, self.config.current());
         // Stopped meanwhile: nobody wants it any more.
         if !config.auto_scale_enabled {

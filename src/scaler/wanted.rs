@@ -74,6 +74,8 @@ pub struct Change {
     /// When it was decided, in seconds since the epoch, and since when the pod is to be changed.
     at: i64,
     pub since: i64,
+    /// It is the one attempt that an open breaker allows.
+    pub is_try: bool,
     /// Who waits for what comes of it.
     pub waiter: Option<oneshot::Sender<Outcome>>,
 }
@@ -85,7 +87,7 @@ pub fn urgency(decided: &Decided) -> Urgency {
 
 impl Change {
     fn new(decided: Decided, at: i64) -> Self {
-        Self { decided, at, since: at, waiter: None }
+        Self { decided, at, since: at, is_try: false, waiter: None }
     }
 
     pub fn node(&self) -> &str {
@@ -98,7 +100,7 @@ impl Change {
 
     /// What takes away waits for an answer; what a container is in need of, or what ends a resize
     /// that was begun, is sent all the same.
-    pub fn may_wait(&self) -> bool {
+    fn may_wait(&self) -> bool {
         urgency(&self.decided) >= Urgency::Shrinks
     }
 }
@@ -146,13 +148,13 @@ impl Changes {
         has_place && (!change.may_wait() || answers())
     }
 
-    fn begin(&mut self, change: &Change, now: i64) {
+    fn begin(&mut self, change: &mut Change, now: i64) {
         let node = self.nodes.entry(change.node().to_owned()).or_default();
         node.under_way += 1;
-        node.breaker.tries(now);
+        change.is_try = node.breaker.tries(now);
         let namespace = self.namespaces.entry(change.namespace().to_owned()).or_default();
         namespace.sending += 1;
-        namespace.breaker.tries(now);
+        change.is_try |= namespace.breaker.tries(now);
     }
 
     fn forget_idle(&mut self, now: i64) {
@@ -196,13 +198,13 @@ impl Wanted {
         let mut changes = self.changes.lock();
         let mut waiting = changes.waiting.iter();
         let place = *waiting.find(|(_, change)| changes.is_free(change, now))?.0;
-        let next = changes.take(&place)?;
-        changes.begin(&next, now);
+        let mut next = changes.take(&place)?;
+        changes.begin(&mut next, now);
         Some(next)
     }
 
-    /// A change that had to wait for an answer of its node or namespace has come to nothing: the
-    /// next one may be tried in its place.
+    /// A change that was the one attempt has come to nothing: the next one may be tried in its
+    /// place.
     pub fn not_tried(&self, node: &str, namespace: &str, now: i64) {
         let mut changes = self.changes.lock();
         if let Some(node) = changes.nodes.get_mut(node) {
