@@ -145,14 +145,14 @@ impl Cluster {
         &self,
         namespace: &str,
         deadline: Deadline,
-    ) -> Result<String, ClusterError> {
+    ) -> Result<metrics::Answer, ClusterError> {
         metrics::of_namespace(&self.client, namespace, deadline).await
     }
 
     pub fn usage(
         &self,
         namespace: &str,
-        metrics: &str,
+        metrics: &metrics::Answer,
         pods: &[OwnedPod],
     ) -> Result<Vec<Option<Usage>>, ClusterError> {
         let usage = metrics::read_list(metrics, namespace, pods)?;

@@ -8,7 +8,7 @@ use crate::guard::{self, Override, Review};
 use crate::history::{AppliedChange, ContainerHistory, FULL};
 use crate::network::{Preference, QValues};
 use crate::observation::Observation;
-use crate::peaks::Age;
+use crate::peaks::{Age, DecidingPeak};
 use crate::policy::{Controls, GuardSettings, Policy};
 use crate::resource::{PerResource, Resource};
 use crate::room::Expected;
@@ -201,7 +201,7 @@ pub fn decide(
             }),
         floor: PerResource::build(|resource| resolved[resource].floor),
         basis: PerResource::build(|resource| {
-            let peak = history.deciding_peak(resource, policy, now);
+            let peak = resolved[resource].peak;
             let more = Action::Increase.factor(policy.scale_factor);
             Basis {
                 peak: peak.amount,
@@ -249,6 +249,7 @@ pub struct Resolved {
     pub cause: Option<Override>,
     pub sized_by: Option<SizedBy>,
     pub wait: Option<Wait>,
+    pub peak: DecidingPeak,
 }
 
 /// One resource's preferred action after guard, cooldown and bounds.
@@ -268,7 +269,7 @@ pub fn resolve(
     let action = if wait.is_some() { Action::Maintain } else { review.action };
     let wait = wait.filter(|_| review.action != Action::Maintain);
     let limit = observation.limit[resource];
-    let Review { overridden, floor, expected, cause, .. } = review;
+    let Review { overridden, floor, expected, cause, peak, .. } = review;
     let (wanted, sized_by) = size(resource, action, &review, observation, history, policy);
     let bounds = guard::bounds(resource, observation, policy);
     let (action, limit) = bounded(action, limit, wanted, bounds);
@@ -277,7 +278,7 @@ pub fn resolve(
         _ if limit != wanted => Some(SizedBy::Bounds),
         _ => Some(sized_by),
     };
-    Resolved { action, limit, overridden, floor, expected, cause, sized_by, wait }
+    Resolved { action, limit, overridden, floor, expected, cause, sized_by, wait, peak }
 }
 
 /// How far an action goes, before bounds.

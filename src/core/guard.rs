@@ -7,6 +7,7 @@ use crate::action::Action;
 use crate::history::ContainerHistory;
 use crate::network::Preference;
 use crate::observation::Observation;
+use crate::peaks::DecidingPeak;
 use crate::policy::{GuardSettings, Policy};
 use crate::resource::{PerResource, Resource};
 use crate::room::{self, Expected, Levels};
@@ -103,6 +104,8 @@ pub struct Review {
     pub cause: Option<Override>,
     /// Where the action leads in one step, if that is known: cores, MiB.
     pub target: f64,
+    /// The peak that the floor goes by.
+    pub peak: DecidingPeak,
 }
 
 pub fn review(
@@ -170,9 +173,11 @@ fn review_usage(
     policy: &Policy,
     now: i64,
 ) -> Review {
-    let (floor, expected) = floor(resource, preferred.room, observation, history, policy);
+    let peak = history.deciding_peak(resource, policy, now);
+    let by_peaks = policy.guard.with_headroom(resource, peak.faded, history.observed_for());
+    let (floor, expected) = floor(resource, preferred.room, by_peaks, observation, history, policy);
     let preferred = preferred.action;
-    let known = known_need(resource, observation, history, policy);
+    let known = known_need(resource, peak.faded, observation, policy);
     let review = |action, overridden| Review {
         action,
         overridden,
@@ -180,6 +185,7 @@ fn review_usage(
         expected,
         cause: None,
         target: known,
+        peak,
     };
     let maintain = |why| review(Action::Maintain, Some(why));
     let unless = |action, why| review(action, (preferred != action).then_some(why));
@@ -227,7 +233,7 @@ fn review_usage(
         }
         (None, Some(before)) => towards(before, SMALLEST_CHANGE, Override::CutHurt),
         (None, None) if observation.by_request[resource] => {
-            let target = typical_request(resource, history, policy);
+            let target = typical_request(resource, peak.faded, history, policy);
             towards(target, REQUEST_SLACK, Override::TypicalUse)
         }
         (None, None) => review(preferred, None),
@@ -284,13 +290,7 @@ fn direction(limit: f64, target: f64, slack: f64) -> Action {
 }
 
 /// The recent peak with head room, if that is further away than a first step up.
-fn known_need(
-    resource: Resource,
-    observation: &Observation,
-    history: &ContainerHistory,
-    policy: &Policy,
-) -> f64 {
-    let peak = history.faded_peak(resource, policy.guard.fade[resource]);
+fn known_need(resource: Resource, peak: f64, observation: &Observation, policy: &Policy) -> f64 {
     let step = observation.limit[resource] * Action::Increase.factor(policy.scale_factor);
     // What rounding does is no matter.
     if peak > step * 1.001 { peak * (1.0 + policy.guard.headroom[resource]) } else { 0.0 }
@@ -298,9 +298,13 @@ fn known_need(
 
 /// What a request without a limit should be: what is typically used, and as long as that is not
 /// known, the recent peak.
-fn typical_request(resource: Resource, history: &ContainerHistory, policy: &Policy) -> f64 {
+fn typical_request(
+    resource: Resource,
+    peak: f64,
+    history: &ContainerHistory,
+    policy: &Policy,
+) -> f64 {
     let known = GuardSettings::known_share(history.observed_for());
-    let peak = history.faded_peak(resource, policy.guard.fade[resource]);
     let typical = known * f64::from(history.typical[resource]) + (1.0 - known) * peak;
     typical * (1.0 + policy.guard.headroom[resource])
 }
@@ -320,16 +324,16 @@ const JUST_NOW: f64 = 0.05;
 fn floor(
     resource: Resource,
     room: Option<Levels>,
+    by_peaks: f64,
     observation: &Observation,
     history: &ContainerHistory,
     policy: &Policy,
 ) -> (f64, Option<Expected>) {
-    let by_peaks = history.lowest_safe_limit(resource, policy);
     let known = (history.observed(resource) as usize) >= policy.history_window;
     let Some(levels) = room.filter(|_| known && observation.measured[resource]) else {
         return (by_peaks, None);
     };
-    let reference = traits::reference(resource, history, policy);
+    let reference = traits::reference(resource, by_peaks);
     let above = (1.0 - BELOW[resource]) / policy.guard.caution;
     let expected = room::expected(&levels, reference, 1.0 - above);
     let mean = history.mean(resource) * (1.0 + LEAST_HEADROOM);
@@ -454,11 +458,11 @@ mod tests {
             observation.usage.cpu = 0.4;
             history.observe(&observation, &policy(), observation.at);
         }
+        let by_peaks = history.lowest_safe_limit(Cpu, &policy());
         let floor = |level: f32| {
             let room = Some([level; room::LEVELS]);
-            floor(Cpu, room, &observation, &history, &policy())
+            floor(Cpu, room, by_peaks, &observation, &history, &policy())
         };
-        let by_peaks = history.lowest_safe_limit(Cpu, &policy());
         let (limit, expected) = floor(-0.5);
         let foreseen = by_peaks * (-0.5_f64).exp();
         assert!((limit - 1.15 * foreseen).abs() < 1e-6, "{limit}");
@@ -469,7 +473,9 @@ mod tests {
             Policy { guard: GuardSettings { caution: 100.0, ..policy().guard }, ..policy() };
         let mut levels = [-0.5; room::LEVELS];
         levels[room::LEVELS - 1] = -0.3;
-        let limit = |policy| super::floor(Cpu, Some(levels), &observation, &history, policy).0;
+        let limit = |policy: &Policy| {
+            super::floor(Cpu, Some(levels), by_peaks, &observation, &history, policy).0
+        };
         assert!(limit(&careful) > limit(&policy()) * 1.2);
     }
 

@@ -24,6 +24,8 @@ pub struct Age {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DecidingPeak {
     pub amount: f64,
+    /// What fading has left of it.
+    pub faded: f64,
     pub age: Age,
     /// It is what a killed container would have needed, and was not measured.
     pub by_kill: bool,
@@ -91,7 +93,7 @@ impl PeakWindow {
     /// How many buckets ago the peak was that is the largest after fading, and what is left of it.
     fn largest(&self, fade: f64) -> (usize, f64) {
         let mut largest = (0, 0.0);
-        for (back, peak) in self.newest_first().enumerate() {
+        self.newest_first().enumerate().for_each(|(back, peak)| {
             // Fading makes nothing larger.
             if peak > largest.1 {
                 let faded = peak * (1.0 - fade * age(back));
@@ -99,7 +101,7 @@ impl PeakWindow {
                     largest = (back, faded);
                 }
             }
-        }
+        });
         largest
     }
 
@@ -120,7 +122,7 @@ impl PeakWindow {
         let begin = bucket.saturating_mul(seconds);
         let age = Age { least: ago(begin + seconds - 1), most: ago(begin) };
         let peak = self.buckets[slot(bucket)];
-        DecidingPeak { amount: f64::from(peak.abs()), age, by_kill: peak < 0.0 }
+        DecidingPeak { amount: f64::from(peak.abs()), faded, age, by_kill: peak < 0.0 }
     }
 
     /// Takes in the peaks of another window of the same length.

@@ -52,10 +52,10 @@ impl Urgency {
 
 impl PodDecision {
     /// None where nothing was decided on any container.
-    pub fn new(containers: Vec<ContainerDecision>) -> Result<Self, SkipReason> {
+    pub fn new(containers: Arc<[ContainerDecision]>) -> Result<Self, SkipReason> {
         let first = containers.first().map(|first| first.decision.as_ref().err().copied());
         match containers.iter().any(|container| container.decision.is_ok()) {
-            true => Ok(Self { containers: containers.into() }),
+            true => Ok(Self { containers }),
             false => Err(first.flatten().unwrap_or(SkipReason::NoMetrics)),
         }
     }
@@ -233,6 +233,6 @@ mod tests {
     fn a_pod_of_which_nothing_is_known_is_skipped() {
         let unknown =
             || ContainerDecision { name: "app".into(), decision: Err(SkipReason::NoMetrics) };
-        assert_eq!(PodDecision::new(vec![unknown()]), Err(SkipReason::NoMetrics));
+        assert_eq!(PodDecision::new([unknown()].into()), Err(SkipReason::NoMetrics));
     }
 }

@@ -68,13 +68,13 @@ impl Traits {
         history: &ContainerHistory,
         policy: &Policy,
     ) -> Self {
-        let reference = reference(resource, history, policy);
+        let reference = reference(resource, history.lowest_safe_limit(resource, policy));
         let part = |amount: f64| (amount / reference).max(1e-9).ln().clamp(-WIDEST, WIDEST) as f32;
         let (mut peaks, mut low_peaks) = ([0.0; BUCKETS], [0.0; BUCKETS]);
         let (mut largest, mut smallest) = (0.0_f64, f64::INFINITY);
         let (mut known, mut sum, mut squares, mut rise) = (0.0, 0.0, 0.0, 1.0_f64);
         let mut newer = None;
-        for (index, (_, peak)) in history.peaks(resource).enumerate() {
+        history.peaks(resource).enumerate().for_each(|(index, (_, peak))| {
             if peak > 0.0 {
                 (largest, smallest) = (largest.max(peak), smallest.min(peak));
                 (known, sum, squares) = (known + 1.0, sum + peak, squares + peak * peak);
@@ -82,7 +82,7 @@ impl Traits {
                 newer = Some(peak);
             }
             (peaks[index], low_peaks[index]) = (largest as f32, smallest as f32);
-        }
+        });
         let mean_peak = sum / f64::max(known, 1.0);
         let variance = (squares / f64::max(known, 1.0) - mean_peak * mean_peak).max(0.0);
         let typical = f64::from(history.typical[resource]);
@@ -124,8 +124,8 @@ impl Traits {
 }
 
 /// What amounts are relative to: the lowest limit that is safe by recent peaks.
-pub fn reference(resource: Resource, history: &ContainerHistory, policy: &Policy) -> f64 {
-    history.lowest_safe_limit(resource, policy).max(LEAST[resource])
+pub fn reference(resource: Resource, lowest_safe_limit: f64) -> f64 {
+    lowest_safe_limit.max(LEAST[resource])
 }
 
 #[cfg(test)]

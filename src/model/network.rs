@@ -208,7 +208,7 @@ impl Network {
             for (index, layer) in layers.iter().enumerate() {
                 output = output.f_linear(&layer.weight, Some(&layer.bias))?;
                 if block.relu_last || index + 1 < layers.len() {
-                    output = output.f_relu()?;
+                    output = output.f_relu_()?;
                 }
             }
             Ok(output)

@@ -67,7 +67,7 @@ pub struct Scaler {
 
 /// Pods that are decided on together, with one forward pass for all of their containers: so few
 /// that what one step of it has read is still in the processor's cache for the next.
-const BATCH: usize = 512;
+const BATCH: usize = 256;
 /// The histories are one by one: more would wait for them, each on a thread of its own with buffers
 /// of libtorch.
 const DECIDE_AT_ONCE: usize = 2;

@@ -133,23 +133,18 @@ impl Scaler {
         sifted: &mut Sifted,
     ) -> Result<(), CycleError> {
         let now = cluster.clock().now();
-        let (agent, settings) = (self.agent.clone(), cluster.settings(config).await);
+        let settings = cluster.settings(config).await;
         let throttled = self.throttling.known(now.timestamp());
         let observed = |(owned, usage): (_, Option<Usage>)| {
             observe_pod(owned, |_| usage.as_ref(), &settings, &throttled, now.timestamp())
         };
-        let observed = run_blocking(|| pods.into_iter().map(observed).collect());
-        let (mut laps, policy) = (*watch, settings.policy.clone());
-        let decide = move || {
-            let decided = agent.decide(observed, &policy, now.timestamp(), &mut laps);
-            (decided, laps)
-        };
-        let (decided, laps) = {
+        let mut decided = {
             let _place = self.deciding.acquire().await;
-            tokio::task::spawn_blocking(decide).await?
+            run_blocking(|| {
+                let observed = pods.into_iter().map(observed).collect();
+                self.agent.decide(observed, &settings.policy, now.timestamp(), watch)
+            })?
         };
-        *watch = laps;
-        let mut decided = decided?;
         let origin = Origin { by: round.by(), at: now.timestamp() };
         decided.iter_mut().for_each(|decided| decided.origin = origin);
         run_blocking(|| {

@@ -109,7 +109,8 @@ fn note(
             Resource::Cpu => largest.cpu,
             Resource::Memory => largest.memory,
         };
-        let reference = traits::reference(resource, &pod.history, policy);
+        let reference =
+            traits::reference(resource, pod.history.lowest_safe_limit(resource, policy));
         peaks.push((peak.max(1e-3) / reference).ln().clamp(-4.0, 4.0) as f32);
     }
 }

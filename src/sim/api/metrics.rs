@@ -1,20 +1,26 @@
 //! `metrics.k8s.io/v1beta1`, as metrics-server serves it.
 
+use std::convert::Infallible;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use futures::stream;
+use prost::Message;
 use serde_json::{Value, json};
 
 use super::form;
 use super::request::Call;
+use crate::sim::protobuf::{self, PodMetricsList};
 use crate::sim::resources::Resource;
 use crate::sim::selector::Selector;
 use crate::sim::simulation::Simulation;
 use crate::sim::status::ApiError;
 use crate::sim::store::Key;
+use crate::sim::world::World;
 
 pub const GROUP: &str = "metrics.k8s.io";
 pub const VERSION: &str = "v1beta1";
@@ -71,10 +77,38 @@ pub fn answer(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, Api
 /// Described batch by batch while the list is sent: the world is never locked for long.
 fn pods(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiError> {
     let selector = call.parameters.selector()?;
-    let namespace = call.target.namespace.clone();
-    let simulation = simulation.clone();
+    let accepted = call.header(header::ACCEPT).split(',').next().unwrap_or_default();
+    let as_protobuf =
+        accepted.trim() == protobuf::TYPE && simulation.world().odd_metrics.is_empty();
+    let (simulation, namespace) = (simulation.clone(), call.target.namespace.clone());
+    if as_protobuf {
+        let batches = batches(simulation, namespace, selector, World::pod_metric_message);
+        let list = stream::once(async move {
+            let mut raw = Vec::new();
+            for items in batches {
+                // Lists are put together by writing one after the other.
+                raw.extend(PodMetricsList { items }.encode_to_vec());
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, Infallible>(protobuf::envelope(API_VERSION, "PodMetricsList", raw))
+        });
+        return Ok(
+            ([(header::CONTENT_TYPE, protobuf::TYPE)], Body::from_stream(list)).into_response()
+        );
+    }
+    let batches = batches(simulation, namespace, selector, World::pod_metric);
+    let items = batches.flatten().map(|metric| Bytes::from(metric.to_string()));
+    Ok(form::list(form::list_start("PodMetricsList", API_VERSION, "", ""), items))
+}
+
+fn batches<T>(
+    simulation: Arc<Simulation>,
+    namespace: String,
+    selector: Selector,
+    describe: impl Fn(&World, &Key) -> Option<T>,
+) -> impl Iterator<Item = Vec<T>> {
     let mut from = Bound::Included(Key::new(namespace.clone(), ""));
-    let batches = std::iter::from_fn(move || {
+    std::iter::from_fn(move || {
         let world = simulation.world();
         let mut last = None;
         let mut metrics = Vec::new();
@@ -86,14 +120,12 @@ fn pods(simulation: &Arc<Simulation>, call: &Call) -> Result<Response, ApiError>
             }
             last = Some(key.clone());
             if selects(&selector, world.store.get(Resource::Pods, key)) {
-                metrics.extend(world.pod_metric(key));
+                metrics.extend(describe(&world, key));
             }
         }
         from = Bound::Excluded(last?);
         Some(metrics)
-    });
-    let items = batches.flatten().map(|metric| Bytes::from(metric.to_string()));
-    Ok(form::list(form::list_start("PodMetricsList", API_VERSION, "", ""), items))
+    })
 }
 
 fn selects(selector: &Selector, object: Option<&Arc<crate::sim::store::Object>>) -> bool {
