@@ -4,6 +4,7 @@ use std::io::{self, stdin, stdout};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::Builder;
 
 use crate::api;
 use crate::api::export::{self, ExportArgs};
@@ -17,6 +18,9 @@ use crate::terminal::explain::{self, ExplainArgs};
 use crate::terminal::top::{self, TopArgs};
 use crate::train::evaluate::{self, EvaluateArgs};
 use crate::train::training::{self, TrainArgs};
+
+/// Threads that answer requests.
+const ANSWERING: usize = 2;
 
 /// Gives every pod of a Kubernetes cluster the CPU and memory it needs, in place
 #[derive(Parser)]
@@ -87,8 +91,8 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         logging::to_stderr(self.log_format);
         let done = match self.command {
-            None => run(serve(self.serve, api::router)),
-            Some(Command::Serve(args)) => run(serve(*args, api::router)),
+            None => answer(self.serve),
+            Some(Command::Serve(args)) => answer(*args),
             Some(Command::Top(args)) => run(top::run(args)),
             Some(Command::Explain(args)) => run(explain::run(args)),
             Some(Command::Evaluate(command)) => replay(command.evaluate, &command.fetch),
@@ -127,6 +131,15 @@ fn unless_closed(result: anyhow::Result<()>) -> anyhow::Result<()> {
     })
 }
 
+fn answer(args: ServeArgs) -> anyhow::Result<()> {
+    let answering = Builder::new_multi_thread()
+        .worker_threads(ANSWERING)
+        .thread_name("http")
+        .enable_all()
+        .build()?;
+    run(serve(args, answering.handle().clone(), api::router))
+}
+
 fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(service)
+    Builder::new_multi_thread().enable_all().build()?.block_on(service)
 }

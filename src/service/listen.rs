@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,16 +45,15 @@ pub struct Bounds {
 pub async fn answer(
     listener: TcpListener,
     router: Router,
-    tls: Option<(&Path, &Path)>,
+    tls: Option<(PathBuf, PathBuf)>,
     bounds: Bounds,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let (tls, _reloading) = match tls {
         None => (None, None),
         Some((certificate, key)) => {
-            let (config, seen) = load(certificate, key).await?;
-            let reloading =
-                tokio::spawn(reload(config.clone(), certificate.to_owned(), key.to_owned(), seen));
+            let (config, seen) = load(&certificate, &key).await?;
+            let reloading = tokio::spawn(reload(config.clone(), certificate, key, seen));
             (Some(config), Some(AbortOnDropHandle::new(reloading)))
         }
     };
@@ -181,12 +180,7 @@ async fn load(certificate: &Path, key: &Path) -> anyhow::Result<(RustlsConfig, P
 
 /// Takes a new certificate once its files hold one; until then the old one stays. Secrets are
 /// replaced in the file system by renaming, so the two files may for a moment not belong together.
-async fn reload(
-    config: RustlsConfig,
-    certificate: std::path::PathBuf,
-    key: std::path::PathBuf,
-    mut seen: Pem,
-) {
+async fn reload(config: RustlsConfig, certificate: PathBuf, key: PathBuf, mut seen: Pem) {
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
         let pem = match read(&certificate, &key).await {

@@ -16,6 +16,7 @@ use anyhow::Context;
 use axum::Router;
 use clap::Args;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
@@ -96,9 +97,11 @@ fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
-/// `router` answers on the shared state.
+/// `router` answers on the shared state, on threads of its own: what reads and decides on a large
+/// cluster has all of the others to itself, and no request waits behind it.
 pub async fn serve(
     args: ServeArgs,
+    answering: Handle,
     router: impl FnOnce(Arc<AppState>) -> Router,
 ) -> anyhow::Result<()> {
     let config = Config::load(args.config.as_deref(), args.config_overrides);
@@ -155,12 +158,16 @@ pub async fn serve(
         patience: Patience::default(),
         counted: state.scaler.metrics.connections.clone(),
     };
-    let tls = tls_cert.as_deref().zip(tls_key.as_deref());
     let _reminding = tls_cert.clone().map(|file| {
         AbortOnDropHandle::new(tokio::spawn(certificate::watch(file, state.certificate.clone())))
     });
-    let router = router(Arc::new(state.clone()));
-    listen::answer(listener, router, tls, bounds, stop).await.context("serving")?;
+    let (router, tls) = (router(Arc::new(state.clone())), tls_cert.zip(tls_key));
+    let listener = listener.into_std().context("serving")?;
+    let answered = answering.spawn(async move {
+        let listener = TcpListener::from_std(listener)?;
+        listen::answer(listener, router, tls, bounds, stop).await
+    });
+    answered.await?.context("serving")?;
     stopping.cancel();
     connecting.abort();
     following.abort();

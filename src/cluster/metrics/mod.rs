@@ -92,7 +92,9 @@ async fn get(
                 true => protobuf::status(&body),
                 false => serde_json::from_slice(&body).ok(),
             };
-            let status = status.unwrap_or_else(|| Status::failure(answer.status.as_str(), ""));
+            // What stands between may answer in words of its own.
+            let text = || Status::failure(String::from_utf8_lossy(&body).trim(), "");
+            let status = status.unwrap_or_else(text);
             return Err(kube::Error::Api(status.with_code(answer.status.as_u16()).boxed()));
         }
         Ok(if is_protobuf { Answer::Protobuf(body) } else { Answer::Json(body) })
