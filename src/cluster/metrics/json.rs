@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Odd, Take, usage, window};
+use super::measured::{self, Odd, Take, usage, window};
 use crate::core::observation::Usage;
 use crate::core::pod::Containers;
 use crate::core::resource::PerResource;
@@ -67,7 +67,7 @@ impl<'a> PodMetrics<'a, &'a RawValue> {
 }
 
 impl ContainerMetrics<'_> {
-    fn measured(&self) -> Option<super::Measured<'_>> {
+    fn measured(&self) -> Option<measured::Measured<'_>> {
         let ContainerUsage { cpu, memory } = self.usage.as_ref()?;
         let (cpu, memory) = (cpu.as_ref().map(|of| &*of.0), memory.as_ref().map(|of| &*of.0));
         Some((&self.name, PerResource::new(cpu, memory)))

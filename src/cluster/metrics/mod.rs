@@ -1,6 +1,7 @@
 //! Usage as `metrics.k8s.io/v1beta1` reports it, container by container.
 
 mod json;
+mod measured;
 mod protobuf;
 
 use bytes::Bytes;
@@ -11,64 +12,20 @@ use kube::Client;
 use kube::client::Body;
 use kube::core::Status;
 
+use self::measured::Odd;
 use crate::client::error::{Call, ClusterError};
 use crate::client::retry::{Deadline, with_retries};
 use crate::core::context::OwnedPod;
 use crate::core::observation::Usage;
 use crate::core::pod::{Containers, PodKey};
-use crate::core::quantity;
-use crate::core::resource::PerResource;
 
 const RESOURCE: &str = "pods.metrics.k8s.io";
-
-/// Of usage, in seconds.
-const LONGEST_WINDOW: f64 = 300.0;
 
 /// What the metrics API answers, in the form that it has chosen.
 #[derive(Debug)]
 pub enum Answer {
     Json(Bytes),
     Protobuf(Bytes),
-}
-
-/// Takes the metrics of the pod of a name, which are read for its containers.
-type Take<'a> = dyn FnMut(&str, &dyn Fn(&Containers) -> Usage) + 'a;
-
-/// An answer that cannot be read.
-#[derive(Debug, thiserror::Error)]
-enum Odd {
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
-    #[error(transparent)]
-    Protobuf(#[from] prost::DecodeError),
-    #[error("it does not begin as protobuf of Kubernetes does")]
-    Magic,
-}
-
-/// What was measured of a container: its name, CPU and memory as quantities.
-type Measured<'a> = (&'a str, PerResource<Option<&'a str>>);
-
-/// Usage of these containers, in their order; what is missing or no quantity is not measured.
-fn usage<'a>(
-    at: i64,
-    window: Option<i64>,
-    measured: impl Iterator<Item = Measured<'a>>,
-    containers: &Containers,
-) -> Usage {
-    let mut usage = vec![PerResource::default(); containers.len()];
-    for (name, used) in measured {
-        if let Some(index) = containers.iter().position(|of| *of.name == *name) {
-            let (cpu, memory) = (used.cpu.and_then(quantity::cores), used.memory);
-            usage[index] = PerResource::new(cpu, memory.and_then(quantity::mib));
-        }
-    }
-    let (window, containers) = (window.unwrap_or_default(), usage.into());
-    Usage { at, window, containers, bursts: Box::default() }
-}
-
-/// In whole seconds; none that is no window of usage.
-fn window(seconds: f64) -> Option<i64> {
-    (0.0..=LONGEST_WINDOW).contains(&seconds).then_some(seconds.ceil() as i64)
 }
 
 fn path(namespace: &str) -> String {
@@ -165,6 +122,7 @@ pub async fn of_pod(
 mod tests {
     use super::*;
     use crate::core::pod::{ContainerResources, Pod, PodContainer, pod_key};
+    use crate::core::resource::PerResource;
 
     fn pod(name: &str) -> OwnedPod {
         let container = |name| PodContainer::new(name, ContainerResources::default());

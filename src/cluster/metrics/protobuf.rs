@@ -1,12 +1,11 @@
-//! Metrics as protobuf, of which no more is read than is wanted: two thirds of the bytes of JSON, and
-//! no text is copied.
+//! Metrics as protobuf, of which no more is read than is wanted; no text is copied.
 
 use bytes::Bytes;
 use kube::core::Status;
 use kube::core::response::StatusDetails;
 use prost::Message;
 
-use super::{Measured, Odd, Take, usage, window};
+use super::measured::{Measured, Odd, Take, usage, window};
 use crate::core::observation::Usage;
 use crate::core::pod::Containers;
 use crate::core::resource::PerResource;
@@ -164,7 +163,7 @@ pub fn status(body: &Bytes) -> Option<Status> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Answer, read_list};
+    use super::super::Answer;
     use super::*;
     use crate::core::context::OwnedPod;
     use crate::core::pod::{ContainerResources, Pod, PodContainer, pod_key};
@@ -213,7 +212,7 @@ mod tests {
         );
         let items = [whole.encode_to_vec().into(), bytes("no metrics"), Bytes::new()];
         let list = Answer::Protobuf(sent(&PodMetricsList { items: items.into() }));
-        let usages = read_list(&list, "shop", &[pod("db"), pod("web")]).unwrap();
+        let usages = super::super::read_list(&list, "shop", &[pod("db"), pod("web")]).unwrap();
         let usage = usages[1].as_ref().unwrap();
         assert_eq!((usages[0].as_ref(), usage.at, usage.window), (None, 1_795_428_000, 11));
         let expected = [(Some(0.15), None), (Some(1.0), Some(128.0))];
@@ -226,7 +225,7 @@ mod tests {
     fn what_is_no_protobuf_of_kubernetes_is_refused() {
         for body in [&b""[..], b"k8s", b"{}", b"k8s\0\x12\xff"] {
             let answer = Answer::Protobuf(Bytes::copy_from_slice(body));
-            assert!(read_list(&answer, "shop", &[pod("web")]).is_err(), "{body:?}");
+            assert!(super::super::read_list(&answer, "shop", &[pod("web")]).is_err(), "{body:?}");
         }
     }
 
