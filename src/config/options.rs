@@ -124,7 +124,7 @@ options! {
         resize_concurrency: usize = 32, env "RESIZE_CONCURRENCY", within from_to(1, 256, "");
         /// Resizes, templates and Events written to the API server a second, at most: how many it
         /// bears is told by its answers, and the rest wait their turn.
-        writes_per_second: u32 = 500, env "WRITES_PER_SECOND", within from_to(1, 1000, "");
+        writes_per_second: u32 = 1000, env "WRITES_PER_SECOND", within from_to(1, 1000, "");
         /// Pods that one cycle may change in all, the most urgent first.
         resizes_per_cycle: usize = 3000, env "RESIZES_PER_CYCLE", within from_to(1, 1_000_000, "");
         /// Pods of one namespace that one cycle may change.

@@ -82,9 +82,9 @@ def test_who_is_at_risk_is_named_with_a_way_there(browser, start):
                 r"\d+ % of its (CPU|memory) limit is in use|killed for memory|not be resized"
             )
         )
-        name = first.locator("a").inner_text().split("\n")[0]
-        name = name.removesuffix(first.locator("small").inner_text()).strip()
-        first.locator("a").click()
+        # In one go: another may be the first of them a moment later.
+        read_and_click = "a => { const name = a.firstChild.textContent; a.click(); return name; }"
+        name = first.locator("a").evaluate(read_and_click)
         expect(page.get_by_role("dialog", name=name)).to_be_visible()
         page.keyboard.press("Escape")
         page.goto(f"{service.url}/dashboard/#/workloads?show=at_risk")
