@@ -24,7 +24,7 @@ mod outage;
 mod patch;
 pub mod physics;
 mod pods;
-mod protobuf;
+pub mod protobuf;
 mod quota;
 mod requirements;
 mod resize;

@@ -20,6 +20,10 @@ pub enum Odd {
     Protobuf(#[from] prost::DecodeError),
     #[error("it does not begin as protobuf of Kubernetes does")]
     Magic,
+    #[error("it ends within a field")]
+    Short,
+    #[error("a field is of wire type {0}")]
+    Kind(usize),
 }
 
 /// What was measured of a container: its name, CPU and memory as quantities.

@@ -3,6 +3,7 @@
 mod json;
 mod measured;
 mod protobuf;
+mod wire;
 
 use bytes::Bytes;
 use hashbrown::HashMap;

@@ -1,11 +1,12 @@
-//! Metrics as protobuf, of which no more is read than is wanted; no text is copied.
+//! Metrics as protobuf, of which no more is read than is wanted. Texts are borrowed from the
+//! answer, which is large.
 
-use bytes::Bytes;
 use kube::core::Status;
 use kube::core::response::StatusDetails;
 use prost::Message;
 
 use super::measured::{Measured, Odd, Take, usage, window};
+use super::wire::{Value, field, fields};
 use crate::core::observation::Usage;
 use crate::core::pod::Containers;
 use crate::core::resource::PerResource;
@@ -15,72 +16,18 @@ pub const TYPE: &str = "application/vnd.kubernetes.protobuf";
 pub const ACCEPT: &str = "application/vnd.kubernetes.protobuf, application/json;q=0.9";
 /// What stands before the envelope.
 const MAGIC: &[u8] = b"k8s\0";
+/// Of the object, in the envelope.
+const RAW: u32 = 2;
+/// In a list.
+const ITEMS: u32 = 2;
 
-/// The envelope.
-#[derive(Message)]
-struct Unknown {
-    #[prost(bytes = "bytes", tag = "2")]
-    raw: Bytes,
-}
-
-#[derive(Message)]
-struct PodMetricsList {
-    #[prost(bytes = "bytes", repeated, tag = "2")]
-    items: Vec<Bytes>,
-}
-
-#[derive(Message)]
-struct PodMetrics {
-    #[prost(message, required, tag = "1")]
-    metadata: Metadata,
-    #[prost(message, required, tag = "2")]
-    timestamp: Time,
-    #[prost(message, optional, tag = "3")]
-    window: Option<Duration>,
-    #[prost(message, repeated, tag = "4")]
-    containers: Vec<ContainerMetrics>,
-}
-
-#[derive(Message)]
-struct Metadata {
-    #[prost(bytes = "bytes", tag = "1")]
-    name: Bytes,
-}
-
-#[derive(Message)]
-struct Time {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-}
-
-/// In nanoseconds.
-#[derive(Message)]
-struct Duration {
-    #[prost(int64, tag = "1")]
-    duration: i64,
-}
-
-#[derive(Message)]
-struct ContainerMetrics {
-    #[prost(bytes = "bytes", tag = "1")]
-    name: Bytes,
-    #[prost(message, repeated, tag = "2")]
-    usage: Vec<Used>,
-}
-
-/// An entry of a map.
-#[derive(Message)]
-struct Used {
-    #[prost(bytes = "bytes", tag = "1")]
-    resource: Bytes,
-    #[prost(message, optional, tag = "2")]
-    amount: Option<Quantity>,
-}
-
-#[derive(Message)]
-struct Quantity {
-    #[prost(bytes = "bytes", tag = "1")]
-    text: Bytes,
+/// The metrics of a pod, and of each of its containers.
+#[derive(Default)]
+struct PodMetrics<'a> {
+    name: &'a [u8],
+    at: i64,
+    window: Option<i64>,
+    containers: Vec<Measured<'a>>,
 }
 
 #[derive(Message)]
@@ -99,43 +46,62 @@ struct Details {
     retry_after_seconds: i32,
 }
 
-impl ContainerMetrics {
-    fn measured(&self) -> Option<Measured<'_>> {
-        let mut measured = PerResource::default();
-        for Used { resource, amount } in &self.usage {
-            let amount = amount.as_ref().and_then(|amount| text(&amount.text));
-            match &**resource {
-                b"cpu" => measured.cpu = amount,
-                b"memory" => measured.memory = amount,
+impl<'a> PodMetrics<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, Odd> {
+        let mut read = Self::default();
+        for found in fields(bytes) {
+            match found? {
+                (1, Value::Bytes(metadata)) => read.name = field(metadata, 1)?.bytes(),
+                (2, Value::Bytes(time)) => read.at = field(time, 1)?.number(),
+                (3, Value::Bytes(duration)) => {
+                    let nanoseconds = field(duration, 1)?.number();
+                    read.window = window(nanoseconds as f64 * 1e-9);
+                }
+                (4, Value::Bytes(container)) => read.containers.extend(measured(container)?),
                 _ => {}
             }
         }
-        Some((text(&self.name)?, measured))
+        Ok(read)
     }
-}
 
-impl PodMetrics {
     fn usage(&self, containers: &Containers) -> Usage {
-        let measured = self.containers.iter().filter_map(ContainerMetrics::measured);
-        let window = self.window.as_ref().and_then(|of| window(of.duration as f64 * 1e-9));
-        usage(self.timestamp.seconds, window, measured, containers)
+        usage(self.at, self.window, self.containers.iter().copied(), containers)
     }
 }
 
-fn text(bytes: &[u8]) -> Option<&str> {
-    str::from_utf8(bytes).ok()
+/// What was measured of a container, unless its name is none.
+fn measured(bytes: &[u8]) -> Result<Option<Measured<'_>>, Odd> {
+    let (mut name, mut measured) = (None, PerResource::default());
+    for found in fields(bytes) {
+        match found? {
+            (1, Value::Bytes(text)) => name = str::from_utf8(text).ok(),
+            (2, Value::Bytes(entry)) => {
+                let quantity = field(field(entry, 2)?.bytes(), 1)?.bytes();
+                let amount = str::from_utf8(quantity).ok();
+                match field(entry, 1)?.bytes() {
+                    b"cpu" => measured.cpu = amount,
+                    b"memory" => measured.memory = amount,
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(name.map(|name| (name, measured)))
 }
 
-fn opened<T: Message + Default>(body: &Bytes) -> Result<T, Odd> {
+/// The object in the envelope.
+fn opened(body: &[u8]) -> Result<&[u8], Odd> {
     let envelope = body.strip_prefix(MAGIC).ok_or(Odd::Magic)?;
-    Ok(T::decode(Unknown::decode(body.slice_ref(envelope))?.raw)?)
+    Ok(field(envelope, RAW)?.bytes())
 }
 
-pub fn read_list(body: &Bytes, namespace: &str, take: &mut Take) -> Result<(), Odd> {
-    for item in opened::<PodMetricsList>(body)?.items {
-        match PodMetrics::decode(item) {
+pub fn read_list(body: &[u8], namespace: &str, take: &mut Take) -> Result<(), Odd> {
+    for found in fields(opened(body)?) {
+        let (ITEMS, Value::Bytes(item)) = found? else { continue };
+        match PodMetrics::read(item) {
             Ok(item) => {
-                take(text(&item.metadata.name).unwrap_or_default(), &|of| item.usage(of));
+                take(str::from_utf8(item.name).unwrap_or_default(), &|of| item.usage(of));
             }
             Err(error) => tracing::debug!(namespace, %error, "an item of the metrics is odd"),
         }
@@ -143,13 +109,13 @@ pub fn read_list(body: &Bytes, namespace: &str, take: &mut Take) -> Result<(), O
     Ok(())
 }
 
-pub fn read_pod(body: &Bytes, containers: &Containers) -> Result<Usage, Odd> {
-    Ok(opened::<PodMetrics>(body)?.usage(containers))
+pub fn read_pod(body: &[u8], containers: &Containers) -> Result<Usage, Odd> {
+    Ok(PodMetrics::read(opened(body)?)?.usage(containers))
 }
 
 /// What went wrong.
-pub fn status(body: &Bytes) -> Option<Status> {
-    let Failure { message, reason, details } = opened(body).ok()?;
+pub fn status(body: &[u8]) -> Option<Status> {
+    let Failure { message, reason, details } = Failure::decode(opened(body).ok()?).ok()?;
     let details = details.map(|Details { retry_after_seconds }| StatusDetails {
         retry_after_seconds: u32::try_from(retry_after_seconds).unwrap_or_default(),
         name: String::new(),
@@ -163,33 +129,42 @@ pub fn status(body: &Bytes) -> Option<Status> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::Answer;
     use super::*;
     use crate::core::context::OwnedPod;
     use crate::core::pod::{ContainerResources, Pod, PodContainer, pod_key};
+    use crate::sim::protobuf as server;
 
-    fn bytes(text: &str) -> Bytes {
-        Bytes::copy_from_slice(text.as_bytes())
+    #[derive(Message)]
+    struct List {
+        #[prost(bytes = "vec", repeated, tag = "2")]
+        items: Vec<Vec<u8>>,
     }
 
-    fn sent(message: &impl Message) -> Bytes {
-        let envelope = Unknown { raw: message.encode_to_vec().into() };
-        [MAGIC, &envelope.encode_to_vec()].concat().into()
+    fn sent(message: &impl Message) -> Vec<u8> {
+        server::envelope("", "", message.encode_to_vec())
     }
 
-    fn container(name: &str, usage: &[(&str, &str)]) -> ContainerMetrics {
-        let used = |(resource, amount): &(&str, &str)| Used {
-            resource: bytes(resource),
-            amount: Some(Quantity { text: bytes(amount) }),
+    fn container(name: &str, usage: &[(&str, &str)]) -> server::ContainerMetrics {
+        let used = |(resource, amount): &(&str, &str)| {
+            ((*resource).into(), server::Quantity { text: (*amount).into() })
         };
-        ContainerMetrics { name: bytes(name), usage: usage.iter().map(used).collect() }
+        server::ContainerMetrics { name: name.into(), usage: usage.iter().map(used).collect() }
     }
 
-    fn metrics(name: &str, containers: Vec<ContainerMetrics>) -> PodMetrics {
-        PodMetrics {
-            metadata: Metadata { name: bytes(name) },
-            timestamp: Time { seconds: 1_795_428_000 },
-            window: Some(Duration { duration: 10_013_000_000 }),
+    fn metrics(name: &str, containers: Vec<server::ContainerMetrics>) -> server::PodMetrics {
+        let timestamp = || server::Time { seconds: 1_795_428_000, nanos: 5 };
+        server::PodMetrics {
+            metadata: server::ObjectMeta {
+                name: name.into(),
+                namespace: "shop".into(),
+                creation_timestamp: timestamp(),
+                labels: BTreeMap::from([("app".into(), "web".into())]),
+            },
+            timestamp: timestamp(),
+            window: server::Duration { duration: 10_013_000_000 },
             containers,
         }
     }
@@ -210,8 +185,8 @@ mod tests {
                 container("debugger", &[("cpu", "9"), ("memory", "9Gi")]),
             ],
         );
-        let items = [whole.encode_to_vec().into(), bytes("no metrics"), Bytes::new()];
-        let list = Answer::Protobuf(sent(&PodMetricsList { items: items.into() }));
+        let items = vec![whole.encode_to_vec(), b"no metrics".into(), Vec::new()];
+        let list = Answer::Protobuf(sent(&List { items }).into());
         let usages = super::super::read_list(&list, "shop", &[pod("db"), pod("web")]).unwrap();
         let usage = usages[1].as_ref().unwrap();
         assert_eq!((usages[0].as_ref(), usage.at, usage.window), (None, 1_795_428_000, 11));
@@ -224,7 +199,7 @@ mod tests {
     #[test]
     fn what_is_no_protobuf_of_kubernetes_is_refused() {
         for body in [&b""[..], b"k8s", b"{}", b"k8s\0\x12\xff"] {
-            let answer = Answer::Protobuf(Bytes::copy_from_slice(body));
+            let answer = Answer::Protobuf(body.into());
             assert!(super::super::read_list(&answer, "shop", &[pod("web")]).is_err(), "{body:?}");
         }
     }
