@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tch::Tensor;
@@ -47,6 +47,7 @@ pub const TYPICAL: &str = "typical";
 
 #[derive(Debug)]
 struct Linear {
+    /// `[inputs, outputs]`.
     weight: Tensor,
     bias: Tensor,
 }
@@ -131,14 +132,15 @@ impl Network {
                 "states have {found} values, the network takes {expected}"
             )));
         }
+        let dim = self.state_dim();
+        let states = states.as_standard_layout();
+        let flat = states.as_slice().unwrap_or_default();
         // ReLU turns an infinite input into a finite answer, so the answers alone do not show it.
-        if let Some(((row, column), value)) =
-            states.indexed_iter().find(|(_, value)| !value.is_finite())
+        if !are_finite(flat)
+            && let Some(at) = flat.iter().position(|value| !value.is_finite())
         {
-            return Err(ModelError::Row {
-                row,
-                reason: format!("{} is {value}", self.features[column]),
-            });
+            let reason = format!("{} is {}", self.features[at % dim], flat[at]);
+            return Err(ModelError::Row { row: at / dim, reason });
         }
 
         use_one_thread();
@@ -151,20 +153,14 @@ impl Network {
         let widest = self.blocks.iter().flat_map(|block| &block.sizes).max().copied().unwrap_or(1);
         let rows = (CHUNK_ELEMENTS / widest).clamp(1, MAX_CHUNK_ROWS);
         let mut answers = Vec::with_capacity(states.nrows());
-        for chunk in states.axis_chunks_iter(Axis(0), rows) {
+        for chunk in flat.chunks(rows * dim) {
             tch::no_grad(|| self.forward_chunk(&weights, chunk, &mut answers))?;
         }
-
-        let finite = |answer: &QValues| {
-            let heads = answer.cpu.iter().chain(&answer.memory).chain(&answer.future);
-            let room = answer.room.iter().flat_map(|room| room.cpu.iter().chain(&room.memory));
-            heads.chain(room).all(|value| value.is_finite())
-        };
-        match answers.iter().position(|answer| !finite(answer)) {
-            Some(row) => Err(ModelError::Row {
-                row,
-                reason: format!("the network answers {:?}", answers[row]),
-            }),
+        match answers.iter().position(|answer| !is_finite(answer)) {
+            Some(row) => {
+                let reason = format!("the network answers {:?}", answers[row]);
+                Err(ModelError::Row { row, reason })
+            }
             None => Ok(answers),
         }
     }
@@ -197,46 +193,39 @@ impl Network {
     fn forward_chunk(
         &self,
         weights: &[Vec<Linear>],
-        states: ArrayView2<'_, f32>,
+        states: &[f32],
         answers: &mut Vec<QValues>,
     ) -> Result<(), ModelError> {
-        let flat: Vec<f32> = states.iter().copied().collect();
-        let states = Tensor::f_from_slice(&flat)?.f_view([-1, self.state_dim() as i64])?;
+        let input = Tensor::f_from_slice(states)?.f_view([-1, self.state_dim() as i64])?;
         let run = |place: usize, input: &Tensor| -> Result<Tensor, ModelError> {
             let (block, layers) = (&self.blocks[place], &weights[place]);
             let mut output = input.shallow_clone();
             for (index, layer) in layers.iter().enumerate() {
-                output = output.f_linear(&layer.weight, Some(&layer.bias))?;
-                if block.relu_last || index + 1 < layers.len() {
-                    output = output.f_relu_()?;
-                }
+                let has_relu = block.relu_last || index + 1 < layers.len();
+                output = layer.apply(&output, has_relu)?;
             }
             Ok(output)
         };
         let seen_by_trunk = self.blocks[0].sizes[0] as i64;
-        let shared = run(0, &states.f_narrow(1, 0, seen_by_trunk)?)?;
+        let shared = run(0, &input.f_narrow(1, 0, seen_by_trunk)?)?;
         let [cpu, memory, future] = [run(1, &shared)?, run(2, &shared)?, run(3, &shared)?];
-        let (cpu, memory, future) = (rows::<3>(&cpu)?, rows::<3>(&memory)?, rows::<2>(&future)?);
+        let [cpu, memory, future] = [values(&cpu)?, values(&memory)?, values(&future)?];
         let room = match self.has_room() {
-            true => {
-                let (cpu, memory) = (run(4, &states)?, run(5, &states)?);
-                let (cpu, memory) = (rows::<LEVELS>(&cpu)?, rows::<LEVELS>(&memory)?);
-                let room = cpu.into_iter().zip(memory);
-                room.map(|(cpu, memory)| Some(PerResource::new(cpu, memory))).collect()
-            }
-            false => vec![None; cpu.len()],
+            true => [values(&run(4, &input)?)?, values(&run(5, &input)?)?],
+            false => [Vec::new(), Vec::new()],
         };
-        let future = future.into_iter().zip(flat.chunks_exact(self.state_dim()));
-        let future = future.map(|([cpu, memory], state)| match self.usage {
-            Some(usage) => [cpu + state[usage[0]], memory + state[usage[1]]],
-            None => [cpu, memory],
-        });
-        let heads = cpu.into_iter().zip(memory).zip(future).zip(room);
-        answers.extend(heads.map(|(((cpu, memory), future), room)| QValues {
-            cpu,
-            memory,
-            future,
-            room,
+        let [cpu_room, memory_room] = room.each_ref().map(|of| of.as_chunks::<LEVELS>().0.iter());
+        let mut room = cpu_room.zip(memory_room);
+        let states = states.chunks_exact(self.state_dim());
+        let future =
+            states.zip(future.as_chunks::<2>().0).map(|(state, [cpu, memory])| match self.usage {
+                Some(usage) => [cpu + state[usage[0]], memory + state[usage[1]]],
+                None => [*cpu, *memory],
+            });
+        let heads = cpu.as_chunks::<3>().0.iter().zip(memory.as_chunks::<3>().0).zip(future);
+        answers.extend(heads.map(|((cpu, memory), future)| {
+            let room = room.next().map(|(cpu, memory)| PerResource::new(*cpu, *memory));
+            QValues { cpu: *cpu, memory: *memory, future, room }
         }));
         Ok(())
     }
@@ -246,7 +235,7 @@ impl Linear {
     fn new((weight, bias): &(&NamedTensor, &NamedTensor)) -> Result<Self, ModelError> {
         let [outputs, inputs] = [bias.shape[0] as i64, weight.shape[1] as i64];
         Ok(Self {
-            weight: Tensor::f_from_slice(&weight.data)?.f_view([outputs, inputs])?,
+            weight: Tensor::f_from_slice(&weight.data)?.f_view([outputs, inputs])?.f_tr()?,
             bias: Tensor::f_from_slice(&bias.data)?,
         })
     }
@@ -254,14 +243,31 @@ impl Linear {
     fn handle(&self) -> Self {
         Self { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone() }
     }
+
+    fn apply(&self, input: &Tensor, has_relu: bool) -> Result<Tensor, ModelError> {
+        // `linear` is the same in more calls, which take as long as what is computed here.
+        let mut output = self.bias.f_addmm(input, &self.weight)?;
+        Ok(if has_relu { output.f_relu_()? } else { output })
+    }
 }
 
-/// The rows of a float32 tensor `[rows, N]`.
-fn rows<const N: usize>(output: &Tensor) -> Result<Vec<[f32; N]>, ModelError> {
-    let mut flat = vec![0.0f32; output.numel()];
-    output.f_copy_data(&mut flat, output.numel())?;
-    Ok(flat.as_chunks::<N>().0.to_vec())
+fn values(output: &Tensor) -> Result<Vec<f32>, ModelError> {
+    let mut values = vec![0.0; output.numel()];
+    output.f_copy_data(&mut values, output.numel())?;
+    Ok(values)
 }
+
+/// All of them are looked at, which takes less time than to stop at the first that is not.
+fn are_finite(values: &[f32]) -> bool {
+    values.iter().fold(true, |finite, value| finite & value.is_finite())
+}
+
+fn is_finite(answer: &QValues) -> bool {
+    let room = answer.room.as_ref();
+    let room = room.is_none_or(|room| are_finite(&room.cpu) & are_finite(&room.memory));
+    room & are_finite(&answer.cpu) & are_finite(&answer.memory) & are_finite(&answer.future)
+}
+
 /// libtorch computes on the calling thread alone from here on: on a network so small, its helpers
 /// only wait for each other. The setting is of each thread by itself.
 pub fn use_one_thread() {
