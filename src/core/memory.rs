@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
+use indexmap::IndexMap;
 use internment::ArcIntern as Shared;
 
 use crate::context::OwnedPod;
@@ -21,14 +22,30 @@ const MOST_WORKLOADS: usize = 200_000;
 
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    pub pods: HashMap<PodKey, PodHistory>,
+    pub pods: IndexMap<PodKey, PodHistory, DefaultHashBuilder>,
     pub workloads: HashMap<Shared<WorkloadKey>, WorkloadHistory>,
 }
 
 impl Memory {
-    /// The histories of a pod and of its workload, which are new where there are none yet.
-    pub fn of(&mut self, owned: &OwnedPod, now: i64) -> (&mut PodHistory, &mut WorkloadHistory) {
-        let pod = self.pods.entry_ref(&owned.pod.key).or_default();
+    /// Where the histories of these pods are, which are new where there are none yet. All of them
+    /// are looked up at once: the processor waits for the memory of several at the same time.
+    pub fn places<'a>(&mut self, pods: impl Iterator<Item = &'a OwnedPod>) -> Vec<usize> {
+        let place = |owned: &OwnedPod| {
+            let key = &owned.pod.key;
+            let known = self.pods.get_index_of(key);
+            known.unwrap_or_else(|| self.pods.insert_full(key.clone(), PodHistory::default()).0)
+        };
+        pods.map(place).collect()
+    }
+
+    /// The histories of the pod in that place and of its workload.
+    pub fn at(
+        &mut self,
+        place: usize,
+        owned: &OwnedPod,
+        now: i64,
+    ) -> (&mut PodHistory, &mut WorkloadHistory) {
+        let pod = &mut self.pods[place];
         let workload = self.workloads.entry(pod.workload(owned)).or_default();
         workload.meet(&owned.pod, now);
         (pod, workload)
@@ -200,6 +217,13 @@ mod tests {
         };
         let workload = Some(Shared::new(owner(kind)));
         OwnedPod { workload, ..OwnedPod::bare(pod) }
+    }
+
+    impl Memory {
+        fn of(&mut self, owned: &OwnedPod, now: i64) -> (&mut PodHistory, &mut WorkloadHistory) {
+            let place = self.places([owned].into_iter())[0];
+            self.at(place, owned, now)
+        }
     }
 
     /// One look at a pod: what is decided when the network prefers to keep all.

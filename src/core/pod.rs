@@ -1,5 +1,6 @@
 //! A pod as this service needs it: a slim record of what the API server says.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,34 +17,21 @@ use crate::quantity;
 use crate::resource::{PerResource, Resource};
 
 /// What identifies a pod's life; a StatefulSet gives the same name to one pod after another.
-#[derive(Debug, Clone, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "Names")]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PodNames {
     pub namespace: String,
     pub name: String,
     pub uid: String,
-    /// Of the uid: each cycle looks each pod up again and again.
-    #[serde(skip)]
-    hash: u64,
-}
-
-#[derive(Deserialize)]
-struct Names {
-    namespace: String,
-    name: String,
-    uid: String,
-}
-
-impl From<Names> for PodNames {
-    fn from(Names { namespace, name, uid }: Names) -> Self {
-        let mut hasher = DefaultHasher::new();
-        uid.hash(&mut hasher);
-        Self { namespace, name, uid, hash: hasher.finish() }
-    }
 }
 
 /// There are many copies of each.
-pub type PodKey = Arc<PodNames>;
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "PodNames")]
+pub struct PodKey {
+    names: Arc<PodNames>,
+    /// Of the uid: each cycle looks each pod up again and again.
+    hash: u64,
+}
 
 pub fn pod_key(
     namespace: impl Into<String>,
@@ -51,18 +39,54 @@ pub fn pod_key(
     uid: impl Into<String>,
 ) -> PodKey {
     let (namespace, name, uid) = (namespace.into(), name.into(), uid.into());
-    PodNames::from(Names { namespace, name, uid }).into()
+    PodNames { namespace, name, uid }.into()
+}
+
+impl From<PodNames> for PodKey {
+    fn from(names: PodNames) -> Self {
+        let mut hasher = DefaultHasher::new();
+        names.uid.hash(&mut hasher);
+        Self { names: names.into(), hash: hasher.finish() }
+    }
+}
+
+impl Serialize for PodKey {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.names.serialize(to)
+    }
+}
+
+impl Deref for PodKey {
+    type Target = PodNames;
+
+    fn deref(&self) -> &PodNames {
+        &self.names
+    }
 }
 
 // The uid alone tells pods apart.
 
-impl PartialEq for PodNames {
+impl PartialEq for PodKey {
     fn eq(&self, other: &Self) -> bool {
-        self.uid == other.uid
+        self.hash == other.hash && (Arc::ptr_eq(&self.names, &other.names) || self.uid == other.uid)
     }
 }
 
-impl Hash for PodNames {
+impl Eq for PodKey {}
+
+impl PartialOrd for PodKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PodKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.names.cmp(&other.names)
+    }
+}
+
+impl Hash for PodKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }

@@ -44,11 +44,13 @@ pub struct PerResource<T> {
 }
 
 impl<T> PerResource<T> {
+    #[inline]
     pub fn new(cpu: T, memory: T) -> Self {
         Self { cpu, memory }
     }
 
     /// Computes a value for each resource.
+    #[inline]
     pub fn build(mut of: impl FnMut(Resource) -> T) -> Self {
         Self { cpu: of(Resource::Cpu), memory: of(Resource::Memory) }
     }
@@ -57,6 +59,7 @@ impl<T> PerResource<T> {
 impl<T> Index<Resource> for PerResource<T> {
     type Output = T;
 
+    #[inline]
     fn index(&self, resource: Resource) -> &T {
         match resource {
             Resource::Cpu => &self.cpu,
@@ -66,6 +69,7 @@ impl<T> Index<Resource> for PerResource<T> {
 }
 
 impl<T> IndexMut<Resource> for PerResource<T> {
+    #[inline]
     fn index_mut(&mut self, resource: Resource) -> &mut T {
         match resource {
             Resource::Cpu => &mut self.cpu,

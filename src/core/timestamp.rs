@@ -10,15 +10,18 @@ pub struct Timestamp(i64);
 impl Timestamp {
     pub const NONE: Self = Self(i64::MIN);
 
+    #[inline]
     pub fn at(seconds: i64) -> Self {
         Self(seconds)
     }
 
+    #[inline]
     pub fn get(self) -> Option<i64> {
         (self != Self::NONE).then_some(self.0)
     }
 
     /// What lies later is no later than that.
+    #[inline]
     pub fn no_later_than(self, latest: i64) -> Self {
         Self(self.0.min(latest))
     }

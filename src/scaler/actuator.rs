@@ -31,45 +31,29 @@ use crate::core::step::{Circumstances, Step, Turn, next_step};
 type Left = (Status, Cow<'static, str>);
 
 impl Scaler {
-    /// What is to be done next with a pod, as things stand now.
-    pub(super) fn next_step(
+    /// What holds for all pods now.
+    pub(super) fn circumstances<'a>(
         &self,
         cluster: &Cluster,
-        settings: &Settings,
-        decided: &Decided,
-        budget: &mut ResizeBudget,
-    ) -> Result<Step, Left> {
-        let overtaken = self.claims.is_claimed(&decided.owned.pod.key);
-        self.step(cluster, settings, decided, overtaken, budget)
-    }
-
-    fn step(
-        &self,
-        cluster: &Cluster,
-        settings: &Settings,
-        decided: &Decided,
-        overtaken: bool,
-        budget: &mut ResizeBudget,
-    ) -> Result<Step, Left> {
-        let turn = Turn {
-            owned: &decided.owned,
-            decision: decided.decision.as_ref().map_err(|reason| *reason),
-            unsettled_since: decided.unsettled_since,
-            backs_off: decided.backs_off,
-            overtaken,
-        };
-        let circumstances = Circumstances {
+        settings: &'a Settings,
+    ) -> Circumstances<'a> {
+        Circumstances {
             settings,
             now: cluster.clock().now().timestamp(),
             may_act: cluster.may_act(),
             stopping: self.stopping.is_cancelled(),
-        };
-        let step = AssertUnwindSafe(|| next_step(&turn, &circumstances, budget));
-        match catch_unwind(step) {
-            Ok(Step::Leave { status, message }) => Err((status, message)),
-            Ok(step) => Ok(step),
-            Err(_) => Err(panicked(&decided.owned.pod.key)),
         }
+    }
+
+    /// What is to be done next with a pod, as things stand.
+    pub(super) fn next_step(
+        &self,
+        at: &Circumstances,
+        decided: &Decided,
+        budget: &mut ResizeBudget,
+    ) -> Result<Step, Left> {
+        let overtaken = self.claims.is_claimed(&decided.owned.pod.key);
+        step(at, decided, overtaken, budget)
     }
 
     /// What comes of a pod that is left as it is.
@@ -125,7 +109,8 @@ impl Scaler {
         // What was decided on limits that change meanwhile is decided anew in the next cycle.
         let overtaken = claim.is_none() || self.agent.resized_at(&pod) != decided.resized_at;
         let mut one = ResizeBudget::new(1, 1);
-        let stage = match (self.step(cluster, settings, &decided, overtaken, &mut one), claim) {
+        let at = self.circumstances(cluster, settings);
+        let stage = match (step(&at, &decided, overtaken, &mut one), claim) {
             (Err(left), _) => {
                 let now = cluster.clock().now();
                 Stage::Over(self.outcome(cluster, settings, decided, left, now))
@@ -252,6 +237,27 @@ impl Scaler {
         if !self.events.put(event) {
             self.metrics.event("dropped");
         }
+    }
+}
+
+/// A panic in it costs this pod alone.
+fn step(
+    at: &Circumstances,
+    decided: &Decided,
+    overtaken: bool,
+    budget: &mut ResizeBudget,
+) -> Result<Step, Left> {
+    let turn = Turn {
+        owned: &decided.owned,
+        decision: decided.decision.as_ref().map_err(|reason| *reason),
+        unsettled_since: decided.unsettled_since,
+        backs_off: decided.backs_off,
+        overtaken,
+    };
+    match catch_unwind(AssertUnwindSafe(|| next_step(&turn, at, budget))) {
+        Ok(Step::Leave { status, message }) => Err((status, message)),
+        Ok(step) => Ok(step),
+        Err(_) => Err(panicked(&decided.owned.pod.key)),
     }
 }
 

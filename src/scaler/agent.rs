@@ -170,10 +170,16 @@ impl Agent {
         let mut memory = self.memory.lock();
         let mut rows = Vec::with_capacity(pods.len());
         let mut states = Vec::with_capacity(pods.len() * self.features.len());
-        for (pod, Observed { owned, containers, own_policy }) in pods.iter().enumerate() {
-            let Ok(containers) = containers else { continue };
+        let decidable = || {
+            let pods = pods.iter().enumerate();
+            pods.filter_map(|(pod, seen)| Some((pod, seen, seen.containers.as_ref().ok()?)))
+        };
+        let places = memory.places(decidable().map(|(_, seen, _)| &seen.owned));
+        for ((pod, Observed { owned, own_policy, .. }, containers), place) in
+            decidable().zip(places)
+        {
             let policy = own_policy.as_deref().unwrap_or(policy);
-            let (history, workload) = memory.of(owned, now);
+            let (history, workload) = memory.at(place, owned, now);
             observe_pod(owned, history, now);
             let pairs = owned.pod.containers.iter().zip(containers).enumerate();
             for (index, (container, seen)) in pairs {
@@ -395,21 +401,24 @@ impl Agent {
     }
 
     /// Each of these pods with what its template asks for, where that is known.
-    pub fn with_template_sizes<'a>(
+    pub fn with_template_sizes(
         &self,
-        pods: impl Iterator<Item = &'a Decided>,
+        pods: &[Decided],
         known: &mut TemplateSizes,
         mut with: impl FnMut(&Decided, Option<&Sums>),
     ) {
         let memory = self.memory.lock();
-        for decided in pods {
-            let pod = &decided.owned.pod;
-            let size = decided.workload.as_ref().and_then(|workload| {
-                let alike = (workload.clone(), pod.containers.clone());
+        let are_alike = |a: &Decided, b: &Decided| {
+            a.workload == b.workload && a.owned.pod.containers == b.owned.pod.containers
+        };
+        for alike in pods.chunk_by(are_alike) {
+            let (workload, containers) = (&alike[0].workload, &alike[0].owned.pod.containers);
+            let size = workload.as_ref().and_then(|workload| {
+                let alike = (workload.clone(), containers.clone());
                 *known.entry(alike).or_insert_with(|| {
                     let history = memory.workloads.get(workload)?;
                     let mut sum = Sums::default();
-                    for container in pod.containers.iter() {
+                    for container in containers.iter() {
                         let template = &history.container(&container.name)?.template;
                         let size =
                             |resource| (template.limit(resource), template.request(resource));
@@ -418,7 +427,7 @@ impl Agent {
                     Some(sum)
                 })
             });
-            with(decided, size.as_ref());
+            alike.iter().for_each(|decided| with(decided, size.as_ref()));
         }
     }
 

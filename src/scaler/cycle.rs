@@ -234,7 +234,7 @@ impl Scaler {
         run_blocking(|| {
             outcomes.sort_unstable_by(|a, b| a.pod.cmp(&b.pod));
             self.metrics.pods(inputs);
-            near.add_near(round.near());
+            near.complete(round.near());
             *self.watchlist.lock() = Arc::new(near);
             let (now, interval) = (cluster.clock().now(), config.auto_scale_interval as i64);
             self.pod_status.retain_present(now.timestamp(), interval, pods);

@@ -89,7 +89,8 @@ impl Scaler {
         let _place = self.deciding.acquire().await;
         let (decided, reasons, needs) = tokio::task::spawn_blocking(decide).await??;
         let mut budget = ResizeBudget::new(1, 1);
-        let outcome = match self.next_step(cluster, &settings, &decided, &mut budget) {
+        let at = self.circumstances(cluster, &settings);
+        let outcome = match self.next_step(&at, &decided, &mut budget) {
             Ok(_) => "it is resized at its turn".to_owned(),
             Err((_, message)) => message.into_owned(),
         };
@@ -153,9 +154,10 @@ impl Scaler {
             round.list_near(&decided, &settings);
             // How many may be done is a matter of all of them.
             let mut any = ResizeBudget::new(usize::MAX, usize::MAX);
+            let at = self.circumstances(cluster, &settings);
             let mut outcomes = Vec::with_capacity(decided.len());
             for decided in decided {
-                match self.next_step(cluster, &settings, &decided, &mut any) {
+                match self.next_step(&at, &decided, &mut any) {
                     Ok(_) => {
                         let place = (wanted::urgency(&decided), rand::random());
                         sifted.due.push((place, decided));
@@ -232,10 +234,11 @@ impl Scaler {
     fn take_stock(&self, decided: &[Decided], round: &Round) {
         let mut balance = round.balance.lock();
         let Some((balance, sizes)) = balance.as_mut() else { return };
-        let ours =
-            |of: &&Decided| of.decision != Err(SkipReason::Excluded) && !is_ending(&of.owned.pod);
-        self.agent.with_template_sizes(decided.iter().filter(ours), sizes, |decided, template| {
-            outcomes::add(balance, decided, template);
+        self.agent.with_template_sizes(decided, sizes, |decided, template| {
+            let is_excluded = decided.decision == Err(SkipReason::Excluded);
+            if !is_excluded && !is_ending(&decided.owned.pod) {
+                outcomes::add(balance, decided, template);
+            }
         });
     }
 
@@ -250,9 +253,10 @@ impl Scaler {
         now: DateTime<Utc>,
     ) -> (Vec<(Place, Decided)>, Vec<Outcome>) {
         due.sort_unstable_by_key(|(place, _)| *place);
+        let at = self.circumstances(cluster, settings);
         let (mut turns, mut left_over) = (Vec::new(), Vec::new());
         for (place, decided) in due {
-            match self.next_step(cluster, settings, &decided, budget) {
+            match self.next_step(&at, &decided, budget) {
                 Ok(_) => turns.push((place, decided)),
                 Err(left) => left_over.push(self.outcome(cluster, settings, decided, left, now)),
             }

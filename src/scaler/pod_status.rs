@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::DefaultHashBuilder;
+use indexmap::IndexMap;
 use parking_lot::Mutex;
 
 use crate::core::context::OwnedPod;
@@ -226,7 +227,7 @@ impl Mergeable for OutcomeCounts {
 }
 
 pub struct PodStatuses {
-    records: Mutex<HashMap<PodKey, Box<PodRecord>>>,
+    records: Mutex<IndexMap<PodKey, Box<PodRecord>, DefaultHashBuilder>>,
     timeline: Mutex<Downsampled<OutcomeCounts, CYCLES>>,
 }
 
@@ -242,7 +243,10 @@ impl PodStatuses {
     pub fn record(&self, outcomes: &[Summed], at: i64) {
         self.timeline.lock().push(OutcomeCounts::new(outcomes, at));
         let mut records = self.records.lock();
-        for Summed { outcome, decision: decided } in outcomes {
+        // At once: the processor waits for the memory of several at the same time.
+        let places: Vec<_> =
+            outcomes.iter().map(|of| records.get_index_of(&of.outcome.pod)).collect();
+        for (Summed { outcome, decision: decided }, place) in outcomes.iter().zip(places) {
             let status = outcome.status.clone();
             let remark = outcome.remark().map(|text| text.chars().take(LONGEST_REMARK).collect());
             let last =
@@ -257,7 +261,10 @@ impl PodStatuses {
                     trail: Downsampled::new(RETENTION / SAMPLES as i64),
                 })
             };
-            let record = records.entry_ref(&outcome.pod).or_insert_with(blank);
+            let record = match place {
+                Some(place) => &mut records[place],
+                None => records.entry(outcome.pod.clone()).or_insert_with(blank),
+            };
             record.last = last;
             if let Some(decision) = decided {
                 record.delta = PerResource::build(|resource| {

@@ -19,7 +19,6 @@ use super::cycle::Scaler;
 use super::round::{Round, Way};
 use super::stopwatch::Stopwatch;
 use super::usage_windows::UsageWindows;
-use super::watchlist::Watchlist;
 use crate::blocking::run_blocking;
 use crate::client::retry::Deadline;
 use crate::clock::Clock;
@@ -222,7 +221,7 @@ impl Looks {
         let listed = watchlist.pods.iter().filter_map(|key| still_watched(cluster, key));
         let listed: Vec<Arc<Pod>> = listed.collect();
         if let Some(kubelets) = cluster.kubelets() {
-            let (watched, first) = nodes_of(&listed, &watchlist);
+            let (watched, first) = nodes_of(&listed, &watchlist.nodes);
             let nodes = kubelets.due(&watched, &first, MOST_NODES);
             let answers = nodes.into_iter().map(|node| async move {
                 let near = self.measure(cluster, &node).await;
@@ -394,7 +393,7 @@ fn still_watched(cluster: &Cluster, key: &PodKey) -> Option<Arc<Pod>> {
 /// of them are of listed pods.
 fn nodes_of(
     listed: &[Arc<Pod>],
-    watchlist: &Watchlist,
+    nodes: &[Shared<str>],
 ) -> (Vec<Shared<str>>, HashSet<Shared<str>>) {
     let (mut watched, mut first) = (Vec::new(), HashSet::new());
     for node in listed.iter().filter_map(|pod| pod.node_name.as_ref()) {
@@ -402,7 +401,7 @@ fn nodes_of(
             watched.push(node.clone());
         }
     }
-    let others = watchlist.nodes.iter().filter(|node| !first.contains(*node)).cloned();
+    let others = nodes.iter().filter(|node| !first.contains(*node)).cloned();
     watched.extend(others.take(MOST_WATCHED - watched.len()));
     (watched, first)
 }
@@ -449,9 +448,9 @@ mod tests {
     #[test]
     fn nodes_of_listed_pods_come_before_others_and_there_is_an_end() {
         let nodes = (0..2 * MOST_WATCHED).map(|number| Shared::from(format!("node-{number:04}")));
-        let watchlist = Watchlist { pods: Vec::new(), nodes: nodes.collect() };
+        let nodes: Vec<_> = nodes.collect();
         let listed = [pod("a", "node-0400"), pod("b", "node-0007"), pod("c", "node-0400")];
-        let (watched, first) = nodes_of(&listed, &watchlist);
+        let (watched, first) = nodes_of(&listed, &nodes);
         assert_eq!((watched.len(), first.len()), (MOST_WATCHED, 2));
         let begin: Vec<&str> = watched.iter().take(3).map(|node| &**node).collect();
         assert_eq!(begin, ["node-0400", "node-0007", "node-0000"]);

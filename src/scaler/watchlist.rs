@@ -1,7 +1,6 @@
 //! What a cycle leaves to be looked at before the next one.
 
-use std::collections::{BTreeSet, HashSet};
-
+use hashbrown::HashSet;
 use internment::ArcIntern as Shared;
 
 use crate::core::context::OwnedPod;
@@ -16,17 +15,18 @@ pub const MOST: usize = 500;
 pub struct Watchlist {
     /// The fullest first, then the young ones.
     pub pods: Vec<PodKey>,
-    /// Every node that has a pod.
-    pub nodes: BTreeSet<Shared<str>>,
+    /// Every node that has a pod, by name.
+    pub nodes: Vec<Shared<str>>,
+    /// The same while pods are taken in.
+    met: HashSet<Shared<str>>,
 }
 
 impl Watchlist {
     /// Takes in the nodes of these pods, and those of them that are young.
     pub fn extend(&mut self, pods: &[(OwnedPod, Option<Usage>)], now: i64) {
         for (owned, _) in pods {
-            let node = owned.pod.node_name.as_ref();
-            if let Some(node) = node.filter(|node| !self.nodes.contains(*node)) {
-                self.nodes.insert(node.clone());
+            if let Some(node) = &owned.pod.node_name {
+                self.met.get_or_insert_with(node, Shared::clone);
             }
         }
         let young = pods.iter().filter(|(owned, _)| is_young(&owned.pod, now));
@@ -34,12 +34,12 @@ impl Watchlist {
         self.pods.extend(young.map(|(owned, _)| owned.pod.key.clone()));
     }
 
-    /// The pods that a cycle has found near their limit, before the others.
-    pub fn add_near(&mut self, mut pods: Vec<PodKey>) {
-        let near: HashSet<&PodKey> = pods.iter().collect();
-        let young = std::mem::take(&mut self.pods).into_iter();
-        let young: Vec<_> = young.filter(|pod| !near.contains(pod)).collect();
-        pods.extend(young);
+    /// Ends with the pods that a cycle has found near their limit, before the others.
+    pub fn complete(&mut self, mut pods: Vec<PodKey>) {
+        let near: HashSet<PodKey> = pods.iter().cloned().collect();
+        pods.extend(self.pods.drain(..).filter(|pod| !near.contains(pod)));
         self.pods = pods;
+        self.nodes = std::mem::take(&mut self.met).into_iter().collect();
+        self.nodes.sort_unstable();
     }
 }
