@@ -116,6 +116,7 @@ fn deciding(criterion: &mut Criterion) {
                     agent.decide(seen, &policy, step.get() as i64 * 30, &mut Stopwatch::start());
                 let decided = decided.expect("finite answers").into_iter();
                 let plans = decided.filter_map(|decided| {
+                    let decided = decided.ok()?;
                     Some(plan(&decided.owned.pod, decided.decision.as_ref().ok()?))
                 });
                 plans.filter(|plan| !plan.is_empty()).count()

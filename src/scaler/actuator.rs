@@ -294,7 +294,7 @@ mod tests {
         let owned = OwnedPod { pod: Arc::new(pod), ..owned.clone() };
         let observed = vec![Observed { owned, containers, own_policy: None }];
         let policy = live().settings().policy;
-        agent.decide(observed, &policy, now, &mut Stopwatch::start()).unwrap().remove(0)
+        agent.decide(observed, &policy, now, &mut Stopwatch::start()).unwrap().remove(0).unwrap()
     }
 
     async fn act(scaler: &Scaler, cluster: &Cluster, config: &Config, due: Decided) -> Status {

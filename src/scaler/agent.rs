@@ -1,6 +1,7 @@
 //! The agent: what it has seen of every container, and what it decides for all of them at once.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use internment::ArcIntern as Shared;
@@ -86,11 +87,17 @@ impl Decided {
 /// What the template of a pod asks for, and what it needs by that policy.
 pub type Templates<'a> = dyn Fn(&OwnedPod, &Policy) -> Option<(Sums, Sums)> + 'a;
 
+/// A pod in whose handling something panicked: it costs this one alone.
+#[derive(Debug)]
+pub struct Panicked(pub PodKey);
+
 /// The features of the containers that can be decided on, and whose row each is.
 struct Batch {
     /// Pod and container.
     rows: Vec<(usize, usize)>,
     states: Array2<f32>,
+    /// The pods in whose handling something panicked.
+    panicked: HashSet<usize>,
 }
 
 impl Agent {
@@ -109,8 +116,8 @@ impl Agent {
         policy: &Policy,
         now: i64,
         watch: &mut Stopwatch,
-    ) -> Result<Vec<Decided>, ModelError> {
-        let Batch { rows, states } = self.observe(&pods, policy, now)?;
+    ) -> Result<Vec<Result<Decided, Panicked>>, ModelError> {
+        let Batch { rows, states, panicked } = self.observe(&pods, policy, now)?;
         watch.lap(Phase::Features);
         let answers = self.network.forward(states.view())?;
         if answers.len() != rows.len() {
@@ -122,10 +129,16 @@ impl Agent {
         let memory = self.memory.lock();
         let unknown = PodHistory::default();
         let decided = pods.into_iter().enumerate().map(|(pod, seen)| {
-            let history = memory.pods.get(&seen.owned.pod.key).unwrap_or(&unknown);
+            let key = seen.owned.pod.key.clone();
+            if panicked.contains(&pod) {
+                return Err(Panicked(key));
+            }
+            let history = memory.pods.get(&key).unwrap_or(&unknown);
+            while answers.next_if(|(row, _)| row.0 < pod).is_some() {}
             let answer =
                 |container: usize| Some(answers.next_if(|(row, _)| *row == (pod, container))?.1);
-            decide_pod(seen, history, policy, now, answer)
+            let decide = AssertUnwindSafe(|| decide_pod(seen, history, policy, now, answer));
+            catch_unwind(decide).map_err(|_| Panicked(key))
         });
         Ok(decided.collect())
     }
@@ -175,30 +188,38 @@ impl Agent {
             pods.filter_map(|(pod, seen)| Some((pod, seen, seen.containers.as_ref().ok()?)))
         };
         let places = memory.places(decidable().map(|(_, seen, _)| &seen.owned));
+        let mut panicked = HashSet::new();
         for ((pod, Observed { owned, own_policy, .. }, containers), place) in
             decidable().zip(places)
         {
             let policy = own_policy.as_deref().unwrap_or(policy);
-            let (history, workload) = memory.at(place, owned, now);
-            observe_pod(owned, history, now);
-            let pairs = owned.pod.containers.iter().zip(containers).enumerate();
-            for (index, (container, seen)) in pairs {
-                let history = history.container_mut(&container.name);
-                let workload = workload.container_mut(&container.name);
-                if history.is_new() {
-                    meet(history, workload, &owned.pod, container, policy, now);
+            let before = (rows.len(), states.len());
+            let work = AssertUnwindSafe(|| {
+                let (history, workload) = memory.at(place, owned, now);
+                observe_pod(owned, history, now);
+                let pairs = owned.pod.containers.iter().zip(containers).enumerate();
+                for (index, (container, seen)) in pairs {
+                    let history = history.container_mut(&container.name);
+                    let workload = workload.container_mut(&container.name);
+                    if history.is_new() {
+                        meet(history, workload, &owned.pod, container, policy, now);
+                    }
+                    memory::observe(history, workload, seen, policy, now);
+                    if is_decidable(seen, history, now) {
+                        self.features.extend_row(&mut states, seen, history, policy);
+                        rows.push((pod, index));
+                    }
                 }
-                memory::observe(history, workload, seen, policy, now);
-                if !is_decidable(seen, history, now) {
-                    continue;
-                }
-                self.features.extend_row(&mut states, seen, history, policy);
-                rows.push((pod, index));
+            });
+            if catch_unwind(work).is_err() {
+                panicked.insert(pod);
+                rows.truncate(before.0);
+                states.truncate(before.1);
             }
         }
         let states = Array2::from_shape_vec((rows.len(), self.features.len()), states)
             .map_err(|error| ModelError::Input(error.to_string()))?;
-        Ok(Batch { rows, states })
+        Ok(Batch { rows, states, panicked })
     }
 
     /// What was last measured of each container of the pod: what was decided by, or newer.
@@ -602,7 +623,8 @@ mod tests {
     }
 
     fn decide_at(agent: &Agent, now: i64, pods: Vec<Observed>) -> Vec<Decided> {
-        agent.decide(pods, &Policy::default(), now, &mut Stopwatch::start()).unwrap()
+        let decided = agent.decide(pods, &Policy::default(), now, &mut Stopwatch::start());
+        decided.unwrap().into_iter().map(Result::unwrap).collect()
     }
 
     #[test]
@@ -626,6 +648,22 @@ mod tests {
         assert_eq!(of(0, 1).unwrap().q_values, full.q_values);
         assert_ne!(idle.q_values, full.q_values);
         assert_eq!((idle.observation.usage.cpu, full.observation.usage.cpu), (0.05, 1.0));
+    }
+
+    #[test]
+    fn a_panic_costs_only_the_pod_in_whose_handling_it_was() {
+        let agent = agent();
+        // Out of all reckoning.
+        let odd = seen(i64::MAX, 1.0);
+        let pods = vec![
+            observed(pod("a"), vec![seen(NOW, 0.5), seen(NOW, 1.0)]),
+            observed(pod("b"), vec![seen(NOW, 0.5), odd]),
+            observed(pod("c"), vec![seen(NOW, 0.05), seen(NOW, 1.0)]),
+        ];
+        let decided = agent.decide(pods, &Policy::default(), NOW, &mut Stopwatch::start()).unwrap();
+        let [Ok(a), Err(Panicked(b)), Ok(c)] = &decided[..] else { panic!("only b") };
+        let usage = |of: &Decided| of.decision.as_ref().unwrap().summary().observation.usage.cpu;
+        assert_eq!((usage(a), &*b.name, usage(c)), (1.5, "b", 1.05));
     }
 
     #[test]
@@ -659,7 +697,7 @@ mod tests {
                 vec![observed(pod.clone(), vec![observe(pod, 0, None, 120, now), seen(now, 1.0)])];
             let decided =
                 agent.decide(pods, &policy, now, &mut Stopwatch::start()).unwrap().remove(0);
-            let decision = decided.decision.unwrap();
+            let decision = decided.unwrap().decision.unwrap();
             [0, 1].map(|index| decision.containers[index].decision.clone())
         };
         assert!(!agent.has_unanswered_kill(&down, &policy, NOW));

@@ -42,8 +42,8 @@ pub enum CycleError {
     Cluster(#[from] ClusterError),
     #[error("model: {0}")]
     Model(#[from] ModelError),
-    #[error("the decisions did not finish: {0}")]
-    Decisions(#[from] tokio::task::JoinError),
+    #[error("a panic in the handling of the pod")]
+    Panicked,
 }
 
 pub struct Scaler {

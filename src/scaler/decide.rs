@@ -7,9 +7,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 
-use super::agent::{Decided, Observed};
+use super::agent::{Decided, Observed, Panicked};
 use super::cycle::{CycleError, Scaler, measured};
 use super::outcomes;
+use super::resizing::panicked;
 use super::round::{Place, Round, Sifted, Way};
 use super::stopwatch::Stopwatch;
 use super::throttling::Known;
@@ -73,21 +74,15 @@ impl Scaler {
         let now = cluster.clock().now().timestamp();
         let throttled = self.throttling.known(now);
         let observed = observe_pod(owned, |_| usage.as_ref(), &settings, &throttled, now);
-        let (agent, policy) = (self.agent.clone(), settings.policy.clone());
-        let dry_run = settings.dry_run;
-        let decide = move || {
-            let own_policy = observed.own_policy.clone();
-            let decided =
-                agent.decide(vec![observed], &policy, now, &mut Stopwatch::start())?.pop();
-            let none = || ModelError::Input("a pod without an answer".into());
-            let decided = decided.ok_or_else(none)?;
-            let own = own_policy.as_deref().unwrap_or(&policy);
-            let reasons = agent.reasons(&decided, own)?;
-            let needs = agent.needs(&decided.owned, own, dry_run);
-            Ok::<_, ModelError>((decided, reasons, needs))
-        };
+        let own_policy = observed.own_policy.clone();
+        let own = own_policy.as_deref().unwrap_or(&settings.policy);
         let _place = self.deciding.acquire().await;
-        let (decided, reasons, needs) = tokio::task::spawn_blocking(decide).await??;
+        let (decided, reasons, needs) = run_blocking(|| {
+            let decided = self.decide_one(observed, &settings, now)?;
+            let reasons = self.agent.reasons(&decided, own)?;
+            let needs = self.agent.needs(&decided.owned, own, settings.dry_run);
+            Ok::<_, CycleError>((decided, reasons, needs))
+        })?;
         let mut budget = ResizeBudget::new(1, 1);
         let at = self.circumstances(cluster, &settings);
         let outcome = match self.next_step(&at, &decided, &mut budget) {
@@ -115,12 +110,22 @@ impl Scaler {
             let (usages, origin) = (self.agent.newest_usages(&decided, &owned), decided.origin);
             let throttled = self.throttling.known(now);
             let usage = |index: usize| usages.get(index)?.as_ref();
-            let observed = vec![observe_pod(owned, usage, &settings, &throttled, now)];
-            let watch = &mut Stopwatch::start();
-            let renewed = self.agent.decide(observed, &settings.policy, now, watch)?.pop();
-            Ok(renewed.map_or(decided, |renewed| Decided { origin, ..renewed }))
+            let observed = observe_pod(owned, usage, &settings, &throttled, now);
+            Ok(Decided { origin, ..self.decide_one(observed, &settings, now)? })
         });
         renewed.map(|renewed| (settings, renewed))
+    }
+
+    fn decide_one(
+        &self,
+        observed: Observed,
+        settings: &Settings,
+        now: i64,
+    ) -> Result<Decided, CycleError> {
+        let watch = &mut Stopwatch::start();
+        let decided = self.agent.decide(vec![observed], &settings.policy, now, watch)?.pop();
+        let none = || ModelError::Input("a pod without an answer".into());
+        decided.ok_or_else(none)?.map_err(|Panicked(_)| CycleError::Panicked)
     }
 
     /// Decides on these pods, tells of those that nothing is to be done with, and adds the others.
@@ -139,7 +144,7 @@ impl Scaler {
         let observed = |(owned, usage): (_, Option<Usage>)| {
             observe_pod(owned, |_| usage.as_ref(), &settings, &throttled, now.timestamp())
         };
-        let mut decided = {
+        let all = {
             let _place = self.deciding.acquire().await;
             run_blocking(|| {
                 let observed = pods.into_iter().map(observed).collect();
@@ -147,15 +152,24 @@ impl Scaler {
             })?
         };
         let origin = Origin { by: round.by(), at: now.timestamp() };
-        decided.iter_mut().for_each(|decided| decided.origin = origin);
         run_blocking(|| {
+            let (mut decided, mut outcomes) = (Vec::with_capacity(all.len()), Vec::new());
+            for of in all {
+                match of {
+                    Ok(of) => decided.push(Decided { origin, ..of }),
+                    Err(Panicked(pod)) => {
+                        let (status, message) = panicked(&pod);
+                        outcomes.push(Outcome { pod, status, message, decided: None });
+                    }
+                }
+            }
             self.settle(&decided, now);
             self.take_stock(&decided, round);
             round.list_near(&decided, &settings);
             // How many may be done is a matter of all of them.
             let mut any = ResizeBudget::new(usize::MAX, usize::MAX);
             let at = self.circumstances(cluster, &settings);
-            let mut outcomes = Vec::with_capacity(decided.len());
+            outcomes.reserve(decided.len());
             for decided in decided {
                 match self.next_step(&at, &decided, &mut any) {
                     Ok(_) => {
@@ -327,7 +341,7 @@ mod tests {
             let seen = vec![observe_pod(owned, |_| Some(&usage), &settings, &throttled, at)];
             let watch = &mut Stopwatch::start();
             let decided = scaler.agent.decide(seen, &settings.policy, at, watch);
-            ((Urgency::Full(0), number * 7 % 12), decided.unwrap().remove(0))
+            ((Urgency::Full(0), number * 7 % 12), decided.unwrap().remove(0).unwrap())
         };
         let budget = ResizeBudget::new(5, 3);
         let turns = |due| {
@@ -361,7 +375,7 @@ mod tests {
             let throttled = scaler.throttling.known(at);
             let observed = vec![observe_pod(owned.clone(), usage, &settings, &throttled, at)];
             let watch = &mut Stopwatch::start();
-            scaler.agent.decide(observed, &settings.policy, at, watch).unwrap().remove(0)
+            scaler.agent.decide(observed, &settings.policy, at, watch).unwrap().remove(0).unwrap()
         };
         let cpu = |decided: &Decided| decided.decision.as_ref().unwrap().summary().actions.cpu;
         let full = decide(now + 1, 0.5);
