@@ -110,6 +110,8 @@ impl Changes {
     fn add(&mut self, mut change: Change) {
         let pod = &change.decided.owned.pod.key;
         let earlier = self.places.get(pod).and_then(|place| self.waiting.remove(place));
+        // A container that has come to be in need waits from now on, not as long as its cut did.
+        let earlier = earlier.filter(|earlier| earlier.may_wait() == change.may_wait());
         change.since = earlier.map_or(change.at, |earlier| earlier.since);
         self.numbers = self.numbers.wrapping_add(1);
         let place = (urgency(&change.decided), change.since, self.numbers);
@@ -325,7 +327,7 @@ mod tests {
         assert_eq!(wanted.waiting(), 3, "what the cycle does not want counts no more");
         let taken: Vec<_> = std::iter::from_fn(|| wanted.next(111)).collect();
         let of = |change: &Change| (change.decided.owned.pod.key.name.clone(), change.since);
-        let expected = [("d", 103), ("c", 103), ("e", 110)].map(|(pod, at)| (pod.to_owned(), at));
+        let expected = [("d", 110), ("c", 103), ("e", 110)].map(|(pod, at)| (pod.to_owned(), at));
         assert_eq!(taken.iter().map(of).collect::<Vec<_>>(), expected);
         assert!(wanted.changes.lock().places.is_empty());
     }
