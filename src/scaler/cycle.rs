@@ -47,7 +47,7 @@ pub enum CycleError {
 }
 
 pub struct Scaler {
-    pub(super) agent: Arc<Agent>,
+    pub(super) agent: Agent,
     /// Places of those who decide at the same time.
     pub(super) deciding: Semaphore,
     pub journal: Mutex<Journal>,
@@ -101,7 +101,7 @@ impl Scaler {
         stopping: CancellationToken,
     ) -> Self {
         Self {
-            agent: Arc::new(Agent::new(network, features)),
+            agent: Agent::new(network, features),
             deciding: Semaphore::new(DECIDE_AT_ONCE),
             journal: Mutex::default(),
             changes: Mutex::default(),
