@@ -88,7 +88,8 @@ impl Decided {
 pub type Templates<'a> = dyn Fn(&OwnedPod, &Policy) -> Option<(Sums, Sums)> + 'a;
 
 /// A pod in whose handling something panicked: it costs this one alone.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("a panic in the handling of pod {} in namespace {}", .0.name, .0.namespace)]
 pub struct Panicked(pub PodKey);
 
 /// The features of the containers that can be decided on, and whose row each is.
@@ -134,6 +135,7 @@ impl Agent {
                 return Err(Panicked(key));
             }
             let history = memory.pods.get(&key).unwrap_or(&unknown);
+            // A panic leaves the rest of its pod's answers.
             while answers.next_if(|(row, _)| row.0 < pod).is_some() {}
             let answer =
                 |container: usize| Some(answers.next_if(|(row, _)| *row == (pod, container))?.1);

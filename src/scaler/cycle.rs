@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::agent::{Agent, TemplateSizes};
+use super::agent::{Agent, Panicked, TemplateSizes};
 use super::changes::Changes as PastChanges;
 use super::claims::Claims;
 use super::invalid_annotations::InvalidAnnotations;
@@ -42,8 +42,8 @@ pub enum CycleError {
     Cluster(#[from] ClusterError),
     #[error("model: {0}")]
     Model(#[from] ModelError),
-    #[error("a panic in the handling of the pod")]
-    Panicked,
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 pub struct Scaler {

@@ -125,7 +125,7 @@ impl Scaler {
         let watch = &mut Stopwatch::start();
         let decided = self.agent.decide(vec![observed], &settings.policy, now, watch)?.pop();
         let none = || ModelError::Input("a pod without an answer".into());
-        decided.ok_or_else(none)?.map_err(|Panicked(_)| CycleError::Panicked)
+        Ok(decided.ok_or_else(none)??)
     }
 
     /// Decides on these pods, tells of those that nothing is to be done with, and adds the others.
