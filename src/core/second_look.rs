@@ -16,6 +16,8 @@ const WAITING: f64 = 0.25;
 /// Seconds for which a pod is young: until its history has as many samples as a trend takes, with
 /// the default interval.
 const YOUTH: i64 = 150;
+/// Memory that varies by no more than this share is steady.
+const STEADY: f64 = 0.01;
 /// Two looks must be so many milliseconds apart. The kernel gives CPU time in periods of 100 ms: of
 /// nine whole ones a container that is held back in all of them has used 90 % of its limit.
 pub const SHORTEST_WINDOW: i64 = 900;
@@ -165,6 +167,16 @@ pub fn nearest(pod: &Pod, seen: &[Seen]) -> Option<f64> {
     seen.iter().enumerate().filter_map(share).reduce(f64::max)
 }
 
+/// Whether the memory of a container is near its limit and more than it was before.
+pub fn fills(pod: &Pod, before: &Usage, now: &Usage) -> bool {
+    let mut memory = before.containers.iter().zip(&now.containers).enumerate();
+    memory.any(|(index, (before, now))| {
+        let limit = pod.containers.limit_of(index).memory;
+        let (before, now) = (before.memory.unwrap_or(f64::MAX), now.memory.unwrap_or_default());
+        limit > 0.0 && now >= NEAR * limit && now > before * (1.0 + STEADY)
+    })
+}
+
 /// As a measurement of the pod. The second in which a window has ended is the one that it counts
 /// for, so that one that began after a change is newer than the change.
 pub fn usage(at: i64, seen: &[Seen]) -> Usage {
@@ -308,6 +320,19 @@ mod tests {
         let unlimited =
             Pod::new(key("free"), vec![PodContainer::new("app", ContainerResources::default())]);
         assert_eq!(nearest(&unlimited, &[seen(Some(9.0), 1e5, Some(1.0))]), None);
+    }
+
+    #[test]
+    fn memory_fills_that_is_near_its_limit_and_grows() {
+        let told = |app: Option<f64>, proxy: f64| {
+            let seen = |memory| Seen { usage: PerResource::new(None, memory), ..Seen::default() };
+            usage(0, &[seen(app), seen(Some(proxy))])
+        };
+        let fills = |before, now| fills(&pod(), &told(before, 10.0), &told(now, 10.0));
+        assert!(fills(Some(800.0), Some(880.0)));
+        assert!(!fills(Some(875.0), Some(880.0)), "steady");
+        assert!(!fills(Some(700.0), Some(800.0)), "far from its limit");
+        assert!(!fills(None, Some(880.0)) && !fills(Some(880.0), None));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::core::context::OwnedPod;
 use crate::core::observation::Usage;
 use crate::core::outcome::{Outcome, Status};
 use crate::core::pod::{Pod, PodKey};
-use crate::core::second_look::{Seen, nearest, usage};
+use crate::core::second_look::{Seen, fills, nearest, usage};
 
 /// Nodes of one look: with two seconds between looks, half as many requests a second.
 const MOST_NODES: usize = 50;
@@ -41,9 +41,11 @@ const NODES_AT_ONCE: usize = 8;
 const MOST_PODS: usize = 50;
 const PODS_AT_ONCE: usize = 8;
 const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pods that were changed for what `metrics.k8s.io` told are asked for again at every look for so
-/// long, so that the next measurement does not wait for the next turn.
+/// Pods that were changed for what `metrics.k8s.io` told, or whose memory fills, are asked for again
+/// at every look for so long, so that the next measurement does not wait for the next turn.
 const PRESSED: Duration = Duration::from_secs(20);
+/// What it told longer ago is compared with nothing.
+const COMPARED: Duration = Duration::from_secs(300);
 /// After a change its node is looked at again at once, and once more after this time: of ten whole
 /// periods of the kernel's CPU quota a container that is full again has used nine at least.
 const FOLLOW_UP: Duration = Duration::from_millis(1000);
@@ -74,10 +76,18 @@ struct Looks {
     windows: UsageWindows,
     /// Pods that are being followed.
     followed: Mutex<HashSet<PodKey>>,
-    /// Pods that were changed for what `metrics.k8s.io` told, and when.
-    pressed: Mutex<HashMap<PodKey, Instant>>,
+    /// What `metrics.k8s.io` told.
+    told: Mutex<HashMap<PodKey, Told>>,
     /// Renewed with each interval: as many pods may be changed between two cycles as by one.
     round: Mutex<(Instant, Arc<Round>)>,
+}
+
+/// What `metrics.k8s.io` told of a pod that is near its limit.
+struct Told {
+    at: Instant,
+    usage: Usage,
+    /// When the next measurement was last found to be pressing.
+    pressed_at: Option<Instant>,
 }
 
 /// A pod that was seen near its limit.
@@ -119,7 +129,7 @@ impl SecondLook {
             clock: self.clock,
             windows: UsageWindows::default(),
             followed: Mutex::default(),
-            pressed: Mutex::default(),
+            told: Mutex::default(),
             round: Mutex::new((Instant::now(), round)),
         });
         tokio::join!(self.answer_news(&looks, &stopping), self.look_around(&looks, &stopping));
@@ -354,12 +364,23 @@ impl Looks {
         round.1.clone()
     }
 
-    /// The pods that were changed a short time ago, as many as one look is for.
+    /// The pods whose next measurement is pressing, as many as one look is for.
     fn pressed_of(&self, cluster: &Cluster) -> Vec<Arc<Pod>> {
-        let mut pressed = self.pressed.lock();
-        pressed.retain(|_, changed| changed.elapsed() < self.clock.real(PRESSED));
-        let pods = pressed.keys().filter_map(|key| still_watched(cluster, key));
-        pods.take(MOST_PODS).collect()
+        let (pressed, compared) = (self.clock.real(PRESSED), self.clock.real(COMPARED));
+        let mut told = self.told.lock();
+        told.retain(|_, told| told.at.elapsed() < compared);
+        let is_pressed = |told: &Told| told.pressed_at.is_some_and(|at| at.elapsed() < pressed);
+        let pods = told.iter().filter(|(_, told)| is_pressed(told));
+        pods.filter_map(|(key, _)| still_watched(cluster, key)).take(MOST_PODS).collect()
+    }
+
+    /// Takes in what was told of a pod.
+    fn take_told(&self, pod: &Pod, usage: &Usage) {
+        let (at, mut told) = (Instant::now(), self.told.lock());
+        let before = told.get(&pod.key);
+        let fills = before.is_some_and(|before| fills(pod, &before.usage, usage));
+        let pressed_at = fills.then_some(at).or_else(|| before?.pressed_at);
+        told.insert(pod.key.clone(), Told { at, usage: usage.clone(), pressed_at });
     }
 
     async fn look_at_metrics(&self, cluster: &Cluster, config: &Config, pods: Vec<Arc<Pod>>) {
@@ -372,14 +393,19 @@ impl Looks {
             let seen =
                 usage.containers.iter().map(|usage| Seen { usage: *usage, ..Seen::default() });
             nearest(&owned.pod, &seen.collect::<Vec<_>>())?;
+            self.take_told(&owned.pod, &usage);
             Some((owned, Some(usage)))
         });
         let near = futures::stream::iter(usages).buffer_unordered(PODS_AT_ONCE);
         let near: Vec<_> = near.filter_map(std::future::ready).collect().await;
         if !near.is_empty() {
             let changed = self.decide(cluster, config, near).await;
-            let now = Instant::now();
-            self.pressed.lock().extend(changed.into_iter().map(|pod| (pod, now)));
+            let (now, mut told) = (Instant::now(), self.told.lock());
+            for pod in changed {
+                if let Some(told) = told.get_mut(&pod) {
+                    told.pressed_at = Some(now);
+                }
+            }
         }
     }
 }

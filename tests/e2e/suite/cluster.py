@@ -156,9 +156,7 @@ class Cluster:
     def load(self, name, **amounts):
         """Makes the pod burn `cpu` millicores and hold `memory` MiB."""
         query = "&".join(f"{key}={value}" for key, value in amounts.items())
-        path = f"{self.path('pods', name)}:8080/proxy/?{query}"
-        with urllib.request.urlopen(self.url + path, timeout=30):
-            pass
+        self.get(f"{self.path('pods', name)}:8080/proxy/?{query}")
 
     def limits(self, name, port=8080):
         """Millicores and bytes that the container's cgroup allows: the kernel's own word."""

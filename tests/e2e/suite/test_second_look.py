@@ -87,15 +87,12 @@ class SecondLook:
         held = 90
         while held < 180:
             held = held * 11 // 10
+            limit = self.cluster.limits("swelling")[1] // MIB
+            print(f"{held} MiB under {limit},", end=" ", flush=True)
             self.cluster.load("swelling", memory=held)
             time.sleep(self.pause)
         status = status_of(self.cluster.pod("swelling"))
         self.assertEqual((status["restartCount"], status["lastState"]), (0, {}))
-        print(
-            f"{held} MiB under a limit of {self.cluster.limits('swelling')[1] // MIB} MiB",
-            end=" ",
-            flush=True,
-        )
 
 
 class WithKubelets(SecondLook, ClusterTest):
