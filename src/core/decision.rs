@@ -390,7 +390,8 @@ fn bounded(action: Action, limit: f64, wanted: f64, (min, max): (f64, f64)) -> (
 fn largest_softmax(q_values: [f32; 3]) -> f64 {
     let q_values = q_values.map(f64::from);
     let largest = q_values.into_iter().fold(f64::NEG_INFINITY, f64::max);
-    1.0 / q_values.into_iter().map(|q| (q - largest).exp()).sum::<f64>()
+    let part = |q| if q < largest { f64::exp(q - largest) } else { 1.0 };
+    1.0 / q_values.into_iter().map(part).sum::<f64>()
 }
 
 #[cfg(test)]

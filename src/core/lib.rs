@@ -22,6 +22,7 @@ pub mod export;
 pub mod features;
 pub mod guard;
 pub mod history;
+pub mod lookup;
 pub mod marks;
 pub mod memory;
 pub mod names;

@@ -8,6 +8,7 @@ use internment::ArcIntern as Shared;
 
 use crate::context::OwnedPod;
 use crate::history::{ContainerHistory, News, PodHistory};
+use crate::lookup::Lookup;
 use crate::observation::Observation;
 use crate::pod::{Pod, PodContainer, PodKey};
 use crate::policy::{Controls, Policy};
@@ -30,9 +31,10 @@ impl Memory {
     /// Where the histories of these pods are, which are new where there are none yet. All of them
     /// are looked up at once: the processor waits for the memory of several at the same time.
     pub fn places<'a>(&mut self, pods: impl Iterator<Item = &'a OwnedPod>) -> Vec<usize> {
+        let mut lookup = Lookup::default();
         let place = |owned: &OwnedPod| {
             let key = &owned.pod.key;
-            let known = self.pods.get_index_of(key);
+            let known = lookup.find(&self.pods, key);
             known.unwrap_or_else(|| self.pods.insert_full(key.clone(), PodHistory::default()).0)
         };
         pods.map(place).collect()

@@ -90,18 +90,26 @@ impl PeakWindow {
         self.largest(fade).1
     }
 
+    /// As whole numbers the bits of amounts are in the same order, and compared several at a time.
+    fn unfaded_peak(&self) -> f64 {
+        let bits = self.buckets.iter().map(|peak| peak.abs().to_bits() as i32);
+        f32::from_bits(bits.fold(0, i32::max) as u32).into()
+    }
+
     /// How many buckets ago the peak was that is the largest after fading, and what is left of it.
     fn largest(&self, fade: f64) -> (usize, f64) {
+        let most = self.unfaded_peak();
         let mut largest = (0, 0.0);
-        self.newest_first().enumerate().for_each(|(back, peak)| {
-            // Fading makes nothing larger.
-            if peak > largest.1 {
-                let faded = peak * (1.0 - fade * age(back));
-                if faded > largest.1 {
-                    largest = (back, faded);
-                }
+        for (back, peak) in self.newest_first().enumerate() {
+            let left = 1.0 - fade * age(back);
+            // Nothing that is older has more left.
+            if most * left <= largest.1 {
+                break;
             }
-        });
+            if peak * left > largest.1 {
+                largest = (back, peak * left);
+            }
+        }
         largest
     }
 

@@ -12,7 +12,8 @@ use super::apply::{ApplyError, Fallback, Resize, fall_back, take_back};
 use super::claims::Claim;
 use super::cycle::Scaler;
 use super::noting::Tried;
-use super::resizing::{Resizing, Stage, guarded, panicked};
+use super::panics::catch;
+use super::resizing::{Resizing, Stage, guarded};
 use crate::cluster::template::TemplateChange;
 use crate::cluster::{Cluster, WriteTurn};
 use crate::config::Config;
@@ -254,10 +255,10 @@ fn step(
         backs_off: decided.backs_off,
         overtaken,
     };
-    match catch_unwind(AssertUnwindSafe(|| next_step(&turn, at, budget))) {
+    match catch(&decided.owned.pod.key, || next_step(&turn, at, budget)) {
         Ok(Step::Leave { status, message }) => Err((status, message)),
         Ok(step) => Ok(step),
-        Err(_) => Err(panicked(&decided.owned.pod.key)),
+        Err(panicked) => Err(panicked.status()),
     }
 }
 

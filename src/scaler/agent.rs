@@ -1,13 +1,13 @@
 //! The agent: what it has seen of every container, and what it decides for all of them at once.
 
 use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use internment::ArcIntern as Shared;
 use ndarray::{Array2, ArrayView2};
 use parking_lot::Mutex;
 
+use super::panics::{Panicked, catch};
 use super::stopwatch::Stopwatch;
 use crate::core::action::Action;
 use crate::core::balance::Sums;
@@ -19,11 +19,12 @@ use crate::core::eligibility::may_resize_down;
 use crate::core::export::{SettledWorkload, settled};
 use crate::core::features::FeatureSet;
 use crate::core::history::{ContainerHistory, PodHistory};
+use crate::core::lookup::Lookup;
 use crate::core::memory::{self, Memory, meet};
 use crate::core::network::QValues;
 use crate::core::observation::{Observation, Usage, observe};
 use crate::core::phases::Phase;
-use crate::core::pod::{Containers, Pod, PodContainer, PodKey};
+use crate::core::pod::{Pod, PodContainer, PodKey};
 use crate::core::pod_decision::{ContainerDecision, PodDecision, Urgency};
 use crate::core::policy::{Controls, Policy, Settings};
 use crate::core::reasons::{self, Reasons};
@@ -41,10 +42,6 @@ pub struct Agent {
     /// Pods that have been changed, or were to be, since somebody last asked.
     dirty: Mutex<hashbrown::HashSet<PodKey>>,
 }
-
-/// What the templates of pods ask for, read once for all pods that are alike.
-pub type TemplateSizes =
-    hashbrown::HashMap<(Shared<WorkloadKey>, Shared<Containers>), Option<Sums>>;
 
 /// What is remembered of some pods and of some workloads.
 #[derive(Debug, Default)]
@@ -87,11 +84,6 @@ impl Decided {
 /// What the template of a pod asks for, and what it needs by that policy.
 pub type Templates<'a> = dyn Fn(&OwnedPod, &Policy) -> Option<(Sums, Sums)> + 'a;
 
-/// A pod in whose handling something panicked: it costs this one alone.
-#[derive(Debug, thiserror::Error)]
-#[error("a panic in the handling of pod {} in namespace {}", .0.name, .0.namespace)]
-pub struct Panicked(pub PodKey);
-
 /// The features of the containers that can be decided on, and whose row each is.
 struct Batch {
     /// Pod and container.
@@ -128,19 +120,19 @@ impl Agent {
         let mut answers = rows.into_iter().zip(answers).peekable();
         watch.lap(Phase::Forward);
         let memory = self.memory.lock();
-        let unknown = PodHistory::default();
+        let (unknown, mut lookup) = (PodHistory::default(), Lookup::default());
         let decided = pods.into_iter().enumerate().map(|(pod, seen)| {
             let key = seen.owned.pod.key.clone();
             if panicked.contains(&pod) {
                 return Err(Panicked(key));
             }
-            let history = memory.pods.get(&key).unwrap_or(&unknown);
+            let known = lookup.find(&memory.pods, &key).map(|place| &memory.pods[place]);
+            let history = known.unwrap_or(&unknown);
             // A panic leaves the rest of its pod's answers.
             while answers.next_if(|(row, _)| row.0 < pod).is_some() {}
             let answer =
                 |container: usize| Some(answers.next_if(|(row, _)| *row == (pod, container))?.1);
-            let decide = AssertUnwindSafe(|| decide_pod(seen, history, policy, now, answer));
-            catch_unwind(decide).map_err(|_| Panicked(key))
+            catch(&key, || decide_pod(seen, history, policy, now, answer))
         });
         Ok(decided.collect())
     }
@@ -196,7 +188,7 @@ impl Agent {
         {
             let policy = own_policy.as_deref().unwrap_or(policy);
             let before = (rows.len(), states.len());
-            let work = AssertUnwindSafe(|| {
+            let observed = catch(&owned.pod.key, || {
                 let (history, workload) = memory.at(place, owned, now);
                 observe_pod(owned, history, now);
                 let pairs = owned.pod.containers.iter().zip(containers).enumerate();
@@ -213,7 +205,7 @@ impl Agent {
                     }
                 }
             });
-            if catch_unwind(work).is_err() {
+            if observed.is_err() {
                 panicked.insert(pod);
                 rows.truncate(before.0);
                 states.truncate(before.1);
@@ -423,11 +415,11 @@ impl Agent {
         known.collect()
     }
 
-    /// Each of these pods with what its template asks for, where that is known.
+    /// Each of these pods with what its template asks for, where that is known: read once for those
+    /// that are alike and follow each other.
     pub fn with_template_sizes(
         &self,
         pods: &[Decided],
-        known: &mut TemplateSizes,
         mut with: impl FnMut(&Decided, Option<&Sums>),
     ) {
         let memory = self.memory.lock();
@@ -437,18 +429,13 @@ impl Agent {
         for alike in pods.chunk_by(are_alike) {
             let (workload, containers) = (&alike[0].workload, &alike[0].owned.pod.containers);
             let size = workload.as_ref().and_then(|workload| {
-                let alike = (workload.clone(), containers.clone());
-                *known.entry(alike).or_insert_with(|| {
-                    let history = memory.workloads.get(workload)?;
-                    let mut sum = Sums::default();
-                    for container in containers.iter() {
-                        let template = &history.container(&container.name)?.template;
-                        let size =
-                            |resource| (template.limit(resource), template.request(resource));
-                        sum.add(&Sums::of(size));
-                    }
-                    Some(sum)
-                })
+                let history = memory.workloads.get(workload)?;
+                let mut sum = Sums::default();
+                for container in containers.iter() {
+                    let template = &history.container(&container.name)?.template;
+                    sum.add(&Sums::of(|of| (template.limit(of), template.request(of))));
+                }
+                Some(sum)
             });
             alike.iter().for_each(|decided| with(decided, size.as_ref()));
         }

@@ -10,12 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::agent::{Agent, Panicked, TemplateSizes};
+use super::agent::Agent;
 use super::changes::Changes as PastChanges;
 use super::claims::Claims;
 use super::invalid_annotations::InvalidAnnotations;
 use super::journal::Journal;
 use super::outcomes::Outcomes;
+use super::panics::{Panicked, attempt, catch};
 use super::pod_status::PodStatuses;
 use super::round::{Round, Sifted, Way};
 use super::stopwatch::Stopwatch;
@@ -167,7 +168,11 @@ impl Scaler {
             self.agent.retain_present(&listing.pods, &read, long_ago, now);
             let (mut killed, mut others) = (Vec::new(), HashMap::<String, Vec<_>>::new());
             for owned in listing.pods.into_iter().map(OwnedPod::select_containers) {
-                if self.agent.has_unanswered_kill(&owned.pod, &policy, now) {
+                let pod = &owned.pod;
+                let is_killed =
+                    catch(&pod.key, || self.agent.has_unanswered_kill(pod, &policy, now));
+                // What panics here is told of when it is decided on with the others.
+                if is_killed.unwrap_or(false) {
                     killed.push((owned, None));
                     continue;
                 }
@@ -180,7 +185,7 @@ impl Scaler {
             Changes::Dispatched => Round::new(config, Way::Later { since: now }),
             Changes::Awaited => Round::new(config, Way::Now),
         };
-        *round.balance.lock() = Some((balance, TemplateSizes::default()));
+        *round.balance.lock() = Some(balance);
         // A kill for memory does not wait for metrics, which may be slow or silent.
         let mut outcomes = match killed.is_empty() {
             true => Vec::new(),
@@ -207,9 +212,11 @@ impl Scaler {
                 }
                 let here = unmeasured.remove(&namespace).unwrap_or_default();
                 run_blocking(|| {
-                    let usage =
-                        answer.and_then(|metrics| cluster.usage(&namespace, &metrics, &here));
-                    let usage = measured(usage).into_iter().chain(repeat(None));
+                    let usage = attempt("reading metrics", || {
+                        answer.and_then(|metrics| cluster.usage(&namespace, &metrics, &here))
+                    });
+                    let usage = usage.map(measured).unwrap_or_default();
+                    let usage = usage.into_iter().chain(repeat(None));
                     measured_pods.extend(here.into_iter().zip(usage));
                 });
                 watch.lap(Phase::Parse);
@@ -218,8 +225,10 @@ impl Scaler {
                 let count = measured_pods.len().min(BATCH);
                 let batch: Vec<_> = measured_pods.drain(..count).collect();
                 run_blocking(|| {
-                    inputs.extend(&batch, &exclusions);
-                    near.extend(&batch, now);
+                    attempt("counting pods", || {
+                        inputs.extend(&batch, &exclusions);
+                        near.extend(&batch, now);
+                    })
                 });
                 self.sift(cluster, config, batch, &round, &mut watch, &mut sifted).await?;
             }
@@ -228,7 +237,7 @@ impl Scaler {
             }
         }
         outcomes.extend(self.carry_out(cluster, config, sifted, &round, &mut watch).await);
-        if let Some((balance, _)) = round.balance.lock().take() {
+        if let Some(balance) = round.balance.lock().take() {
             self.outcomes.end(balance);
         }
         run_blocking(|| {

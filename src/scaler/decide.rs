@@ -7,10 +7,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 
-use super::agent::{Decided, Observed, Panicked};
+use super::agent::{Decided, Observed};
 use super::cycle::{CycleError, Scaler, measured};
 use super::outcomes;
-use super::resizing::panicked;
+use super::panics::{Panicked, attempt, catch};
 use super::round::{Place, Round, Sifted, Way};
 use super::stopwatch::Stopwatch;
 use super::throttling::Known;
@@ -73,7 +73,7 @@ impl Scaler {
         let settings = cluster.settings(config).await;
         let now = cluster.clock().now().timestamp();
         let throttled = self.throttling.known(now);
-        let observed = observe_pod(owned, |_| usage.as_ref(), &settings, &throttled, now);
+        let observed = observe_pod(owned, |_| usage.as_ref(), &settings, &throttled, now)?;
         let own_policy = observed.own_policy.clone();
         let own = own_policy.as_deref().unwrap_or(&settings.policy);
         let _place = self.deciding.acquire().await;
@@ -110,7 +110,7 @@ impl Scaler {
             let (usages, origin) = (self.agent.newest_usages(&decided, &owned), decided.origin);
             let throttled = self.throttling.known(now);
             let usage = |index: usize| usages.get(index)?.as_ref();
-            let observed = observe_pod(owned, usage, &settings, &throttled, now);
+            let observed = observe_pod(owned, usage, &settings, &throttled, now)?;
             Ok(Decided { origin, ..self.decide_one(observed, &settings, now)? })
         });
         renewed.map(|renewed| (settings, renewed))
@@ -141,31 +141,34 @@ impl Scaler {
         let now = cluster.clock().now();
         let settings = cluster.settings(config).await;
         let throttled = self.throttling.known(now.timestamp());
+        let mut panicked = Vec::new();
         let observed = |(owned, usage): (_, Option<Usage>)| {
-            observe_pod(owned, |_| usage.as_ref(), &settings, &throttled, now.timestamp())
+            let usage = |_| usage.as_ref();
+            let observed = observe_pod(owned, usage, &settings, &throttled, now.timestamp());
+            observed.map_err(|pod| panicked.push(pod)).ok()
         };
         let all = {
             let _place = self.deciding.acquire().await;
             run_blocking(|| {
-                let observed = pods.into_iter().map(observed).collect();
+                let observed = pods.into_iter().filter_map(observed).collect();
                 self.agent.decide(observed, &settings.policy, now.timestamp(), watch)
             })?
         };
         let origin = Origin { by: round.by(), at: now.timestamp() };
         run_blocking(|| {
-            let (mut decided, mut outcomes) = (Vec::with_capacity(all.len()), Vec::new());
+            let mut decided = Vec::with_capacity(all.len());
             for of in all {
                 match of {
                     Ok(of) => decided.push(Decided { origin, ..of }),
-                    Err(Panicked(pod)) => {
-                        let (status, message) = panicked(&pod);
-                        outcomes.push(Outcome { pod, status, message, decided: None });
-                    }
+                    Err(pod) => panicked.push(pod),
                 }
             }
+            let mut outcomes: Vec<_> = panicked.into_iter().map(Panicked::outcome).collect();
             self.settle(&decided, now);
-            self.take_stock(&decided, round);
-            round.list_near(&decided, &settings);
+            attempt("taking stock of pods", || {
+                self.take_stock(&decided, round);
+                round.list_near(&decided, &settings);
+            });
             // How many may be done is a matter of all of them.
             let mut any = ResizeBudget::new(usize::MAX, usize::MAX);
             let at = self.circumstances(cluster, &settings);
@@ -247,8 +250,8 @@ impl Scaler {
     /// Adds what these pods ask for to what all of a cycle do.
     fn take_stock(&self, decided: &[Decided], round: &Round) {
         let mut balance = round.balance.lock();
-        let Some((balance, sizes)) = balance.as_mut() else { return };
-        self.agent.with_template_sizes(decided, sizes, |decided, template| {
+        let Some(balance) = balance.as_mut() else { return };
+        self.agent.with_template_sizes(decided, |decided, template| {
             let is_excluded = decided.decision == Err(SkipReason::Excluded);
             if !is_excluded && !is_ending(&decided.owned.pod) {
                 outcomes::add(balance, decided, template);
@@ -297,23 +300,23 @@ fn observe_pod<'a>(
     settings: &Settings,
     throttling: &Known,
     now: i64,
-) -> Observed {
-    let max_age = settings.metrics_max_age;
-    match eligibility(&owned, settings) {
-        Ok(own_policy) => {
-            let controls = own_policy.as_deref().unwrap_or(&settings.policy).controls;
-            let container = |index| {
-                let seen = observe(&owned.pod, index, usage(index), max_age, now);
-                let name = owned.pod.containers.get(index).map(|container| &*container.name);
-                let throttled = throttling.share(&owned.pod.key, name.unwrap_or_default());
-                let seen = Observation { throttled, ..seen };
-                if controls == Controls::Requests { seen.by_requests() } else { seen }
-            };
-            let containers = (0..owned.pod.containers.len()).map(container).collect();
-            Observed { containers: Ok(containers), owned, own_policy }
-        }
+) -> Result<Observed, Panicked> {
+    let seen = catch(&owned.pod.key, || {
+        let own_policy = eligibility(&owned, settings)?;
+        let controls = own_policy.as_deref().unwrap_or(&settings.policy).controls;
+        let container = |index| {
+            let seen = observe(&owned.pod, index, usage(index), settings.metrics_max_age, now);
+            let name = owned.pod.containers.get(index).map(|container| &*container.name);
+            let throttled = throttling.share(&owned.pod.key, name.unwrap_or_default());
+            let seen = Observation { throttled, ..seen };
+            if controls == Controls::Requests { seen.by_requests() } else { seen }
+        };
+        Ok(((0..owned.pod.containers.len()).map(container).collect(), own_policy))
+    });
+    Ok(match seen? {
+        Ok((containers, own_policy)) => Observed { owned, containers: Ok(containers), own_policy },
         Err(reason) => Observed { owned, containers: Err(reason), own_policy: None },
-    }
+    })
 }
 
 #[cfg(test)]
@@ -338,7 +341,8 @@ mod tests {
             let at = now.timestamp() + 1;
             let usage = Usage { at, window: 15, containers, bursts: Box::default() };
             let throttled = scaler.throttling.known(at);
-            let seen = vec![observe_pod(owned, |_| Some(&usage), &settings, &throttled, at)];
+            let seen = observe_pod(owned, |_| Some(&usage), &settings, &throttled, at);
+            let seen = vec![seen.unwrap()];
             let watch = &mut Stopwatch::start();
             let decided = scaler.agent.decide(seen, &settings.policy, at, watch);
             ((Urgency::Full(0), number * 7 % 12), decided.unwrap().remove(0).unwrap())
@@ -373,9 +377,14 @@ mod tests {
             let usage = Usage { at, window: 15, containers, bursts: Box::default() };
             let usage = |_| Some(&usage);
             let throttled = scaler.throttling.known(at);
-            let observed = vec![observe_pod(owned.clone(), usage, &settings, &throttled, at)];
+            let observed = observe_pod(owned.clone(), usage, &settings, &throttled, at).unwrap();
             let watch = &mut Stopwatch::start();
-            scaler.agent.decide(observed, &settings.policy, at, watch).unwrap().remove(0).unwrap()
+            scaler
+                .agent
+                .decide(vec![observed], &settings.policy, at, watch)
+                .unwrap()
+                .remove(0)
+                .unwrap()
         };
         let cpu = |decided: &Decided| decided.decision.as_ref().unwrap().summary().actions.cpu;
         let full = decide(now + 1, 0.5);

@@ -17,6 +17,7 @@ mod invalid_annotations;
 pub mod journal;
 mod noting;
 pub mod outcomes;
+mod panics;
 pub mod pod_status;
 pub mod recorded_history;
 mod resizing;

@@ -11,6 +11,7 @@ use crate::core::context::OwnedPod;
 use crate::core::decision::Decision;
 use crate::core::downsampled::{Downsampled, Mergeable};
 use crate::core::history::FULL;
+use crate::core::lookup::Lookup;
 use crate::core::outcome::{LastOutcome, Status, Summed};
 use crate::core::pod::PodKey;
 use crate::core::pod_decision::PodDecision;
@@ -244,8 +245,9 @@ impl PodStatuses {
         self.timeline.lock().push(OutcomeCounts::new(outcomes, at));
         let mut records = self.records.lock();
         // At once: the processor waits for the memory of several at the same time.
+        let mut lookup = Lookup::default();
         let places: Vec<_> =
-            outcomes.iter().map(|of| records.get_index_of(&of.outcome.pod)).collect();
+            outcomes.iter().map(|of| lookup.find(&records, &of.outcome.pod)).collect();
         for (Summed { outcome, decision: decided }, place) in outcomes.iter().zip(places) {
             let status = outcome.status.clone();
             let remark = outcome.remark().map(|text| text.chars().take(LONGEST_REMARK).collect());

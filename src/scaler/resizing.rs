@@ -1,7 +1,6 @@
 //! A pod while it is resized: sent, heard of, sent by parts, done or refused. Nobody waits for the
 //! kubelet here: between two steps there is nothing but this state.
 
-use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
@@ -11,6 +10,7 @@ use super::apply::{Accepted, ApplyError, Attempt, Resize, Sent};
 use super::claims::Claim;
 use super::cycle::Scaler;
 use super::noting::Tried;
+use super::panics::Panicked;
 use crate::client::error::ClusterError;
 use crate::cluster::{Cluster, WriteTurn};
 use crate::config::Config;
@@ -170,14 +170,8 @@ impl Scaler {
 
 /// A panic in the handling of one pod costs only that.
 pub(super) async fn guarded(pod: &PodKey, work: impl Future<Output = Stage>) -> Stage {
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
-        let (status, message) = panicked(pod);
-        Stage::Over(Outcome { pod: pod.clone(), status, message, decided: None })
-    })
-}
-
-pub(super) fn panicked(pod: &PodKey) -> (Status, Cow<'static, str>) {
-    tracing::error!(pod = %pod.name, namespace = %pod.namespace,
-        "a panic in the handling of one pod");
-    (Status::Failed, "Internal error".into())
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Stage::Over(Panicked(pod.clone()).outcome()))
 }

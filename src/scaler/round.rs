@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 
-use super::agent::{Decided, TemplateSizes};
+use super::agent::Decided;
 use super::watchlist::MOST;
 use crate::config::Config;
 use crate::core::balance::Balance;
@@ -20,8 +20,8 @@ pub(super) struct Round {
     pub way: Way,
     /// Pods that are near their limit, the fullest first.
     near: Mutex<Vec<(f64, PodKey)>>,
-    /// Of a cycle: what all pods together ask for, and what their templates do.
-    pub balance: Mutex<Option<(Balance, TemplateSizes)>>,
+    /// Of a cycle: what all pods together ask for.
+    pub balance: Mutex<Option<Balance>>,
 }
 
 /// How what is wanted is made.
