@@ -5,6 +5,7 @@
 //! meanwhile, its memory and its start; then a service that changes pods.
 
 mod apiserver;
+mod beside;
 mod contents;
 mod lacking;
 mod live;
@@ -37,6 +38,9 @@ struct Arguments {
     /// Minutes that changes are made for after the first cycle
     #[arg(long, default_value_t = 6.0)]
     minutes: f64,
+    /// Another version's binary: only what both spend beside each other in dry run is measured
+    #[arg(long)]
+    beside: Option<PathBuf>,
     /// Where plots and figures go
     #[arg(long, default_value = "target/benchmark")]
     out: PathBuf,
@@ -59,11 +63,18 @@ fn main() -> anyhow::Result<()> {
     for pods in &arguments.sizes {
         eprintln!("{pods} pods: the cluster is being built");
         let cluster = ApiServer::start(*pods, &arguments.out)?;
+        if let Some(other) = &arguments.beside {
+            runtime.block_on(beside::measure(&cluster, *pods, other, arguments.cycles))?;
+            continue;
+        }
         eprintln!("{pods} pods: dry run");
         dry.push(runtime.block_on(measure(&cluster, *pods, arguments.cycles))?);
         eprintln!("{pods} pods: live");
         let length = Duration::from_secs_f64(60.0 * arguments.minutes);
         live.push(runtime.block_on(live::measure(&cluster, *pods, length))?);
+    }
+    if arguments.beside.is_some() {
+        return Ok(());
     }
     report::print(&dry);
     report::live(&live);

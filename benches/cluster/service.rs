@@ -1,6 +1,7 @@
 //! The service under test: the release binary in a process of its own.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -39,21 +40,34 @@ impl Service {
         live: bool,
         interval: u64,
     ) -> anyhow::Result<Self> {
+        Self::start_program(&program(), kubeconfig, namespaces, live, interval)
+    }
+
+    pub fn start_program(
+        program: &OsStr,
+        kubeconfig: &Path,
+        namespaces: &[String],
+        live: bool,
+        interval: u64,
+    ) -> anyhow::Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let started = Instant::now();
-        let mut process = Command::new(
-            std::env::var_os("DQN_SCALER")
-                .unwrap_or_else(|| env!("CARGO_BIN_EXE_dqn-scaler").into()),
-        )
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["--host", "127.0.0.1", "--in-cluster=false", "--port", &port.to_string()])
-        .args([format!("--dry-run={}", !live), format!("--namespaces={}", namespaces.join(","))])
-        .arg(format!("--auto-scale-interval={interval}"))
-        .envs([("LOG_FORMAT", "json"), ("RUST_LOG", "error,dqn_scaler::scaler::autoscale=debug")])
-        .env("KUBECONFIG", kubeconfig)
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("the service")?;
+        let mut process = Command::new(program)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(["--host", "127.0.0.1", "--in-cluster=false", "--port", &port.to_string()])
+            .args([
+                format!("--dry-run={}", !live),
+                format!("--namespaces={}", namespaces.join(",")),
+            ])
+            .arg(format!("--auto-scale-interval={interval}"))
+            .envs([
+                ("LOG_FORMAT", "json"),
+                ("RUST_LOG", "error,dqn_scaler::scaler::autoscale=debug"),
+            ])
+            .env("KUBECONFIG", kubeconfig)
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("the service")?;
         let log = BufReader::new(process.stderr.take().context("the service's log")?);
         let (sender, cycles) = unbounded_channel();
         std::thread::spawn(move || {
@@ -122,6 +136,11 @@ impl Drop for Service {
     }
 }
 
+/// The binary that is measured.
+pub fn program() -> OsString {
+    std::env::var_os("DQN_SCALER").unwrap_or_else(|| env!("CARGO_BIN_EXE_dqn-scaler").into())
+}
+
 pub fn total(phases: &Phases) -> (f64, f64) {
     phases.values().fold((0.0, 0.0), |sum, phase| (sum.0 + phase.0, sum.1 + phase.1))
 }
@@ -145,7 +164,8 @@ fn cycle(line: &str, ended: Duration) -> Option<Cycle> {
     Some(Cycle {
         ended,
         pods: line["pods"].as_u64()?,
-        wanted: line["wanted"].as_u64()?,
+        // Older versions do not tell.
+        wanted: line["wanted"].as_u64().unwrap_or_default(),
         phases: phases.collect(),
     })
 }
