@@ -41,8 +41,8 @@ const NODES_AT_ONCE: usize = 8;
 const MOST_PODS: usize = 50;
 const PODS_AT_ONCE: usize = 8;
 const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pods that were changed for what `metrics.k8s.io` told, or whose memory fills, are asked for again
-/// at every look for so long, so that the next measurement does not wait for the next turn.
+/// Pods that were changed for what `metrics.k8s.io` told, or whose memory fills, are asked for
+/// again at every look for so long, so that the next measurement does not wait for the next turn.
 const PRESSED: Duration = Duration::from_secs(20);
 /// What it told longer ago is compared with nothing.
 const COMPARED: Duration = Duration::from_secs(300);
