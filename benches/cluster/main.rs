@@ -59,22 +59,24 @@ fn main() -> anyhow::Result<()> {
     }
     std::fs::create_dir_all(&arguments.out)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cluster = |pods: usize| {
+        eprintln!("{pods} pods: the cluster is being built");
+        ApiServer::start(pods, &arguments.out)
+    };
+    if let Some(other) = &arguments.beside {
+        return arguments.sizes.iter().try_for_each(|pods| {
+            let cluster = cluster(*pods)?;
+            runtime.block_on(beside::measure(&cluster, *pods, other, arguments.cycles))
+        });
+    }
     let (mut dry, mut live) = (Vec::new(), Vec::new());
     for pods in &arguments.sizes {
-        eprintln!("{pods} pods: the cluster is being built");
-        let cluster = ApiServer::start(*pods, &arguments.out)?;
-        if let Some(other) = &arguments.beside {
-            runtime.block_on(beside::measure(&cluster, *pods, other, arguments.cycles))?;
-            continue;
-        }
+        let cluster = cluster(*pods)?;
         eprintln!("{pods} pods: dry run");
         dry.push(runtime.block_on(measure(&cluster, *pods, arguments.cycles))?);
         eprintln!("{pods} pods: live");
         let length = Duration::from_secs_f64(60.0 * arguments.minutes);
         live.push(runtime.block_on(live::measure(&cluster, *pods, length))?);
-    }
-    if arguments.beside.is_some() {
-        return Ok(());
     }
     report::print(&dry);
     report::live(&live);

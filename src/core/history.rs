@@ -541,7 +541,7 @@ impl ContainerHistory {
 
     /// The largest usage of the guard's window.
     pub fn peak(&self, resource: Resource) -> f64 {
-        self.faded_peak(resource, 0.0)
+        self.peaks[resource].peak()
     }
 
     /// The same, but an old peak counts less: one that is about to be forgotten is `1 - fade` of

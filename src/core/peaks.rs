@@ -90,15 +90,16 @@ impl PeakWindow {
         self.largest(fade).1
     }
 
-    /// As whole numbers the bits of amounts are in the same order, and compared several at a time.
-    fn unfaded_peak(&self) -> f64 {
+    /// The largest peak. As whole numbers the bits of amounts are in the same order, and compared
+    /// several at a time.
+    pub fn peak(&self) -> f64 {
         let bits = self.buckets.iter().map(|peak| peak.abs().to_bits() as i32);
         f32::from_bits(bits.fold(0, i32::max) as u32).into()
     }
 
     /// How many buckets ago the peak was that is the largest after fading, and what is left of it.
     fn largest(&self, fade: f64) -> (usize, f64) {
-        let most = self.unfaded_peak();
+        let most = self.peak();
         let mut largest = (0, 0.0);
         for (back, peak) in self.newest_first().enumerate() {
             let left = 1.0 - fade * age(back);
@@ -146,8 +147,7 @@ impl PeakWindow {
     /// parts of that, so they count as if they were the newest.
     pub fn restore(&mut self, old: i64, new: i64) {
         if old != new && self.newest > i64::MIN {
-            let (peak, at) =
-                (self.faded_peak(0.0), self.newest.saturating_mul(bucket_seconds(old)));
+            let (peak, at) = (self.peak(), self.newest.saturating_mul(bucket_seconds(old)));
             *self = Self::new();
             self.observe(at, peak, new);
         }

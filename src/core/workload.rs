@@ -286,7 +286,7 @@ impl WorkloadContainer {
             if starts {
                 self.starts[resource].observe(seen.at, used, KEPT);
             } else if seen.is_of_start(resource, 2 * policy.startup) {
-                self.start_known |= self.starts[resource].faded_peak(0.0) > 0.0;
+                self.start_known |= self.starts[resource].peak() > 0.0;
             }
             if starts && resource == Resource::Cpu {
                 continue;
@@ -381,7 +381,7 @@ impl WorkloadContainer {
 
     /// The largest usage of the guard's window: cores, MiB.
     pub fn peak(&self, resource: Resource) -> f64 {
-        self.peaks[resource].faded_peak(0.0)
+        self.peaks[resource].peak()
     }
 
     /// The limit that a start needs: cores, MiB. As long as none was seen, that is the template's,
@@ -390,7 +390,7 @@ impl WorkloadContainer {
         let Some(limit) = self.template.limit(resource).filter(|_| policy.startup > 0) else {
             return 0.0;
         };
-        let peak = self.starts[resource].faded_peak(0.0);
+        let peak = self.starts[resource].peak();
         let needed = peak * (1.0 + policy.guard.headroom[resource]);
         if self.start_known && peak > 0.0 { needed.min(limit) } else { limit }
     }

@@ -2,7 +2,6 @@
 //! it stays with this pod.
 
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -223,11 +222,11 @@ impl Scaler {
         let Tried { owned, plan, began, applied, .. } = *tried;
         self.metrics.resized(began.elapsed(), applied.as_ref().ok());
         let now = cluster.clock().now();
-        let told = AssertUnwindSafe(|| {
+        let told = catch(&owned.pod.key, || {
             let applied = applied.as_ref().map_err(ToString::to_string);
             PodEvent::of(owned, plan, applied, &cause(), now)
         });
-        self.send(catch_unwind(told).unwrap_or_else(|_| {
+        self.send(told.unwrap_or_else(|_| {
             tracing::error!(pod = %owned.pod.key.name, namespace = %owned.pod.key.namespace,
                 "a panic in telling of a resize");
             PodEvent::without_words(owned, applied.is_ok(), now)

@@ -36,3 +36,23 @@ pub fn attempt<T>(what: &'static str, work: impl FnOnce() -> T) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(work));
     done.inspect_err(|_| tracing::error!("a panic in {what}")).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::pod::pod_key;
+
+    #[test]
+    fn a_panic_is_told_of_its_pod_and_goes_no_further() {
+        let pod = pod_key("shop", "web", "u");
+        let share = |of: u32| 100_u32.checked_div(of).expect("a share of nothing");
+        assert_eq!(catch(&pod, || share(4)).unwrap(), 25);
+        let outcome = catch(&pod, || share(0)).unwrap_err().outcome();
+        assert_eq!((outcome.pod, outcome.status), (pod, Status::Failed));
+        assert_eq!(outcome.message, "Internal error");
+        assert_eq!(
+            (attempt("sharing", || share(2)), attempt("sharing", || share(0))),
+            (Some(50), None)
+        );
+    }
+}
